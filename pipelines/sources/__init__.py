@@ -1,0 +1,51 @@
+"""Sources: IDX, image folder, npz, CSV, Parquet, scikit-learn's digits. Each is one class with a line in
+`SOURCES`."""
+
+from __future__ import annotations
+
+from pipelines.sources.config import IngestConfig, SplitConfig
+from pipelines.sources.digits import DIGITS, DigitsSource
+from pipelines.sources.idx import IdxSource
+from pipelines.sources.parts import forget_parts
+from pipelines.sources.problems import Problem, RejectedSource, problems_as_json
+from pipelines.sources.survey import Block, Listing, Reader, Source, Survey, list_source
+from vae.errors import DataError
+
+__all__ = [
+    "Block",
+    "IngestConfig",
+    "Listing",
+    "Problem",
+    "Reader",
+    "RejectedSource",
+    "SplitConfig",
+    "Survey",
+    "forget_parts",
+    "problems_as_json",
+    "survey_source",
+]
+
+SOURCES: tuple[type[Source], ...] = (
+    DigitsSource,
+    IdxSource,
+)
+
+
+def survey_source(config: IngestConfig) -> Survey:
+    """Look at everything a source holds, short of decoding its examples.
+
+    Raises:
+        DataError: If it is no source betaline knows, or cannot be ingested whatever is left out.
+    """
+    digits = config.source == DIGITS
+    listing = Listing(DIGITS, (), (), single=True) if digits else list_source(config.source)
+    for source in SOURCES:
+        if source.claims(listing):
+            return source.survey(config, listing)
+    if not listing.paths:
+        raise DataError(f"{config.source}: 0 examples. The folder is empty")
+    shown = ", ".join(listing.paths[:5]) + (", …" if len(listing.paths) > 5 else "")
+    raise DataError(
+        f"{config.source}: 0 examples among {len(listing.paths):,} files ({shown}). Expected IDX (*-ubyte, "
+        "*.gz), images (png, jpeg, bmp, gif, tiff, webp), .npz, .csv or .parquet"
+    )

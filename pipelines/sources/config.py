@@ -1,0 +1,139 @@
+"""What to ingest, and how: the parameters of the ingest flow."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
+
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+class SplitConfig(BaseModel):
+    """How much of the source to hold out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    validation: Fraction = Field(
+        default=0.1,
+        description="Fraction for validation. Where the source has a test split of its own, a fraction of "
+        "its training split; ignored where it has a validation split of its own.",
+    )
+    test: Fraction = Field(
+        default=0.1,
+        description="Fraction for the test split; ignored where the source has a test split of its own.",
+    )
+
+    @model_validator(mode="after")
+    def _leaves_training_data(self) -> Self:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation + test must be below 1, got {self.validation} + {self.test}")
+        return self
+
+
+class IngestConfig(BaseModel):
+    """What to ingest, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    source: str = Field(
+        description="A folder of IDX files (`*-ubyte`, gzipped or not), a folder of images (class "
+        "subfolders, or flat), an .npz, CSV or Parquet file or folder, or `sklearn:digits`. A "
+        "path, or any pyarrow filesystem URI.",
+        min_length=1,
+    )
+    name: str = Field(
+        description="The dataset's name: letters, digits, `.`, `_` and `-`, at most 100.",
+        max_length=100,
+    )
+    split: SplitConfig = Field(
+        default_factory=SplitConfig,
+        description="How much to hold out. Splits are stratified by label; a source's own splits win.",
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the shuffle and of the splits.")
+    resize: tuple[PositiveInt, PositiveInt] | None = Field(
+        default=None,
+        description="Resize every image to (height, width), antialiased; the aspect ratio is not kept.",
+    )
+    color: Literal["keep", "grey", "rgb"] = Field(
+        default="keep",
+        description="Convert images to one grey channel or to RGB. `keep` refuses CMYK and transparency, "
+        "which would lose something.",
+    )
+    frames: Literal["reject", "first"] = Field(
+        default="reject",
+        description="What to do with animated and many-page images: refuse, or take the first.",
+    )
+    bit_depth: Literal["reject", "scale"] = Field(
+        default="reject", description="What to do with 16-bit images: refuse them, or scale them to 8 bits."
+    )
+    max_value: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="The brightest value of an array source that is not 0 to 255, for example 1 for binary "
+        "images; it becomes 255.",
+    )
+    on_bad: Literal["reject", "quarantine"] = Field(
+        default="reject",
+        description="What to do with bad examples: refuse the source, or leave them out and keep a copy "
+        "and a list.",
+    )
+    label: str | None = Field(
+        default=None,
+        description="The label column of a CSV or Parquet source, or the name of an .npz file's label array.",
+    )
+    image: str | None = Field(
+        default=None,
+        description="The name of an .npz file's image array, where it is not one of the usual names.",
+    )
+    header: bool = Field(default=True, description="Whether the first line of a CSV names its columns.")
+    delimiter: str = Field(default=",", min_length=1, max_length=1, description="The CSV delimiter.")
+    na_values: tuple[str, ...] = Field(
+        default=("",), description="The texts that mean missing in a CSV. Nothing else does."
+    )
+    categorical: tuple[str, ...] = Field(
+        default=(),
+        description="Columns whose values are categories, whatever they look like; columns of text are "
+        "anyway.",
+    )
+    max_pixels: PositiveInt = Field(
+        default=1 << 26,
+        description="Refuse an image of more pixels than this (height × width), before decoding it.",
+    )
+    max_file_bytes: PositiveInt = Field(
+        default=1 << 26, description="Refuse an image file larger than this many bytes."
+    )
+    max_memory_bytes: PositiveInt = Field(
+        default=1 << 34,
+        description="Refuse an array or table that would unfold to more bytes than this.",
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _is_safe_segment(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(
+                f"name must start with a letter or digit and hold only letters, digits, '.', '_' and '-', "
+                f"got {name!r}"
+            )
+        return name
+
+    def absolute(self) -> IngestConfig:
+        """The same, with a relative source path made absolute, so that it means the same in another
+        folder."""
+        if "://" in self.source or self.source.startswith("sklearn:"):
+            return self
+        return self.model_copy(update={"source": os.path.abspath(os.path.expanduser(self.source))})
+
+    def identity(self) -> dict[str, Any]:
+        """What of this configuration is part of a dataset's identity: all but its name and the source's
+        place."""
+        return self.model_dump(mode="json", exclude={"source", "name"})
+
+    def record(self) -> dict[str, Any]:
+        """What a manifest keeps: everything, without the credentials a URI may carry."""
+        source = re.sub(r"(?<=://)[^/@]*@|\?.*$", "", self.source) if "://" in self.source else self.source
+        return {**self.model_dump(mode="json"), "source": source}

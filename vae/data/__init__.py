@@ -1,0 +1,1 @@
+"""Datasets on disk: what a manifest says, and how its Parquet shards are read."""

@@ -1,0 +1,160 @@
+"""Files on any pyarrow filesystem: where a URI points, and writes that are whole or absent.
+
+A path without a scheme is local. On a local filesystem a file appears under its name only after its bytes are
+on the disk; object stores do the same for every object by themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from vae.errors import DataError
+
+
+@dataclass(frozen=True)
+class Location:
+    """A folder or file: the filesystem it is on, its path there, and how to name it to a reader."""
+
+    filesystem: fs.FileSystem
+    path: str
+    uri: str
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the path is one of this machine's own."""
+        return isinstance(self.filesystem, fs.LocalFileSystem)
+
+    def __truediv__(self, name: str) -> Location:
+        return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
+
+    def info(self) -> fs.FileInfo:
+        """What is there; its type is NotFound where nothing is."""
+        info = self.filesystem.get_file_info(self.path)
+        assert isinstance(info, fs.FileInfo)
+        return info
+
+    def exists(self) -> bool:
+        """Whether a file or folder is there."""
+        return self.info().type != fs.FileType.NotFound
+
+    def list(self, *, recursive: bool = False) -> list[fs.FileInfo]:
+        """What a folder holds, in no particular order; empty where there is no such folder."""
+        return self.filesystem.get_file_info(
+            fs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
+        )
+
+    def read(self) -> bytes:
+        """The whole file's bytes."""
+        if self.is_local:
+            return Path(self.path).read_bytes()
+        with self.filesystem.open_input_stream(self.path) as stream:
+            return stream.readall()
+
+
+def locate(uri: str) -> Location:
+    """Where a path or URI points. Touches nothing.
+
+    Raises:
+        DataError: If the URI's scheme is unknown, or its filesystem cannot be reached.
+    """
+    if "://" not in uri:
+        path = os.path.abspath(os.path.expanduser(uri))
+        return Location(fs.LocalFileSystem(), path, path)
+    try:
+        filesystem, path = fs.FileSystem.from_uri(uri)
+    except (pa.ArrowInvalid, OSError, ValueError) as error:
+        raise DataError(
+            f"cannot use {uri}: {error}. Expected a path, or a URI such as file://…, s3://…, gs://… or "
+            "hdfs://…"
+        ) from error
+    # A local file:// URI is shown as the path it means.
+    return Location(filesystem, path, path if isinstance(filesystem, fs.LocalFileSystem) else uri)
+
+
+def sha256_of(location: Location) -> str:
+    """SHA-256 of a file, as hex, read in pieces."""
+    if location.is_local:
+        with open(location.path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    digest = hashlib.sha256()
+    with location.filesystem.open_input_stream(location.path) as stream:
+        while piece := stream.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool = True) -> bool:
+    """Write a file so that a reader sees all of it or nothing.
+
+    Without `overwrite`, of several writers at once on a local disk exactly one wins. Object stores give no
+    such promise through pyarrow: there the check comes first, and the last of two writers within that instant
+    stays.
+
+    Returns:
+        Whether the file was written: False only without `overwrite`, where one was there already.
+
+    Raises:
+        DataError: If the disk is full.
+    """
+    with explain_full_disk(location):
+        if location.is_local:
+            return _write_local(Path(location.path), data, overwrite=overwrite)
+        if not overwrite and location.exists():
+            return False
+        with location.filesystem.open_output_stream(location.path) as stream:
+            stream.write(data)
+        return True
+
+
+def _write_local(path: Path, data: bytes | pa.Buffer, *, overwrite: bool) -> bool:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        if overwrite:
+            os.replace(partial, path)
+        else:
+            try:
+                os.link(partial, path)  # fails where the name is taken, which a rename would not
+            except FileExistsError:
+                return False
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_folder(path.parent)
+    return True
+
+
+def sync_folder(folder: Path) -> None:
+    """Put a local folder's list of names on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def explain_full_disk(location: Location) -> Iterator[None]:
+    """Turn the operating system's "no space left" into an error that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(
+            f"no space left while writing {location.uri}. Published datasets are untouched. Free some "
+            "space and run the same command again: what is already staged is kept and used"
+        ) from error
