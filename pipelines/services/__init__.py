@@ -1,0 +1,9 @@
+"""The embedded services of one BETALINE_HOME: a Prefect server, an MLflow server and a Ray head on loopback.
+
+`start` and `stop` are `betaline up` and `betaline down`; `connect` is what every other command uses.
+"""
+
+from pipelines.services.embedded import Progress, Services, attach, start, stop
+from pipelines.services.lease import connect, exported
+
+__all__ = ["Progress", "Services", "attach", "connect", "exported", "start", "stop"]

@@ -1,0 +1,41 @@
+"""Fixtures that several rooms share: a home, one set of real services for the session, and MNIST."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines import services as embedded
+from pipelines.services.commands import ray_folder
+
+DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A BETALINE_HOME of this test session."""
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="session")
+def services(home: Path) -> Iterator[embedded.Services]:
+    """One real Prefect server, MLflow server and Ray head for the session; the environment leads to them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+            patch.delenv(name, raising=False)
+        with embedded.connect(home) as running:
+            yield running
+    shutil.rmtree(ray_folder(home), ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mnist_dir() -> Path:
+    """The folder of MNIST's IDX files, from BETALINE_TEST_DATA/mnist."""
+    folder = Path(os.environ.get("BETALINE_TEST_DATA", DEFAULT_TEST_DATA)) / "mnist"
+    if not any(folder.glob("*-ubyte*")):
+        pytest.skip(f"no MNIST files in {folder}; set BETALINE_TEST_DATA to the folder that holds mnist/")
+    return folder

@@ -1,0 +1,336 @@
+"""The embedded services are closed to strangers, end when they should, and leave nothing behind."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+
+from pipelines import services as embedded
+from pipelines.services import commands, process
+from pipelines.services.embedded import STATE_FILE, Services, read
+from vae.errors import ServiceError
+
+OWNED = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+
+
+@pytest.fixture
+def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of one test, with an environment that names no services."""
+    for name in OWNED:
+        monkeypatch.delenv(name, raising=False)
+    yield tmp_path
+    left = read(tmp_path)
+    if left is not None:
+        embedded.stop(left)
+    shutil.rmtree(commands.ray_folder(tmp_path), ignore_errors=True)
+
+
+def status_of(url: str, headers: dict[str, str] | None = None, method: str = "GET") -> int:
+    """The HTTP status that a URL answers with."""
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers or {}, method=method), timeout=10
+        ) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code
+
+
+def listeners(services: Services) -> list[tuple[psutil.Process, str, int]]:
+    """Every (process, address, port) that the services and all they started listen on."""
+    members = [member for root in services.processes for member in process.tree(root)]
+    return [
+        (member, connection.laddr.ip, connection.laddr.port)
+        for member in members
+        for connection in member.net_connections(kind="inet")
+        if connection.status == psutil.CONN_LISTEN
+    ]
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address, IPv4 within IPv6 included, is reachable from this machine alone."""
+    return address.removeprefix("::ffff:").startswith("127.") or address == "::1"
+
+
+def wait_until(true: Callable[[], bool], limit_seconds: float) -> None:
+    """Wait for a condition; fails when it does not come."""
+    deadline = time.monotonic() + limit_seconds
+    while not true():
+        assert time.monotonic() < deadline, f"not so after {limit_seconds} s"
+        time.sleep(0.05)
+
+
+def test_services_answer_their_clients(services: Services) -> None:
+    """Each of the three answers a caller that has the environment of a client."""
+    environment = services.environment()
+    token = Path(environment["RAY_AUTH_TOKEN_PATH"]).read_text()
+    assert status_of(f"{services.ray_address}/api/version", {"Authorization": f"Bearer {token}"}) == 200
+    assert commands.prefect_is_ready(environment["PREFECT_API_URL"])
+    assert commands.mlflow_is_ready(environment["MLFLOW_TRACKING_URI"])
+    assert {name: os.environ[name] for name in environment} == environment
+
+
+def test_services_refuse_a_caller_without_credentials(services: Services) -> None:
+    """Ray and Prefect answer 401 without their token, and MLflow 403 to a host name that is not its own."""
+    assert status_of(f"{services.ray_address}/api/version") == 401
+    assert status_of(f"{services.ray_address}/api/jobs/") == 401
+    assert status_of(f"{services.ray_address}/api/version", {"Authorization": "Bearer wrong"}) in (401, 403)
+    assert status_of(f"{services.prefect_api_url}/admin/version") == 401
+    experiments = f"{services.mlflow_url}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert status_of(experiments) == 200
+    port = services.mlflow_url.rpartition(":")[2]
+    for host in ("10.evil.example", f"evil.example:{port}", "127.0.0.1:1"):
+        assert status_of(experiments, {"Host": host}) == 403
+
+
+def test_services_refuse_a_change_from_another_site(services: Services) -> None:
+    """A page of another origin gets no CORS permission, and Prefect wants its CSRF token for changes."""
+    foreign = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    for url in (f"{services.prefect_api_url}/flows/", f"{services.mlflow_url}/api/2.0/mlflow/runs/create"):
+        request = urllib.request.Request(url, headers=foreign, method="OPTIONS")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                allowed = answer.headers.get("Access-Control-Allow-Origin")
+        except urllib.error.HTTPError as error:
+            with error:
+                allowed = error.headers.get("Access-Control-Allow-Origin")
+        assert allowed is None
+    credentials = base64.b64encode(services.environment()["PREFECT_API_AUTH_STRING"].encode()).decode()
+    headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json"}
+    assert status_of(f"{services.prefect_api_url}/flows/", headers, "POST") == 403
+
+
+def test_services_listen_on_loopback_or_ask_for_the_token(services: Services) -> None:
+    """No listener of the process tree is beyond loopback, unless it refuses a gRPC call without the token."""
+    found = listeners(services)
+    ports = {port for _, _, port in found}
+    for url in (services.prefect_url, services.mlflow_url, services.ray_address):
+        assert int(url.rpartition(":")[2]) in ports, "the enumeration must see the services themselves"
+    for member, address, port in found:
+        if not is_loopback(address):
+            with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+                call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+                with pytest.raises(grpc.RpcError) as refusal:
+                    call(b"", timeout=10)
+            name = f"{member.name()} on {address}:{port}"
+            assert refusal.value.code() == grpc.StatusCode.UNAUTHENTICATED, name
+
+
+def test_ray_grpc_refuses_a_caller_without_the_token(services: Services) -> None:
+    """The control service answers UNAUTHENTICATED to a gRPC call that carries no token."""
+    control = [port for member, _, port in listeners(services) if member.name() == "gcs_server"]
+    assert control
+    for port in control:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
+            with pytest.raises(grpc.RpcError) as refusal:
+                call(b"", timeout=10)
+        assert refusal.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+def test_services_keep_secrets_to_their_owner(services: Services) -> None:
+    """Tokens and the state file are readable by their owner alone."""
+    folder = Path(services.home)
+    assert (folder / "secrets").stat().st_mode & 0o777 == 0o700
+    for path in [*(folder / "secrets").iterdir(), folder / STATE_FILE]:
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_start_refuses_a_host_beyond_loopback(alone: Path) -> None:
+    """Listening beyond loopback is refused before anything is started."""
+    with pytest.raises(
+        ServiceError, match=r"refusing to listen on 0\.0\.0\.0: the embedded MLflow server has no auth"
+    ):
+        embedded.start(alone / "home", host="0.0.0.0")
+    assert not (alone / "home").exists()
+
+
+def test_start_refuses_a_remote_home() -> None:
+    """A home on another filesystem cannot hold embedded services, and the message names the way out."""
+    with pytest.raises(
+        ServiceError, match=r"the home is s3://bucket/home; set MLFLOW_TRACKING_URI, PREFECT_API_URL"
+    ):
+        embedded.start("s3://bucket/home")
+
+
+def test_start_reports_what_a_service_said_last(alone: Path) -> None:
+    """A service that cannot start is reported with its last words and its log, and nothing of it is left."""
+    (alone / "mlflow.db").write_text("this is no database, and long enough to look like one" * 10)
+    with pytest.raises(
+        ServiceError, match=r"(?s)mlflow ended before it was ready.*file is not a database.*mlflow\.log"
+    ):
+        embedded.start(alone, names=("mlflow",))
+    assert read(alone) is None
+    assert not [member for member in psutil.process_iter() if str(alone) in " ".join(_command_line(member))]
+
+
+def test_stop_ends_every_process_and_spares_strangers(alone: Path) -> None:
+    """Stopping ends the whole tree of each service, and not a process that a recorded pid belongs to now."""
+    services = embedded.start(alone, names=("mlflow",))
+    members = [member for root in services.processes for member in process.tree(root)]
+    assert len(members) >= 2
+    stranger = process.spawn("stranger", ["sleep", "60"], os.environ, alone / "stranger.log", alone)
+    reused = process.Process(name="prefect", pid=stranger.pid, create_time=stranger.create_time - 100, log="")
+    embedded.stop(Services(**{**vars(services), "processes": (*services.processes, reused)}))
+    assert not [
+        member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+    ]
+    assert process.find(stranger) is not None
+    process.end([stranger])
+    assert process.find(stranger) is None
+    assert not (alone / STATE_FILE).exists()
+
+
+def test_start_keeps_running_services_and_replaces_dead_ones(alone: Path) -> None:
+    """Starting twice gives the same processes; after one was killed, new ones, at the same addresses."""
+    first = embedded.start(alone, names=("mlflow",))
+    assert embedded.start(alone, names=("mlflow",)) == first
+    assert embedded.attach(alone) == first
+    for member in process.tree(first.processes[0]):
+        member.kill()
+    port = int(first.mlflow_url.rpartition(":")[2])
+    # Its start must not depend on how fast the kernel takes the socket of a killed process back.
+    wait_until(lambda: commands.choose_ports(alone).mlflow == port, 10)
+    assert embedded.attach(alone) is None
+    second = embedded.start(alone, names=("mlflow",))
+    assert second.processes != first.processes
+    assert second.mlflow_url == first.mlflow_url
+
+
+USER = """
+import sys
+from pipelines import services
+with services.connect(sys.argv[1]) as found:
+    print("ready", found.mlflow_url, flush=True)
+    sys.stdin.read()
+"""
+
+
+def _user(folder: Path) -> subprocess.Popen[str]:
+    """A process that uses the MLflow server of a home until its standard input ends."""
+    environment = {
+        **os.environ,
+        "PREFECT_API_URL": "http://127.0.0.1:1/api",
+        "RAY_ADDRESS": "http://127.0.0.1:1",
+    }
+    return subprocess.Popen(
+        [sys.executable, "-c", USER, str(folder)],
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+
+
+def _ready(user: subprocess.Popen[str]) -> str:
+    assert user.stdout is not None
+    line = user.stdout.readline().split()
+    assert line[:1] == ["ready"]
+    return line[1]
+
+
+def _close(user: subprocess.Popen[str]) -> None:
+    user.communicate(timeout=60)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_connect_ends_its_services_when_its_process_is_killed(alone: Path, number: signal.Signals) -> None:
+    """Services started for one command end with it, however it ends, and are found gone by the next."""
+    user = _user(alone)
+    _ready(user)
+    services = read(alone)
+    assert services is not None
+    user.send_signal(number)
+    _close(user)
+    wait_until(lambda: read(alone) is None, 30)
+    assert not [member for root in services.processes for member in process.tree(root)]
+
+
+def test_connect_shares_services_until_the_last_user_leaves(alone: Path) -> None:
+    """A second command uses the first one's services, which outlive the first and end with the second."""
+    first = _user(alone)
+    url = _ready(first)
+    second = _user(alone)
+    assert _ready(second) == url
+    _close(first)
+    assert commands.mlflow_is_ready(url)
+    _close(second)
+    assert read(alone) is None
+    assert not commands.mlflow_is_ready(url)
+
+
+def test_connect_leaves_lasting_services_running(alone: Path) -> None:
+    """Services that were started to last outlive the commands that use them."""
+    started = embedded.start(alone, names=("mlflow",))
+    user = _user(alone)
+    assert _ready(user) == started.mlflow_url
+    _close(user)
+    assert embedded.attach(alone) == started
+
+
+def test_connect_prefers_the_servers_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all three addresses in the environment nothing is started, and they are what is returned."""
+    monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
+    monkeypatch.setenv("RAY_ADDRESS", "https://ray.example:8265/")
+    for where in (str(alone / "home"), "s3://bucket/home"):
+        with embedded.connect(where) as services:
+            assert services.processes == ()
+            assert services.prefect_url == "https://prefect.example"
+            assert services.mlflow_url == "https://mlflow.example"
+            assert services.ray_address == "https://ray.example:8265"
+            assert "PREFECT_API_AUTH_STRING" not in services.environment()
+
+
+def test_exported_reaches_a_prefect_that_is_imported_already(services: Services) -> None:
+    """Prefect's settings, read once at its import, follow the environment."""
+    from prefect.settings import get_current_settings
+
+    assert get_current_settings().api.url == services.prefect_api_url
+    elsewhere = Services(**{**vars(services), "prefect_api_url": "http://127.0.0.1:9/api"})
+    with embedded.exported(elsewhere):
+        assert get_current_settings().api.url == "http://127.0.0.1:9/api"
+    assert get_current_settings().api.url == services.prefect_api_url
+
+
+def test_choose_ports_are_stable_distinct_and_free(tmp_path: Path) -> None:
+    """The same home gets the same ports, all different, and steps aside from one in use."""
+    ports = commands.choose_ports(tmp_path)
+    assert commands.choose_ports(tmp_path) == ports
+    assert len(set(vars(ports).values())) == 5
+    with socket.create_server((process.LOOPBACK, ports.mlflow)):
+        assert commands.choose_ports(tmp_path).mlflow == ports.mlflow + 1
+
+
+def test_read_refuses_a_state_file_of_another_format(tmp_path: Path) -> None:
+    """A state file that this version did not write is an error that says what to do."""
+    (tmp_path / STATE_FILE).write_text(json.dumps({"format": 0}))
+    with pytest.raises(ServiceError, match="was written by another version of betaline"):
+        read(tmp_path)
+    (tmp_path / STATE_FILE).write_text("{")
+    with pytest.raises(ServiceError, match="is not JSON"):
+        read(tmp_path)
+
+
+def _command_line(member: psutil.Process) -> list[str]:
+    try:
+        return member.cmdline()
+    except psutil.Error:
+        return []
