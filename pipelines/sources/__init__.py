@@ -4,8 +4,12 @@
 from __future__ import annotations
 
 from pipelines.sources.config import IngestConfig, SplitConfig
+from pipelines.sources.csv_files import CsvSource
 from pipelines.sources.digits import DIGITS, DigitsSource
+from pipelines.sources.folder import FolderSource
 from pipelines.sources.idx import IdxSource
+from pipelines.sources.npz import NpzSource
+from pipelines.sources.parquet_files import ParquetSource
 from pipelines.sources.parts import forget_parts
 from pipelines.sources.problems import Problem, RejectedSource, problems_as_json
 from pipelines.sources.survey import Block, Listing, Reader, Source, Survey, list_source
@@ -28,6 +32,10 @@ __all__ = [
 SOURCES: tuple[type[Source], ...] = (
     DigitsSource,
     IdxSource,
+    FolderSource,
+    NpzSource,
+    CsvSource,
+    ParquetSource,
 )
 
 

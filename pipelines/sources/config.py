@@ -101,6 +101,7 @@ class IngestConfig(BaseModel):
     )
     max_pixels: PositiveInt = Field(
         default=1 << 26,
+        le=178_956_970,  # Pillow's own limit, which it does not let pass
         description="Refuse an image of more pixels than this (height × width), before decoding it.",
     )
     max_file_bytes: PositiveInt = Field(

@@ -1,7 +1,8 @@
 """IDX: the format MNIST and its kin are distributed in.
 
 References:
-    LeCun, Cortes & Burges, The MNIST database of handwritten digits, "File formats". https://yann.lecun.org/exdb/mnist/
+    LeCun, Cortes & Burges, The MNIST database of handwritten digits (1998), "File formats".
+    https://yann.lecun.org/exdb/mnist/
 """
 
 from __future__ import annotations

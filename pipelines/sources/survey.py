@@ -130,15 +130,15 @@ def read_unchanged(listing: Listing, file: SourceFile) -> bytes:
     data = listing.location(file.path).read()
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
-        raise changed_source(listing, file, found)
+        raise changed_source(listing.location(file.path).uri, file.sha256, found)
     return data
 
 
-def changed_source(listing: Listing, file: SourceFile, found: str) -> DataError:
+def changed_source(uri: str, expected: str, found: str) -> DataError:
     """The error for a file that changed between the survey and the reading."""
     return DataError(
-        f"{listing.location(file.path).uri} changed while it was ingested: expected SHA-256 {file.sha256}, "
-        f"found {found}. Run the ingest again once the source is at rest"
+        f"{uri} changed while it was ingested: expected SHA-256 {expected}, found {found}. "
+        "Run the ingest again once the source is at rest"
     )
 
 
