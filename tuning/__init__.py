@@ -1,0 +1,1 @@
+"""Searches over β and architecture with Ray Tune."""

@@ -1,0 +1,195 @@
+"""Searches with Ray Tune: Optuna proposes, ASHA stops, every trial trains inside its own process."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import optuna
+import ray
+import torch
+from ray import tune
+from ray.tune import Callback
+from ray.tune.schedulers import ASHAScheduler
+from ray.tune.search.optuna import OptunaSearch
+
+from tuning.frontier import Trial
+from tuning.space import SearchConfig, check_space, configuration, distributions, grid, grid_size
+from vae.data.parquet import Dataset
+from vae.errors import ClusterError
+from vae.training import EpochReport, Hooks, Training, World
+
+SCORE = "best_negative_elbo"
+
+Observer = Callable[[Trial, EpochReport | None], None]
+
+
+def search(config: SearchConfig, dataset: str, folder: str, name: str, observer: Observer | None = None) -> list[Trial]:
+    """Runs a search on the cluster that this process is connected to, or goes on with one that was cut off.
+
+    Args:
+        config: What varies, and how much is spent on it.
+        dataset: URI of the dataset's folder.
+        folder: URI of a folder that all nodes reach, for the search's state.
+        name: Of the search. The same name in the same folder goes on: finished trials are not repeated.
+        observer: Called in this process with each trial as it starts, reports an epoch, and ends.
+
+    Returns:
+        The trials, in the order they were proposed.
+
+    Raises:
+        ConfigError: If the space does not fit the configuration.
+        DataError: If the dataset is not what its manifest says.
+        ClusterError: If the cluster can never run one trial.
+    """
+    check_space(config)
+    Dataset.open(dataset).verify(["train", "validation"])
+    # Ray Tune's own log files of every trial cost more than an epoch of a small model; MLflow has the curves.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    trainable = tune.with_resources(
+        tune.with_parameters(_run_trial, config=config.model_dump(mode="json"), dataset=dataset),
+        {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial},
+    )
+    path = f"{folder}/{name}"
+    if tune.Tuner.can_restore(path):
+        tuner = tune.Tuner.restore(
+            path, trainable=trainable, resume_unfinished=True, resume_errored=True, param_space=_space(config)
+        )
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=_space(config),
+            tune_config=_tune_config(config),
+            run_config=tune.RunConfig(
+                name=name, storage_path=folder, verbose=0, callbacks=[_Observe(observer)] if observer else []
+            ),
+        )
+    results = tuner.fit()
+    return [_trial_of(result) for result in results]
+
+
+def _space(config: SearchConfig) -> dict[str, Any]:
+    return distributions(config.space)
+
+
+def _tune_config(config: SearchConfig) -> tune.TuneConfig:
+    points = list(grid(config.space))
+    trials = config.num_trials or grid_size(config.space)
+    assert trials is not None, "check_space refuses a search without a number of trials"
+    sampler = optuna.samplers.TPESampler(seed=config.seed)
+    return tune.TuneConfig(
+        metric=SCORE,
+        mode="min",
+        num_samples=trials,
+        max_concurrent_trials=max_concurrent(config),
+        time_budget_s=config.time_budget_seconds,
+        # The whole grid comes first where there is one, so that the table has no holes.
+        search_alg=OptunaSearch(
+            sampler=sampler, points_to_evaluate=points if grid_size(config.space) else None
+        ),
+        scheduler=ASHAScheduler(
+            time_attr="epoch",
+            max_t=config.base.training.epochs,
+            grace_period=min(config.grace_epochs, config.base.training.epochs),
+            reduction_factor=config.reduction_factor,
+        ),
+        reuse_actors=True,
+    )
+
+
+def max_concurrent(config: SearchConfig) -> int:
+    """Trials that the cluster can run at once.
+
+    Raises:
+        ClusterError: If it can never run one.
+    """
+    resources = ray.cluster_resources()
+    wanted = {"CPU": config.cpus_per_trial, "GPU": config.gpus_per_trial}
+    for name, amount in wanted.items():
+        found = resources.get(name, 0)
+        if amount > found:
+            raise ClusterError(
+                f"asked for {amount:g} {name} per trial, the cluster has {found:g}; lower {name.lower()}s_per_trial or "
+                "connect to a larger cluster"
+            )
+    return max(1, math.floor(min(resources.get(name, 0) / amount for name, amount in wanted.items() if amount)))
+
+
+def _run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: str) -> None:
+    """One trial, in its own process: it needs one worker, so it is that worker."""
+    search_config = SearchConfig.model_validate(config)
+    torch.set_num_threads(search_config.cpus_per_trial)
+    device = torch.device("cuda" if search_config.gpus_per_trial and torch.cuda.is_available() else "cpu")
+    run = configuration(search_config, parameters)
+    Training(run, Dataset.open(dataset), World(device=device), hooks=_TrialHooks()).run()
+
+
+class _TrialHooks(Hooks):
+    """Tells Ray Tune of every epoch."""
+
+    def __init__(self) -> None:
+        self.best: EpochReport | None = None
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if self.best is None or report.validation_negative_elbo < self.best.validation_negative_elbo:
+            self.best = report
+        tune.report({**asdict(report), "best": asdict(self.best)})
+
+
+class _Observe(Callback):
+    """Runs in the search's driver."""
+
+    def __init__(self, observer: Observer) -> None:
+        self.observer = observer
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.observer(_observed(trial, "running"), None)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        fields = EpochReport.__dataclass_fields__
+        report = EpochReport(**{name: result[name] for name in fields})
+        self.observer(_observed(trial, "running", result), report)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.observer(_observed(trial, _ending(trial.last_result), trial.last_result), None)
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = str(trial.get_error())
+        self.observer(_observed(trial, "failed", trial.last_result, error), None)
+
+
+def _observed(trial: Any, status: str, metrics: dict[str, Any] | None = None, error: str | None = None) -> Trial:
+    return _describe(trial.trial_id, dict(trial.config), status, metrics or {}, error)
+
+
+def _trial_of(result: Any) -> Trial:
+    metrics = result.metrics or {}
+    status = "failed" if result.error else _ending(metrics)
+    error = str(result.error) if result.error else None
+    return _describe(str(metrics.get("trial_id", result.path)), dict(result.config), status, metrics, error)
+
+
+def _ending(metrics: dict[str, Any]) -> str:
+    return "finished" if metrics.get("is_last") else "stopped"
+
+
+def _describe(
+    trial_id: str, parameters: dict[str, Any], status: str, metrics: dict[str, Any], error: str | None
+) -> Trial:
+    best = metrics.get("best") or {}
+    return Trial(
+        trial_id=trial_id,
+        parameters=parameters,
+        status=status,
+        epochs=metrics.get("epoch", 0),
+        distortion=best.get("validation_distortion"),
+        rate=best.get("validation_rate"),
+        negative_elbo=best.get("validation_negative_elbo"),
+        active_units=best.get("active_units"),
+        error=error,
+    )

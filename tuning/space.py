@@ -1,0 +1,160 @@
+"""The search space: which fields of the configuration vary, and over what. Typed, and checked before anything runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal, Union, assert_never
+
+from pydantic import Field, JsonValue
+from ray import tune
+
+from vae.config import Positive, RunConfig, Section, override
+from vae.errors import ConfigError
+
+Scalar = str | int | float | bool | None
+
+
+class Choice(Section):
+    """One of some values; a value may be a whole section, such as an encoder."""
+
+    kind: Literal["choice"] = "choice"
+    values: Annotated[tuple[JsonValue, ...], Field(min_length=1)]
+
+
+class Uniform(Section):
+    """A real number between two bounds."""
+
+    kind: Literal["uniform"] = "uniform"
+    low: float
+    high: float
+    log: bool = False
+    """Uniform in the logarithm."""
+
+
+class Integers(Section):
+    """A whole number between two bounds, both included."""
+
+    kind: Literal["integers"] = "integers"
+    low: int
+    high: int
+    log: bool = False
+    """Uniform in the logarithm."""
+
+
+Dimension = Annotated[Union[Choice, Uniform, Integers], Field(discriminator="kind")]  # noqa: UP007
+Space = dict[str, Dimension]
+
+
+class SearchConfig(Section):
+    """A search: what varies around a base configuration, and how much is spent on it."""
+
+    base: RunConfig = RunConfig()
+    """What every trial has in common; its `training.epochs` is the longest a trial may train."""
+    space: Space = {
+        "model.encoder": Choice(
+            values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})
+        ),
+        "objective.beta": Choice(values=(0.5, 1.0, 2.0, 4.0)),
+    }
+    """Dotted field of the configuration to what it varies over."""
+    num_trials: Positive | None = None
+    """None tries every combination where all dimensions are choices; needed where one is not."""
+    grace_epochs: Positive = 10
+    """Epochs before a trial may be stopped for being worse than others (ASHA, Li et al. 2020)."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """At each rung the best 1 in so many go on."""
+    cpus_per_trial: Positive = 1
+    gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """A fraction lets trials share a GPU."""
+    time_budget_seconds: Annotated[float, Field(gt=0)] | None = None
+    """After which no trial goes on."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the sampler (Optuna's TPE)."""
+
+
+def check_space(search: SearchConfig) -> None:
+    """Builds the configuration of every choice and bound once, so that a bad one fails before the first trial.
+
+    Raises:
+        ConfigError: A field that does not exist, a value that is refused, an empty range, or no number of trials.
+    """
+    for field, dimension in search.space.items():
+        match dimension:
+            case Choice(values=values):
+                ends = values
+            case Uniform(low=low, high=high) | Integers(low=low, high=high):
+                if low >= high or (dimension.log and low <= 0):
+                    raise ConfigError(f"space.{field}: expected low < high, and low > 0 where log, got {low} to {high}")
+                ends = (low, high)
+            case _:
+                assert_never(dimension)
+        for value in ends:
+            override(search.base, {field: value}, f"space.{field}")
+    if search.num_trials is None and grid_size(search.space) is None:
+        raise ConfigError("num_trials: a space with a continuous dimension has no last combination; say how many to try")
+
+
+def grid_size(space: Space) -> int | None:
+    """How many combinations there are; None where a dimension is not a choice."""
+    size = 1
+    for dimension in space.values():
+        if not isinstance(dimension, Choice):
+            return None
+        size *= len(dimension.values)
+    return size
+
+
+def grid(space: Space) -> Iterator[dict[str, Scalar]]:
+    """Every combination of the choices, by label; dimensions that are not choices are left to the sampler."""
+    choices = {field: labels(dimension) for field, dimension in space.items() if isinstance(dimension, Choice)}
+    for values in itertools.product(*choices.values()):
+        yield dict(zip(choices, values, strict=True))
+
+
+def distributions(space: Space) -> dict[str, Any]:
+    """The space in Ray Tune's terms: flat keys, and scalars or labels for values, which is all that Optuna takes."""
+    found: dict[str, Any] = {}
+    for field, dimension in space.items():
+        match dimension:
+            case Choice():
+                found[field] = tune.choice(list(labels(dimension)))
+            case Uniform(low=low, high=high, log=log):
+                found[field] = (tune.loguniform if log else tune.uniform)(low, high)
+            case Integers(low=low, high=high, log=log):
+                # Ray Tune's upper bound is exclusive.
+                found[field] = (tune.lograndint if log else tune.randint)(low, high + 1)
+            case _:
+                assert_never(dimension)
+    return found
+
+
+def configuration(search: SearchConfig, parameters: Mapping[str, Scalar]) -> RunConfig:
+    """The configuration of one trial, from the values or labels that the search drew."""
+    changes: dict[str, Any] = {}
+    for field, value in parameters.items():
+        dimension = search.space[field]
+        changes[field] = labels(dimension)[value] if isinstance(dimension, Choice) else value
+    # A trial trains inside its own process; the batch is counted over all workers, so the result is the same.
+    return override(search.base, {**changes, "scaling.num_workers": 1}, "trial")
+
+
+def labels(choice: Choice) -> dict[Scalar, JsonValue]:
+    """A short name for each value: itself where it is a scalar, `mlp 128-64` where it is an encoder."""
+    named: dict[Scalar, JsonValue] = {}
+    for value in choice.values:
+        label = _label(value)
+        named[json.dumps(value, sort_keys=True) if label in named else label] = value
+    return named
+
+
+def _label(value: JsonValue) -> Scalar:
+    match value:
+        case {"kind": kind, "hidden": [*sizes]} | {"kind": kind, "channels": [*sizes]}:
+            rest = [f"{k}={v}" for k, v in value.items() if k not in ("kind", "hidden", "channels") and v]
+            return " ".join([str(kind), "-".join(map(str, sizes)), *rest])
+        case str() | int() | float() | bool() | None:
+            return value
+        case _:
+            return json.dumps(value, sort_keys=True)

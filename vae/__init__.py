@@ -1,0 +1,1 @@
+"""Variational autoencoders: the science, in plain torch."""

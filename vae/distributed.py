@@ -1,0 +1,195 @@
+"""Training as a Ray Train job: any number of workers, restarted and resumed after a failure.
+
+The only file in `vae` that imports ray. Checkpoints are betaline's own (see `state.py`): hashed, committed last and exact
+in mid-epoch, which Ray Train's are not. Ray Train places the workers, connects them, and restarts them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import distributed
+
+from vae import errors
+from vae.config import RunConfig, ScalingConfig, parse
+from vae.data.parquet import Dataset
+from vae.errors import BetalineError, ClusterError
+from vae.state import save_model
+from vae.training import EpochReport, Hooks, Progress, Training, World
+
+# Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
+REPORT_SECONDS = 2.0
+
+OnReport = Callable[[list[dict[str, Any]]], None]
+OnEvent = Callable[[str, Mapping[str, Any]], None]
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """What every worker needs to know."""
+
+    config: RunConfig
+    dataset: str
+    """URI of the dataset's folder."""
+    folder: str
+    """URI of the run's folder, which all workers can reach: checkpoints and the trained model go there."""
+    name: str
+    """Of the run. The same name in the same folder goes on where it stopped."""
+
+
+@dataclass(frozen=True)
+class TrainOutcome:
+    """A finished run."""
+
+    model: str
+    """URI of the trained model's folder."""
+    history: list[dict[str, Any]]
+    best: dict[str, Any]
+    """The epoch whose weights the model has."""
+    resumed_from_step: int
+
+
+def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent | None = None) -> TrainOutcome:
+    """Trains on the cluster that this process is connected to, and waits for the end.
+
+    Args:
+        spec: The run.
+        on_report: Called in Ray Train's controller with the epochs since the last call, every couple of seconds. Must be
+            picklable and must not block.
+        on_event: Called on rank 0 with `epoch` and `progress` events. Must be picklable.
+
+    Raises:
+        BetalineError: What a worker refused or gave up on, as it raised it; such a run is not retried.
+        ClusterError: If the workers failed more often than `scaling.max_failures`.
+    """
+    scaling = spec.config.scaling
+    gpus = scaling.gpus_per_worker
+    callbacks = [_ForwardReports(on_report)] if on_report else []
+    trainer = ray.train.torch.TorchTrainer(
+        _train_worker,
+        train_loop_config={"spec": _to_json(spec), "on_event": on_event},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=scaling.num_workers,
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
+        ),
+        run_config=ray.train.RunConfig(
+            name=spec.name,
+            storage_path=spec.folder,
+            failure_config=ray.train.FailureConfig(
+                max_failures=scaling.max_failures, controller_failure_limit=scaling.max_failures
+            ),
+            callbacks=callbacks,
+            worker_runtime_env={"env_vars": _worker_environment(scaling)},
+        ),
+    )
+    try:
+        answer = trainer.fit().return_value
+    except ray.train.TrainingFailedError as error:
+        raise ClusterError(f"run {spec.name} failed {scaling.max_failures + 1} times, the last time with: {error}") from error
+    assert answer is not None, "rank 0 always answers"
+    if "error" in answer:
+        raise getattr(errors, answer["error"])(answer["message"])
+    return TrainOutcome(**answer)
+
+
+def _worker_environment(scaling: ScalingConfig) -> dict[str, str]:
+    # Ray sets this from the worker's CPUs too, but only where the user has not exported another value.
+    return {"OMP_NUM_THREADS": str(scaling.cpus_per_worker)}
+
+
+class _ForwardReports(ray.train.UserCallback):
+    """Runs in Ray Train's controller."""
+
+    def __init__(self, on_report: OnReport) -> None:
+        self.on_report = on_report
+
+    def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        self.on_report(metrics[0]["epochs"])
+
+
+def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
+    """What each rank runs. A refusal is an answer, not an exception: Ray Train would retry it."""
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    spec = _from_json(config["spec"])
+    world = World.current(ray.train.torch.get_device())
+    hooks = _WorkerHooks(world, config["on_event"])
+    training, refusal = None, None
+    try:
+        dataset = Dataset.open(spec.dataset)
+        if ray.train.get_context().get_local_rank() == 0:
+            dataset.verify(["train", "validation"])
+        training = Training(spec.config, dataset, world, f"{spec.folder}/checkpoints", hooks)
+    except BetalineError as error:
+        refusal = _refusal(error)
+    refusal = _first_refusal(refusal, world)
+    if refusal:
+        return refusal
+    assert training is not None
+    try:
+        result = training.run()
+    except errors.Diverged as error:  # raised on every rank alike: it is decided on sums over ranks
+        return _refusal(error)
+    hooks.flush()
+    model = f"{spec.folder}/model"
+    if world.rank == 0:
+        save_model(result.model, model)
+    return asdict(
+        TrainOutcome(
+            model, [asdict(report) for report in result.history], asdict(result.best), result.resumed_from_step
+        )
+    )
+
+
+def _refusal(error: BetalineError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "message": str(error)}
+
+
+def _first_refusal(refusal: dict[str, Any] | None, world: World) -> dict[str, Any] | None:
+    """What any rank refused, so that all of them stop and none waits for another."""
+    if world.size == 1:
+        return refusal
+    refusals: list[dict[str, Any] | None] = [None] * world.size
+    distributed.all_gather_object(refusals, refusal)
+    return next((found for found in refusals if found), None)
+
+
+class _WorkerHooks(Hooks):
+    """Hands epochs to Ray Train, at most every `REPORT_SECONDS`, and events to whoever watches."""
+
+    def __init__(self, world: World, on_event: OnEvent | None) -> None:
+        self.pending: list[dict[str, Any]] = []
+        self.last_report_seconds = 0.0
+        self.on_event = on_event if world.rank == 0 else None
+
+    def on_epoch(self, report: EpochReport) -> None:
+        self.pending.append(asdict(report))
+        if self.on_event:
+            self.on_event("epoch", asdict(report))
+        # By the clock that all ranks share: a report is a barrier.
+        if report.elapsed_seconds - self.last_report_seconds >= REPORT_SECONDS:
+            self.last_report_seconds = report.elapsed_seconds
+            self.flush()
+
+    def on_progress(self, progress: Progress) -> None:
+        if self.on_event:
+            self.on_event("progress", asdict(progress))
+
+    def flush(self) -> None:
+        if self.pending:
+            ray.train.report({"epochs": self.pending})
+            self.pending = []
+
+
+def _to_json(spec: TrainSpec) -> dict[str, Any]:
+    return {**vars(spec), "config": spec.config.model_dump(mode="json")}
+
+
+def _from_json(values: Mapping[str, Any]) -> TrainSpec:
+    return TrainSpec(**{**values, "config": parse(RunConfig, values["config"])})

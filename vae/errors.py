@@ -1,0 +1,50 @@
+"""What betaline raises. Every message says what, where, what was expected and found, and what to do.
+
+BetalineError
+├── ConfigError         a configuration was refused (unknown key, value out of range, parts that do not fit)
+├── DataError           a source or a dataset was refused
+│   └── CorruptData     a published file is not what its manifest says
+├── CheckpointError     a checkpoint is not what its manifest says, or belongs to another run
+├── Diverged            the loss became infinite or not a number
+├── ClusterError        the cluster cannot run, or did not finish, what was asked of it
+├── ServiceError        an embedded service did not start, or is not what it should be
+└── RegistryError       a model or a version was not found, or was refused
+"""
+
+from __future__ import annotations
+
+
+class BetalineError(Exception):
+    """An error that its message explains; the command prints it without a traceback."""
+
+
+class ConfigError(BetalineError, ValueError):
+    """A configuration was refused."""
+
+
+class DataError(BetalineError, ValueError):
+    """A source or a dataset was refused."""
+
+
+class CorruptData(DataError):  # noqa: N818  named for what the data is
+    """A published file is not what its manifest says."""
+
+
+class CheckpointError(BetalineError):
+    """A checkpoint is not what its manifest says, or belongs to another run."""
+
+
+class Diverged(BetalineError):  # noqa: N818  named for what happened
+    """The loss became infinite or not a number."""
+
+
+class ClusterError(BetalineError):
+    """The cluster cannot run, or did not finish, what was asked of it."""
+
+
+class ServiceError(BetalineError):
+    """An embedded service did not start, or is not what it should be."""
+
+
+class RegistryError(BetalineError):
+    """A model or a version was not found, or was refused."""

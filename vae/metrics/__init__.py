@@ -1,0 +1,1 @@
+"""Metrics of a trained model: one function per metric, each stating its protocol."""

@@ -1,0 +1,221 @@
+"""Checkpoints: hashed, committed by a manifest written last, and loaded only if they are what they claim.
+
+A checkpoint is a folder `step-00000042/` of safetensors and JSON files and a `manifest.json` with the size and SHA-256 of
+each. A folder without a manifest was never finished. Works on any pyarrow filesystem, where a rename may not exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from vae.config import ModelConfig, parse
+from vae.data.storage import Location, locate, write_whole
+from vae.errors import CheckpointError
+from vae.model import VAE, ExampleSpec
+
+log = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+MODEL = "model.json"
+FORMAT = 1
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Everything from which a run goes on as if it had never stopped."""
+
+    step: int
+    """Optimiser steps done."""
+    tensors: Mapping[str, Tensors]
+    """Groups of named tensors, such as `model` and `optimizer`; one safetensors file each."""
+    values: Mapping[str, Any]
+    """JSON: counters, the history, early stopping."""
+
+
+class CheckpointStore:
+    """The checkpoints of one run under one folder.
+
+    Args:
+        uri: Folder of the run's checkpoints, a path or any pyarrow filesystem URI.
+        identity: What the run is (configuration, dataset): a checkpoint of another identity is refused, not resumed.
+        keep: Newest checkpoints kept.
+    """
+
+    def __init__(self, uri: str, identity: Mapping[str, Any], keep: int = 3) -> None:
+        self.root = locate(uri)
+        self.identity = json.loads(json.dumps(identity))  # as it will be read back
+        self.keep = keep
+
+    def save(self, checkpoint: Checkpoint) -> str:
+        """Writes a checkpoint, commits it, and removes all but the newest `keep`. Returns its folder."""
+        folder = self.root / f"step-{checkpoint.step:08d}"
+        files = {f"{name}.safetensors": save(dict(tensors)) for name, tensors in checkpoint.tensors.items()}
+        files["values.json"] = json.dumps(checkpoint.values).encode()
+        for name, content in files.items():
+            write_whole(folder / name, content)
+        manifest = {
+            "format": FORMAT,
+            "step": checkpoint.step,
+            "identity": self.identity,
+            "files": {
+                name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+                for name, content in files.items()
+            },
+        }
+        write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        for old in self._committed()[: -self.keep]:
+            # The manifest goes first: a removal cut short leaves a folder that was never committed.
+            old.filesystem.delete_file((old / MANIFEST).path)
+            old.filesystem.delete_dir(old.path)
+        return folder.uri
+
+    def load_newest(self) -> Checkpoint | None:
+        """The newest checkpoint that is intact; a damaged one is reported and its predecessor is taken.
+
+        Raises:
+            CheckpointError: If checkpoints exist and none is intact, or they belong to another run.
+        """
+        damaged = []
+        for folder in reversed(self._committed()):
+            try:
+                return self._load(folder)
+            except _DamagedError as error:
+                log.warning("%s; falling back to the checkpoint before it", error)
+                damaged.append(str(error))
+        if damaged:
+            raise CheckpointError(
+                f"{self.root.uri}: none of the {len(damaged)} checkpoints is intact: {'; '.join(damaged)}; "
+                "remove the folder to start the run again"
+            )
+        return None
+
+    def load(self, step: int) -> Checkpoint:
+        """The checkpoint of a step.
+
+        Raises:
+            CheckpointError: If it is missing or damaged, or belongs to another run.
+        """
+        try:
+            return self._load(self.root / f"step-{step:08d}")
+        except (_DamagedError, FileNotFoundError) as error:
+            raise CheckpointError(f"cannot load step {step} of {self.root.uri}: {error}") from None
+
+    def _load(self, folder: Location) -> Checkpoint:
+        try:
+            manifest = json.loads((folder / MANIFEST).read())
+        except ValueError as error:
+            raise _DamagedError(f"{folder.uri}/{MANIFEST} is not JSON ({error})") from None
+        if manifest["identity"] != self.identity:
+            changes = ", ".join(_differences(manifest["identity"], self.identity))
+            raise CheckpointError(
+                f"{folder.uri} belongs to another run ({changes}); "
+                "choose another run name, or remove the folder to start again"
+            )
+        contents = {name: _read_checked(folder / name, facts) for name, facts in manifest["files"].items()}
+        try:
+            tensors = {
+                name.removesuffix(".safetensors"): load(content)
+                for name, content in contents.items()
+                if name.endswith(".safetensors")
+            }
+        except SafetensorError as error:
+            raise _DamagedError(f"{folder.uri} is not safetensors ({error})") from None
+        return Checkpoint(manifest["step"], tensors, json.loads(contents["values.json"]))
+
+    def _committed(self) -> list[Location]:
+        """Folders of committed checkpoints, oldest first."""
+        names = sorted(info.base_name for info in self.root.list() if info.base_name.startswith("step-"))
+        return [self.root / name for name in names if (self.root / name / MANIFEST).exists()]
+
+
+def _read_checked(file: Location, facts: Mapping[str, Any]) -> bytes:
+    try:
+        content = file.read()
+    except FileNotFoundError:
+        raise _DamagedError(f"{file.uri} is missing") from None
+    found = hashlib.sha256(content).hexdigest()
+    if found != facts["sha256"]:
+        raise _DamagedError(
+            f"{file.uri} is damaged: expected {facts['bytes']} bytes with SHA-256 {facts['sha256'][:12]}…, "
+            f"found {len(content)} bytes with {found[:12]}…"
+        )
+    return content
+
+
+class _DamagedError(Exception):
+    """One checkpoint is damaged; its predecessor may not be."""
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
+    """The optimiser's state as named tensors `PARAMETER.FIELD`, so that it needs no pickle."""
+    return {
+        f"{index}.{field}": value
+        for index, fields in optimizer.state_dict()["state"].items()
+        for field, value in fields.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
+    """Puts back what `optimizer_tensors` took out; hyperparameters stay as the optimiser was built."""
+    state: dict[int, Tensors] = {}
+    for name, value in tensors.items():
+        index, field = name.split(".", 1)
+        state.setdefault(int(index), {})[field] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key in sorted(before.keys() | after.keys()):
+            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    elif before != after:
+        yield f"{path}: was {before!r}, is {after!r}"
+
+
+def save_model(model: VAE, uri: str) -> None:
+    """Writes a model's weights and what it is made of to a folder; `load_model` reads it back."""
+    folder = locate(uri)
+    facts = {
+        "format": FORMAT,
+        "config": model.config.model_dump(mode="json"),
+        "shape": list(model.examples.shape),
+        "classes": model.examples.classes,
+    }
+    write_whole(folder / WEIGHTS, save({name: value.cpu() for name, value in model.state_dict().items()}))
+    write_whole(folder / MODEL, json.dumps(facts, indent=1).encode())
+
+
+def load_model(uri: str) -> VAE:
+    """Reads a model that `save_model` wrote, in evaluation mode on the CPU.
+
+    Raises:
+        CheckpointError: If the folder does not hold a model of this version.
+    """
+    folder = locate(uri)
+    try:
+        facts = json.loads((folder / MODEL).read())
+        weights = load((folder / WEIGHTS).read())
+    except (FileNotFoundError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{uri} does not hold a model: {error}") from None
+    if facts.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{uri} holds a model of format {facts.get('format')}, this version reads {FORMAT}"
+        )
+    classes = facts["classes"]
+    examples = ExampleSpec(tuple(facts["shape"]), None if classes is None else tuple(classes))
+    model = VAE(parse(ModelConfig, facts["config"], uri), examples)
+    model.load_state_dict(weights)
+    return model.eval()

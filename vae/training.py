@@ -1,0 +1,402 @@
+"""The training loop, in plain torch: any number of ranks, exact resume from any step.
+
+Every draw derives from (seed, rank, step) and every position from the step, so that a resumed run repeats the
+uninterrupted one bit for bit on a CPU with the same number of ranks.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from vae.config import RunConfig
+from vae.controllers import beta_at, check_schedule
+from vae.data.batches import Batch, InOrder, Share, image_spec, open_feed
+from vae.data.parquet import Dataset
+from vae.errors import Diverged
+from vae.likelihoods import binarization, to_examples
+from vae.metrics.likelihood import Bound, Sums, bound_sums
+from vae.model import VAE, ExampleSpec
+from vae.objectives import elbo_loss
+from vae.seeds import Stream, derive
+from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class World:
+    """The ranks of a run, and this one among them."""
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    @classmethod
+    def current(cls, device: torch.device | str = "cpu") -> World:
+        """As torch.distributed has been set up; one rank where it has not."""
+        if distributed.is_available() and distributed.is_initialized():
+            return cls(distributed.get_rank(), distributed.get_world_size(), torch.device(device))
+        return cls(device=torch.device(device))
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over ranks, the same on each."""
+        if self.size > 1:
+            distributed.all_reduce(values)
+        return values
+
+
+@dataclass(frozen=True)
+class EpochReport:
+    """What an epoch came to; equal on every rank. Distortions, rates and bounds are nats per example."""
+
+    epoch: int
+    """Counted from 1."""
+    step: int
+    """Optimiser steps done since the start of the run."""
+    beta: float
+    train_distortion: float
+    train_rate: float
+    validation_distortion: float
+    validation_rate: float
+    validation_negative_elbo: float
+    """The bound at β = 1."""
+    active_units: int
+    best_negative_elbo: float
+    """Lowest validation bound so far."""
+    examples_per_second: float
+    """Of training, over all ranks, since the last report."""
+    elapsed_seconds: float
+    """Of this process's training, by rank 0's clock; a resumed run counts anew."""
+    is_last: bool
+    """Whether the run ends here, by its length or for want of progress."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where rank 0 is inside an epoch."""
+
+    epoch: int
+    step: int
+    total_steps: int
+    """Optimiser steps of the whole run, if it is not stopped early."""
+    examples_per_second: float
+    """Over all ranks."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A finished run."""
+
+    model: VAE
+    """With the weights of the best epoch, in evaluation mode."""
+    history: tuple[EpochReport, ...]
+    best: EpochReport
+    resumed_from_step: int
+    """0 for a run that was not resumed."""
+
+
+class Hooks:
+    """What a run tells while it goes on; by itself, nobody listens."""
+
+    def on_epoch(self, report: EpochReport) -> None:
+        """Called on every rank, at the same epochs."""
+
+    def on_progress(self, progress: Progress) -> None:
+        """Called on rank 0, at most once a second."""
+
+
+class Step(nn.Module):
+    """One forward pass to the loss: what is wrapped for several ranks, and compiled."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None, beta: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss, and [distortion, rate] without gradient."""
+        losses = elbo_loss(self.model(x, noise, labels), beta)
+        return losses.loss, torch.stack([losses.distortion.detach(), losses.rate.detach()])
+
+
+def example_spec(dataset: Dataset) -> ExampleSpec:
+    """Shape and classes of a dataset's examples."""
+    example = image_spec(dataset)
+    return ExampleSpec((example.channels, example.height, example.width), dataset.manifest.classes)
+
+
+class Training:
+    """One run of one configuration on one dataset.
+
+    Args:
+        config: The run.
+        dataset: With a train and a validation split.
+        world: This rank.
+        checkpoints: Folder for checkpoints, a path or URI; None keeps none. A run found there is resumed.
+        hooks: What to call as it goes on.
+
+    Raises:
+        ConfigError: If the parts do not fit each other or the data.
+        CheckpointError: If the folder belongs to another run.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        dataset: Dataset,
+        world: World | None = None,
+        checkpoints: str | None = None,
+        hooks: Hooks | None = None,
+    ) -> None:
+        self.config = config
+        self.world = world or World()
+        self.hooks = hooks or Hooks()
+        training = config.training
+        device, rank, size = self.world.device, self.world.rank, self.world.size
+        self.model = VAE(config.model, example_spec(dataset), derive(training.seed, Stream.WEIGHTS)).to(device)
+        self.averaged = _frozen_copy(self.model) if training.ema_decay else None
+        policy = binarization(config.model.likelihood)
+        self.batch_size = training.batch_size // size
+        share = Share.of(dataset, "train", rank, size, device, policy, training.seed)
+        self.feed = open_feed(
+            share,
+            world_size=size,
+            batch_size=self.batch_size,
+            seed=training.seed,
+            mode=training.feed,
+            memory_budget_bytes=training.memory_budget_bytes,
+        )
+        validation = Share.of(dataset, "validation", rank, size, device, policy, training.seed)
+        self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes)
+        self.total_steps = self.feed.steps_per_epoch * training.epochs
+        check_schedule(config.objective, self.total_steps)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
+        self.step = self._wrap()
+        self.autocast = self._autocast()
+        self.generator = torch.Generator(device)
+        self.beta = torch.zeros((), device=device)
+        self.store = self._open_store(checkpoints, dataset)
+
+        self.steps_done = 0
+        self.sums = torch.zeros(2, device=device)
+        self.history: list[EpochReport] = []
+        self.best: EpochReport | None = None
+        self.best_weights: Tensors = {}
+        self.resumed_from_step = self._resume()
+        self.last_checkpoint = time.monotonic()
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> TrainingResult:
+        """Trains to the end, or to the early stop, and returns the best epoch's model."""
+        started = time.monotonic()
+        per_epoch = self.feed.steps_per_epoch
+        while not (self.history and self.history[-1].is_last):
+            epoch, first_step = divmod(self.steps_done, per_epoch)
+            seconds = self._train_epoch(epoch, first_step)
+            examples = (per_epoch - first_step) * self.batch_size * self.world.size
+            self._end_epoch(epoch, examples / seconds, time.monotonic() - started)
+        assert self.best is not None, "the last epoch was validated"
+        self.model.load_state_dict(self.best_weights)
+        return TrainingResult(self.model.eval(), tuple(self.history), self.best, self.resumed_from_step)
+
+    def _train_epoch(self, epoch: int, first_step: int) -> float:
+        """Trains the rest of an epoch; returns its seconds."""
+        training = self.config.training
+        self.model.train()
+        started = last_progress = time.monotonic()
+        for number, batch in enumerate(self.feed.epoch(epoch, first_step), start=1):
+            self._train_step(batch)
+            if training.checkpoint_steps and self.steps_done % training.checkpoint_steps == 0:
+                self._save()
+            if time.monotonic() - last_progress > PROGRESS_SECONDS and self.world.rank == 0:
+                last_progress = time.monotonic()
+                rate = number * self.batch_size * self.world.size / (last_progress - started)
+                self.hooks.on_progress(Progress(epoch + 1, self.steps_done, self.total_steps, rate))
+        return time.monotonic() - started
+
+    def _train_step(self, batch: Batch) -> None:
+        training, model = self.config.training, self.model
+        self.generator.manual_seed(derive(training.seed, Stream.STEP, self.world.rank, self.steps_done))
+        x = to_examples(batch.pixels, self.config.model.likelihood, self.generator)
+        noise = torch.randn(
+            1, len(batch), model.noise_dim, generator=self.generator, device=self.world.device
+        )
+        self.beta.fill_(beta_at(self.config.objective, self.steps_done))
+        with self.autocast:
+            loss, parts = self.step(x, noise, batch.labels, self.beta)
+        loss.backward()
+        if training.gradient_clip_norm is not None:
+            nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averaged is not None and training.ema_decay is not None:
+            torch._foreach_lerp_(
+                list(self.averaged.parameters()), list(model.parameters()), 1 - training.ema_decay
+            )
+        self.sums += parts
+        self.steps_done += 1
+
+    def _end_epoch(self, epoch: int, examples_per_second: float, elapsed_seconds: float) -> None:
+        # Rank 0's clock goes through the sum, so that every rank reports, and decides, the same.
+        clock = torch.tensor([examples_per_second, elapsed_seconds], dtype=torch.float64) * (
+            self.world.rank == 0
+        )
+        train = self.sums.double() / (self.feed.steps_per_epoch * self.world.size)
+        sums = bound_sums(self.shipped, self.validation, self.config.training.seed, self.world.rank)
+        width = len(sums.vector)
+        everything = self.world.total(torch.cat([sums.vector, train, clock.to(self.world.device)]))
+        distortion, rate, examples_per_second, elapsed_seconds = everything[width:].tolist()
+        if not math.isfinite(distortion + rate):
+            raise Diverged(
+                f"the loss became {distortion + rate} in epoch {epoch + 1} (step {self.steps_done}); lower "
+                f"training.learning_rate (now {self.config.training.learning_rate}) or set training.gradient_clip_norm"
+            )
+        bound = Sums(everything[:width]).bound()
+        self._record(epoch, bound, distortion, rate, examples_per_second, elapsed_seconds)
+        self.sums.zero_()
+        due = time.monotonic() - self.last_checkpoint >= self.config.training.checkpoint_seconds
+        if due or self.history[-1].is_last:
+            self._save()
+        self.hooks.on_epoch(self.history[-1])
+
+    def _record(
+        self,
+        epoch: int,
+        bound: Bound,
+        distortion: float,
+        rate: float,
+        examples_per_second: float,
+        elapsed_seconds: float,
+    ) -> None:
+        best = self.best
+        is_best = best is None or bound.negative_elbo < best.validation_negative_elbo
+        best_epoch, best_negative_elbo = (
+            (epoch + 1, bound.negative_elbo) if best is None or is_best else (best.epoch, best.validation_negative_elbo)
+        )
+        patience = self.config.training.patience_epochs
+        report = EpochReport(
+            epoch=epoch + 1,
+            step=self.steps_done,
+            beta=self.beta.item(),
+            train_distortion=distortion,
+            train_rate=rate,
+            validation_distortion=bound.distortion,
+            validation_rate=bound.rate,
+            validation_negative_elbo=bound.negative_elbo,
+            active_units=bound.active_units,
+            best_negative_elbo=best_negative_elbo,
+            examples_per_second=examples_per_second,
+            elapsed_seconds=elapsed_seconds,
+            is_last=self.steps_done == self.total_steps
+            or (patience is not None and epoch + 1 - best_epoch >= patience),
+        )
+        self.history.append(report)
+        if is_best:
+            self.best = report
+            self.best_weights = {
+                name: value.detach().clone() for name, value in self.shipped.state_dict().items()
+            }
+
+    @property
+    def shipped(self) -> VAE:
+        """The model that is validated and shipped: the moving average where there is one."""
+        return self.averaged if self.averaged is not None else self.model
+
+    # --- how a step is run ------------------------------------------------------------------------------------------
+
+    def _wrap(self) -> nn.Module:
+        step: nn.Module = Step(self.model)
+        if self.world.size > 1:
+            step = DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
+        compiles = self.config.training.compile
+        if compiles == "on" or (compiles == "auto" and self.world.device.type == "cuda"):
+            # reduce-overhead captures CUDA graphs; they do not cover the collectives of several ranks.
+            mode = "reduce-overhead" if self.world.size == 1 else "default"
+            step = torch.compile(step, mode=mode)  # pyright: ignore[reportAssignmentType]
+        return step
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision, device = self.config.training.precision, self.world.device.type
+        if precision == "bfloat16" or (precision == "auto" and device == "cuda"):
+            return torch.autocast(device, torch.bfloat16)
+        return nullcontext()
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _open_store(self, checkpoints: str | None, dataset: Dataset) -> CheckpointStore | None:
+        if checkpoints is None:
+            return None
+        identity = {
+            # The number of workers may change between attempts, and so may how often checkpoints are written.
+            "config": self.config.model_dump(
+                mode="json",
+                exclude={
+                    "scaling": True,
+                    "training": {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"},
+                },
+            ),
+            "dataset_id": dataset.manifest.dataset_id,
+        }
+        return CheckpointStore(checkpoints, identity, self.config.training.keep_checkpoints)
+
+    def _save(self) -> None:
+        self.last_checkpoint = time.monotonic()
+        # Every rank holds the same weights and derives the rest, so rank 0 writes for all.
+        if self.store is None or self.world.rank:
+            return
+        tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        if self.averaged is not None:
+            tensors["averaged"] = self.averaged.state_dict()
+        if self.best_weights:
+            tensors["best"] = self.best_weights
+        values = {
+            "sums": self.sums.tolist(),
+            "history": [asdict(report) for report in self.history],
+            "best_epoch": self.best.epoch if self.best else None,
+        }
+        self.store.save(Checkpoint(self.steps_done, tensors, values))
+
+    def _resume(self) -> int:
+        """Takes up the newest intact checkpoint; returns its step, 0 where there is none."""
+        if self.store is None:
+            return 0
+        checkpoint = self.store.load_newest() if self.world.rank == 0 else None
+        step = torch.tensor([checkpoint.step if checkpoint else 0], device=self.world.device)
+        step = int(self.world.total(step).item())
+        if not step:
+            return 0
+        # The other ranks load the one that rank 0 chose, whatever they would have found themselves.
+        checkpoint = checkpoint or self.store.load(step)
+        self.model.load_state_dict(checkpoint.tensors["model"])
+        restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(checkpoint.tensors["averaged"])
+        self.steps_done = checkpoint.step
+        self.sums.copy_(torch.tensor(checkpoint.values["sums"]))
+        self.history = [EpochReport(**report) for report in checkpoint.values["history"]]
+        self.best = next((r for r in self.history if r.epoch == checkpoint.values["best_epoch"]), None)
+        self.best_weights = {
+            name: value.to(self.world.device) for name, value in checkpoint.tensors.get("best", {}).items()
+        }
+        log.info("resumed from step %d of %d", self.steps_done, self.total_steps)
+        return self.steps_done
+
+
+def _frozen_copy(model: VAE) -> VAE:
+    copy = VAE(model.config, model.examples).to(next(model.parameters()).device)
+    copy.load_state_dict(model.state_dict())
+    return copy.requires_grad_(False)
