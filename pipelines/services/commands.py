@@ -172,6 +172,8 @@ def ray(home: Path, ports: Ports, *, num_cpus: int | None = None) -> Launch:
         "RAY_worker_niceness": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # How old, in seconds, the counts of free CPUs may be; 5 by default.
+        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     }
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),

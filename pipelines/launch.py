@@ -1,0 +1,374 @@
+"""Run one job on the cluster through the Ray Jobs API: submit or re-attach, follow, and return its result.
+
+A job is `python -m pipelines.jobs KIND --spec HOME/runs/IDENTITY/spec.json`. It leaves `result.json` beside
+the spec, or `error.json` ({"type", "message"}), and prints events as lines `BETALINE_EVENT {json}`. The
+process that calls this never joins the cluster (`ray.init`), so its signal handlers stay its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import json
+import re
+import shlex
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiohttp
+import requests
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from pipelines.cluster import Cluster, Resources, check_resources, current_cluster, patiently
+from pipelines.runs import RunFolder
+from pipelines.services.embedded import SOURCE_ROOT, read
+from vae import errors
+from vae.errors import BetalineError, ClusterError
+
+T = TypeVar("T")
+EVENT_PREFIX = "BETALINE_EVENT "
+PACKAGES = ("vae", "tuning", "pipelines")
+ENTRYPOINT = ("-m", "pipelines.jobs")
+# The cluster has its own; these would lead its workers back to this process's view of it.
+_NOT_FOR_JOBS = ("RAY_", "PREFECT_")
+_SILENCE_SECONDS = 10.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something a job reports while it runs, as {"kind": "trial", …} on a line of its own."""
+
+    kind: str
+    fields: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """An attempt at a run, on a cluster."""
+
+    cluster: Cluster
+    client: JobSubmissionClient
+    submission_id: str
+
+    def details(self) -> JobDetails | None:
+        """Its state, or None if the cluster does not know it."""
+        return patiently(functools.partial(_details, self.client, self.submission_id))
+
+
+def run_job(
+    kind: str,
+    spec: Mapping[str, Any],
+    *,
+    identity: str,
+    home: str,
+    on_event: Callable[[Event], None],
+    on_log: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    resources: Resources | None = None,
+    entrypoint: Sequence[str] = ENTRYPOINT,
+) -> dict[str, Any]:
+    """Run a job on the cluster that RAY_ADDRESS names, and return its result; nothing is run twice.
+
+    A finished result is returned as it is, a running job is attached to, and after an attempt that ended
+    without a result the next one is submitted, which resumes from the checkpoints of the last. If the caller
+    is interrupted, or a callback raises, the job is stopped. Call it from a thread that runs no event loop.
+
+    Args:
+        kind: Which job, the first argument of the entry point.
+        spec: What to do; JSON.
+        identity: The run's name, derived by the caller. Attempts are submitted as IDENTITY-0, IDENTITY-1, …
+        home: BETALINE_HOME, a path or a URI that this process and the cluster share.
+        on_event: Called for each event line.
+        on_log: Called for each other line, without its end.
+        environment: What the job needs in its environment beside the cluster's own: MLFLOW_TRACKING_URI, say.
+        resources: What its workers need; checked before it is submitted.
+        entrypoint: Arguments of the Python interpreter, before KIND.
+
+    Raises:
+        ConfigError: If the identity belongs to a run of another specification.
+        BetalineError: What the job reported, as the class it named.
+        ClusterError: If the cluster is too small, is lost, or the job crashes or is stopped.
+    """
+    folder = RunFolder(home, identity)
+    wanted = json.loads(json.dumps(spec, allow_nan=False))
+    folder.refuse_another_spec(wanted)
+    result = folder.read("result.json")
+    if result is not None:
+        return result
+    cluster = current_cluster()
+    client = patiently(lambda: _connect(cluster))
+    attempt, last = _last_attempt(client, identity)
+    if last is None or last.status.is_terminal():
+        if resources is not None:
+            check_resources(resources)
+        attempt += 1
+    job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
+    if last is None or last.status.is_terminal():
+        folder.remove("error.json")
+        command = [*entrypoint, kind, "--spec", folder.write("spec.json", wanted)]
+        _submit(job, command, home, environment or {})
+    return _finish(job, identity, folder, on_event, on_log)
+
+
+def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
+    """Stop a run's job, from any process, and wait until it has ended and given its CPUs back.
+
+    Returns:
+        Whether there was a job to stop.
+    Raises:
+        ClusterError: If it still runs, or still holds resources, after `limit_seconds`.
+    """
+    cluster = current_cluster()
+    client = patiently(lambda: _connect(cluster))
+    attempt, details = _last_attempt(client, identity)
+    if details is None or details.status.is_terminal():
+        return False
+    job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
+    patiently(lambda: _calling(lambda: client.stop_job(job.submission_id)))
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        details = job.details()
+        held = _held(cluster, details.job_id if details else None)
+        if (details is None or details.status.is_terminal()) and not held:
+            return True
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"job {job.submission_id} was told to stop {limit_seconds:.0f} s ago and "
+                f"{'still holds ' + ', '.join(held) if held else 'still runs'}; see {cluster.address}"
+            )
+        time.sleep(0.2)
+
+
+def _connect(cluster: Cluster) -> JobSubmissionClient:
+    return _calling(lambda: JobSubmissionClient(cluster.address, headers=dict(cluster.headers)))
+
+
+def _calling(call: Callable[[], T]) -> T:
+    """A call of Ray's client, with its errors told apart: lost connections, and refusals."""
+    try:
+        return call()
+    except requests.RequestException as error:
+        raise ConnectionError(str(error)) from None
+    except RuntimeError as error:
+        if re.search(r"status code 5\d\d", str(error)):
+            raise ConnectionError(str(error)[:500]) from None
+        raise ClusterError(f"the Ray cluster refused: {str(error)[:2000]}") from None
+
+
+def _details(client: JobSubmissionClient, submission_id: str) -> JobDetails | None:
+    def ask() -> JobDetails | None:
+        try:
+            return client.get_job_info(submission_id)
+        except RuntimeError as error:
+            if "status code 404" in str(error):
+                return None
+            raise
+
+    return _calling(ask)
+
+
+def _last_attempt(client: JobSubmissionClient, identity: str) -> tuple[int, JobDetails | None]:
+    """The number and the state of the last attempt that this cluster knows; -1 and None if it knows none."""
+    last: JobDetails | None = None
+    for number in itertools.count():
+        details = patiently(functools.partial(_details, client, f"{identity}-{number}"))
+        if details is None:
+            return number - 1, last
+        last = details
+    raise AssertionError("the count has no end")
+
+
+def _submit(job: _Job, command: list[str], home: str, environment: Mapping[str, str]) -> None:
+    python, runtime_environment = _runtime_environment(home, job.cluster, environment)
+
+    def submit() -> None:
+        try:
+            job.client.submit_job(
+                entrypoint=shlex.join([python, *command]),
+                submission_id=job.submission_id,
+                runtime_env=runtime_environment,
+                metadata={"betaline.run": job.submission_id},
+            )
+        except RuntimeError as error:
+            # Another process, or an attempt whose answer was lost, has submitted it: then this one attaches.
+            if "already exists" not in str(error):
+                raise
+
+    patiently(lambda: _calling(submit))
+
+
+def _runtime_environment(
+    home: str, cluster: Cluster, environment: Mapping[str, str]
+) -> tuple[str, dict[str, Any]]:
+    """The interpreter and the runtime environment: this very one on the embedded head, else shipped code."""
+    variables = {name: value for name, value in environment.items() if not name.startswith(_NOT_FOR_JOBS)}
+    embedded = None if "://" in home else read(Path(home).expanduser().absolute())
+    if embedded is not None and embedded.is_embedded("ray") and embedded.ray_address == cluster.address:
+        return sys.executable, {"env_vars": {**variables, "PYTHONPATH": str(SOURCE_ROOT)}}
+    return "python", {
+        "env_vars": variables,
+        "py_modules": [str(SOURCE_ROOT / package) for package in PACKAGES],
+        "excludes": ["__pycache__", "*.pyc"],
+    }
+
+
+def _finish(
+    job: _Job,
+    identity: str,
+    folder: RunFolder,
+    on_event: Callable[[Event], None],
+    on_log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Follow a job to its end, hand its lines on, and return its result."""
+    last_lines: deque[str] = deque(maxlen=20)
+    try:
+        for line in _follow(job):
+            event = _event(line)
+            if event is not None:
+                on_event(event)
+            else:
+                last_lines.append(line)
+                on_log(line)
+        details = _wait_for_end(job)
+    except ClusterError:
+        raise  # the cluster is out of reach, so there is nothing to stop
+    except BaseException:  # an interrupt or a failing callback must not leave a job that nobody watches
+        stop_job(identity)
+        raise
+    return _outcome(job, folder, details, last_lines)
+
+
+def _follow(job: _Job) -> Iterator[str]:
+    """The lines of a job's log from its start to its end; a lost connection is taken up where it broke."""
+    loop = asyncio.new_event_loop()
+    seen, rest = 0, ""
+    try:
+        ended = False
+        while not ended:
+            # Declared an iterator, it is a generator, which must be closed or its connection stays open.
+            chunks = cast(AsyncGenerator[str, None], job.client.tail_job_logs(job.submission_id))
+            skip = seen
+            try:
+                while (chunk := loop.run_until_complete(_next_chunk(chunks, job))) is not None:
+                    fresh = chunk[skip:]
+                    skip = max(0, skip - len(chunk))
+                    seen += len(fresh)
+                    *lines, rest = (rest + fresh).split("\n")
+                    yield from lines
+                ended = True
+            except (aiohttp.ClientError, OSError, RuntimeError):
+                # The websocket broke. If the dashboard is gone too, this waits for it, and gives up in time.
+                if job.details() is None:
+                    raise _forgotten(job) from None
+            finally:
+                loop.run_until_complete(chunks.aclose())
+        if rest:
+            yield rest
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | None:
+    """The next piece of a log, or None at its end. A silent connection is checked, for it may be dead."""
+    task = asyncio.ensure_future(anext(chunks, None))
+    try:
+        while True:
+            done, _ = await asyncio.wait([task], timeout=_SILENCE_SECONDS)
+            if done:
+                return task.result()
+            details = await asyncio.to_thread(job.details)
+            if details is None or details.status.is_terminal():
+                return None
+    finally:
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+
+def _wait_for_end(job: _Job) -> JobDetails:
+    """The final state; the log ends a moment before the state is written."""
+    while True:
+        details = job.details()
+        if details is None:
+            raise _forgotten(job)
+        if details.status.is_terminal():
+            return details
+        time.sleep(0.1)
+
+
+def _forgotten(job: _Job) -> ClusterError:
+    return ClusterError(
+        f"the Ray cluster at {job.cluster.address} was restarted and no longer knows job "
+        f"{job.submission_id}; the same command takes its work up again"
+    )
+
+
+def _outcome(job: _Job, folder: RunFolder, details: JobDetails, last_lines: Sequence[str]) -> dict[str, Any]:
+    where = f"its whole log: {job.cluster.address}/#/jobs/{job.submission_id}"
+    if details.status == JobStatus.STOPPED:
+        raise ClusterError(
+            f"job {job.submission_id} was stopped; the same command takes it up again ({where})"
+        )
+    if details.status == JobStatus.FAILED:
+        reported = folder.read("error.json")
+        if reported is not None:
+            raise _reported_error(reported)
+        said = "\n".join(last_lines) or details.message or "nothing"
+        raise ClusterError(f"job {job.submission_id} failed. It said last:\n{said}\n{where}")
+    result = folder.read("result.json")
+    if result is None:
+        raise ClusterError(
+            f"job {job.submission_id} succeeded, and there is no result in {folder.uri}; BETALINE_HOME must "
+            "be storage that this machine and the cluster share"
+        )
+    return result
+
+
+def _reported_error(reported: Mapping[str, Any]) -> BetalineError:
+    """The error that a job wrote down, as the class it was raised as."""
+    found = getattr(errors, str(reported["type"]), None)
+    if isinstance(found, type) and issubclass(found, BetalineError):
+        return found(reported["message"])
+    return ClusterError(f"{reported['type']}: {reported['message']}")
+
+
+def _event(line: str) -> Event | None:
+    # Ray puts the process and its node before what a worker prints.
+    _, found, text = line.partition(EVENT_PREFIX)
+    if not found:
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return None  # an event that another process has printed into: it is shown as log
+    kind = fields.pop("kind", None) if isinstance(fields, dict) else None
+    return Event(kind=kind, fields=fields) if isinstance(kind, str) else None
+
+
+def _held(cluster: Cluster, job_id: str | None) -> list[str]:
+    """What of a job still holds, or waits for, resources."""
+    if job_id is None:
+        return []
+    held = []
+    for kind, key, over in (("actors", "job_id", "DEAD"), ("placement_groups", "creator_job_id", "REMOVED")):
+        ask = functools.partial(
+            cluster.get,
+            f"/api/v0/{kind}",
+            filter_keys=key,
+            filter_predicates="=",
+            filter_values=job_id,
+            detail="1",
+        )
+        living = [entry for entry in patiently(ask)["data"]["result"]["result"] if entry["state"] != over]
+        if living:
+            held.append(f"{len(living)} {kind.replace('_', ' ')}")
+    return held
