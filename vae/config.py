@@ -5,9 +5,9 @@ Every field states its unit. Unknown keys are refused with the nearest known one
 
 from __future__ import annotations
 
+import copy
 import difflib
-
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -31,7 +31,7 @@ class MLP(Section):
     """Fully connected layers over the flattened example."""
 
     kind: Literal["mlp"] = "mlp"
-    hidden: tuple[Positive, ...] = (256, 128)
+    hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (256, 128)
     """Units of each hidden layer, from the data inwards; the decoder uses them in reverse."""
     activation: Literal["relu", "silu", "tanh", "elu"] = "relu"
     gated: bool = False
@@ -42,7 +42,7 @@ class Conv(Section):
     """Strided convolutions, each halving height and width; the decoder upsamples back to the example's size."""
 
     kind: Literal["conv"] = "conv"
-    channels: tuple[Positive, ...] = (32, 64)
+    channels: Annotated[tuple[Positive, ...], Field(min_length=1)] = (32, 64)
     """Channels after each halving."""
     hidden: Positive = 256
     """Units of the fully connected layer between the convolutions and the latent."""
@@ -240,19 +240,19 @@ def override(config: ConfigT, changes: Mapping[str, Any], where: str = "override
             section = section.get(parent) if isinstance(section, dict) else None
             if not isinstance(section, dict):
                 raise ConfigError(f"{where}: {key}: there is no section '{'.'.join(parents[: depth + 1])}'")
-        section[last] = value
+        section[last] = copy.deepcopy(value)  # a later key may lead inside it
     return parse(type(config), values, where)
 
 
 def _explain(error: ValidationError, kind: type[Section], where: str) -> str:
     lines = []
     for problem in error.errors(include_url=False):
-        location = [part for part in problem["loc"] if isinstance(part, str | int)]
-        path = ".".join(str(part) for part in location) or "(whole)"
+        section, parts = _walk(kind, problem["loc"])
+        path = ".".join(parts) or "(whole)"
         match problem["type"]:
             case "extra_forbidden":
-                known = _known_keys(kind, location[:-1])
-                near = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.5)
+                known = list(section.model_fields)
+                near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
                 hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
                 lines.append(f"{path}: unknown key; {hint}")
             case "value_error":
@@ -262,18 +262,22 @@ def _explain(error: ValidationError, kind: type[Section], where: str) -> str:
     return "\n".join(f"{where}: {line}" for line in lines)
 
 
-def _known_keys(kind: type[Section], location: list[Any]) -> list[str]:
-    """Fields of the section that a pydantic error location leads to, through unions by their `kind`."""
+def _walk(kind: type[Section], location: Sequence[int | str]) -> tuple[type[Section], list[str]]:
+    """The innermost section that a pydantic error location leads to, and its path as a user would write it: pydantic
+    names the chosen `kind` of a union too."""
     section: type[Section] = kind
     choices: dict[Any, type[Section]] = {}
+    path = []
     for part in location:
+        if part in choices:
+            section, choices = choices[part], {}
+            continue
+        path.append(str(part))
         if part in section.model_fields:
-            candidates = _sections(section.model_fields[part].annotation)
+            candidates = _sections(section.model_fields[str(part)].annotation)
             section = candidates[0] if candidates else section
             choices = {c.model_fields["kind"].default: c for c in candidates if "kind" in c.model_fields}
-        elif part in choices:
-            section = choices[part]
-    return list(section.model_fields)
+    return section, path
 
 
 def _sections(annotation: Any) -> list[type[Section]]:

@@ -1,0 +1,147 @@
+"""Configurations: what is refused, and with which words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from vae.config import MLP, Conv, RunConfig, override, parse
+from vae.errors import ConfigError
+
+
+def refusal(values: dict[str, Any]) -> str:
+    with pytest.raises(ConfigError) as error:
+        parse(RunConfig, values)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"objective": {"bta": 2}}, "configuration: objective.bta: unknown key; did you mean `beta`?"),
+        (
+            {"model": {"encoder": {"kind": "mlp", "hiden": [3]}}},
+            "configuration: model.encoder.hiden: unknown key; did you mean `hidden`?",
+        ),
+        (
+            {"model": {"decoder": {"kind": "conv", "chanels": [3]}}},
+            "configuration: model.decoder.chanels: unknown key; did you mean `channels`?",
+        ),
+        (
+            {"zzz": 1},
+            "configuration: zzz: unknown key; known keys: model, objective, scaling, training",
+        ),
+    ],
+)
+def test_parse_names_the_nearest_key(values: dict[str, Any], message: str) -> None:
+    """An unknown key is refused with the nearest known one, through unions too."""
+    assert refusal(values) == message
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"beta": -1}, "objective.beta: input should be greater than or equal to 0, got -1"),
+        ({"beta": float("nan")}, "objective.beta: input should be a finite number, got nan"),
+        ({"beta": float("inf")}, "objective.beta: input should be a finite number, got inf"),
+        (
+            {"controller": {"kind": "warmup", "steps": 0}},
+            "objective.controller.steps: input should be greater than 0, got 0",
+        ),
+    ],
+)
+def test_parse_refuses_an_impossible_objective(values: dict[str, Any], message: str) -> None:
+    """A β below 0, not a number or infinite, and a warm-up of no steps are refused."""
+    assert refusal({"objective": values}) == f"configuration: {message}"
+
+
+def test_parse_reports_every_problem_at_once() -> None:
+    """Two bad values give two lines, each with its field and what was found."""
+    assert refusal({"training": {"epochs": 0, "ema_decay": 1}}).splitlines() == [
+        "configuration: training.epochs: input should be greater than 0, got 0",
+        "configuration: training.ema_decay: input should be less than 1, got 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [({"kind": "mlp", "hidden": []}, "hidden"), ({"kind": "conv", "channels": []}, "channels")],
+)
+def test_parse_refuses_a_body_without_layers(body: dict[str, Any], field: str) -> None:
+    """A body of no layers is refused by the configuration, not by an index error in the network."""
+    message = refusal({"model": {"encoder": body}})
+    assert message.startswith(f"configuration: model.encoder.{field}: tuple should have at least 1 item")
+
+
+def test_parse_refuses_a_batch_that_does_not_divide() -> None:
+    """A batch that the workers cannot share evenly is refused, with one that they can."""
+    assert refusal({"training": {"batch_size": 7}, "scaling": {"num_workers": 2}}) == (
+        "configuration: training.batch_size must divide evenly among scaling.num_workers, got 7 examples for "
+        "2 workers; the nearest that does is 8"
+    )
+
+
+def test_parse_says_where_the_values_came_from() -> None:
+    """The origin of the values leads every line."""
+    with pytest.raises(ConfigError, match=r"^run\.yaml: objective\.beta: "):
+        parse(RunConfig, {"objective": {"beta": "high"}}, "run.yaml")
+
+
+def test_configuration_survives_json() -> None:
+    """A configuration written as JSON reads back equal."""
+    config = parse(
+        RunConfig,
+        {
+            "model": {
+                "encoder": {"kind": "conv", "channels": [4, 8]},
+                "decoder": {"kind": "mlp", "hidden": [5]},
+            },
+            "objective": {"beta": 0.1, "controller": {"kind": "warmup", "steps": 3}},
+        },
+    )
+    assert RunConfig.model_validate_json(config.model_dump_json()) == config
+    assert isinstance(config.model.encoder, Conv)
+    assert isinstance(config.model.decoder, MLP)
+
+
+def test_override_replaces_dotted_fields() -> None:
+    """Dotted keys replace single fields and whole sections, and leave the rest and the original alone."""
+    base = RunConfig()
+    changed = override(
+        base,
+        {"model.latent_dim": 3, "objective.beta": 2.5, "model.encoder": {"kind": "conv", "channels": [4]}},
+    )
+    assert (changed.model.latent_dim, changed.objective.beta) == (3, 2.5)
+    assert changed.model.encoder == Conv(channels=(4,))
+    assert changed.training == base.training
+    assert base == RunConfig()
+
+
+def test_override_leaves_the_values_it_was_given_alone() -> None:
+    """A section given as a mapping is not changed by a later key inside it."""
+    encoder = {"kind": "mlp", "hidden": [8]}
+    changed = override(RunConfig(), {"model.encoder": encoder, "model.encoder.activation": "tanh"})
+    assert changed.model.encoder == MLP(hidden=(8,), activation="tanh")
+    assert encoder == {"kind": "mlp", "hidden": [8]}
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("model.latent_dm", "model.latent_dm: unknown key; did you mean `latent_dim`?"),
+        ("modle.latent_dim", "modle.latent_dim: there is no section 'modle'"),
+        ("model.latent_dim.x", "model.latent_dim.x: there is no section 'model.latent_dim'"),
+    ],
+)
+def test_override_refuses_unknown_fields(key: str, message: str) -> None:
+    """A dotted key that leads nowhere is refused and says how far it leads."""
+    with pytest.raises(ConfigError) as error:
+        override(RunConfig(), {key: 3}, "--set")
+    assert str(error.value) == f"--set: {message}"
+
+
+def test_sections_are_frozen() -> None:
+    """A configuration cannot change under a running job."""
+    with pytest.raises(ValueError, match="frozen"):
+        RunConfig().training.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
