@@ -22,9 +22,7 @@ from vae.likelihoods import (
     to_examples,
 )
 
-GAUSSIANS = [
-    Gaussian(sigma=sigma, initial_sigma=scale) for sigma in ("fixed", "learned") for scale in (0.1, 1.5)
-]
+GAUSSIANS = [Gaussian(sigma=sigma, initial_sigma=scale) for sigma in ("fixed", "learned") for scale in (0.1, 1.5)]
 LIKELIHOODS: list[Likelihood] = [Bernoulli(), *GAUSSIANS]
 
 
@@ -47,9 +45,7 @@ def test_gaussian_integrates_to_one(config: Gaussian) -> None:
     outputs = torch.tensor([-2.0, 0.0, 5.0]).view(3, 1, 1, 1, 1).expand(3, len(grid), 1, 1, 1)
     with torch.no_grad():
         density = build_likelihood(config).log_prob(grid.view(-1, 1, 1, 1), outputs).double().exp()
-    torch.testing.assert_close(
-        torch.trapezoid(density, grid.double()), torch.ones(3).double(), atol=1e-5, rtol=0
-    )
+    torch.testing.assert_close(torch.trapezoid(density, grid.double()), torch.ones(3).double(), atol=1e-5, rtol=0)
 
 
 def test_gaussian_matches_torch_distributions() -> None:
@@ -171,5 +167,6 @@ def test_bernoulli_refuses_grey_without_a_policy() -> None:
         check_binary(np.array([[0, 255, 3], [254, 0, 0]], np.uint8), "digits, train rows 0 to 2")
     assert str(error.value) == (
         "digits, train rows 0 to 2: 2 of 6 pixels are neither 0 nor 255, and a Bernoulli likelihood "
-        "has no density for grey; set model.likelihood.binarization to `dynamic` or `static`, or use a gaussian likelihood"
+        "has no density for grey; set model.likelihood.binarization to `dynamic` or `static`, or use a "
+        "gaussian likelihood"
     )

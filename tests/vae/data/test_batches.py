@@ -1,0 +1,245 @@
+"""Batches: which rows reach the model, in which order, resident and streamed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vae.data.batches import (
+    Feed,
+    InOrder,
+    ResidentFeed,
+    Share,
+    StreamingFeed,
+    open_feed,
+    permutation,
+    static_binarization,
+)
+from vae.data.parquet import Dataset, Rows
+from vae.errors import ConfigError, DataError
+
+ROWS, GROUP, BATCH = 530, 20, 16
+ROW_BYTES = 16
+BUDGET = 4 * 64 * ROW_BYTES
+"""Windows of 64 rows: three row groups, or part of a fourth."""
+MODES = ("resident", "streaming")
+
+
+@pytest.fixture(scope="module")
+def numbered(publish: Callable[..., Dataset], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """Images that carry their own row number in their first two pixels; the label is the row modulo 7."""
+    pixels = np.zeros((ROWS + 50, 1, 4, 4), np.uint8)
+    numbers = np.arange(ROWS + 50)
+    pixels[:, 0, 0, 0], pixels[:, 0, 0, 1] = numbers // 256, numbers % 256
+    folder = tmp_path_factory.mktemp("numbered")
+    return publish(folder, pixels, numbers % 7, {"train": ROWS, "validation": 50}, GROUP)
+
+
+def feed(
+    dataset: Dataset, mode: str, rank: int = 0, size: int = 1, seed: int = 0, budget: int = BUDGET, batch: int = BATCH
+) -> Feed:
+    share = Share.of(dataset, "train", rank, size)
+    return open_feed(share, world_size=size, batch_size=batch, seed=seed, mode=mode, memory_budget_bytes=budget)
+
+
+def rows_of(feed: Feed, epoch: int, first_step: int = 0) -> list[list[int]]:
+    """The row numbers of each batch; asserts that labels are those of the rows."""
+    steps = []
+    for batch in feed.epoch(epoch, first_step):
+        flat = batch.pixels.flatten(1).long()
+        numbers = flat[:, 0] * 256 + flat[:, 1]
+        assert batch.labels is not None
+        assert torch.equal(batch.labels, numbers % 7)
+        assert batch.pixels.shape[1:] == (1, 4, 4)
+        steps.append(numbers.tolist())
+    return steps
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("rank", "size"), [(0, 1), (0, 3), (1, 3), (2, 3)])
+def test_epoch_covers_its_share_at_most_once(numbered: Dataset, mode: str, rank: int, size: int) -> None:
+    """An epoch's batches are full, repeat no row, stay in the rank's share, and miss fewer rows than one batch."""
+    steps = rows_of(feed(numbered, mode, rank, size), epoch=0)
+    rows = list(itertools.chain(*steps))
+    share = range(ROWS * rank // size, ROWS * (rank + 1) // size)
+    assert {len(step) for step in steps} == {BATCH}
+    assert len(rows) == len(set(rows))
+    assert set(rows) <= set(share)
+    assert len(share) - len(rows) < BATCH
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+def test_shares_of_all_ranks_partition_the_split(numbered: Dataset, size: int) -> None:
+    """Shares cover every row once and differ by one row at most."""
+    shares = [Share.of(numbered, "train", rank, size) for rank in range(size)]
+    assert shares[0].start == 0
+    assert shares[-1].stop == ROWS
+    assert all(a.stop == b.start for a, b in itertools.pairwise(shares))
+    assert max(s.num_rows for s in shares) - min(s.num_rows for s in shares) <= 1
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_every_rank_takes_the_same_number_of_steps(numbered: Dataset, mode: str, size: int) -> None:
+    """Unequal shares give equal step counts, announced and taken, and as many as one rank with the whole batch."""
+    batch = 64 // size
+    feeds = [feed(numbered, mode, rank, size, batch=batch) for rank in range(size)]
+    assert {f.steps_per_epoch for f in feeds} == {ROWS // 64}
+    assert {len(list(f.epoch(0))) for f in feeds} == {ROWS // 64}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_epochs_differ_and_repeat(numbered: Dataset, mode: str) -> None:
+    """Each epoch has its own order, the same every time; seed and rank change it."""
+    first = rows_of(feed(numbered, mode), 0)
+    assert rows_of(feed(numbered, mode), 0) == first
+    assert rows_of(feed(numbered, mode), 1) != first
+    assert rows_of(feed(numbered, mode, seed=1), 0) != first
+    assert first[0] != sorted(first[0])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("rank", "size"), [(0, 1), (1, 2)])
+def test_restart_gives_the_same_tail(numbered: Dataset, mode: str, rank: int, size: int) -> None:
+    """From any step on, a fresh feed gives what the whole epoch would have given."""
+    whole = rows_of(feed(numbered, mode, rank, size), 3)
+    for step in range(len(whole) + 1):
+        assert rows_of(feed(numbered, mode, rank, size), 3, step) == whole[step:]
+
+
+def test_streaming_respects_its_window(numbered: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has been read and not yet been used never exceeds two windows and the rest of a batch."""
+    read = 0
+    inner = Share.read
+
+    def counted(self: Share, start: int, stop: int) -> Rows:
+        nonlocal read
+        read += stop - start
+        return inner(self, start, stop)
+
+    monkeypatch.setattr(Share, "read", counted)
+    streaming = feed(numbered, "streaming")
+    for used, _ in enumerate(streaming.epoch(0)):
+        assert read - used * BATCH <= 2 * 64 + BATCH
+    assert read <= ROWS
+
+
+def test_streaming_mixes_rows_of_a_window(numbered: Dataset) -> None:
+    """A batch holds rows of several row groups: order is drawn inside a window, not inside a group."""
+    steps = rows_of(feed(numbered, "streaming"), 0)
+    assert sum(len({row // GROUP for row in step}) for step in steps) / len(steps) > 2
+
+
+def test_streaming_skips_what_it_need_not_read(numbered: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A restart near the end reads the last windows alone."""
+    read = []
+    inner = Share.read
+
+    def counted(self: Share, start: int, stop: int) -> Rows:
+        read.append(stop - start)
+        return inner(self, start, stop)
+
+    monkeypatch.setattr(Share, "read", counted)
+    steps = rows_of(feed(numbered, "streaming"), 0, first_step=ROWS // BATCH - 1)
+    assert len(steps) == 1
+    assert sum(read) <= 2 * 64
+
+
+def test_streaming_reports_a_reader_that_fails(numbered: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of the background thread reaches the loop that takes the batches."""
+
+    def broken(self: Share, start: int, stop: int) -> Rows:
+        raise DataError(f"rows {start} to {stop} are gone")
+
+    monkeypatch.setattr(Share, "read", broken)
+    with pytest.raises(DataError, match="are gone"):
+        next(iter(feed(numbered, "streaming").epoch(0)))
+
+
+@pytest.mark.parametrize(("budget", "kind"), [(ROWS * ROW_BYTES, ResidentFeed), (ROWS * ROW_BYTES - 1, StreamingFeed)])
+def test_auto_is_resident_while_the_share_fits(numbered: Dataset, budget: int, kind: type) -> None:
+    """The budget counts the bytes of the rank's own rows, to the byte."""
+    assert type(feed(numbered, "auto", budget=budget)) is kind
+
+
+def test_batch_larger_than_the_split_is_refused(numbered: Dataset) -> None:
+    """A batch that no epoch could fill is refused with both sizes."""
+    with pytest.raises(ConfigError) as error:
+        feed(numbered, "auto", batch=ROWS + 1)
+    assert str(error.value) == (
+        f"training.batch_size: one step takes {ROWS + 1} examples, the train split of {numbered.uri} has {ROWS}; "
+        "use a smaller batch"
+    )
+
+
+@pytest.mark.parametrize("budget", [10**9, 1])
+def test_in_order_gives_every_row_once(numbered: Dataset, budget: int) -> None:
+    """Evaluation sees the share's rows once, in order, the last batch shorter, whether they are kept or read again."""
+    share = Share.of(numbered, "validation", 1, 2)
+    batches = InOrder(share, batch_size=10, memory_budget_bytes=budget)
+    for _ in range(2):
+        rows = [batch.pixels.flatten(1)[:, :2].long() @ torch.tensor([256, 1]) for batch in batches]
+        assert [len(row) for row in rows] == [10, 10, 5]
+        assert torch.cat(rows).tolist() == list(range(ROWS + 25, ROWS + 50))
+
+
+def test_static_binarization_does_not_depend_on_the_cut() -> None:
+    """A row's draw is the same in every range that it is read in, across blocks of 1,024 rows too."""
+    pixels = np.random.default_rng(0).integers(256, size=(2500, 7), dtype=np.uint8)
+    whole = static_binarization(pixels, 100, seed=5)
+    for start, stop in [(0, 1), (0, 924), (923, 926), (924, 2500), (1000, 1003), (2047, 2400)]:
+        assert np.array_equal(static_binarization(pixels[start:stop], 100 + start, seed=5), whole[start:stop])
+    assert not np.array_equal(static_binarization(pixels, 100, seed=6), whole)
+
+
+def test_static_binarization_draws_each_pixel_by_its_grey_value() -> None:
+    """0 stays 0, 255 stays 255, and a grey value is drawn white as often as it is bright, within 5 standard errors."""
+    grey = np.tile(np.array([0, 30, 128, 254, 255], np.uint8), (40_000, 1))
+    drawn = static_binarization(grey, 0, seed=1)
+    assert set(np.unique(drawn)) == {0, 255}
+    p = grey[0] / 255
+    error = np.abs(drawn.mean(0) / 255 - p)
+    assert (error <= 5 * np.sqrt(p * (1 - p) / len(grey))).all()
+    assert not np.array_equal(drawn[:1024], drawn[1024:2048])
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_static_share_is_the_same_in_every_epoch_and_feed(numbered: Dataset, mode: str) -> None:
+    """A statically binarised row is one draw: resident and streamed, in any epoch, it is the same image."""
+    share = Share.of(numbered, "train", binarization="static", seed=4)
+    raw = numbered.read_rows("train", 0, ROWS).pixels
+    expected = {tuple(row) for row in static_binarization(raw, 0, 4).tolist()}
+    feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=BUDGET)
+    for epoch in range(2):
+        for batch in feed.epoch(epoch):
+            assert {tuple(row) for row in batch.pixels.flatten(1).tolist()} <= expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_grey_pixels_without_a_policy_are_refused(numbered: Dataset, mode: str) -> None:
+    """A Bernoulli likelihood over grey data is refused where the data is read, with where it is."""
+    share = Share.of(numbered, "train", binarization="none")
+    with pytest.raises(DataError, match=rf"^{numbered.uri}, train rows \d+ to \d+: \d+ of \d+ pixels are neither"):
+        next(iter(open_feed(share, world_size=1, batch_size=8, seed=0, mode=mode, memory_budget_bytes=BUDGET).epoch(0)))
+
+
+def test_feeds_work_without_labels(publish: Callable[..., Dataset], tmp_path: Path) -> None:
+    """Unlabelled data gives batches without labels, resident and streamed."""
+    dataset = publish(tmp_path, np.zeros((40, 3, 2, 2), np.uint8), None, {"train": 40}, 10)
+    for mode in MODES:
+        batches = list(feed(dataset, mode, budget=4 * 12 * 20).epoch(0))
+        assert [(len(batch), batch.labels, batch.pixels.shape[1:]) for batch in batches] == [(16, None, (3, 2, 2))] * 2
+
+
+def test_permutation_depends_on_every_key() -> None:
+    """The same keys give the same order; any other key, another."""
+    first = permutation(50, 0, 1, 2)
+    assert sorted(first.tolist()) == list(range(50))
+    assert torch.equal(first, permutation(50, 0, 1, 2))
+    for keys in [(1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 2, 1), (0, 1, 2, 0)]:
+        assert not torch.equal(first, permutation(50, *keys))

@@ -1,0 +1,139 @@
+"""Bounds over a split: sampled, seeded, additive, and above the negative log-likelihood."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from vae.config import MLP, Bernoulli, Gaussian, Likelihood, ModelConfig
+from vae.data.batches import Batch
+from vae.metrics.likelihood import Bound, Sums, bound_sums, importance_sampled_nll
+from vae.model import VAE, ExampleSpec
+
+SHAPE = (1, 4, 4)
+LATENT = 3
+
+
+def build(likelihood: Likelihood | None = None) -> VAE:
+    config = ModelConfig(
+        latent_dim=LATENT, encoder=MLP(hidden=(8,)), likelihood=likelihood or Bernoulli(binarization="none")
+    )
+    return VAE(config, ExampleSpec(SHAPE))
+
+
+def images(rows: int = 64) -> Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return 255 * torch.randint(2, (rows, *SHAPE), generator=generator).to(torch.uint8)
+
+
+def cut(pixels: Tensor, size: int) -> list[Batch]:
+    return [Batch(part, None) for part in pixels.split(size)]
+
+
+def test_bound_is_the_mean_of_the_terms() -> None:
+    """Distortion, rate and KL per dimension are means over examples; the last batch may be shorter."""
+    model, pixels = build(), images(10)
+    bound = bound_sums(model, cut(pixels, 4), seed=0).bound()
+    with torch.no_grad():
+        kl = model.prior.kl(model.encode(pixels.float() / 255)).mean(0)
+    assert bound.num_examples == 10
+    assert bound.kl_per_dimension == pytest.approx(kl.tolist(), rel=1e-5)
+    assert bound.rate == pytest.approx(kl.sum().item(), rel=1e-5)
+    assert bound.negative_elbo == bound.distortion + bound.rate
+
+
+def test_bound_samples_the_posterior() -> None:
+    """The distortion is that of draws, the same for a seed and another for another, and above that of the mean."""
+    model = build(Gaussian(sigma="fixed"))
+    with torch.no_grad():
+        model.decoder.get_parameter("out.weight").mul_(20)  # a decoder that reacts to where z is
+    batches = cut(images(256), 256)
+    first, again, other = (bound_sums(model, batches, seed=seed).bound() for seed in (0, 0, 1))
+    assert first == again
+    assert first.distortion != other.distortion
+    assert first.rate == other.rate
+    with torch.no_grad():
+        x = images(256).float() / 255
+        at_mean = model(x, torch.zeros(1, 256, LATENT)).distortion.mean().item()
+    assert min(first.distortion, other.distortion) > 1.1 * at_mean
+
+
+def test_bound_draws_differ_by_rank_and_batch() -> None:
+    """Two equal batches, and two ranks, do not get the same noise."""
+    model, pixels = build(), images(8)
+    once = bound_sums(model, cut(pixels, 8), seed=0).vector
+    twice = bound_sums(model, cut(pixels.repeat(2, 1, 1, 1), 8), seed=0).vector
+    elsewhere = bound_sums(model, cut(pixels, 8), seed=0, rank=1).vector
+    assert twice[0] == 2 * once[0]
+    assert twice[1] != 2 * once[1]
+    assert elsewhere[1] != once[1]
+
+
+def test_sums_of_ranks_add_up() -> None:
+    """The bound of added sums is the bound over all examples."""
+    model, pixels = build(), images(24)
+    parts = [
+        bound_sums(model, cut(pixels[part], 8), seed=0, rank=rank) for rank, part in enumerate((slice(5), slice(5, 24)))
+    ]
+    total = Sums(parts[0].vector + parts[1].vector).bound()
+    weights = [5 / 24, 19 / 24]
+    for field in ("distortion", "rate"):
+        by_hand = sum(weight * getattr(part.bound(), field) for weight, part in zip(weights, parts, strict=True))
+        assert getattr(total, field) == pytest.approx(by_hand, rel=1e-12)
+
+
+def test_bound_leaves_the_global_generator_alone() -> None:
+    """Evaluation draws nothing from the global generator and leaves no gradient."""
+    model = build()
+    state = torch.get_rng_state()
+    bound_sums(model, cut(images(8), 4), seed=0)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_active_units_counts_dimensions_that_vary() -> None:
+    """Means with variance 1, 0.02, 0.009 and 0 around an offset make two active units (threshold 0.01)."""
+    mean = torch.stack([torch.tensor([-1.0, 1.0]) * math.sqrt(v) + 5 for v in (1.0, 0.02, 0.009, 0.0)], -1).double()
+    vector = torch.cat([torch.tensor([2.0, 0.0]), torch.zeros(4), mean.sum(0), mean.square().sum(0)]).double()
+    assert Sums(vector).bound() == Bound(2, 0.0, 0.0, (0.0,) * 4, active_units=2)
+
+
+def test_active_units_of_a_model_follow_its_encoder() -> None:
+    """An encoder whose mean depends on the example in one dimension alone has one active unit."""
+    model = build()
+    with torch.no_grad():
+        model.posterior.head.weight.zero_()
+        model.posterior.head.weight[1] = 10.0
+    assert bound_sums(model, cut(images(), 16), seed=0).bound().active_units == 1
+
+
+def test_negative_elbo_is_above_the_importance_sampled_nll() -> None:
+    """The bound is not below the NLL that 200 draws give, and one draw gives the bound within 5 standard errors."""
+    model, pixels = build(), images(2048)
+    with torch.no_grad():
+        model.posterior.head.bias[LATENT:] = 1.0  # a posterior wide enough for the bound to be loose
+    batches = cut(pixels, 512)
+    bound = bound_sums(model, batches, seed=0).bound()
+    tight = importance_sampled_nll(model, batches, num_samples=200, seed=0)
+    loose = importance_sampled_nll(model, batches, num_samples=1, seed=0)
+    assert bound.negative_elbo > tight.nll + 5 * tight.standard_error
+    assert bound.negative_elbo == pytest.approx(loose.nll, abs=5 * math.sqrt(2) * loose.standard_error)
+
+
+def test_importance_sampled_nll_states_its_protocol() -> None:
+    """Count, draws, standard error and bits per dimension are what they say; the seed repeats it."""
+    model, pixels = build(), images(100)
+    result = importance_sampled_nll(model, cut(pixels, 30), num_samples=4, seed=3)
+    assert result == importance_sampled_nll(model, cut(pixels, 30), num_samples=4, seed=3)
+    assert result != importance_sampled_nll(model, cut(pixels, 30), num_samples=4, seed=4)
+    assert (result.num_samples, result.num_examples) == (4, 100)
+    assert result.bits_per_dim == pytest.approx(result.nll / math.log(2) / 16)
+    assert 0 < result.standard_error < 1
+
+
+def test_importance_sampled_nll_of_continuous_pixels_has_no_bits() -> None:
+    """A density over continuous pixels has no bits per dimension."""
+    assert importance_sampled_nll(build(Gaussian()), cut(images(8), 8), num_samples=2, seed=0).bits_per_dim is None
