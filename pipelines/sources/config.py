@@ -78,8 +78,7 @@ class IngestConfig(BaseModel):
     )
     on_bad: Literal["reject", "quarantine"] = Field(
         default="reject",
-        description="What to do with bad examples: refuse the source, or leave them out and keep a copy "
-        "and a list.",
+        description="What to do with bad examples: refuse the source, or leave them out and keep a copy and a list.",
     )
     label: str | None = Field(
         default=None,
@@ -96,8 +95,7 @@ class IngestConfig(BaseModel):
     )
     categorical: tuple[str, ...] = Field(
         default=(),
-        description="Columns whose values are categories, whatever they look like; columns of text are "
-        "anyway.",
+        description="Columns whose values are categories, whatever they look like; columns of text are anyway.",
     )
     max_pixels: PositiveInt = Field(
         default=1 << 26,
@@ -117,8 +115,7 @@ class IngestConfig(BaseModel):
     def _is_safe_segment(cls, name: str) -> str:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             raise ValueError(
-                f"name must start with a letter or digit and hold only letters, digits, '.', '_' and '-', "
-                f"got {name!r}"
+                f"name must start with a letter or digit and hold only letters, digits, '.', '_' and '-', got {name!r}"
             )
         return name
 

@@ -156,9 +156,7 @@ def _parse(data: bytes, path: str, config: IngestConfig) -> _Parsed:
             pa.BufferReader(body),
             # Without threads, for only then are the numbers of bad rows known.
             pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
-            pyarrow.csv.ParseOptions(
-                delimiter=config.delimiter, invalid_row_handler=note, ignore_empty_lines=False
-            ),
+            pyarrow.csv.ParseOptions(delimiter=config.delimiter, invalid_row_handler=note, ignore_empty_lines=False),
             pyarrow.csv.ConvertOptions(
                 column_types={name: pa.string() for name in names}, strings_can_be_null=False, null_values=[]
             ),
@@ -244,7 +242,8 @@ def _typed(texts: pa.Table, schema: pa.Schema, config: IngestConfig) -> pa.Table
     for field in schema:
         values = _without_missing(texts[field.name], config)
         if not pa.types.is_string(field.type):
-            fits = pc.match_substring_regex(values, _NUMBER)
+            whole = pa.types.is_integer(field.type)
+            fits = pc.match_substring_regex(values, _INTEGER if whole else _NUMBER)
             values = pc.if_else(fits, pc.utf8_trim_whitespace(values), pa.scalar(None, pa.string()))
             # Arrow reads no leading plus sign.
             values = pc.replace_substring_regex(values, r"^\+", "")

@@ -83,10 +83,6 @@ def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
 def _open(data: bytes, config: IngestConfig) -> Image.Image:
     if not data:
         raise BadImage("0 bytes")
-    if len(data) > config.max_file_bytes:
-        raise BadImage(
-            f"{len(data):,} bytes, above the limit of {config.max_file_bytes:,} (--max-file-bytes)"
-        )
     try:
         with warnings.catch_warnings():
             # Our own limit comes right after, and raises where Pillow would only warn.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from pipelines.sources.decoding import BadImage, ImageShape, decode, probe
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, changed_source
 from vae.data.manifest import SPLITS, ImageSpec, SourceFile
-from vae.data.storage import Location, locate
+from vae.data.storage import Location, locate, sha256_of
 from vae.errors import DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
@@ -76,7 +76,9 @@ class FolderSource:
         """See `Source.survey`."""
         paths = listing.matching(_SUFFIXES)
         own_splits, classes, labels = _read_folders(paths, listing.root)
-        files, shapes, problems = _probe_all(listing.root, paths, config)
+        sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+        large = {path for path in paths if sizes[path] > config.max_file_bytes}
+        files, shapes, problems = _probe_all(listing.root, paths, large, config)
         example = _common_shape(shapes, config, listing.root, problems)
         aside = len(listing.paths) - len(paths)
         return Survey(
@@ -125,9 +127,7 @@ def _read_folders(
     return splits, classes, labels
 
 
-def _check_classes(
-    labels: NDArray[np.int32], splits: NDArray[np.uint8], classes: tuple[str, ...], root: str
-) -> None:
+def _check_classes(labels: NDArray[np.int32], splits: NDArray[np.uint8], classes: tuple[str, ...], root: str) -> None:
     known = set(labels[splits == 0].tolist())
     if not known:
         raise DataError(f"{root}: 0 examples for training: there is no train folder with images")
@@ -141,14 +141,26 @@ def _check_classes(
 
 
 def _probe_all(
-    root: str, paths: Sequence[str], config: IngestConfig
+    root: str, paths: Sequence[str], large: Collection[str], config: IngestConfig
 ) -> tuple[tuple[SourceFile, ...], list[ImageShape | None], list[Problem]]:
-    files, shapes, problems = [], [], []
-    for path, data in zip(paths, _read_all(locate(root), paths), strict=True):
+    """Hash every file, and look at the header of each that is not too large to be read at once."""
+    files: list[SourceFile] = []
+    shapes: list[ImageShape | None] = []
+    problems: list[Problem] = []
+    readable = _read_all(locate(root), [path for path in paths if path not in large])
+    for path in paths:
+        if path in large:
+            location = locate(root) / path
+            size = location.info().size
+            files.append(SourceFile(path=path, bytes=size, sha256=sha256_of(location)))
+            shapes.append(None)
+            what = f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--max-file-bytes)"
+            problems.append(Problem(path, what))
+            continue
+        data = next(readable)
+        digest = hashlib.sha256(data).hexdigest()
         # Not validated one by one: the values were computed here, and there may be millions.
-        files.append(
-            SourceFile.model_construct(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
-        )
+        files.append(SourceFile.model_construct(path=path, bytes=len(data), sha256=digest))
         try:
             shapes.append(probe(data, config))
         except BadImage as error:

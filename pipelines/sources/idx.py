@@ -23,9 +23,7 @@ from pipelines.sources.survey import Listing, Survey, read_files, read_unchanged
 from vae.data.manifest import SourceFile
 from vae.errors import DataError
 
-_NAME = re.compile(
-    r"^(?P<stem>.*?)[-._]?(?P<what>images|labels)[-._]idx(?P<dims>\d)[-._]ubyte(?P<gz>\.gz)?$", re.I
-)
+_NAME = re.compile(r"^(?P<stem>.*?)[-._]?(?P<what>images|labels)[-._]idx(?P<dims>\d)[-._]ubyte(?P<gz>\.gz)?$", re.I)
 _UBYTE = 8
 _SPLIT_OF_STEM = {"train": 0, "training": 0, "val": 1, "validation": 1, "t10k": 2, "test": 2}
 
@@ -64,9 +62,7 @@ class IdxSource:
         labelled = all(labels is not None for _, _, labels in pairs)
         if not labelled and any(labels is not None for _, _, labels in pairs):
             missing = ", ".join(images for _, images, labels in pairs if labels is None)
-            raise DataError(
-                f"{listing.root}: some images have labels, and {missing} has none. Add its labels file"
-            )
+            raise DataError(f"{listing.root}: some images have labels, and {missing} has none. Add its labels file")
         files, parts, labels, splits, specs = [], [], [], [], set()
         for stem, images_path, labels_path in pairs:
             [data] = read_files(listing, [images_path])
@@ -81,9 +77,7 @@ class IdxSource:
                 labels.append(_labels(label_data, labels_path, images_path, shape[0]))
         if len(specs) > 1:
             sizes = ", ".join(sorted(f"{s.height}×{s.width}" for s in specs))
-            raise DataError(
-                f"{listing.root}: the files hold images of different sizes ({sizes}). Use --resize"
-            )
+            raise DataError(f"{listing.root}: the files hold images of different sizes ({sizes}). Use --resize")
         values, indices = np.unique(np.concatenate(labels), return_inverse=True) if labelled else (None, None)
         return Survey(
             files=tuple(files),
@@ -119,9 +113,7 @@ def parse_idx(data: bytes, where: str) -> NDArray[np.uint8]:
 
 def _shape(data: bytes, where: str) -> tuple[int, ...]:
     try:
-        head = (
-            gzip.GzipFile(fileobj=io.BytesIO(data)).read(4 + 4 * 4) if _is_gzip(data) else data[: 4 + 4 * 4]
-        )
+        head = gzip.GzipFile(fileobj=io.BytesIO(data)).read(4 + 4 * 4) if _is_gzip(data) else data[: 4 + 4 * 4]
     except (EOFError, OSError, zlib.error) as error:
         raise DataError(f"{where}: the gzip stream is damaged ({error}). Fetch the file again") from error
     if len(head) < 4 or head[:2] != b"\0\0" or not 1 <= head[3] <= 4 or len(head) < 4 + 4 * head[3]:
@@ -145,9 +137,7 @@ def _pairs(listing: Listing) -> list[tuple[str, str, str | None]]:
         match = _NAME.match(path)
         if match:
             found.setdefault((match["stem"].lower(), match["what"].lower()), path)
-    pairs = [
-        (stem, path, found.get((stem, "labels"))) for (stem, what), path in found.items() if what == "images"
-    ]
+    pairs = [(stem, path, found.get((stem, "labels"))) for (stem, what), path in found.items() if what == "images"]
     if not pairs:
         raise DataError(
             f"{listing.root}: found IDX labels but no images; expected a file like train-images-idx3-ubyte.gz"

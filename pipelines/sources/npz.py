@@ -122,9 +122,7 @@ def _read_header(stream: IO[bytes]) -> Header:
     return shape, dtype
 
 
-def _choose(
-    headers: Mapping[str, Header], where: str, config: IngestConfig
-) -> list[tuple[int, str, str | None]]:
+def _choose(headers: Mapping[str, Header], where: str, config: IngestConfig) -> list[tuple[int, str, str | None]]:
     """(split, array of images, array of labels) of every set there is."""
     by_lower = {name.lower(): name for name in headers}
 

@@ -36,9 +36,9 @@ class ParquetPart:
 
     def load(self) -> pa.Table:
         """All their rows."""
-        return pa.concat_tables(
-            [_read(read_unchanged(self.listing, file), file.path) for file in self.files]
-        ).select(list(self.columns))
+        return pa.concat_tables([_read(read_unchanged(self.listing, file), file.path) for file in self.files]).select(
+            list(self.columns)
+        )
 
     def finish(self, raw: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
         """See `Part.finish`."""
@@ -135,8 +135,7 @@ def _check_types(schema: pa.Schema, path: str) -> None:
     strange = [f"{field.name!r} ({field.type})" for field in schema if not _is_allowed(field.type)]
     if strange:
         raise DataError(
-            f"{path}: expected columns of numbers, booleans or text, found {', '.join(strange)}. Convert "
-            "or remove them"
+            f"{path}: expected columns of numbers, booleans or text, found {', '.join(strange)}. Convert or remove them"
         )
 
 

@@ -66,9 +66,7 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: Ing
             "the brightest value there is"
         )
     if layout.channels == 4 and config.color == "keep":
-        raise DataError(
-            f"{where}: has an alpha channel, which would be lost. Use --color rgb or --color grey"
-        )
+        raise DataError(f"{where}: has an alpha channel, which would be lost. Use --color rgb or --color grey")
     if layout.height * layout.width > config.max_pixels:
         raise DataError(
             f"{where}: images of {layout.height}×{layout.width} pixels, above the limit of "
@@ -112,9 +110,7 @@ def _to_uint8(raw: np.ndarray, where: str, config: IngestConfig) -> NDArray[np.u
     if raw.dtype != np.uint8 or top < 255:
         low, high = (int(raw.min()), int(raw.max())) if raw.size else (0, 0)
         if low < 0 or high > top:
-            raise DataError(
-                f"{where}: expected values from 0 to {top}, found {low} to {high}. Use --max-value"
-            )
+            raise DataError(f"{where}: expected values from 0 to {top}, found {low} to {high}. Use --max-value")
     if top == 255:
         return raw.astype(np.uint8, copy=False)
     return np.rint(raw * (255 / top)).astype(np.uint8)

@@ -43,9 +43,7 @@ class RejectedSource(DataError):  # noqa: N818  named for what happened
         errors_file: Where all of them are written, once they are.
     """
 
-    def __init__(
-        self, source: str, problems: Sequence[Problem], advice: str, errors_file: str | None = None
-    ) -> None:
+    def __init__(self, source: str, problems: Sequence[Problem], advice: str, errors_file: str | None = None) -> None:
         assert problems
         self.source, self.problems, self.advice, self.errors_file = (
             source,

@@ -106,9 +106,7 @@ def list_source(uri: str) -> Listing:
         return Listing(root, (name,), (info.size,), single=True)
     start = len(location.path.rstrip("/")) + 1
     found = sorted(
-        (entry.path[start:], entry.size)
-        for entry in location.list(recursive=True)
-        if entry.type == fs.FileType.File
+        (entry.path[start:], entry.size) for entry in location.list(recursive=True) if entry.type == fs.FileType.File
     )
     seen = [(path, size) for path, size in found if not any(part.startswith(".") for part in path.split("/"))]
     return Listing(location.uri, tuple(p for p, _ in seen), tuple(s for _, s in seen), single=False)

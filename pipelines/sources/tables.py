@@ -68,9 +68,7 @@ def check_columns(names: Sequence[str], where: str, config: IngestConfig) -> Non
     """
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
-        raise DataError(
-            f"{where}: duplicate column {', '.join(map(repr, repeated))}. Rename or remove one of each"
-        )
+        raise DataError(f"{where}: duplicate column {', '.join(map(repr, repeated))}. Rename or remove one of each")
     listed = ", ".join(names)
     for wanted in (*config.categorical, *([] if config.label is None else [config.label])):
         if wanted not in names:
@@ -135,9 +133,7 @@ def _classes(
     column: pa.ChunkedArray, excluded: NDArray[np.bool_], where: str, name: str
 ) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     if pa.types.is_floating(column.type):
-        raise DataError(
-            f"{where}: the label column {name!r} holds fractional numbers, expected text or integers. "
-        )
+        raise DataError(f"{where}: the label column {name!r} holds fractional numbers, expected text or integers. ")
     text = pc.fill_null(pc.cast(column, pa.string()), "").to_numpy(zero_copy_only=False).astype(str)
     values = np.unique(text[~excluded]).tolist()
     if all(value.lstrip("+-").isdigit() for value in values):

@@ -54,9 +54,7 @@ def published(folder: Location) -> list[str]:
     ]
     if len(identities) < 2:
         return identities
-    made = {
-        identity: Dataset.open((folder / identity).uri).manifest.created_at for identity in sorted(identities)
-    }
+    made = {identity: Dataset.open((folder / identity).uri).manifest.created_at for identity in sorted(identities)}
     return sorted(made, key=lambda identity: made[identity], reverse=True)
 
 

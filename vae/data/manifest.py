@@ -81,9 +81,7 @@ class Shard(_Record):
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", self.path):
             raise ValueError(f"a shard's path must be a plain file name, got {self.path!r}")
         if sum(self.row_groups) != self.rows:
-            raise ValueError(
-                f"{self.path}: row groups hold {sum(self.row_groups)} rows, expected {self.rows}"
-            )
+            raise ValueError(f"{self.path}: row groups hold {sum(self.row_groups)} rows, expected {self.rows}")
         return self
 
 

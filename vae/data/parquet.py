@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import NamedTuple, assert_never
 
 import numpy as np
@@ -125,40 +125,43 @@ class Dataset:
         if faults:
             raise CorruptData("; ".join(faults) + self._advice())
 
-    def read_rows(self, split: str, start: int, stop: int) -> Rows:
+    def read_rows(self, split: str, start: int, stop: int, *, verify: bool = False) -> Rows:
         """Read a range of images, from the row groups that overlap it alone.
 
         Args:
             split: `train`, `validation` or `test`.
             start: The first row.
             stop: The row after the last.
+            verify: Also check the size and SHA-256 of every shard the range touches, in the same pass: the
+                quickest way to read a whole split with every check.
 
         Raises:
             DataError: If the dataset holds a table, or the range is not in the split.
-            CorruptData: If a page's checksum or a footer does not fit.
+            CorruptData: If a shard is not what the manifest says, or a page's checksum does not fit.
         """
         example = self.manifest.example
         if not isinstance(example, ImageSpec):
             raise DataError(f"{self.uri} holds a table, not images: read it with read_table")
         if not 0 <= start <= stop <= self.num_rows(split):
-            raise DataError(
-                f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows"
-            )
+            raise DataError(f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows")
         pieces = self._pieces(split, start, stop)
-        if len(pieces) == 1:
-            return self._read_piece(pieces[0], example)
+        if len(pieces) == 1 and not verify:
+            return self._read_piece(pieces[0], example, None)
         pixels = np.empty((stop - start, example.row_bytes), np.uint8)
         labels = None if self.manifest.classes is None else np.empty(stop - start, np.int64)
 
-        def fill(piece: _Piece) -> None:
-            rows = self._read_piece(piece, example)
-            target = slice(piece.position, piece.position + piece.rows)
-            pixels[target] = rows.pixels
-            if labels is not None and rows.labels is not None:
-                labels[target] = rows.labels
+        def fill(together: Sequence[_Piece]) -> None:
+            data = self._read_whole(together[0].shard) if verify else None
+            for piece in together:
+                rows = self._read_piece(piece, example, data)
+                target = slice(piece.position, piece.position + piece.rows)
+                pixels[target] = rows.pixels
+                if labels is not None and rows.labels is not None:
+                    labels[target] = rows.labels
 
-        with ThreadPoolExecutor(_num_threads(len(pieces))) as pool:
-            list(pool.map(fill, pieces))
+        tasks = [list(group) for _, group in groupby(pieces, lambda piece: piece.shard.path if verify else piece)]
+        with ThreadPoolExecutor(_num_threads(len(tasks))) as pool:
+            list(pool.map(fill, tasks))
         return Rows(pixels, labels)
 
     def read_table(self, split: str) -> pa.Table:
@@ -173,9 +176,7 @@ class Dataset:
 
         shards = self._shards(split)
         if not shards:
-            return arrow_schema(
-                self.manifest.example, labelled=self.manifest.classes is not None
-            ).empty_table()
+            return arrow_schema(self.manifest.example, labelled=self.manifest.classes is not None).empty_table()
         with ThreadPoolExecutor(_num_threads(len(shards))) as pool:
             return pa.concat_tables(pool.map(read, shards))
 
@@ -194,25 +195,41 @@ class Dataset:
                 first += rows
         return pieces
 
-    def _read_piece(self, piece: _Piece, example: ImageSpec) -> Rows:
+    def _read_piece(self, piece: _Piece, example: ImageSpec, data: bytes | None) -> Rows:
         columns = [IMAGE] if self.manifest.classes is None else [IMAGE, LABEL]
-        table = self._read_groups(piece.shard, [piece.group], columns)
+        table = self._read_groups(piece.shard, [piece.group], columns, data)
         pixels = pixels_of(table.column(IMAGE), example.row_bytes)[piece.skip : piece.skip + piece.rows]
         if self.manifest.classes is None:
             return Rows(pixels, None)
         labels = table.column(LABEL).to_numpy()[piece.skip : piece.skip + piece.rows]
         return Rows(pixels, labels.astype(np.int64))
 
-    def _read_groups(self, shard: Shard, groups: list[int], columns: list[str] | None) -> pa.Table:
+    def _read_whole(self, shard: Shard) -> bytes:
+        """A shard's bytes, which are what the manifest says."""
+        location = self._location / shard.path
+        fault = self._find_size_fault(shard)
+        if fault is None:
+            data = location.read()
+            found = hashlib.sha256(data).hexdigest()
+            if found == shard.sha256:
+                return data
+            fault = f"{location.uri}: expected SHA-256 {shard.sha256}, found {found}"
+        raise CorruptData(fault + self._advice())
+
+    def _read_groups(
+        self, shard: Shard, groups: list[int], columns: list[str] | None, data: bytes | None = None
+    ) -> pa.Table:
+        """Some row groups, from the file, or from its bytes where they are at hand and checked."""
         location = self._location / shard.path
         try:
-            with location.filesystem.open_input_file(location.path) as file:
+            with pa.BufferReader(data) if data is not None else _open(location) as file:
                 reader = pq.ParquetFile(
                     file,
                     metadata=self._checked_footer(shard, file),
                     # One coalesced request for each group where a read is a round trip; pointless on a disk.
-                    pre_buffer=not location.is_local,
-                    page_checksum_verification=True,
+                    pre_buffer=data is None and not location.is_local,
+                    # The SHA-256 of the whole file has said it already.
+                    page_checksum_verification=data is None,
                 )
                 return reader.read_row_groups(groups, columns=columns, use_threads=False)
         except FileNotFoundError as error:
@@ -238,9 +255,7 @@ class Dataset:
         path = (self._location / shard.path).uri
         found = tuple(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
         if found != shard.row_groups:
-            raise CorruptData(
-                f"{path}: expected row groups of {shard.row_groups} rows, found {found}{self._advice()}"
-            )
+            raise CorruptData(f"{path}: expected row groups of {shard.row_groups} rows, found {found}{self._advice()}")
         if not isinstance(self.manifest.example, ImageSpec):
             return
         for index, rows in enumerate(found):
@@ -248,8 +263,7 @@ class Dataset:
             size = footer.row_group(index).total_byte_size
             if size > allowed:
                 raise CorruptData(
-                    f"{path}: row group {index} unfolds to {size:,} bytes, expected at most "
-                    f"{allowed:,}{self._advice()}"
+                    f"{path}: row group {index} unfolds to {size:,} bytes, expected at most {allowed:,}{self._advice()}"
                 )
 
     def _find_fault(self, shard: Shard) -> str | None:
@@ -258,11 +272,7 @@ class Dataset:
             return fault
         location = self._location / shard.path
         found = sha256_of(location)
-        return (
-            None
-            if found == shard.sha256
-            else f"{location.uri}: expected SHA-256 {shard.sha256}, found {found}"
-        )
+        return None if found == shard.sha256 else f"{location.uri}: expected SHA-256 {shard.sha256}, found {found}"
 
     def _find_size_fault(self, shard: Shard) -> str | None:
         info = (self._location / shard.path).info()
@@ -281,9 +291,7 @@ def _parse_manifest(text: bytes, where: str) -> Manifest:
     try:
         version = json.loads(text).get("format_version")
     except (ValueError, AttributeError) as error:
-        raise CorruptData(
-            f"{where} is not a manifest: {error}. Remove its folder and run the ingest again"
-        ) from error
+        raise CorruptData(f"{where} is not a manifest: {error}. Remove its folder and run the ingest again") from error
     if version != FORMAT_VERSION:
         raise DataError(
             f"{where} has format version {version}, this betaline reads {FORMAT_VERSION}. Run the ingest "
@@ -292,12 +300,8 @@ def _parse_manifest(text: bytes, where: str) -> Manifest:
     try:
         return Manifest.model_validate_json(text)
     except ValidationError as error:
-        faults = "; ".join(
-            f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()[:5]
-        )
-        raise CorruptData(
-            f"{where} is damaged: {faults}. Remove its folder and run the ingest again"
-        ) from error
+        faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()[:5])
+        raise CorruptData(f"{where} is damaged: {faults}. Remove its folder and run the ingest again") from error
 
 
 def pixels_of(column: pa.ChunkedArray, row_bytes: int) -> NDArray[np.uint8]:
@@ -371,6 +375,10 @@ def write_shard(location: Location, table: pa.Table, group_rows: int) -> Shard:
         sha256=hashlib.sha256(data).hexdigest(),
         row_groups=tuple(groups),
     )
+
+
+def _open(location: Location) -> pa.NativeFile:
+    return location.filesystem.open_input_file(location.path)
 
 
 def _num_threads(tasks: int) -> int:

@@ -49,9 +49,7 @@ class Location:
 
     def list(self, *, recursive: bool = False) -> list[fs.FileInfo]:
         """What a folder holds, in no particular order; empty where there is no such folder."""
-        return self.filesystem.get_file_info(
-            fs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
-        )
+        return self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=recursive))
 
     def read(self) -> bytes:
         """The whole file's bytes."""
@@ -74,8 +72,7 @@ def locate(uri: str) -> Location:
         filesystem, path = fs.FileSystem.from_uri(uri)
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise DataError(
-            f"cannot use {uri}: {error}. Expected a path, or a URI such as file://…, s3://…, gs://… or "
-            "hdfs://…"
+            f"cannot use {uri}: {error}. Expected a path, or a URI such as file://…, s3://…, gs://… or hdfs://…"
         ) from error
     # A local file:// URI is shown as the path it means.
     return Location(filesystem, path, path if isinstance(filesystem, fs.LocalFileSystem) else uri)

@@ -1,0 +1,173 @@
+"""CSV files: types, classes, and what each bad row is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vae.errors import DataError
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes a CSV file."""
+
+    def put(text: str, name: str = "t.csv"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        return path
+
+    return put
+
+
+def told(survey) -> list[str]:
+    """All problems, as the user reads them."""
+    return [str(problem) for problem in survey.problems]
+
+
+def test_csv_columns_get_their_types(write, look) -> None:
+    """Integers, fractions and text are told apart; an empty value is null; the label becomes classes."""
+    path = write("n,x,word,kind\n1,0.5,a,b\n-2,,b,a\n+3,1e3,,b\n")
+    survey, block = look(path, label="kind")
+    assert [(c.name, c.kind, c.dtype, c.categories) for c in survey.example.columns] == [
+        ("n", "numeric", "int64", None),
+        ("x", "numeric", "double", None),
+        ("word", "categorical", "string", ("a", "b")),
+    ]
+    assert block.examples.to_pydict() == {"n": [1, -2, 3], "x": [0.5, None, 1000.0], "word": ["a", "b", None]}
+    assert (survey.classes, survey.labels.tolist()) == (("a", "b"), [1, 0, 1])
+    assert survey.problems == ()
+
+
+def test_csv_without_header_numbers_its_columns(write, look) -> None:
+    """Without a header the columns are called by their position, and every line is a row."""
+    survey, block = look(write("1,2\n3,4\n"), header=False)
+    assert block.examples.to_pydict() == {"column_1": [1, 3], "column_2": [2, 4]}
+    assert survey.num_rows == 2
+
+
+def test_csv_missing_header_is_noticed(write, look) -> None:
+    """A first line of numbers alone is not taken for names."""
+    with pytest.raises(DataError, match=r"t\.csv: expected names in the first line, found only numbers \(1,2\)"):
+        look(write("1,2\n3,4\n"))
+
+
+def test_csv_duplicate_column_is_refused(write, look) -> None:
+    """A repeated name is not renamed."""
+    with pytest.raises(DataError, match=r"t\.csv: duplicate column 'a'\. Rename or remove one of each"):
+        look(write("a,b,a\n1,2,3\n"))
+
+
+def test_csv_infinite_value_is_refused_with_its_row(write, look) -> None:
+    """Infinity, spelt or overflowing, is named by file, line and column."""
+    survey, block = look(write("x,y\n1,1\ninf,1\n3,1e999\n4,1\n"))
+    advice = (
+        "If it means missing, add it to --na-values; if the values are categories, name the column in --categorical"
+    )
+    share = "3 of the column's 4 values are numbers"
+    assert told(survey) == [
+        f"t.csv, row 3, column 'x': expected a finite number, found 'inf'; {share}. {advice}",
+        f"t.csv, row 4, column 'y': expected a finite number, found '1e999'; {share}. {advice}",
+    ]
+    assert block.examples.to_pydict() == {"x": [1, 4], "y": [1, 1]}
+
+
+def test_csv_mixed_types_are_refused_with_their_rows(write, look) -> None:
+    """Text among numbers is not turned into text or NaN, nor a number among text."""
+    survey, _ = look(write("x,w\n1,a\nabc,b\n3,7\n4,c\n"))
+    assert [(p.row, p.column) for p in survey.problems] == [(3, "x"), (4, "w")]
+    assert "expected a finite number, found 'abc'; 3 of the column's 4 values are numbers" in told(survey)[0]
+    assert "expected text, found '7'; 3 of the column's 4 values are text" in told(survey)[1]
+    survey, block = look(write("x,w\n1,a\nabc,b\n3,7\n4,c\n"), categorical=["x", "w"])
+    assert survey.problems == ()
+    assert block.examples["x"].to_pylist() == ["1", "abc", "3", "4"]
+
+
+def test_csv_na_must_be_told(write, look) -> None:
+    """`NA` is neither a category nor missing until --na-values or --categorical says so."""
+    path = write("land,n\nNA,1\nDE,2\nFR,NA\n")
+    survey, _ = look(path)
+    assert told(survey)[0] == (
+        "t.csv, row 2, column 'land': 'NA' among categories may mean missing. Add it to --na-values, or name "
+        "the column in --categorical to keep it as a category"
+    )
+    assert "row 4, column 'n': expected a finite number, found 'NA'" in told(survey)[1]
+    _, block = look(path, na_values=["", "NA"])
+    assert block.examples.to_pydict() == {"land": [None, "DE", "FR"], "n": [1, 2, None]}
+    survey, _ = look(path, categorical=["land"], na_values=["", "NA"])
+    assert survey.example.columns[0].categories == ("DE", "FR")
+
+
+def test_csv_short_and_long_rows_keep_the_others_in_place(write, look) -> None:
+    """A row with the wrong number of fields is named by its line; the others keep their positions."""
+    survey, block = look(write("a,b\n1,2\n3\n4,5\n6,7,8\n9,10\n"))
+    assert told(survey) == [
+        "t.csv, row 3: expected 2 fields, found 1",
+        "t.csv, row 5: expected 2 fields, found 3",
+    ]
+    assert block.kept.tolist() == [0, 2, 4]
+    assert block.examples.to_pydict() == {"a": [1, 4, 9], "b": [2, 5, 10]}
+
+
+def test_csv_empty_row_and_missing_label_are_refused(write, look) -> None:
+    """A row without any value, and one without a label, are named."""
+    survey, _ = look(write("a,b,k\n1,2,x\n,,y\n3,4,\n"), label="k")
+    assert told(survey) == [
+        "t.csv, row 3: every value is missing; leave the row out",
+        "t.csv, row 4, column 'k': the label is missing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"), [("a,b\n", "0 examples. The file has a header and no rows"), ("", "0 examples")]
+)
+def test_csv_without_rows_has_0_examples(write, look, text, what) -> None:
+    """A header alone, and nothing at all, are 0 examples."""
+    with pytest.raises(DataError, match=what):
+        look(write(text))
+
+
+def test_csv_unknown_label_lists_the_columns(write, look) -> None:
+    """A label that is no column lists the columns."""
+    with pytest.raises(DataError, match=r"t\.csv: no column 'kind'\. Columns: a, b"):
+        look(write("a,b\n1,2\n"), label="kind")
+
+
+def test_csv_fractional_label_is_refused(write, look) -> None:
+    """A measured quantity is no class."""
+    with pytest.raises(DataError, match="the label column 'b' holds fractional numbers, expected text or integers"):
+        look(write("a,b\n1,2.5\n2,3.5\n"), label="b")
+
+
+def test_csv_reserved_column_is_refused(write, look) -> None:
+    """A feature called `label` is refused, with the way to make it the label."""
+    with pytest.raises(
+        DataError, match=r"column 'label' has a name betaline uses itself. Rename it, or use --label label"
+    ):
+        look(write("a,label\n1,2\n"))
+
+
+def test_csv_column_without_values_is_refused(write, look) -> None:
+    """A column that is all missing says so."""
+    with pytest.raises(DataError, match=r"every value of column 'b' is missing. Remove the column"):
+        look(write("a,b\n1,\n2,\n"))
+
+
+def test_csv_not_utf8_is_refused(tmp_path, look) -> None:
+    """Another encoding is named by its line."""
+    (tmp_path / "t.csv").write_bytes("a,b\n1,é\n".encode("latin-1"))
+    with pytest.raises(DataError, match=r"t\.csv, line 2: not UTF-8"):
+        look(tmp_path / "t.csv")
+
+
+def test_csv_folder_needs_the_same_columns(write, look) -> None:
+    """Files of a folder are one table; other columns are refused with the difference."""
+    write("a,b\n1,2\n", "s/1.csv")
+    path = write("a,b\n3,4\n", "s/2.csv")
+    survey, block = look(path.parent)
+    assert block.examples.to_pydict() == {"a": [1, 3], "b": [2, 4]}
+    np.testing.assert_array_equal(survey.groups, [0, 0])
+    write("a,c\n5,6\n", "s/3.csv")
+    with pytest.raises(DataError, match=r"3\.csv: columns differ from 1\.csv's: missing b; extra c"):
+        look(path.parent)
