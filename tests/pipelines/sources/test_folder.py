@@ -137,7 +137,7 @@ def test_folder_16_bit_is_refused_or_scaled(tmp_path, look) -> None:
     save(tmp_path / "deep.png", deep)
     save(tmp_path / "other.png", np.zeros((2, 3), np.uint8))
     survey, _ = look(tmp_path)
-    assert what_is_wrong(survey, "deep.png") == ("16 bits per channel, expected 8. --bit-depth scale scales them")
+    assert what_is_wrong(survey, "deep.png") == "16 bits per channel, expected 8. --bit-depth scale scales them"
     survey, block = look(tmp_path, bit_depth="scale")
     assert survey.problems == ()
     np.testing.assert_array_equal(block.examples[0].reshape(2, 3), np.rint(deep / 257))
@@ -161,7 +161,7 @@ def test_folder_cmyk_must_be_told(tmp_path, look) -> None:
     save(tmp_path / "a.jpg", Image.new("CMYK", (5, 6)))
     save(tmp_path / "b.png", picture(0, (6, 5, 3)))
     survey, _ = look(tmp_path)
-    assert what_is_wrong(survey, "a.jpg") == ("CMYK, which has no exact RGB. --color rgb or --color grey converts it")
+    assert what_is_wrong(survey, "a.jpg") == "CMYK, which has no exact RGB. --color rgb or --color grey converts it"
     assert look(tmp_path, color="rgb")[1].examples.shape == (2, 90)
 
 
@@ -184,7 +184,7 @@ def test_folder_animation_must_be_told(tmp_path, look) -> None:
     save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     save(tmp_path / "b.png", picture())
     survey, _ = look(tmp_path, color="grey")
-    assert what_is_wrong(survey, "a.gif") == ("3 frames or pages, expected 1. --frames first takes the first of each")
+    assert what_is_wrong(survey, "a.gif") == "3 frames or pages, expected 1. --frames first takes the first of each"
     _, block = look(tmp_path, color="grey", frames="first")
     np.testing.assert_array_equal(block.examples[0], block.examples[1])
 

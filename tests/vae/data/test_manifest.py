@@ -1,0 +1,52 @@
+"""The manifest's own rules."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from vae.data.manifest import Manifest, Shard, derive_dataset_id
+
+
+def test_dataset_id_follows_content_not_order() -> None:
+    """The order of the sources does not matter; any source and any setting does."""
+    first = derive_dataset_id(["a", "b"], {"seed": 0, "resize": None})
+    assert first == derive_dataset_id(["b", "a"], {"resize": None, "seed": 0})
+    assert len({first, derive_dataset_id(["a"], {"seed": 0, "resize": None}), derive_dataset_id(["a", "b"], {})}) == 3
+
+
+def test_dataset_id_is_pinned() -> None:
+    """The identity of a known content stays what it is: a change is a new format version."""
+    assert (
+        derive_dataset_id(["0" * 64], {"seed": 0}) == "6e1854e7525904f22a6422386e3e99479acaef7c43faff5a35903624845a4e35"
+    )
+
+
+@pytest.mark.parametrize("path", ["../up.parquet", "a/b.parquet", "/etc/passwd", ".hidden", ""])
+def test_shard_path_stays_in_its_folder(path) -> None:
+    """A manifest cannot name a file outside its own folder."""
+    with pytest.raises(ValidationError, match="a shard's path must be a plain file name"):
+        Shard(path=path, rows=1, bytes=1, sha256="0" * 64, row_groups=(1,))
+
+
+def test_shard_rows_are_its_groups() -> None:
+    """Row groups that do not add up are refused."""
+    with pytest.raises(ValidationError, match=r"a\.parquet: row groups hold 3 rows, expected 4"):
+        Shard(path="a.parquet", rows=4, bytes=1, sha256="0" * 64, row_groups=(1, 2))
+
+
+def test_manifest_survives_json(digits) -> None:
+    """A manifest written and read is the same, and it refuses a key it does not know."""
+    text = digits.manifest.model_dump_json()
+    assert Manifest.model_validate_json(text) == digits.manifest
+    with pytest.raises(ValidationError, match="extra_forbidden"):
+        Manifest.model_validate_json(json.dumps({**json.loads(text), "surprise": 1}))
+
+
+def test_manifest_fingerprint_fits_its_schema(digits) -> None:
+    """Classes exchanged after the fact are noticed."""
+    changed = {**json.loads(digits.manifest.model_dump_json()), "classes": ["x", "y"]}
+    with pytest.raises(ValidationError, match="schema_fingerprint does not fit"):
+        Manifest.model_validate_json(json.dumps(changed))
