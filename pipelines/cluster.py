@@ -87,19 +87,19 @@ def current_cluster() -> Cluster:
     return Cluster(address=address, headers={"Authorization": f"Bearer {token}"} if token else {})
 
 
-def patiently(call: Callable[[], T], *, back_off: tuple[float, ...] = BACK_OFF_SECONDS) -> T:
+def patiently(call: Callable[[], T]) -> T:
     """The result of a call that is tried again while the dashboard cannot be reached.
 
     Raises:
         ClusterError: If it still cannot be after the last pause.
     """
-    for pause in (*back_off, None):
+    for pause in (*BACK_OFF_SECONDS, None):
         try:
             return call()
         except ConnectionError as error:
             if pause is None:
                 raise ClusterError(
-                    f"lost the Ray cluster for {sum(back_off):.0f} s: {error}. The job may still run there; "
+                    f"lost the Ray cluster for {sum(BACK_OFF_SECONDS):.0f} s: {error}. The job may still run there; "
                     "the same command attaches to it again"
                 ) from None
             time.sleep(pause)

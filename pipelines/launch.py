@@ -12,6 +12,7 @@ import contextlib
 import functools
 import itertools
 import json
+import logging
 import re
 import shlex
 import sys
@@ -38,7 +39,6 @@ PACKAGES = ("vae", "tuning", "pipelines")
 ENTRYPOINT = ("-m", "pipelines.jobs")
 # The cluster has its own; these would lead its workers back to this process's view of it.
 _NOT_FOR_JOBS = ("RAY_", "PREFECT_")
-_SILENCE_SECONDS = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,6 +147,8 @@ def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
 
 
 def _connect(cluster: Cluster) -> JobSubmissionClient:
+    for name in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # it tells of every upload and websocket
     return _calling(lambda: JobSubmissionClient(cluster.address, headers=dict(cluster.headers)))
 
 
@@ -204,9 +206,7 @@ def _submit(job: _Job, command: list[str], home: str, environment: Mapping[str, 
     patiently(lambda: _calling(submit))
 
 
-def _runtime_environment(
-    home: str, cluster: Cluster, environment: Mapping[str, str]
-) -> tuple[str, dict[str, Any]]:
+def _runtime_environment(home: str, cluster: Cluster, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
     """The interpreter and the runtime environment: this very one on the embedded head, else shipped code."""
     variables = {name: value for name, value in environment.items() if not name.startswith(_NOT_FOR_JOBS)}
     embedded = None if "://" in home else read(Path(home).expanduser().absolute())
@@ -269,6 +269,9 @@ def _follow(job: _Job) -> Iterator[str]:
                     raise _forgotten(job) from None
             finally:
                 loop.run_until_complete(chunks.aclose())
+        log = patiently(lambda: _calling(lambda: job.client.get_job_logs(job.submission_id)))
+        *lines, rest = (rest + log[seen:]).split("\n")
+        yield from lines
         if rest:
             yield rest
     finally:
@@ -277,11 +280,17 @@ def _follow(job: _Job) -> Iterator[str]:
 
 
 async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | None:
-    """The next piece of a log, or None at its end. A silent connection is checked, for it may be dead."""
+    """The next piece of a log, or None when the job or its log has ended.
+
+    The job is asked for beside its log: the log's own end comes 3 s later, a dead connection's never.
+    """
     task = asyncio.ensure_future(anext(chunks, None))
+    begun = time.monotonic()
     try:
         while True:
-            done, _ = await asyncio.wait([task], timeout=_SILENCE_SECONDS)
+            # A short job is followed closely; a long one that has nothing to say is not asked as often.
+            pause = min(1.0, max(0.1, 0.1 * (time.monotonic() - begun)))
+            done, _ = await asyncio.wait([task], timeout=pause)
             if done:
                 return task.result()
             details = await asyncio.to_thread(job.details)
@@ -290,7 +299,7 @@ async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | Non
     finally:
         if not task.done():
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, RuntimeError):
                 await task
 
 
@@ -315,9 +324,7 @@ def _forgotten(job: _Job) -> ClusterError:
 def _outcome(job: _Job, folder: RunFolder, details: JobDetails, last_lines: Sequence[str]) -> dict[str, Any]:
     where = f"its whole log: {job.cluster.address}/#/jobs/{job.submission_id}"
     if details.status == JobStatus.STOPPED:
-        raise ClusterError(
-            f"job {job.submission_id} was stopped; the same command takes it up again ({where})"
-        )
+        raise ClusterError(f"job {job.submission_id} was stopped; the same command takes it up again ({where})")
     if details.status == JobStatus.FAILED:
         reported = folder.read("error.json")
         if reported is not None:
@@ -355,10 +362,10 @@ def _event(line: str) -> Event | None:
 
 
 def _held(cluster: Cluster, job_id: str | None) -> list[str]:
-    """What of a job still holds, or waits for, resources."""
+    """What of a job still holds, or waits for, CPUs and GPUs."""
     if job_id is None:
         return []
-    held = []
+    found = []
     for kind, key, over in (("actors", "job_id", "DEAD"), ("placement_groups", "creator_job_id", "REMOVED")):
         ask = functools.partial(
             cluster.get,
@@ -369,6 +376,12 @@ def _held(cluster: Cluster, job_id: str | None) -> list[str]:
             detail="1",
         )
         living = [entry for entry in patiently(ask)["data"]["result"]["result"] if entry["state"] != over]
+        # Ray Train's cleaner outlives its job by a few seconds and holds nothing that another job wants.
+        living = [entry for entry in living if kind != "actors" or _wants(entry["required_resources"] or {})]
         if living:
-            held.append(f"{len(living)} {kind.replace('_', ' ')}")
-    return held
+            found.append(f"{len(living)} {kind.replace('_', ' ')}")
+    return found
+
+
+def _wants(resources: Mapping[str, float]) -> bool:
+    return any(resources.get(name, 0) > 0 for name in ("CPU", "GPU"))

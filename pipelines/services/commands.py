@@ -96,9 +96,7 @@ def read_secret(home: Path, name: str) -> str:
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        raise ServiceError(
-            f"{path} is missing; stop the services (betaline down) and start them again"
-        ) from None
+        raise ServiceError(f"{path} is missing; stop the services (betaline down) and start them again") from None
 
 
 def prefect(home: Path, ports: Ports) -> Launch:
@@ -172,6 +170,12 @@ def ray(home: Path, ports: Ports, *, num_cpus: int | None = None) -> Launch:
         "RAY_worker_niceness": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray Train asks the dashboard who lives. Without this it looks for a head on the machine, and gives up if
+        # it finds two, so that a stopped run's cleaner stays behind.
+        "RAY_API_SERVER_ADDRESS": address,
+        # A job that is stopped may end its runs in order: Ray Train and Python take SIGINT as an interrupt.
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        "RAY_JOB_STOP_WAIT_TIME_S": "8",
         # How old, in seconds, the counts of free CPUs may be; 5 by default.
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     }
@@ -209,9 +213,7 @@ def ray_folder(home: Path) -> Path:
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if folder.is_symlink() or status.st_uid != os.getuid():
-        raise ServiceError(
-            f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own"
-        )
+        raise ServiceError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
     folder.chmod(0o700)
     return folder
 

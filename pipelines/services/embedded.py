@@ -165,13 +165,9 @@ def read(folder: Path) -> Services | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise ServiceError(
-            f"{path} is not JSON ({error}); remove it, and end what still runs yourself"
-        ) from None
+        raise ServiceError(f"{path} is not JSON ({error}); remove it, and end what still runs yourself") from None
     if record.pop("format", None) != STATE_FORMAT:
-        raise ServiceError(
-            f"{path} was written by another version of betaline; stop its services with that one"
-        )
+        raise ServiceError(f"{path} was written by another version of betaline; stop its services with that one")
     leash = record.pop("leash")
     processes = tuple(Process(**entry) for entry in record.pop("processes"))
     return Services(processes=processes, leash=Process(**leash) if leash else None, **record)

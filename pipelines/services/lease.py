@@ -42,9 +42,7 @@ def connect(
     Raises:
         ServiceError: If an embedded service is needed and does not start.
     """
-    external = {
-        name: os.environ[variable] for name, variable in _VARIABLES.items() if os.environ.get(variable)
-    }
+    external = {name: os.environ[variable] for name, variable in _VARIABLES.items() if os.environ.get(variable)}
     if len(external) == len(NAMES) and "://" in str(home):
         with exported(_external(str(home), external)) as services:
             yield services
@@ -54,9 +52,7 @@ def connect(
     if running is not None:
         # The environment may name the embedded ones: it was set up for their clients.
         ours = {"prefect": running.prefect_api_url, "mlflow": running.mlflow_url, "ray": running.ray_address}
-        external = {
-            name: url for name, url in external.items() if not running.is_embedded(name) or url != ours[name]
-        }
+        external = {name: url for name, url in external.items() if not running.is_embedded(name) or url != ours[name]}
     needed = tuple(name for name in NAMES if name not in external)
     if not needed:
         with exported(_external(str(folder), external)) as services:

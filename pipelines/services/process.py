@@ -31,9 +31,7 @@ class Process:
     """Path of the file that holds what it printed."""
 
 
-def spawn(
-    name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path
-) -> Process:
+def spawn(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path) -> Process:
     """Start a process in a session of its own, so that a terminal's Ctrl-C and exit pass it by."""
     with log.open("wb") as sink:
         child = subprocess.Popen(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +20,7 @@ from typing import Any
 import pytest
 
 from pipelines import cluster as clusters
+from pipelines import launch
 from pipelines.cluster import Resources, available_cpus, check_resources, patiently
 from pipelines.launch import Event, run_job, stop_job
 from pipelines.runs import RunFolder
@@ -164,9 +168,7 @@ leave("result.json", {"runs": len(count.read_text())})
 def test_run_job_refuses_the_name_of_another_run(run: Runner) -> None:
     """A result is not given for another specification, and the message says how the two differ."""
     run('leave("result.json", {})', "named")
-    with pytest.raises(
-        ConfigError, match=r"runs/named holds a run of another specification; 1 of its values differ: "
-    ):
+    with pytest.raises(ConfigError, match=r"runs/named holds a run of another specification; 1 of its values differ: "):
         run('leave("result.json", {"other": 1})', "named")
 
 
@@ -209,9 +211,7 @@ if not (folder / "half").exists():
     sys.exit("halfway")
 leave("result.json", {"resumed": True})
 """
-    with pytest.raises(
-        ClusterError, match=r"(?s)job again-0 failed\. It said last:.*halfway.*its whole log: http"
-    ):
+    with pytest.raises(ClusterError, match=r"(?s)job again-0 failed\. It said last:.*halfway.*its whole log: http"):
         run(program, "again")
     assert run(program, "again") == {"resumed": True}
 
@@ -228,9 +228,7 @@ def test_run_job_raises_what_the_job_reported(run: Runner) -> None:
 
 def test_run_job_says_when_the_result_is_elsewhere(run: Runner) -> None:
     """A job that succeeds without a result in sight points at the storage that is not shared."""
-    with pytest.raises(
-        ClusterError, match="BETALINE_HOME must be storage that this machine and the cluster share"
-    ):
+    with pytest.raises(ClusterError, match="BETALINE_HOME must be storage that this machine and the cluster share"):
         run("pass", "elsewhere")
 
 
@@ -244,9 +242,7 @@ def test_check_resources_refuses_what_can_never_run(services: Services) -> None:
     assert str(refusal.value) == (
         f"asked for {cpus + 6} workers of 1 CPU, the cluster has {cpus}; ask for at most {cpus}, or add nodes"
     )
-    with pytest.raises(
-        ClusterError, match=f"asked for 1 workers of 1 CPU and 64 GPU, the cluster has {cpus} and"
-    ):
+    with pytest.raises(ClusterError, match=f"asked for 1 workers of 1 CPU and 64 GPU, the cluster has {cpus} and"):
         check_resources(Resources(num_workers=1, gpus_per_worker=64))
     check_resources(Resources(num_workers=cpus))
     check_resources(Resources(num_workers=1000, autoscales=True))
@@ -351,8 +347,9 @@ def test_run_job_stops_the_job_when_a_callback_fails(run: Runner) -> None:
     assert not stop_job("callback")
 
 
-def test_patiently_tries_again_and_gives_up_in_time() -> None:
+def test_patiently_tries_again_and_gives_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A call is repeated while the connection is lost, and then given up with what to do."""
+    monkeypatch.setattr(clusters, "BACK_OFF_SECONDS", (0.0, 0.0))
     tries: list[int] = []
 
     def call(num_failures: int) -> str:
@@ -361,20 +358,16 @@ def test_patiently_tries_again_and_gives_up_in_time() -> None:
             raise ConnectionError("refused")
         return "here"
 
-    assert patiently(functools.partial(call, 2), back_off=(0.0, 0.0)) == "here"
+    assert patiently(functools.partial(call, 2)) == "here"
     tries.clear()
-    with pytest.raises(
-        ClusterError, match=r"lost the Ray cluster for 0 s: refused\. The job may still run there"
-    ):
-        patiently(functools.partial(call, 3), back_off=(0.0, 0.0))
+    with pytest.raises(ClusterError, match=r"lost the Ray cluster for 0 s: refused\. The job may still run there"):
+        patiently(functools.partial(call, 3))
 
 
 def test_current_cluster_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No address, one of another kind, or a token that is not there are errors that say what to set."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    with pytest.raises(
-        ClusterError, match=r"RAY_ADDRESS must be the http\(s\) address of a Ray dashboard, got ''"
-    ):
+    with pytest.raises(ClusterError, match=r"RAY_ADDRESS must be the http\(s\) address of a Ray dashboard, got ''"):
         clusters.current_cluster()
     monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
     with pytest.raises(ClusterError, match="got 'ray://head:10001'"):
@@ -385,9 +378,7 @@ def test_current_cluster_says_what_is_missing(monkeypatch: pytest.MonkeyPatch, t
         clusters.current_cluster()
 
 
-def test_check_resources_says_that_the_token_is_refused(
-    services: Services, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_resources_says_that_the_token_is_refused(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wrong token is a message, not a stack of HTTP."""
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     with pytest.raises(
@@ -396,26 +387,30 @@ def test_check_resources_says_that_the_token_is_refused(
         check_resources(Resources(num_workers=1))
 
 
-@pytest.fixture
-def remote(
-    services: Services, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[None]:
-    """A second head with a token of its own, which this process knows by address and token alone."""
-    home = tmp_path_factory.mktemp("remote")
+@pytest.fixture(scope="module")
+def second_head(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
+    """The address and the token file of another cluster on this machine, of 1 CPU."""
+    home = tmp_path_factory.mktemp("second")
     commands.make_secrets(home)
     ports = commands.choose_ports(home)
-    launch = commands.ray(home, ports, num_cpus=1)
+    start = commands.ray(home, ports, num_cpus=1)
     # A cluster has its own interpreter first on its path.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    head = process.spawn("ray", launch.command, {**launch.environment, "PATH": path}, home / "ray.log", home)
+    head = process.spawn("ray", start.command, {**start.environment, "PATH": path}, home / "ray.log", home)
     try:
-        wait_until(launch.is_ready, 90)
-        monkeypatch.setenv("RAY_ADDRESS", f"http://127.0.0.1:{ports.ray_dashboard}")
-        monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(home / "secrets" / "ray_token"))
-        yield
+        wait_until(start.is_ready, 90)
+        yield f"http://127.0.0.1:{ports.ray_dashboard}", home / "secrets" / "ray_token"
     finally:
         process.end([head])
         shutil.rmtree(commands.ray_folder(home), ignore_errors=True)
+
+
+@pytest.fixture
+def remote(second_head: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that leads to the second head, which this process knows by address and token alone."""
+    address, token = second_head
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
 
 
 @pytest.mark.usefixtures("remote")
@@ -436,3 +431,140 @@ leave("result.json", {"files": files, "beside": beside, "cpus": ray.cluster_reso
     assert found["cpus"] == 1, "the job must have run on the second head"
     assert all("/runtime_resources/py_modules_files/" in file for file in found["files"]), found["files"]
     assert found["beside"] == ["pipelines", "tuning", "vae"]
+
+
+TRAIN_ON_ALL_CPUS = """
+import ray
+from ray.train import RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+def loop():
+    import time
+    time.sleep(600)
+ray.init(logging_level="error")
+workers = ScalingConfig(num_workers=int(ray.cluster_resources()["CPU"]))
+print('BETALINE_EVENT {"kind": "training"}', flush=True)
+TorchTrainer(loop, scaling_config=workers, run_config=RunConfig(name="x", storage_path=str(folder / "train"))).fit()
+"""
+
+
+@pytest.mark.usefixtures("second_head")
+def test_stop_job_ends_ray_train_and_its_cleaner(run: Runner) -> None:
+    """All CPUs of a Ray Train run are free within 15 s of a stop, and no actor stays, also beside another head."""
+    total = clusters.total_cpus()
+    thread, raised = in_thread(lambda: run(TRAIN_ON_ALL_CPUS, "trained"))
+    wait_until(lambda: available_cpus() == 0, 120)
+    begun = time.monotonic()
+    assert stop_job("trained")
+    wait_until(lambda: available_cpus() == total, 15)
+    assert time.monotonic() - begun < 15
+    thread.join(60)
+    assert [type(error) for error in raised] == [ClusterError]
+    wait_until(lambda: "PlacementGroupCleaner" not in _living_actors(), 30)
+
+
+def _living_actors() -> list[str]:
+    actors = clusters.current_cluster().get("/api/v0/actors", detail="1")["data"]["result"]["result"]
+    return [actor["class_name"] for actor in actors if actor["state"] != "DEAD"]
+
+
+class Proxy:
+    """A way to a server that can be cut and opened again."""
+
+    def __init__(self, target_port: int) -> None:
+        self.target_port = target_port
+        self.ends: list[socket.socket] = []
+        self.listener: socket.socket | None = None
+        self.port = 0
+        self.open()
+
+    def open(self) -> None:
+        """Let connections through, on the same port as before."""
+        self.listener = socket.create_server((process.LOOPBACK, self.port))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=[self.listener], daemon=True).start()
+
+    def cut(self) -> None:
+        """Break every connection and let none through."""
+        assert self.listener is not None
+        for end in [self.listener, *self.ends]:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+            end.close()
+        self.ends.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = listener.accept()
+                far = socket.create_connection((process.LOOPBACK, self.target_port))
+                self.ends += [near, far]
+                for source, sink in ((near, far), (far, near)):
+                    threading.Thread(target=self._copy, args=[source, sink], daemon=True).start()
+
+    @staticmethod
+    def _copy(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+
+@pytest.fixture
+def proxy(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """The only way that this test knows to the session's dashboard."""
+    way = Proxy(int(services.ray_address.rpartition(":")[2]))
+    address = f"http://127.0.0.1:{way.port}"
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    monkeypatch.setattr(launch, "read", lambda folder: dataclasses.replace(services, ray_address=address))
+    yield way
+    way.cut()
+
+
+def test_run_job_takes_a_broken_connection_up_where_it_broke(
+    run: Runner, services: Services, proxy: Proxy, recorder: Recorder
+) -> None:
+    """Lines that were printed while the dashboard was out of reach come once, in their order."""
+    program = """
+for number in range(500): print("line", number)
+print('BETALINE_EVENT {"kind": "waiting"}', flush=True)
+while not (folder / "go").exists(): time.sleep(0.05)
+for number in range(500, 1000): print("line", number)
+sys.stdout.flush()
+(folder / "printed").touch()
+while not (folder / "end").exists(): time.sleep(0.05)
+leave("result.json", {"done": True})
+"""
+    folder = Path(services.home) / "runs" / "broken"
+    results: list[dict[str, Any]] = []
+    thread, raised = in_thread(lambda: results.append(run(program, "broken")))
+    assert recorder.seen.wait(60)
+    proxy.cut()
+    (folder / "go").touch()
+    wait_until((folder / "printed").exists, 30)
+    proxy.open()
+    (folder / "end").touch()
+    thread.join(60)
+    assert not raised
+    assert results == [{"done": True}]
+    assert [line for line in recorder.lines if line.startswith("line")] == [f"line {n}" for n in range(1000)]
+
+
+def test_run_job_gives_a_lost_cluster_up(
+    run: Runner, services: Services, proxy: Proxy, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster that stays out of reach is an error that says what to do, and the job there runs on."""
+    program = """
+print('BETALINE_EVENT {"kind": "waiting"}', flush=True)
+while not (folder / "end").exists(): time.sleep(0.05)
+leave("result.json", {"done": True})
+"""
+    monkeypatch.setattr(clusters, "BACK_OFF_SECONDS", (0.1, 0.1))
+    thread, raised = in_thread(lambda: run(program, "lost"))
+    assert recorder.seen.wait(60)
+    proxy.cut()
+    thread.join(60)
+    assert [type(error) for error in raised] == [ClusterError]
+    assert "The job may still run there; the same command attaches to it again" in str(raised[0])
+    (Path(services.home) / "runs" / "lost" / "end").touch()
+    monkeypatch.setenv("RAY_ADDRESS", services.ray_address)
+    assert run(program, "lost") == {"done": True}
