@@ -82,7 +82,9 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
 def _move_shards(staged: Location, target: Location, shards: Mapping[SplitName, Sequence[Shard]]) -> None:
     """Move shards to the dataset's folder, where they do not count until the manifest names them."""
     for shard in (shard for group in shards.values() for shard in group):
-        target.filesystem.move((staged / shard.path).path, (target / shard.path).path)
+        # On an object store, which has no locks, an identical ingest may have moved the same bytes already.
+        if (staged / shard.path).exists() or (target / shard.path).info().size != shard.bytes:
+            target.filesystem.move((staged / shard.path).path, (target / shard.path).path)
     if target.is_local:
         sync_folder(Path(target.path))
 

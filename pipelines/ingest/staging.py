@@ -12,7 +12,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -75,8 +75,9 @@ def sweep(home: str, name: str, keep: str) -> list[str]:
     for identity in sorted((staged | unfinished) - {keep}):
         folder = root / STAGING / identity
         with _held(folder, wait=False) as held:
-            if held and (folder.is_local or _is_old(folder)):
-                for location in (folder, root / identity):
+            both = (folder, root / identity)
+            if held and (folder.is_local or _is_old(both)):
+                for location in both:
                     if location.exists() and not (location / MANIFEST_NAME).exists():
                         remove(location)
                         removed.append(location.uri)
@@ -89,13 +90,15 @@ def remove(folder: Location) -> None:
     """Remove a folder and all it holds."""
     if folder.is_local:
         shutil.rmtree(folder.path)
-    else:
+    elif folder.exists():  # unless an identical ingest, which no lock holds off there, removed it first
         folder.filesystem.delete_dir(folder.path)
 
 
-def _is_old(folder: Location) -> bool:
-    times = [info.mtime for info in folder.list() if info.mtime is not None]
-    return all(datetime.now(UTC) - time > _ABANDONED_AFTER for time in times)
+def _is_old(folders: Iterable[Location]) -> bool:
+    """Whether nothing in the folders was written for a day. What has no time at all is left alone."""
+    infos = [info for folder in folders for info in folder.list() if info.type == fs.FileType.File]
+    times = [info.mtime for info in infos if info.mtime is not None]
+    return bool(times) and datetime.now(UTC) - max(times) > _ABANDONED_AFTER
 
 
 @contextlib.contextmanager

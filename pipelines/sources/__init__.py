@@ -10,6 +10,7 @@ from pipelines.sources.folder import FolderSource
 from pipelines.sources.idx import IdxSource
 from pipelines.sources.npz import NpzSource
 from pipelines.sources.parquet_files import ParquetSource
+from pipelines.sources.parquet_images import ParquetImageSource
 from pipelines.sources.parts import forget_parts
 from pipelines.sources.problems import Problem, RejectedSource, problems_as_json
 from pipelines.sources.survey import Block, Listing, Reader, Source, Survey, list_source
@@ -35,6 +36,7 @@ SOURCES: tuple[type[Source], ...] = (
     FolderSource,
     NpzSource,
     CsvSource,
+    ParquetImageSource,
     ParquetSource,
 )
 

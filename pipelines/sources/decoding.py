@@ -1,11 +1,13 @@
-"""One image file to pixels: limits checked before decoding, every loss refused or asked for."""
+"""Image files to pixels: limits checked before decoding, every loss refused or asked for."""
 
 from __future__ import annotations
 
 import io
 import struct
 import warnings
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +15,14 @@ from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pipelines.sources.config import IngestConfig
+from pipelines.sources.problems import Problem
+from pipelines.sources.survey import Block
+from vae.data.manifest import ImageSpec
+from vae.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 _TIFF_BITS_PER_SAMPLE = 258
+_SHOWN_SIZES = 10
 _PNG_BIT_DEPTH = 24  # the byte of the file that holds it
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # What a decoded image keeps its meaning in, by Pillow's mode.
@@ -78,6 +85,75 @@ def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         pixels = np.asarray(picture)
     return pixels[None] if shape.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def decode_rows(
+    rows: NDArray[np.int64],
+    encoded: Iterable[bytes],
+    example: ImageSpec,
+    config: IngestConfig,
+    place: Callable[[int], Problem],
+) -> Block:
+    """Decode the images of some rows, and say what is wrong with those that cannot be.
+
+    Args:
+        rows: Their positions in the source.
+        encoded: Their bytes, in that order.
+        example: What each must become.
+        place: Where a row is, as a problem that does not say yet what is wrong.
+    """
+    shape = (example.channels, example.height, example.width)
+    pixels = np.empty((len(rows), *shape), np.uint8)
+    kept: list[int] = []
+    problems: list[Problem] = []
+    for row, data in zip(rows.tolist(), encoded, strict=True):
+        try:
+            # The header gave this shape; a decoder that gives another is caught as a bad image too.
+            image = decode(data, config)
+            if image.shape != shape:
+                raise BadImage(f"expected shape {shape}, found {image.shape}")
+        except BadImage as error:
+            problems.append(replace(place(row), what=str(error)))
+            continue
+        pixels[len(kept)] = image
+        kept.append(row)
+    flat = pixels[: len(kept)].reshape(len(kept), example.row_bytes)
+    return Block(np.array(kept, np.int64), flat, tuple(problems))
+
+
+def common_shape(
+    shapes: Sequence[ImageShape | None], config: IngestConfig, root: str, problems: Sequence[Problem]
+) -> ImageSpec:
+    """What every good image becomes.
+
+    Raises:
+        DataError: If none is good, or they differ and the configuration does not say how to make them one.
+    """
+    good = [shape for shape in shapes if shape is not None]
+    if not good:
+        shown = "; ".join(str(problem) for problem in problems[:5])
+        raise DataError(f"{root}: 0 examples: all {len(shapes):,} images are bad ({shown})")
+    sizes = Counter((s.height, s.width) for s in good)
+    if config.resize is None and len(sizes) > 1:
+        raise DataError(
+            f"{root}: {len(good):,} images of {len(sizes):,} sizes, expected one (height×width: images): "
+            f"{_histogram({f'{h}×{w}': n for (h, w), n in sizes.items()})}. Use --resize HEIGHT WIDTH"
+        )
+    channels = Counter(s.channels for s in good)
+    if len(channels) > 1:
+        raise DataError(
+            f"{root}: {channels[1]:,} grey and {channels[3]:,} color images, expected one kind. Use "
+            "--color grey or --color rgb"
+        )
+    height, width = config.resize or next(iter(sizes))
+    return ImageSpec(channels=good[0].channels, height=height, width=width)
+
+
+def _histogram(counts: dict[str, int]) -> str:
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    shown = ", ".join(f"{size}: {number:,}" for size, number in ranked[:_SHOWN_SIZES])
+    rest = ranked[_SHOWN_SIZES:]
+    return shown + (f", {len(rest):,} other sizes: {sum(n for _, n in rest):,}" if rest else "")
 
 
 def _open(data: bytes, config: IngestConfig) -> Image.Image:

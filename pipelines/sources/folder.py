@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.sources.config import IngestConfig
-from pipelines.sources.decoding import BadImage, ImageShape, decode, probe
+from pipelines.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, changed_source
 from vae.data.manifest import SPLITS, ImageSpec, SourceFile
@@ -24,7 +23,6 @@ _SPLIT_FOLDERS = {
     "train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2,
 }  # fmt: skip
 _NUM_READERS = 8
-_SHOWN_SIZES = 10
 
 
 @dataclass(frozen=True)
@@ -41,26 +39,16 @@ class FolderReader:
     def read(self, rows: NDArray[np.int64]) -> Block:
         """See `Reader.read`."""
         root = locate(self.root)
-        shape = (self.example.channels, self.example.height, self.example.width)
-        pixels = np.empty((len(rows), *shape), np.uint8)
-        kept, problems = [], []
-        for row, data in zip(rows.tolist(), _read_all(root, [self.paths[row] for row in rows]), strict=True):
-            expected = self.digests[32 * row : 32 * row + 32]
-            found = hashlib.sha256(data)
-            if found.digest() != expected:
-                raise changed_source((root / self.paths[row]).uri, expected.hex(), found.hexdigest())
-            try:
-                # The header gave this shape; a decoder that gives another is caught as a bad image too.
-                image = decode(data, self.config)
-                if image.shape != shape:
-                    raise BadImage(f"expected shape {shape}, found {image.shape}")
-            except BadImage as error:
-                problems.append(Problem(self.paths[row], str(error)))
-                continue
-            pixels[len(kept)] = image
-            kept.append(row)
-        flat = pixels[: len(kept)].reshape(len(kept), self.example.row_bytes)
-        return Block(np.array(kept, np.int64), flat, tuple(problems))
+
+        def checked() -> Iterator[bytes]:
+            for row, data in zip(rows.tolist(), _read_all(root, [self.paths[row] for row in rows]), strict=True):
+                expected = self.digests[32 * row : 32 * row + 32]
+                found = hashlib.sha256(data)
+                if found.digest() != expected:
+                    raise changed_source((root / self.paths[row]).uri, expected.hex(), found.hexdigest())
+                yield data
+
+        return decode_rows(rows, checked(), self.example, self.config, lambda row: Problem(self.paths[row], ""))
 
 
 class FolderSource:
@@ -79,7 +67,7 @@ class FolderSource:
         sizes = dict(zip(listing.paths, listing.sizes, strict=True))
         large = {path for path in paths if sizes[path] > config.max_file_bytes}
         files, shapes, problems = _probe_all(listing.root, paths, large, config)
-        example = _common_shape(shapes, config, listing.root, problems)
+        example = common_shape(shapes, config, listing.root, problems)
         aside = len(listing.paths) - len(paths)
         return Survey(
             files=files,
@@ -180,33 +168,3 @@ def _read_all(root: Location, paths: Sequence[str]) -> Iterator[bytes]:
     with ThreadPoolExecutor(_NUM_READERS) as pool:
         for first in range(0, len(paths), 16 * _NUM_READERS):
             yield from pool.map(lambda path: (root / path).read(), paths[first : first + 16 * _NUM_READERS])
-
-
-def _common_shape(
-    shapes: Sequence[ImageShape | None], config: IngestConfig, root: str, problems: Sequence[Problem]
-) -> ImageSpec:
-    good = [shape for shape in shapes if shape is not None]
-    if not good:
-        shown = "; ".join(str(problem) for problem in problems[:5])
-        raise DataError(f"{root}: 0 examples: all {len(shapes):,} images are bad ({shown})")
-    sizes = Counter((s.height, s.width) for s in good)
-    if config.resize is None and len(sizes) > 1:
-        raise DataError(
-            f"{root}: {len(good):,} images of {len(sizes):,} sizes, expected one (height×width: images): "
-            f"{_histogram({f'{h}×{w}': n for (h, w), n in sizes.items()})}. Use --resize HEIGHT WIDTH"
-        )
-    channels = Counter(s.channels for s in good)
-    if len(channels) > 1:
-        raise DataError(
-            f"{root}: {channels[1]:,} grey and {channels[3]:,} color images, expected one kind. Use "
-            "--color grey or --color rgb"
-        )
-    height, width = config.resize or next(iter(sizes))
-    return ImageSpec(channels=good[0].channels, height=height, width=width)
-
-
-def _histogram(counts: dict[str, int]) -> str:
-    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    shown = ", ".join(f"{size}: {number:,}" for size, number in ranked[:_SHOWN_SIZES])
-    rest = ranked[_SHOWN_SIZES:]
-    return shown + (f", {len(rest):,} other sizes: {sum(n for _, n in rest):,}" if rest else "")

@@ -21,7 +21,7 @@ from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
-_SUFFIXES = (".parquet", ".pq")
+SUFFIXES = (".parquet", ".pq")
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,20 @@ class ParquetSource:
     @staticmethod
     def claims(listing: Listing) -> bool:
         """Whether there is a Parquet file."""
-        return bool(listing.matching(_SUFFIXES))
+        return bool(listing.matching(SUFFIXES))
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
         """See `Source.survey`."""
         files, tables, first = [], [], None
-        for path in listing.matching(_SUFFIXES):
+        for path in listing.matching(SUFFIXES):
             data = listing.location(path).read()
             files.append(source_file(path, data))
-            footer = _footer(data, path)
-            _check_size(footer, path, config)
+            footer = read_footer(data, path)
+            check_size(footer, path, config)
             schema = footer.schema.to_arrow_schema()
             first = first or schema
-            _check_drift(first, schema, files[0].path, path)
+            check_drift(first, schema, files[0].path, path)
             check_columns(schema.names, path, config)
             _check_types(schema, path)
             tables.append(_read(data, path))
@@ -98,14 +98,24 @@ def schema_fingerprint(schema: pa.Schema) -> str:
     return hashlib.sha256("\n".join(f"{f.name}\t{f.type}" for f in schema).encode()).hexdigest()
 
 
-def _footer(data: bytes, path: str) -> pq.FileMetaData:
+def read_footer(data: bytes, path: str) -> pq.FileMetaData:
+    """A Parquet file's footer.
+
+    Raises:
+        DataError: If it has none.
+    """
     try:
         return pq.read_metadata(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a whole Parquet file: {error}. Fetch or write it again") from error
 
 
-def _check_size(footer: pq.FileMetaData, path: str, config: IngestConfig) -> None:
+def check_size(footer: pq.FileMetaData, path: str, config: IngestConfig) -> None:
+    """Refuse a file that would unfold to more than the configuration allows.
+
+    Raises:
+        DataError: With its rows and bytes.
+    """
     # Encodings can hide far more rows than bytes: count what the rows become in memory, too.
     unfolded = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
     size = max(unfolded, footer.num_rows * footer.num_columns * 8)
@@ -117,7 +127,12 @@ def _check_size(footer: pq.FileMetaData, path: str, config: IngestConfig) -> Non
         )
 
 
-def _check_drift(expected: pa.Schema, found: pa.Schema, first_path: str, path: str) -> None:
+def check_drift(expected: pa.Schema, found: pa.Schema, first_path: str, path: str) -> None:
+    """Refuse a schema that is not the first file's.
+
+    Raises:
+        DataError: With what is missing, extra, or of another type.
+    """
     before, after = schema_fingerprint(expected), schema_fingerprint(found)
     if before == after:
         return
