@@ -14,7 +14,6 @@ from typing import Any
 import ray.train
 import ray.train.torch
 import torch
-from torch import distributed
 
 from vae import errors
 from vae.config import RunConfig, ScalingConfig, parse
@@ -70,7 +69,7 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     """
     scaling = spec.config.scaling
     gpus = scaling.gpus_per_worker
-    callbacks = [_ForwardReports(on_report)] if on_report else []
+    callbacks: list[ray.train.UserCallback] = [_ForwardReports(on_report)] if on_report else []
     trainer = ray.train.torch.TorchTrainer(
         _train_worker,
         train_loop_config={"spec": _to_json(spec), "on_event": on_event},
@@ -92,7 +91,9 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     try:
         answer = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        raise ClusterError(f"run {spec.name} failed {scaling.max_failures + 1} times, the last time with: {error}") from error
+        raise ClusterError(
+            f"run {spec.name} failed {scaling.max_failures + 1} times, the last time with: {error}"
+        ) from error
     assert answer is not None, "rank 0 always answers"
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"])
@@ -128,13 +129,14 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         training = Training(spec.config, dataset, world, f"{spec.folder}/checkpoints", hooks)
     except BetalineError as error:
         refusal = _refusal(error)
-    refusal = _first_refusal(refusal, world)
-    if refusal:
+    # What any rank refused, so that all of them stop and none waits for another.
+    refusal = world.first(refusal)
+    if refusal is not None:
         return refusal
     assert training is not None
     try:
         result = training.run()
-    except errors.Diverged as error:  # raised on every rank alike: it is decided on sums over ranks
+    except (errors.CheckpointError, errors.Diverged) as error:  # decided by all ranks together, so raised on each
         return _refusal(error)
     hooks.flush()
     model = f"{spec.folder}/model"
@@ -149,15 +151,6 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
 
 def _refusal(error: BetalineError) -> dict[str, Any]:
     return {"error": type(error).__name__, "message": str(error)}
-
-
-def _first_refusal(refusal: dict[str, Any] | None, world: World) -> dict[str, Any] | None:
-    """What any rank refused, so that all of them stop and none waits for another."""
-    if world.size == 1:
-        return refusal
-    refusals: list[dict[str, Any] | None] = [None] * world.size
-    distributed.all_gather_object(refusals, refusal)
-    return next((found for found in refusals if found), None)
 
 
 class _WorkerHooks(Hooks):

@@ -75,8 +75,12 @@ class CheckpointStore:
                 for name, content in files.items()
             },
         }
+        manifest["sha256"] = _digest(manifest)
         write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-        for old in self._committed()[: -self.keep]:
+        committed = self._committed()
+        # Later steps are what a damaged attempt left: the run does them again, and they must not crowd out this one.
+        position = [other.path for other in committed].index(folder.path) + 1
+        for old in [*committed[: max(0, position - self.keep)], *committed[position:]]:
             # The manifest goes first: a removal cut short leaves a folder that was never committed.
             old.filesystem.delete_file((old / MANIFEST).path)
             old.filesystem.delete_dir(old.path)
@@ -114,10 +118,9 @@ class CheckpointStore:
             raise CheckpointError(f"cannot load step {step} of {self.root.uri}: {error}") from None
 
     def _load(self, folder: Location) -> Checkpoint:
-        try:
-            manifest = json.loads((folder / MANIFEST).read())
-        except ValueError as error:
-            raise _DamagedError(f"{folder.uri}/{MANIFEST} is not JSON ({error})") from None
+        manifest = _read_manifest(folder / MANIFEST)
+        if manifest["format"] != FORMAT:
+            raise CheckpointError(f"{folder.uri} has format {manifest['format']}, this version reads {FORMAT}")
         if manifest["identity"] != self.identity:
             changes = ", ".join(_differences(manifest["identity"], self.identity))
             raise CheckpointError(
@@ -139,6 +142,20 @@ class CheckpointStore:
         """Folders of committed checkpoints, oldest first."""
         names = sorted(info.base_name for info in self.root.list() if info.base_name.startswith("step-"))
         return [self.root / name for name in names if (self.root / name / MANIFEST).exists()]
+
+
+def _read_manifest(file: Location) -> dict[str, Any]:
+    try:
+        manifest = json.loads(file.read())
+    except ValueError as error:
+        raise _DamagedError(f"{file.uri} is damaged: it is not JSON ({error})") from None
+    if not isinstance(manifest, dict) or manifest.pop("sha256", None) != _digest(manifest):
+        raise _DamagedError(f"{file.uri} is damaged: its SHA-256 is not the one it names")
+    return manifest
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _read_checked(file: Location, facts: Mapping[str, Any]) -> bytes:
@@ -211,11 +228,12 @@ def load_model(uri: str) -> VAE:
     except (FileNotFoundError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{uri} does not hold a model: {error}") from None
     if facts.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{uri} holds a model of format {facts.get('format')}, this version reads {FORMAT}"
-        )
+        raise CheckpointError(f"{uri} holds a model of format {facts.get('format')}, this version reads {FORMAT}")
     classes = facts["classes"]
     examples = ExampleSpec(tuple(facts["shape"]), None if classes is None else tuple(classes))
     model = VAE(parse(ModelConfig, facts["config"], uri), examples)
-    model.load_state_dict(weights)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise CheckpointError(f"{uri} does not hold a model: {error}") from None
     return model.eval()

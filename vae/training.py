@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -22,7 +21,7 @@ from vae.config import RunConfig
 from vae.controllers import beta_at, check_schedule
 from vae.data.batches import Batch, InOrder, Share, image_spec, open_feed
 from vae.data.parquet import Dataset
-from vae.errors import Diverged
+from vae.errors import CheckpointError, DataError, Diverged
 from vae.likelihoods import binarization, to_examples
 from vae.metrics.likelihood import Bound, Sums, bound_sums
 from vae.model import VAE, ExampleSpec
@@ -55,6 +54,19 @@ class World:
         if self.size > 1:
             distributed.all_reduce(values)
         return values
+
+    def each(self, values: Tensor) -> Tensor:
+        """The values of every rank, [rank, …], the same on each."""
+        everything = values.new_zeros(self.size, *values.shape)
+        everything[self.rank] = values
+        return self.total(everything)
+
+    def first(self, value: Any) -> Any:
+        """The first rank's value that is not None, the same on each; None where there is none."""
+        values = [value] * self.size
+        if self.size > 1:
+            distributed.all_gather_object(values, value)
+        return next((found for found in values if found is not None), None)
 
 
 @dataclass(frozen=True)
@@ -148,7 +160,7 @@ class Training:
 
     Raises:
         ConfigError: If the parts do not fit each other or the data.
-        CheckpointError: If the folder belongs to another run.
+        DataError: If the data has no validation split, or not what the model needs.
     """
 
     def __init__(
@@ -164,6 +176,11 @@ class Training:
         self.hooks = hooks or Hooks()
         training = config.training
         device, rank, size = self.world.device, self.world.rank, self.world.size
+        if not dataset.num_rows("validation"):
+            raise DataError(
+                f"{dataset.uri} has no validation split, which says when to stop and which epoch is best; "
+                "ingest the data with one"
+            )
         self.model = VAE(config.model, example_spec(dataset), derive(training.seed, Stream.WEIGHTS)).to(device)
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
         policy = binarization(config.model.likelihood)
@@ -184,7 +201,6 @@ class Training:
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
-        self.step = self._wrap()
         self.autocast = self._autocast()
         self.generator = torch.Generator(device)
         self.beta = torch.zeros((), device=device)
@@ -195,14 +211,20 @@ class Training:
         self.history: list[EpochReport] = []
         self.best: EpochReport | None = None
         self.best_weights: Tensors = {}
-        self.resumed_from_step = self._resume()
-        self.last_checkpoint = time.monotonic()
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
     def run(self) -> TrainingResult:
-        """Trains to the end, or to the early stop, and returns the best epoch's model."""
-        started = time.monotonic()
+        """Trains to the end, or to the early stop, and returns the best epoch's model.
+
+        Raises:
+            CheckpointError: If the checkpoints belong to another run, or none is intact; on every rank.
+            Diverged: If the loss became infinite or not a number; on every rank.
+        """
+        # Not in the constructor: what one rank alone refuses there must not leave the others waiting in a collective.
+        self.step = self._wrap()
+        self.resumed_from_step = self._resume()
+        started = self.last_checkpoint = time.monotonic()
         per_epoch = self.feed.steps_per_epoch
         while not (self.history and self.history[-1].is_last):
             epoch, first_step = divmod(self.steps_done, per_epoch)
@@ -215,13 +237,13 @@ class Training:
 
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""
-        training = self.config.training
         self.model.train()
         started = last_progress = time.monotonic()
         for number, batch in enumerate(self.feed.epoch(epoch, first_step), start=1):
             self._train_step(batch)
-            if training.checkpoint_steps and self.steps_done % training.checkpoint_steps == 0:
-                self._save()
+            # After an epoch's last step the checkpoint waits for the validation that belongs to it.
+            if self._is_checkpoint_step() and self.steps_done % self.feed.steps_per_epoch:
+                self._save(self.world.each(self.sums))
             if time.monotonic() - last_progress > PROGRESS_SECONDS and self.world.rank == 0:
                 last_progress = time.monotonic()
                 rate = number * self.batch_size * self.world.size / (last_progress - started)
@@ -232,9 +254,7 @@ class Training:
         training, model = self.config.training, self.model
         self.generator.manual_seed(derive(training.seed, Stream.STEP, self.world.rank, self.steps_done))
         x = to_examples(batch.pixels, self.config.model.likelihood, self.generator)
-        noise = torch.randn(
-            1, len(batch), model.noise_dim, generator=self.generator, device=self.world.device
-        )
+        noise = torch.randn(1, len(batch), model.noise_dim, generator=self.generator, device=self.world.device)
         self.beta.fill_(beta_at(self.config.objective, self.steps_done))
         with self.autocast:
             loss, parts = self.step(x, noise, batch.labels, self.beta)
@@ -244,32 +264,32 @@ class Training:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None and training.ema_decay is not None:
-            torch._foreach_lerp_(
-                list(self.averaged.parameters()), list(model.parameters()), 1 - training.ema_decay
-            )
+            with torch.no_grad():  # or the average would hold the graph of every step
+                for average, current in zip(self.averaged.parameters(), model.parameters(), strict=True):
+                    average.lerp_(current, 1 - training.ema_decay)
         self.sums += parts
         self.steps_done += 1
 
     def _end_epoch(self, epoch: int, examples_per_second: float, elapsed_seconds: float) -> None:
         # Rank 0's clock goes through the sum, so that every rank reports, and decides, the same.
-        clock = torch.tensor([examples_per_second, elapsed_seconds], dtype=torch.float64) * (
-            self.world.rank == 0
-        )
+        clock = torch.tensor([examples_per_second, elapsed_seconds], dtype=torch.float64) * (self.world.rank == 0)
         train = self.sums.double() / (self.feed.steps_per_epoch * self.world.size)
         sums = bound_sums(self.shipped, self.validation, self.config.training.seed, self.world.rank)
         width = len(sums.vector)
         everything = self.world.total(torch.cat([sums.vector, train, clock.to(self.world.device)]))
         distortion, rate, examples_per_second, elapsed_seconds = everything[width:].tolist()
-        if not math.isfinite(distortion + rate):
+        bound = Sums(everything[:width]).bound()
+        # The last step's weights are seen by the validation alone.
+        reached = distortion + rate + bound.negative_elbo
+        if not math.isfinite(reached):
             raise Diverged(
-                f"the loss became {distortion + rate} in epoch {epoch + 1} (step {self.steps_done}); lower "
+                f"the loss became {reached} in epoch {epoch + 1} (step {self.steps_done}); lower "
                 f"training.learning_rate (now {self.config.training.learning_rate}) or set training.gradient_clip_norm"
             )
-        bound = Sums(everything[:width]).bound()
         self._record(epoch, bound, distortion, rate, examples_per_second, elapsed_seconds)
         self.sums.zero_()
         due = time.monotonic() - self.last_checkpoint >= self.config.training.checkpoint_seconds
-        if due or self.history[-1].is_last:
+        if due or self._is_checkpoint_step() or self.history[-1].is_last:
             self._save()
         self.hooks.on_epoch(self.history[-1])
 
@@ -307,9 +327,7 @@ class Training:
         self.history.append(report)
         if is_best:
             self.best = report
-            self.best_weights = {
-                name: value.detach().clone() for name, value in self.shipped.state_dict().items()
-            }
+            self.best_weights = {name: value.detach().clone() for name, value in self.shipped.state_dict().items()}
 
     @property
     def shipped(self) -> VAE:
@@ -321,7 +339,7 @@ class Training:
     def _wrap(self) -> nn.Module:
         step: nn.Module = Step(self.model)
         if self.world.size > 1:
-            step = DistributedDataParallel(step, broadcast_buffers=False, gradient_as_bucket_view=True)
+            step = DistributedDataParallel(step, forward_sync_buffers=False, gradient_as_bucket_view=True)
         compiles = self.config.training.compile
         if compiles == "on" or (compiles == "auto" and self.world.device.type == "cuda"):
             # reduce-overhead captures CUDA graphs; they do not cover the collectives of several ranks.
@@ -353,7 +371,12 @@ class Training:
         }
         return CheckpointStore(checkpoints, identity, self.config.training.keep_checkpoints)
 
-    def _save(self) -> None:
+    def _is_checkpoint_step(self) -> bool:
+        every = self.config.training.checkpoint_steps
+        return every is not None and self.steps_done % every == 0
+
+    def _save(self, sums: Tensor | None = None) -> None:
+        """Writes a checkpoint; in mid-epoch with each rank's sums so far."""
         self.last_checkpoint = time.monotonic()
         # Every rank holds the same weights and derives the rest, so rank 0 writes for all.
         if self.store is None or self.world.rank:
@@ -364,7 +387,7 @@ class Training:
         if self.best_weights:
             tensors["best"] = self.best_weights
         values = {
-            "sums": self.sums.tolist(),
+            "sums": None if sums is None else sums.tolist(),
             "history": [asdict(report) for report in self.history],
             "best_epoch": self.best.epoch if self.best else None,
         }
@@ -374,19 +397,17 @@ class Training:
         """Takes up the newest intact checkpoint; returns its step, 0 where there is none."""
         if self.store is None:
             return 0
-        checkpoint = self.store.load_newest() if self.world.rank == 0 else None
-        step = torch.tensor([checkpoint.step if checkpoint else 0], device=self.world.device)
-        step = int(self.world.total(step).item())
-        if not step:
+        checkpoint = self._agreed_checkpoint(self.store)
+        if checkpoint is None:
             return 0
-        # The other ranks load the one that rank 0 chose, whatever they would have found themselves.
-        checkpoint = checkpoint or self.store.load(step)
         self.model.load_state_dict(checkpoint.tensors["model"])
         restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(checkpoint.tensors["averaged"])
         self.steps_done = checkpoint.step
-        self.sums.copy_(torch.tensor(checkpoint.values["sums"]))
+        if checkpoint.values["sums"]:
+            sums = torch.tensor(checkpoint.values["sums"])
+            self.sums.copy_(sums[self.world.rank] if len(sums) == self.world.size else sums.mean(0))
         self.history = [EpochReport(**report) for report in checkpoint.values["history"]]
         self.best = next((r for r in self.history if r.epoch == checkpoint.values["best_epoch"]), None)
         self.best_weights = {
@@ -394,6 +415,25 @@ class Training:
         }
         log.info("resumed from step %d of %d", self.steps_done, self.total_steps)
         return self.steps_done
+
+    def _agreed_checkpoint(self, store: CheckpointStore) -> Checkpoint | None:
+        """The checkpoint that rank 0 chooses, on every rank; what one refuses, all do, and none waits for another."""
+        checkpoint, refusal = None, None
+        try:
+            if self.world.rank == 0:
+                checkpoint = store.load_newest()
+        except CheckpointError as error:
+            refusal = str(error)
+        step = self.world.first(checkpoint.step if checkpoint else None)
+        try:
+            if checkpoint is None and step is not None:
+                checkpoint = store.load(step)
+        except CheckpointError as error:
+            refusal = str(error)
+        refusal = self.world.first(refusal)
+        if refusal is not None:
+            raise CheckpointError(refusal)
+        return checkpoint
 
 
 def _frozen_copy(model: VAE) -> VAE:
