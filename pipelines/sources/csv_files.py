@@ -73,17 +73,18 @@ class CsvSource:
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
         """See `Source.survey`."""
+        paths = listing.matching((".csv", ".tsv"))
+        sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+        total = sum(sizes[path] for path in paths)
+        if total > config.max_memory_bytes:
+            limit = f"above the limit of {config.max_memory_bytes:,} (--max-memory-bytes)"
+            raise DataError(f"{listing.root}: {total:,} bytes of CSV, {limit}")
         files, parsed = [], []
-        for path in listing.matching((".csv", ".tsv")):
+        for path in paths:
             data = listing.location(path).read()
             files.append(source_file(path, data))
             parsed.append(_parse(data, path, config))
             _check_same_columns(parsed[0], parsed[-1], files[0].path, path)
-        if sum(file.bytes for file in files) > config.max_memory_bytes:
-            raise DataError(
-                f"{listing.root}: {sum(file.bytes for file in files):,} bytes of CSV, above the limit of "
-                f"{config.max_memory_bytes:,} (--max-memory-bytes)"
-            )
         texts = pa.concat_tables([one.table for one in parsed])
         if not len(texts):
             raise DataError(f"{files[0].path}: 0 examples. The file has a header and no rows")
@@ -93,11 +94,11 @@ class CsvSource:
         problems = [problem for one in parsed for problem in one.problems]
         schema, bad = _infer(texts, malformed, names, config, problems)
         found = survey_columns(_typed(texts, schema, config), problems, bad, names, config)
-        sizes = {file.path: len(one.table) for file, one in zip(files, parsed, strict=True)}
+        rows_of = {file.path: len(one.table) for file, one in zip(files, parsed, strict=True)}
         features = tuple(column.name for column in found.spec.columns)
         parts: list[CsvPart] = []
         for group in group_files(files):
-            first, rows = sum(part.num_rows for part in parts), sum(sizes[file.path] for file in group)
+            first, rows = sum(part.num_rows for part in parts), sum(rows_of[file.path] for file in group)
             parts.append(CsvPart(listing, tuple(group), first, rows, schema, features, config))
         return Survey(
             files=tuple(files),
@@ -128,7 +129,38 @@ def _parse(data: bytes, path: str, config: IngestConfig) -> _Parsed:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{path}, line {line}: not UTF-8 ({error.reason}). Save the file as UTF-8") from error
     data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\r\n")
-    first = data.split(b"\n", 1)[0].decode().rstrip("\r")
+    first, _, rest = data.partition(b"\n")
+    names = _column_names(first.decode().rstrip("\r"), path, config)
+    header_lines, body = (1, rest) if config.header else (0, data)
+    text = {name: pa.string() for name in names}
+    if not body:
+        return _Parsed(pa.schema(text).empty_table(), np.zeros(0, bool), ())
+    invalid: list[tuple[int, Problem]] = []
+
+    def note(row: pyarrow.csv.InvalidRow) -> str:
+        what = f"expected {row.expected_columns} fields, found {row.actual_columns}"
+        invalid.append((row.number - 1, Problem(path, what, row.number + header_lines, text=row.text[:_SHOWN_TEXT])))
+        return "skip"
+
+    try:
+        table = pyarrow.csv.read_csv(
+            pa.BufferReader(body),
+            # Without threads, for only then are the numbers of bad rows known.
+            pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
+            pyarrow.csv.ParseOptions(delimiter=config.delimiter, invalid_row_handler=note, ignore_empty_lines=False),
+            pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=False, null_values=[]),
+        )
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
+    malformed = np.zeros(len(table) + len(invalid), bool)
+    malformed[[row for row, _ in invalid]] = True
+    # Bad rows keep their place, so that a row's position is its line.
+    places = np.cumsum(~malformed) - 1
+    whole = table.take(pa.array(places, mask=malformed)) if invalid else table
+    return _Parsed(whole, malformed, tuple(problem for _, problem in invalid))
+
+
+def _column_names(first: str, path: str, config: IngestConfig) -> list[str]:
     fields = next(csv.reader([first], delimiter=config.delimiter), [])
     if not fields:
         raise DataError(f"{path}: 0 examples. The file is empty")
@@ -139,36 +171,7 @@ def _parse(data: bytes, path: str, config: IngestConfig) -> _Parsed:
         )
     names = [field.strip() if config.header else f"column_{i + 1}" for i, field in enumerate(fields)]
     check_columns(names, path, config)
-    header_lines = 1 if config.header else 0
-    body = data.split(b"\n", 1)[1] if config.header and b"\n" in data else b"" if config.header else data
-    invalid: list[tuple[int, Problem]] = []
-
-    def note(row: pyarrow.csv.InvalidRow) -> str:
-        number = row.number + header_lines
-        what = f"expected {row.expected_columns} fields, found {row.actual_columns}"
-        invalid.append((row.number - 1, Problem(path, what, number, text=row.text[:_SHOWN_TEXT])))
-        return "skip"
-
-    if not body:
-        return _Parsed(pa.table({name: pa.array([], pa.string()) for name in names}), np.zeros(0, bool), ())
-    try:
-        table = pyarrow.csv.read_csv(
-            pa.BufferReader(body),
-            # Without threads, for only then are the numbers of bad rows known.
-            pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
-            pyarrow.csv.ParseOptions(delimiter=config.delimiter, invalid_row_handler=note, ignore_empty_lines=False),
-            pyarrow.csv.ConvertOptions(
-                column_types={name: pa.string() for name in names}, strings_can_be_null=False, null_values=[]
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path}: cannot be read as CSV: {error}") from error
-    malformed = np.zeros(len(table) + len(invalid), bool)
-    malformed[[row for row, _ in invalid]] = True
-    # Bad rows keep their place, so that a row's position is its line.
-    places = np.cumsum(~malformed) - 1
-    whole = table.take(pa.array(places, mask=malformed)) if invalid else table
-    return _Parsed(whole, malformed, tuple(problem for _, problem in invalid))
+    return names
 
 
 def _check_same_columns(first: _Parsed, other: _Parsed, first_path: str, path: str) -> None:

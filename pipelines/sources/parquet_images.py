@@ -1,5 +1,7 @@
-"""Parquet files whose rows hold encoded images, as Hugging Face datasets are published: a column of bytes, or of bytes
-and paths, with class names in the schema's metadata and splits in the files' names.
+"""Parquet files whose rows hold encoded images, as Hugging Face datasets are published.
+
+The images are a column of bytes, or of bytes and paths; class names are in the schema's metadata, and splits in the
+files' names.
 """
 
 from __future__ import annotations
@@ -74,53 +76,75 @@ class ParquetImageSource:
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
         """See `Source.survey`."""
-        paths = listing.matching(SUFFIXES)
-        schema = _schema(listing.location(paths[0]).read(), paths[0])
-        column, label = _choose(schema, paths[0], config)
-        files, sizes, labels, shapes, problems = [], [], [], [], []
-        for path in paths:
-            data = listing.location(path).read()
-            files.append(source_file(path, data))
-            check_drift(schema, _schema(data, path), paths[0], path)
-            check_size(read_footer(data, path), path, config)
-            encoded = _read_column(data, path, column)
-            sizes.append(len(encoded))
-            for row, item in enumerate(encoded):
-                found = _probe(item.as_py() or b"", config)
-                shapes.append(found if isinstance(found, ImageShape) else None)
-                if isinstance(found, str):
-                    problems.append(Problem(path, found, row, column))
-            if label is not None:
-                labels.append(_read_labels(data, path, label))
-        if not shapes:
-            raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
-        values = np.concatenate(labels) if label is not None else None
-        classes, indices = _classes(values, schema, label) if values is not None and label else (None, None)
-        example = common_shape(shapes, config, listing.root, problems)
-        starts = np.cumsum([0, *sizes])[:-1].tolist()
-        groups = group_files(files)
+        found = _scan(config, listing)
+        paths, sizes = [file.path for file in found.files], found.sizes
+        example = common_shape(found.shapes, config, listing.root, found.problems)
+        groups = group_files(found.files)
         rows_of = dict(zip(paths, sizes, strict=True))
         group_sizes = [sum(rows_of[file.path] for file in group) for group in groups]
         return Survey(
-            files=tuple(files),
+            files=tuple(found.files),
             example=example,
-            num_rows=len(shapes),
+            num_rows=len(found.shapes),
             reader=EncodedReader(
                 listing,
                 tuple(tuple(group) for group in groups),
-                tuple(np.cumsum([0, *group_sizes])[:-1].tolist()),
-                RowNames(tuple(paths), tuple(starts), 0),
-                column,
+                _starts(group_sizes),
+                RowNames(tuple(paths), _starts(sizes), 0),
+                found.column,
                 example,
                 config,
             ),
-            classes=classes,
-            labels=indices,
+            classes=found.classes,
+            labels=found.labels,
             own_splits=_own_splits(paths, sizes),
-            excluded=np.array([shape is None for shape in shapes]),
+            excluded=np.array([shape is None for shape in found.shapes]),
             groups=np.repeat(np.arange(len(groups), dtype=np.int32), group_sizes),
-            problems=tuple(problems),
+            problems=tuple(found.problems),
         )
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """What one pass over the files finds."""
+
+    column: str
+    files: list[SourceFile]
+    sizes: list[int]
+    """Rows of each file."""
+    shapes: list[ImageShape | None]
+    problems: list[Problem]
+    classes: tuple[str, ...] | None
+    labels: NDArray[np.int32] | None
+
+
+def _scan(config: IngestConfig, listing: Listing) -> _Scan:
+    paths = listing.matching(SUFFIXES)
+    schema = _schema(listing.location(paths[0]).read(), paths[0])
+    column, label = _choose(schema, paths[0], config)
+    files, sizes, shapes, problems, values = [], [], [], [], []
+    for path in paths:
+        data = listing.location(path).read()
+        files.append(source_file(path, data))
+        check_drift(schema, _schema(data, path), paths[0], path)
+        check_size(read_footer(data, path), path, config)
+        encoded = _read_column(data, path, column)
+        sizes.append(len(encoded))
+        for row, item in enumerate(encoded):
+            found = _probe(item.as_py() or b"", config)
+            shapes.append(found if isinstance(found, ImageShape) else None)
+            if isinstance(found, str):
+                problems.append(Problem(path, found, row, column))
+        if label is not None:
+            values.append(_read_labels(data, path, label))
+    if not shapes:
+        raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
+    classes, labels = (None, None) if label is None else _classes(np.concatenate(values), schema, label)
+    return _Scan(column, files, sizes, shapes, problems, classes, labels)
+
+
+def _starts(sizes: Sequence[int]) -> tuple[int, ...]:
+    return tuple(np.cumsum([0, *sizes])[:-1].tolist())
 
 
 def _schema(data: bytes, path: str) -> pa.Schema:
