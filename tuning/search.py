@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar, assert_never
 
 import optuna
 import ray
@@ -17,7 +17,18 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from tuning.frontier import Trial
-from tuning.space import SearchConfig, check_space, configuration, distributions, grid, grid_size
+from tuning.space import (
+    Choice,
+    Integers,
+    SearchConfig,
+    Space,
+    Uniform,
+    check_space,
+    configuration,
+    grid,
+    grid_size,
+    labels,
+)
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training import EpochReport, Hooks, Training, World
@@ -56,23 +67,40 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
     path = f"{folder}/{name}"
     if tune.Tuner.can_restore(path):
         tuner = tune.Tuner.restore(
-            path, trainable=trainable, resume_unfinished=True, resume_errored=True, param_space=_space(config)
+            path, trainable=trainable, resume_unfinished=True, resume_errored=True, param_space=_distributions(config.space)
         )
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space=_space(config),
+            param_space=_distributions(config.space),
             tune_config=_tune_config(config),
             run_config=tune.RunConfig(
-                name=name, storage_path=folder, verbose=0, callbacks=[_Observe(observer)] if observer else []
+                name=name, storage_path=folder, verbose=0, callbacks=[_Observe()]
             ),
         )
-    results = tuner.fit()
+    _Observe.observer = observer
+    try:
+        results = tuner.fit()
+    finally:
+        _Observe.observer = None
     return [_trial_of(result) for result in results]
 
 
-def _space(config: SearchConfig) -> dict[str, Any]:
-    return distributions(config.space)
+def _distributions(space: Space) -> dict[str, Any]:
+    """The space in Ray Tune's terms: flat keys, and scalars or labels for values, which is all that Optuna takes."""
+    found: dict[str, Any] = {}
+    for field, dimension in space.items():
+        match dimension:
+            case Choice():
+                found[field] = tune.choice(list(labels(dimension)))
+            case Uniform(low=low, high=high, log=log):
+                found[field] = (tune.loguniform if log else tune.uniform)(low, high)
+            case Integers(low=low, high=high, log=log):
+                # Ray Tune's upper bound is exclusive.
+                found[field] = (tune.lograndint if log else tune.randint)(low, high + 1)
+            case _:
+                assert_never(dimension)
+    return found
 
 
 def _tune_config(config: SearchConfig) -> tune.TuneConfig:
@@ -140,31 +168,37 @@ class _TrialHooks(Hooks):
 
 
 class _Observe(Callback):
-    """Runs in the search's driver."""
+    """Runs in the search's driver. Ray Tune stores it with the search, so it must not hold the observer itself."""
 
-    def __init__(self, observer: Observer) -> None:
-        self.observer = observer
+    observer: ClassVar[Observer | None] = None
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.observer(_observed(trial, "running"), None)
+        self._tell(trial, "running")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         fields = EpochReport.__dataclass_fields__
         report = EpochReport(**{name: result[name] for name in fields})
-        self.observer(_observed(trial, "running", result), report)
+        self._tell(trial, "running", result, report)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.observer(_observed(trial, _ending(trial.last_result), trial.last_result), None)
+        self._tell(trial, _ending(trial.last_result), trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = str(trial.get_error())
-        self.observer(_observed(trial, "failed", trial.last_result, error), None)
+        self._tell(trial, "failed", trial.last_result, error=str(trial.get_error()))
 
-
-def _observed(trial: Any, status: str, metrics: dict[str, Any] | None = None, error: str | None = None) -> Trial:
-    return _describe(trial.trial_id, dict(trial.config), status, metrics or {}, error)
+    def _tell(
+        self,
+        trial: Any,
+        status: str,
+        metrics: dict[str, Any] | None = None,
+        report: EpochReport | None = None,
+        error: str | None = None,
+    ) -> None:
+        if _Observe.observer is not None:
+            seen = _describe(trial.trial_id, dict(trial.config), status, metrics or {}, error)
+            _Observe.observer(seen, report)
 
 
 def _trial_of(result: Any) -> Trial:

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, assert_never
 
 from pydantic import Field, JsonValue
-from ray import tune
 
 from vae.config import Positive, RunConfig, Section, override
 from vae.errors import ConfigError
@@ -113,31 +112,13 @@ def grid(space: Space) -> Iterator[dict[str, Scalar]]:
         yield dict(zip(choices, values, strict=True))
 
 
-def distributions(space: Space) -> dict[str, Any]:
-    """The space in Ray Tune's terms: flat keys, and scalars or labels for values, which is all that Optuna takes."""
-    found: dict[str, Any] = {}
-    for field, dimension in space.items():
-        match dimension:
-            case Choice():
-                found[field] = tune.choice(list(labels(dimension)))
-            case Uniform(low=low, high=high, log=log):
-                found[field] = (tune.loguniform if log else tune.uniform)(low, high)
-            case Integers(low=low, high=high, log=log):
-                # Ray Tune's upper bound is exclusive.
-                found[field] = (tune.lograndint if log else tune.randint)(low, high + 1)
-            case _:
-                assert_never(dimension)
-    return found
-
-
 def configuration(search: SearchConfig, parameters: Mapping[str, Scalar]) -> RunConfig:
     """The configuration of one trial, from the values or labels that the search drew."""
     changes: dict[str, Any] = {}
     for field, value in parameters.items():
         dimension = search.space[field]
         changes[field] = labels(dimension)[value] if isinstance(dimension, Choice) else value
-    # A trial trains inside its own process; the batch is counted over all workers, so the result is the same.
-    return override(search.base, {**changes, "scaling.num_workers": 1}, "trial")
+    return override(search.base, changes, "trial")
 
 
 def labels(choice: Choice) -> dict[Scalar, JsonValue]:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from vae.errors import ConfigError
 
-ConfigT = TypeVar("ConfigT", bound="Section")
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
 Positive = Annotated[int, Field(gt=0)]
 
 
@@ -206,10 +206,10 @@ class RunConfig(Section):
 
 
 def parse(kind: type[ConfigT], values: Mapping[str, Any], where: str = "configuration") -> ConfigT:
-    """Builds a configuration section from plain values.
+    """Builds a configuration, or a section of one, from plain values.
 
     Args:
-        kind: The section's class.
+        kind: Its class.
         values: Nested mappings as read from YAML or JSON. Flat keys with dots (`model.latent_dim`) are not accepted
             here; `override` takes those.
         where: What the values came from, for the message.
@@ -244,7 +244,7 @@ def override(config: ConfigT, changes: Mapping[str, Any], where: str = "override
     return parse(type(config), values, where)
 
 
-def _explain(error: ValidationError, kind: type[Section], where: str) -> str:
+def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:
     lines = []
     for problem in error.errors(include_url=False):
         section, parts = _walk(kind, problem["loc"])
@@ -265,8 +265,8 @@ def _explain(error: ValidationError, kind: type[Section], where: str) -> str:
 def _walk(kind: type[Section], location: Sequence[int | str]) -> tuple[type[Section], list[str]]:
     """The innermost section that a pydantic error location leads to, and its path as a user would write it: pydantic
     names the chosen `kind` of a union too."""
-    section: type[Section] = kind
-    choices: dict[Any, type[Section]] = {}
+    section: type[BaseModel] = kind
+    choices: dict[Any, type[BaseModel]] = {}
     path = []
     for part in location:
         if part in choices:
@@ -280,7 +280,7 @@ def _walk(kind: type[Section], location: Sequence[int | str]) -> tuple[type[Sect
     return section, path
 
 
-def _sections(annotation: Any) -> list[type[Section]]:
-    if isinstance(annotation, type) and issubclass(annotation, Section):
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     return [found for part in get_args(annotation) for found in _sections(part)]

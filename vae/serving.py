@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, Literal
 
-import mlflow
 import numpy as np
 import torch
-from mlflow.models import ModelSignature
+from mlflow.models import ModelSignature, set_model
+from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ParamSchema, ParamSpec
 from numpy.typing import NDArray
 from torch import Tensor
@@ -65,7 +65,7 @@ class Request:
     num_samples: int
 
 
-class RegisteredVAE(mlflow.pyfunc.PythonModel):
+class RegisteredVAE(PythonModel):
     """A trained VAE behind MLflow's one method.
 
     `predict(inputs, params)` takes arrays and returns float32 arrays; `params["task"]` says what is wanted:
@@ -85,7 +85,8 @@ class RegisteredVAE(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:
         self.model = load_model(context.artifacts[ARTIFACT])
 
-    def predict(self, context: Any, model_input: Any, params: dict[str, Any] | None = None) -> Any:
+    # An array as the hint keeps MLflow from deriving a schema of its own; `inputs` may be None or a data frame too.
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
         defaults = {param.name: param.default for param in PARAMS}
         request = Request(**{**defaults, **(params or {})})
         task = _choose("task", request.task, TASKS)
@@ -219,4 +220,4 @@ def _shape_text(shape: Sequence[Any]) -> str:
 
 
 # MLflow runs this file as the model's code and takes what this names.
-mlflow.models.set_model(RegisteredVAE())
+set_model(RegisteredVAE())

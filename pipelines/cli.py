@@ -1,0 +1,398 @@
+"""The `betaline` command. Each subcommand takes `--json`, and says what to do next."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.yaml_files import read_mapping, read_yaml
+from vae.errors import BetalineError, ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.services import Services
+
+app = typer.Typer(
+    name="betaline",
+    help="Train variational autoencoders on a cluster and ship them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line on stdout.")]
+Home = Annotated[
+    str, typer.Option("--home", envvar="BETALINE_HOME", help="Where datasets, runs and the services' state are kept.")
+]
+RunName = Annotated[
+    str | None, typer.Option("--run", help="Name of the run; the same name goes on where an earlier one stopped.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML or JSON file; see the README for its fields.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a field: --set objective.beta=4 (repeatable).")
+]
+DEFAULT_HOME = ".betaline"
+
+
+def main() -> None:
+    """Runs the command; errors that explain themselves are printed without a traceback, and the exit status is 1."""
+    try:
+        app()
+    except BetalineError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)
+
+
+class Screen:
+    """Where a command prints: everything for people goes to stderr where stdout carries JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self.as_json = as_json
+        self.console = Console(stderr=as_json)
+
+    def say(self, *lines: Any) -> None:
+        for line in lines:
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+    def end(self, result: dict[str, Any], next_command: str) -> None:
+        """The next sensible command for a person, the result for a program."""
+        self.say(f"\nNext: [bold]{escape(next_command)}[/]")
+        if self.as_json:
+            print(json.dumps(result), flush=True)
+
+
+@contextmanager
+def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
+    """The services, and a live view of what runs on them."""
+    # Prefect reads its settings when it is imported, which is after this.
+    os.environ["BETALINE_HOME"] = home if "://" in home else str(Path(home).expanduser().absolute())
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from pipelines.live import watched
+    from pipelines.services import connect
+
+    with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
+        from pipelines import flows
+
+        with flows.session(view.on_event):
+            yield services
+
+
+# --- the main job ---------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """The main job on scikit-learn's digits: ingest, search β and architecture, train the best, promote it."""
+    import time
+
+    from pipelines import examples, summary
+
+    screen = Screen(as_json)
+    started = time.monotonic()
+    with connected(home, screen, "betaline run") as services:
+        ready = time.monotonic() - started
+        from pipelines import flows
+
+        result = flows.pipeline(examples.digits())
+        seconds = {"services": ready, **result["seconds"], "total": time.monotonic() - started}
+        described = summary.of_pipeline(result, services, seconds)
+    screen.say(*described.lines)
+    screen.end(described.result, described.next_command)
+
+
+# --- the stages -----------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def ingest(
+    source: Annotated[str, typer.Argument(help="IDX or image folder, .npz, CSV, Parquet, or sklearn:digits.")],
+    name: Annotated[str, typer.Argument(help="Of the dataset.")],
+    split: Annotated[str, typer.Option(help="Fractions: validation,test (of a source without splits).")] = "0.1,0.1",
+    seed: Annotated[int, typer.Option(help="Of the shuffle and the splits.")] = 0,
+    resize: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH; never silently.")] = None,
+    color: Annotated[str, typer.Option(help="keep, grey or rgb.")] = "keep",
+    on_bad: Annotated[str, typer.Option(help="reject or quarantine.")] = "reject",
+    label: Annotated[str | None, typer.Option(help="Label column, or the name of an .npz label array.")] = None,
+    settings: Settings = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")] = False,
+    run: RunName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Turn a source into a content-addressed Parquet dataset."""
+    from pipelines import ingest as ingesting
+
+    screen = Screen(as_json)
+    config = _ingest_config(source, name, split, seed, resize, color, on_bad, label, settings)
+    if dry_run:
+        from dataclasses import asdict
+
+        plan = asdict(ingesting.dry_run(config, home))
+        screen.say(*(f"{field.replace('_', ' ')}: {escape(str(value))}" for field, value in plan.items()))
+        screen.end(plan, f"betaline ingest {source} {name}")
+        return
+    with connected(home, screen, f"betaline ingest {name}"):
+        from pipelines import flows
+
+        result = flows.ingest(config, run=run)
+    rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
+    verb = "was there already, nothing was written" if result["reused"] else "is written"
+    screen.say(f"Dataset [bold]{name}[/]@{result['dataset_id'][:12]} {verb}: {rows}.", *result["notes"])
+    if not result["reused"]:
+        screen.say(f"{sum(result['rows'].values()):,} examples in {result['seconds']:.2f} s.")
+    screen.end(result, f"betaline train {name}")
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")],
+    name: Annotated[str | None, typer.Option(help="Of the model; the dataset's name by default.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    workers: Annotated[int | None, typer.Option(help="Workers of the job; scaling.num_workers.")] = None,
+    run: RunName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Train one configuration on the cluster."""
+    from pipelines.requests import TrainRequest
+    from vae.config import RunConfig
+
+    screen = Screen(as_json)
+    chosen = _configured(RunConfig, config, settings, {"scaling.num_workers": workers} if workers else {})
+    name = name or _name_of(dataset)
+    with connected(home, screen, f"betaline train {name}"):
+        from pipelines import flows
+
+        result = flows.train(TrainRequest(dataset=dataset, name=name, config=chosen), run=run)
+    best = result["best"]
+    screen.say(
+        f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
+        f"{best['validation_negative_elbo']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
+        f"{best['validation_rate']:.3f}), {best['active_units']} active units."
+    )
+    screen.end(result, f"betaline promote {result['run']} {name}")
+
+
+@app.command()
+def tune(
+    dataset: Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")],
+    name: Annotated[str | None, typer.Option(help="Of the model; the dataset's name by default.")] = None,
+    config: ConfigFile = None,
+    settings: Settings = None,
+    trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
+    run: RunName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Search β and architecture with Ray Tune."""
+    from pipelines import summary
+    from pipelines.requests import TuneRequest
+    from tuning.frontier import Trial
+    from tuning.space import SearchConfig
+
+    screen = Screen(as_json)
+    chosen = _configured(SearchConfig, config, settings, {"num_trials": trials} if trials else {})
+    name = name or _name_of(dataset)
+    with connected(home, screen, f"betaline tune {name}"):
+        from pipelines import flows
+
+        result = flows.tune(TuneRequest(dataset=dataset, name=name, search=chosen), run=run)
+    screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
+    path = Path(home) / "runs" / result["run"] / "best.yaml"
+    screen.end(result, f"betaline train {dataset} --config {path}")
+
+
+@app.command()
+def promote(
+    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A training run, as `betaline train` printed it.")],
+    name: Annotated[str, typer.Argument(help="Registered model to become a version of.")],
+    alias: Annotated[str, typer.Option(help="What people pull by.")] = "champion",
+    threshold: Annotated[float | None, typer.Option(help="Highest NLL allowed, in nats per example.")] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Evaluate a run on the test split, register it, and let it take the alias if it is better."""
+    from pipelines.requests import PromoteRequest
+
+    screen = Screen(as_json)
+    with connected(home, screen, f"betaline promote {name}"):
+        from pipelines import flows
+
+        request = PromoteRequest(run=run_name, name=name, alias=alias, threshold_nats=threshold)
+        result = flows.promote(request, run=f"{run_name}.promote.{alias}")
+    version = result["version"]
+    verb = "is now" if result["promoted"] else "is not"
+    screen.say(f"[bold]{name}[/] version {version['version']} {verb} {alias}: {escape(result['reason'])}.")
+    screen.end(result, f"betaline models {name}")
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="One model; all by default.")] = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """List registered versions, their scores and aliases."""
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    screen = Screen(as_json)
+    with connected(home, screen, "betaline models"):
+        from pipelines import registry
+
+        found = registry.versions(name)
+    table = Table("model", "version", "aliases", "score (nats)", "protocol", "dataset")
+    for version in found:
+        score = version.score
+        figures = (f"{score.nats:.3f}", score.name, score.dataset_id[:12]) if score else ("", "", "")
+        table.add_row(version.name, version.version, ", ".join(version.aliases), *figures)
+    screen.say(table if found else "No model is registered yet.")
+    screen.end({"models": [asdict(version) for version in found]}, "betaline run" if not found else "betaline up")
+
+
+# --- services -------------------------------------------------------------------------------------------------------
+
+
+@app.command()
+def up(
+    home: Home = DEFAULT_HOME,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond loopback needs servers of your own.")] = "127.0.0.1",
+    env: Annotated[bool, typer.Option("--env", help="Print only `export` lines for a shell.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Start Prefect, MLflow and Ray on loopback, and keep them running."""
+    from pipelines import services
+
+    screen = Screen(as_json or env)
+    running = services.start(
+        home, host=host, on_progress=lambda name, seconds: screen.say(f"{name} is ready after {seconds:.1f} s")
+    )
+    environment = running.environment()
+    if env:
+        import shlex
+
+        for variable, value in environment.items():
+            print(f"export {variable}={shlex.quote(value)}")
+        return
+    screen.say(
+        f"Prefect  {running.prefect_url}",
+        f"MLflow   {running.mlflow_url}",
+        f"Ray      {running.ray_address}",
+        f'To use them from other programs: eval "$(betaline up --env --home {home})"',
+    )
+    urls = {"prefect": running.prefect_url, "mlflow": running.mlflow_url, "ray": running.ray_address}
+    screen.end({**urls, "environment": {k: v for k, v in environment.items() if "AUTH_STRING" not in k}}, "betaline run")
+
+
+@app.command()
+def down(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Stop what `betaline up` started."""
+    from pipelines import services
+
+    screen = Screen(as_json)
+    running = services.attach(home)
+    if running is not None:
+        services.stop(running)
+    screen.say("Stopped." if running else "Nothing was running.")
+    screen.end({"stopped": running is not None}, "betaline up")
+
+
+@app.command()
+def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Check versions, ports, tokens, disk, GPU and cluster, and say how to mend what is wrong."""
+    from dataclasses import asdict
+
+    from pipelines import doctor as examiner
+
+    screen = Screen(as_json)
+    checks = examiner.examine(home)
+    marks = {"ok": "[green]✓[/]", "warn": "[yellow]![/]", "fail": "[red]✗[/]"}
+    for check in checks:
+        screen.say(f"{marks[check.status]} [bold]{check.name}[/]: {escape(check.found)}")
+        if check.status != "ok":
+            screen.say(f"  {escape(check.mend)}")
+    failed = sum(check.status == "fail" for check in checks)
+    screen.end(
+        {"checks": [asdict(check) for check in checks], "failed": failed}, "betaline doctor" if failed else "betaline run"
+    )
+    if failed:
+        raise typer.Exit(1)
+
+
+# --- reading arguments ----------------------------------------------------------------------------------------------
+
+
+def _configured(kind: Any, file: Path | None, settings: list[str] | None, options: dict[str, Any]) -> Any:
+    """A configuration from a file, then `--set`, then options of their own."""
+    from vae.config import override, parse
+
+    config = parse(kind, read_mapping(file), str(file)) if file else kind()
+    return override(config, {**_assignments(settings), **options}, "--set")
+
+
+def _assignments(settings: list[str] | None) -> dict[str, Any]:
+    pairs: dict[str, Any] = {}
+    for setting in settings or []:
+        field, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected FIELD=VALUE, such as objective.beta=4")
+        pairs[field] = read_yaml(text, f"--set {field}")
+    return pairs
+
+
+def _ingest_config(
+    source: str,
+    name: str,
+    split: str,
+    seed: int,
+    resize: str | None,
+    color: str,
+    on_bad: str,
+    label: str | None,
+    settings: list[str] | None,
+) -> Any:
+    from pipelines.requests import IngestConfig
+    from vae.config import parse
+
+    values: dict[str, Any] = {
+        "source": source,
+        "name": name,
+        "seed": seed,
+        "color": color,
+        "on_bad": on_bad,
+        "label": label,
+        "split": _parts(split, ("validation", "test"), ",", float, "--split"),
+        **_assignments(settings),
+    }
+    if resize:
+        values["resize"] = tuple(_parts(resize, ("height", "width"), "x", int, "--resize").values())
+    return parse(IngestConfig, values, "ingest")
+
+
+def _parts(
+    text: str, names: tuple[str, ...], separator: str, convert: Callable[[str], Any], option: str
+) -> dict[str, Any]:
+    try:
+        return dict(zip(names, map(convert, text.split(separator)), strict=True))
+    except ValueError:
+        raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
+
+
+def _name_of(dataset: str) -> str:
+    """The dataset's name, which is the second last part of its folder."""
+    parts = dataset.rstrip("/").split("/")
+    return parts[-2] if len(parts) > 1 else dataset.partition("@")[0]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,294 @@
+"""Prefect flows: ingest, tune, train, promote, and the pipeline of all four. They orchestrate; they never compute.
+
+Each stage is one Ray job (see `jobs.py`), submitted under an identity that derives from the flow run, so that a retry
+attaches to the running job, resumes from its last checkpoint, or returns its finished result.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun, State
+from prefect.events.worker import EventsWorker
+from prefect.flows import Flow
+from prefect.logging import get_logger
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import flow_run as current_flow_run
+
+from pipelines import registry
+from pipelines.cluster import Resources
+from pipelines.launch import Event, run_job, stop_job
+from pipelines.requests import (
+    IngestConfig,
+    PipelineRequest,
+    PromoteRequest,
+    TrainRequest,
+    TuneRequest,
+)
+from tuning.space import configuration
+from vae.config import ScalingConfig
+from vae.data.storage import locate
+from vae.errors import ClusterError
+
+Listener = Callable[[str, Event], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+# Ray Train waits for ever by default; these make a run that cannot go on say so.
+CLUSTER_LIMITS = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "RAY_DEDUP_LOGS": "0",
+}
+PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+
+
+@contextmanager
+def session(listener: Listener) -> Iterator[None]:
+    """Runs flows in this process: hands their jobs' events to a listener, with the kind of job.
+
+    On leaving, sends the logs and events that Prefect still holds, which it would otherwise try at exit, when an embedded
+    server is gone, for a minute.
+    """
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+        APILogHandler().flush()
+        EventsWorker.drain_all(timeout=5)
+
+
+def home() -> str:
+    """BETALINE_HOME as a URI or an absolute path; `./.betaline` where it is not set."""
+    return locate(os.environ.get("BETALINE_HOME", "./.betaline")).uri
+
+
+def identity_of(kind: str, flow_run_id: str, run: str | None) -> str:
+    """The identity of a flow run's job: the given run name, or one that derives from the flow run."""
+    return run or f"{kind}-{flow_run_id.replace('-', '')[:12]}"
+
+
+def _stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Stops the Ray job of a flow run that was cancelled or has crashed; runs in a process of its own."""
+    identity = identity_of(flow.name, str(flow_run.id), (flow_run.parameters or {}).get("run"))
+    logger = get_logger("betaline")
+    for suffix in ("", *(f"-{stage}" for stage in STAGES)):
+        if stop_job(identity + suffix):
+            logger.info("stopped job %s%s", identity, suffix)
+
+
+def _may_pass(task: Any, run: Any, state: State[Any]) -> bool:
+    """Whether trying again could help: a lost cluster may come back, a refused input will not change."""
+    return isinstance(state.result(raise_on_failure=False), ClusterError)
+
+
+@task(
+    name="ray-job",
+    task_run_name="{kind}-job",
+    retries=1,
+    retry_delay_seconds=5,
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+)
+def ray_job(
+    kind: str, request: dict[str, Any], identity: str, resources: Mapping[str, float] | None = None
+) -> dict[str, Any]:
+    """Runs one job on the cluster and returns its result."""
+    logger = get_run_logger()
+    listener = _listener.get()
+    return run_job(
+        kind,
+        {"home": home(), "identity": identity, "request": request},
+        identity=identity,
+        home=home(),
+        environment={
+            **CLUSTER_LIMITS,
+            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
+        },
+        resources=Resources(**resources) if resources else None,  # pyright: ignore[reportArgumentType]
+        on_event=lambda event: listener(kind, event) if listener else None,
+        on_log=logger.info,
+    )
+
+
+def _identity(kind: str, run: str | None) -> str:
+    return identity_of(kind, str(current_flow_run.id), run)
+
+
+@flow(name="ingest", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def ingest(request: IngestConfig, run: str | None = None) -> dict[str, Any]:
+    """Turns a source into a content-addressed Parquet dataset.
+
+    Args:
+        request: What to ingest, and how.
+        run: Name of the run; the same name goes on where an earlier one stopped. None derives one.
+    """
+    request = request.absolute()
+    result = ray_job("ingest", request.model_dump(mode="json"), _identity("ingest", run))
+    rows = ", ".join(f"{count:,} {split}" for split, count in result["rows"].items())
+    verb = "was there already" if result["reused"] else "was written"
+    create_markdown_artifact(
+        f"Dataset **{result['name']}** `{result['dataset_id'][:12]}` {verb}: {rows}.\n\n`{result['uri']}`",
+        key="dataset",
+        description=f"Dataset {result['name']}",
+    )
+    return result
+
+
+@flow(name="train", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
+    """Trains one configuration on the cluster.
+
+    Args:
+        request: What to train, on which dataset.
+        run: Name of the run; the same name goes on where an earlier one stopped. None derives one.
+    """
+    result = ray_job(
+        "train", request.model_dump(mode="json"), _identity("train", run), _workers(request.config.scaling)
+    )
+    best = result["best"]
+    create_markdown_artifact(
+        f"Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is {best['epoch']}, "
+        f"validation bound {best['validation_negative_elbo']:.3f} nats (distortion "
+        f"{best['validation_distortion']:.3f}, rate {best['validation_rate']:.3f}).",
+        key="training",
+        description=f"Training of {request.name}",
+    )
+    return result
+
+
+@flow(name="tune", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def tune(request: TuneRequest, run: str | None = None) -> dict[str, Any]:
+    """Searches a space of configurations and returns the best.
+
+    Args:
+        request: What to search, on which dataset.
+        run: Name of the search; the same name goes on where an earlier one stopped. None derives one.
+    """
+    result = ray_job("tune", request.model_dump(mode="json"), _identity("tune", run))
+    create_table_artifact(
+        table=[{**trial.pop("parameters"), **trial} for trial in [dict(trial) for trial in result["trials"]]],
+        key="search",
+        description=f"Search for {request.name}: chosen {result['best']['trial_id']}",
+    )
+    return result
+
+
+@flow(name="promote", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
+    """Evaluates a trained run, registers it, and moves the alias to it if it passes the gate.
+
+    Args:
+        request: Which run, and the bar it must pass.
+        run: Name of the evaluation; the same name returns what was found before. None derives one.
+    """
+    evaluated = ray_job("evaluate", request.model_dump(mode="json"), _identity("promote", run))
+    decision = decide(evaluated)
+    version = evaluated["version"]
+    create_markdown_artifact(
+        f"**{version['name']}** version {version['version']} "
+        f"{'is now' if decision['promoted'] else 'is not'} `{request.alias}`: {decision['reason']}.",
+        key="promotion",
+        description=f"Promotion of {version['name']} {version['version']}",
+    )
+    create_link_artifact(
+        link=f"{os.environ.get('MLFLOW_TRACKING_URI', '')}/#/runs/{evaluated['mlflow_run_id']}/artifacts/report",
+        link_text="Report and plots",
+        key="report",
+    )
+    return {**evaluated, **decision}
+
+
+@task(name="gate", cache_policy=NO_CACHE, persist_result=False)
+def decide(evaluated: dict[str, Any]) -> dict[str, Any]:
+    """Applies the gate and moves the alias. Its inputs are what the evaluation found, so it can be done again."""
+    alias = evaluated["alias"]
+    version = _version(evaluated["version"])
+    champion = registry.find(version.name, alias)
+    if champion is not None and champion.version == version.version:
+        return {"promoted": True, "reason": f"it is the {alias} already"}
+    score = evaluated["champion_score"]
+    decision = registry.gate(
+        _score(evaluated["score"]), _score(score) if score else None, evaluated["threshold_nats"], alias
+    )
+    if decision.promote:
+        registry.move_alias(version, alias)
+    get_run_logger().info("version %s: %s", version.version, decision.reason)
+    return {"promoted": decision.promote, "reason": decision.reason}
+
+
+STAGES = ("ingest", "tune", "train", "promote")
+
+
+@flow(name="pipeline", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]:
+    """The main job: ingest a source, search, train the best configuration to convergence, and promote it.
+
+    Args:
+        request: What to ingest, what to search, how to train.
+        run: Name of the pipeline run; the same name goes on where an earlier one stopped. None derives one.
+    """
+    run = _identity("pipeline", run)
+    name = request.ingest.name
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "ingest"):
+        dataset = ingest(request.ingest, run=f"{run}-ingest")
+    with _timed(seconds, "tune"):
+        found = tune(TuneRequest(dataset=dataset["uri"], name=name, search=request.search), run=f"{run}-tune")
+    base = request.search.base
+    final = base.model_copy(
+        update={"training": request.training or base.training, "scaling": request.scaling}
+    )
+    config = configuration(request.search.model_copy(update={"base": final}), found["best"]["parameters"])
+    with _timed(seconds, "train"):
+        trained = train(TrainRequest(dataset=dataset["uri"], name=name, config=config), run=f"{run}-train")
+    with _timed(seconds, "promote"):
+        promoted = promote(
+            PromoteRequest(
+                run=trained["run"],
+                name=name,
+                search=found["run"],
+                alias=request.alias,
+                threshold_nats=request.threshold_nats,
+                num_samples=request.num_samples,
+            ),
+            run=f"{run}-promote",
+        )
+    return {"dataset": dataset, "search": found, "training": trained, "promotion": promoted, "seconds": seconds}
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    started = datetime.now(UTC)
+    yield
+    seconds[stage] = (datetime.now(UTC) - started).total_seconds()
+
+
+def _workers(scaling: ScalingConfig) -> dict[str, float]:
+    return {
+        "num_workers": scaling.num_workers,
+        "cpus_per_worker": scaling.cpus_per_worker,
+        "gpus_per_worker": scaling.gpus_per_worker,
+    }
+
+
+def _score(values: Mapping[str, Any]) -> registry.Score:
+    return registry.Score(**values)
+
+
+def _version(values: Mapping[str, Any]) -> registry.Version:
+    score = values["score"]
+    return registry.Version(
+        **{**values, "score": _score(score) if score else None, "aliases": tuple(values["aliases"])}
+    )

@@ -1,0 +1,48 @@
+"""Train: one configuration as a Ray Train run, with its curves in MLflow."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Any
+
+import ray
+
+from pipelines import registry
+from pipelines.jobs.job import Job, emit
+from pipelines.requests import TrainRequest
+from vae.config import parse
+from vae.data.catalog import resolve
+from vae.data.parquet import Dataset
+from vae.distributed import TrainSpec, train
+
+
+def run(job: Job) -> dict[str, Any]:
+    ray.init()
+    request = parse(TrainRequest, job.request, "train")
+    dataset = resolve(job.home, request.dataset)
+    dataset_id = Dataset.open(dataset).manifest.dataset_id
+    run_id = registry.open_run(
+        request.name,
+        job.identity,
+        params={**request.config.model_dump(mode="json"), "dataset": dataset},
+        tags={registry.DATASET: dataset_id, "betaline.kind": "train"},
+    )
+    spec = TrainSpec(request.config, dataset, job.folder.uri, job.identity)
+    started = time.monotonic()
+    try:
+        outcome = train(spec, on_report=registry.EpochLog(run_id), on_event=emit)
+    except BaseException:
+        registry.close_run(run_id, "FAILED")
+        raise
+    registry.complete_epochs(run_id, outcome.history)
+    registry.close_run(run_id)
+    return {
+        "run": job.identity,
+        "mlflow_run_id": run_id,
+        "dataset": dataset,
+        "dataset_id": dataset_id,
+        "config": request.config.model_dump(mode="json"),
+        "train_seconds": time.monotonic() - started,
+        **asdict(outcome),
+    }

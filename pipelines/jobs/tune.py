@@ -1,0 +1,115 @@
+"""Tune: a search with Ray Tune, with every trial as a child run in MLflow."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray
+
+from pipelines import registry
+from pipelines.jobs.job import Job, emit
+from pipelines.report import search_table
+from pipelines.requests import TuneRequest
+from pipelines.yaml_files import write_yaml
+from tuning.frontier import Trial, pareto, select
+from tuning.search import search
+from tuning.space import configuration
+from vae.config import parse
+from vae.data.catalog import resolve
+from vae.data.parquet import Dataset
+from vae.data.storage import write_whole
+from vae.training import EpochReport
+
+
+class TrialLog:
+    """Every trial as a child run in MLflow, written in order by one thread so that the search never waits for it."""
+
+    def __init__(self, experiment: str, identity: str, parent: str) -> None:
+        self.experiment = experiment
+        self.identity = identity
+        self.parent = parent
+        self.runs: dict[str, str] = {}
+        self.epochs: dict[str, list[dict[str, Any]]] = {}
+        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-trials")
+
+    def __call__(self, trial: Trial, epoch: EpochReport | None) -> None:
+        emit("trial", asdict(trial))
+        if epoch is not None:
+            self.epochs.setdefault(trial.trial_id, []).append(asdict(epoch))
+        elif trial.status == "running":
+            self.writer.submit(self._open, trial).add_done_callback(_complain)
+        else:
+            epochs = self.epochs.pop(trial.trial_id, [])
+            self.writer.submit(self._close, trial, epochs).add_done_callback(_complain)
+
+    def _open(self, trial: Trial) -> None:
+        self.runs[trial.trial_id] = registry.open_run(
+            self.experiment,
+            f"{self.identity}.{trial.trial_id}",
+            params=trial.parameters,
+            tags={"betaline.kind": "trial"},
+            parent=self.parent,
+        )
+
+    def _close(self, trial: Trial, epochs: Iterable[dict[str, Any]]) -> None:
+        run_id = self.runs[trial.trial_id]
+        registry.complete_epochs(run_id, epochs)
+        figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_elbo": trial.negative_elbo}
+        registry.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
+        status = "FAILED" if trial.status == "failed" else "FINISHED"
+        registry.close_run(run_id, status, {"betaline.status": trial.status})
+
+    def finish(self) -> None:
+        """Waits until everything is written."""
+        self.writer.shutdown(wait=True)
+
+
+def _complain(done: Any) -> None:
+    if error := done.exception():
+        print(f"a trial could not be logged to MLflow: {error}", file=sys.stderr, flush=True)
+
+
+def run(job: Job) -> dict[str, Any]:
+    ray.init()
+    request = parse(TuneRequest, job.request, "tune")
+    dataset = resolve(job.home, request.dataset)
+    run_id = registry.open_run(
+        request.name,
+        job.identity,
+        params=request.search.model_dump(mode="json", exclude={"base", "space"}),
+        tags={"betaline.kind": "search", registry.DATASET: Dataset.open(dataset).manifest.dataset_id},
+    )
+    trial_log = TrialLog(request.name, job.identity, run_id)
+    try:
+        trials = search(request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log)
+        best = select(trials)
+    except BaseException:
+        registry.close_run(run_id, "FAILED")
+        raise
+    finally:
+        trial_log.finish()
+    config = configuration(request.search, best.parameters)
+    chosen = write_yaml(config.model_dump(mode="json"))
+    write_whole(job.folder / "best.yaml", chosen.encode())
+    with TemporaryDirectory() as scratch:
+        files = {"search.md": search_table(trials, best.trial_id), "best.yaml": chosen}
+        for name, text in files.items():
+            (Path(scratch) / name).write_text(text)
+        registry.log_files(run_id, [Path(scratch) / name for name in files])
+    registry.log_metrics(run_id, {"best_negative_elbo": best.negative_elbo or 0.0, "num_trials": len(trials)})
+    registry.close_run(run_id)
+    return {
+        "run": job.identity,
+        "mlflow_run_id": run_id,
+        "dataset": dataset,
+        "trials": [asdict(trial) for trial in trials],
+        "pareto": [trial.trial_id for trial in pareto(trials)],
+        "best": asdict(best),
+        "config": config.model_dump(mode="json"),
+    }

@@ -1,0 +1,280 @@
+"""MLflow: runs and their curves, registered versions, the gate, and the alias that people pull."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+
+log = logging.getLogger(__name__)
+
+IDENTITY = "betaline.identity"
+DATASET = "betaline.dataset_id"
+SCORE_NAME = "betaline.score_name"
+SCORE = "betaline.score_nats"
+EPOCH_METRICS = (
+    "beta",
+    "train_distortion",
+    "train_rate",
+    "validation_distortion",
+    "validation_rate",
+    "validation_negative_elbo",
+    "active_units",
+    "examples_per_second",
+)
+PARENT = "mlflow.parentRunId"
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def open_run(
+    experiment: str,
+    identity: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
+) -> str:
+    """The MLflow run of an identity, made on first use: a retry finds the run it began. Returns the run's id."""
+    client = MlflowClient()
+    experiment_id = _experiment(client, experiment)
+    found = client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
+    if found:
+        run_id = found[0].info.run_id
+        client.update_run(run_id, status="RUNNING")
+        return run_id
+    all_tags = {IDENTITY: identity, **({PARENT: parent} if parent else {}), **(tags or {})}
+    run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
+    log_params(run.info.run_id, params or {})
+    return run.info.run_id
+
+
+def experiment_of(run_id: str) -> str:
+    """The id of a run's experiment."""
+    return MlflowClient().get_run(run_id).info.experiment_id
+
+
+def log_params(run_id: str, params: Mapping[str, Any]) -> None:
+    """Logs a nested configuration under dotted names."""
+    flat = [Param(name, str(value)[:6000]) for name, value in flatten(params)]
+    if flat:
+        MlflowClient().log_batch(run_id, params=flat)
+
+
+def close_run(run_id: str, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
+    """Ends a run: FINISHED, FAILED or KILLED."""
+    client = MlflowClient()
+    if tags:
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    client.set_terminated(run_id, status)
+
+
+def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
+    """Logs some figures of a whole run."""
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
+
+
+def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
+    """Uploads files as artifacts of a run."""
+    client = MlflowClient()
+    for file in files:
+        client.log_artifact(run_id, str(file), folder)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Nested mappings as dotted names and leaves."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        # Another process made it since we looked; anything else is raised by looking again.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------
+
+
+class EpochLog:
+    """Sends a run's epochs to MLflow from a thread of its own, so that an MLflow that is slow or away stalls nothing.
+
+    What could not be sent is sent by `complete_epochs` when training is over. Picklable: it is called in whichever process
+    Ray Train's controller runs.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self._queue: queue.SimpleQueue[list[dict[str, Any]]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EpochLog, (self.run_id,)
+
+    def __call__(self, epochs: list[dict[str, Any]]) -> None:
+        if self._queue is None:
+            self._queue = queue.SimpleQueue()
+            threading.Thread(
+                target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True
+            ).start()
+        self._queue.put(epochs)
+
+    def _send(self, waiting: queue.SimpleQueue[list[dict[str, Any]]]) -> None:
+        while True:
+            epochs = waiting.get()
+            try:
+                log_epochs(self.run_id, epochs)
+            except MlflowException as error:
+                log.warning("%d epochs are sent to MLflow when training is over: %s", len(epochs), error)
+
+
+def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
+    """Logs the curves of some epochs; the epoch is MLflow's step."""
+    now = int(time.time() * 1000)
+    metrics = [Metric(name, float(epoch[name]), now, epoch["epoch"]) for epoch in epochs for name in EPOCH_METRICS]
+    client = MlflowClient()
+    # MLflow takes at most 1,000 metrics in one request.
+    for start in range(0, len(metrics), 1000):
+        client.log_batch(run_id, metrics[start : start + 1000])
+
+
+def complete_epochs(run_id: str, history: Iterable[Mapping[str, Any]]) -> None:
+    """Logs the epochs that MLflow does not have yet, so that each is there once."""
+    logged = {metric.step for metric in MlflowClient().get_metric_history(run_id, EPOCH_METRICS[-1])}
+    log_epochs(run_id, [epoch for epoch in history if epoch["epoch"] not in logged])
+
+
+# --- versions -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Score:
+    """A version's result on a test split."""
+
+    nats: float
+    """Negative log-likelihood per example; lower is better."""
+    name: str
+    """The protocol. Figures of two protocols are not compared."""
+    dataset_id: str
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version."""
+
+    name: str
+    version: str
+    uri: str
+    run_id: str
+    score: Score | None
+    aliases: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the alias moves, and why."""
+
+    promote: bool
+    reason: str
+
+
+def registered(name: str, identity: str) -> Version | None:
+    """The version that a training run has become, if it has: a retry does not register it again."""
+    found = MlflowClient().search_model_versions(f"name = '{name}' and tags.`{IDENTITY}` = '{identity}'")
+    return _version(found[0]) if found else None
+
+
+def register(name: str, model_uri: str, run_id: str, identity: str, score: Score, card: str) -> Version:
+    """Registers a logged model (`models:/m-…`) as the next version of a name."""
+    client = MlflowClient()
+    if not client.search_registered_models(f"name = '{name}'"):
+        client.create_registered_model(name)
+    tags = {IDENTITY: identity, DATASET: score.dataset_id, SCORE_NAME: score.name, SCORE: repr(score.nats)}
+    made = client.create_model_version(
+        name, model_uri, run_id, tags, description=card, model_id=model_uri.removeprefix("models:/")
+    )
+    return _version(made)
+
+
+def find(name: str, alias: str) -> Version | None:
+    """The version that an alias points at; None where the model or the alias does not exist."""
+    try:
+        return _version(MlflowClient().get_model_version_by_alias(name, alias))
+    except MlflowException as error:
+        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            return None
+        raise
+
+
+def versions(name: str | None = None) -> list[Version]:
+    """Every registered version, newest first; of one model where it is named."""
+    client = MlflowClient()
+    aliases: dict[tuple[str, str], list[str]] = {}
+    for model in client.search_registered_models(f"name = '{name}'" if name else None):
+        for alias, version in model.aliases.items():
+            aliases.setdefault((model.name, str(version)), []).append(alias)
+    found = client.search_model_versions(f"name = '{name}'" if name else None)
+    found = sorted(found, key=lambda mv: (mv.name, -int(mv.version)))
+    return [_version(mv, tuple(sorted(aliases.get((mv.name, str(mv.version)), ())))) for mv in found]
+
+
+def gate(candidate: Score, champion: Score | None, threshold_nats: float | None, alias: str = "champion") -> Decision:
+    """Whether a candidate may take the alias: it passes the bar, and beats the one that has it on the same data."""
+    figure = f"{candidate.name} {candidate.nats:.3f} nats"
+    if not candidate.nats < float("inf"):
+        return Decision(False, f"{figure} is not finite")
+    if threshold_nats is not None and candidate.nats > threshold_nats:
+        return Decision(False, f"{figure} is above the threshold of {threshold_nats:g}")
+    if champion is None:
+        return Decision(True, f"{figure}; there was no {alias}")
+    if (champion.name, champion.dataset_id) != (candidate.name, candidate.dataset_id):
+        return Decision(
+            False,
+            f"{figure} cannot be compared with the {alias}'s {champion.name} {champion.nats:.3f} on dataset "
+            f"{champion.dataset_id[:12]}; give the new protocol an alias of its own",
+        )
+    if candidate.nats < champion.nats:
+        return Decision(True, f"{figure} beats the {alias}'s {champion.nats:.3f}")
+    return Decision(False, f"{figure} is no better than the {alias}'s {champion.nats:.3f}")
+
+
+def move_alias(version: Version, alias: str) -> None:
+    """Points an alias at a version that has passed the gate."""
+    MlflowClient().set_registered_model_alias(version.name, alias, version.version)
+
+
+def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:
+    tags = found.tags or {}
+    score = None
+    if SCORE in tags:
+        score = Score(float(tags[SCORE]), tags[SCORE_NAME], tags[DATASET])
+    return Version(
+        name=found.name,
+        version=str(found.version),
+        uri=f"models:/{found.name}/{found.version}",
+        run_id=found.run_id or "",
+        score=score,
+        aliases=tuple(found.aliases or ()) if aliases is None else aliases,
+    )

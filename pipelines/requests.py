@@ -1,0 +1,65 @@
+"""What a flow is asked to do: one pydantic model for each, which is also its form in Prefect's UI and its job's JSON."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints
+
+from pipelines.sources import IngestConfig
+from tuning.space import SearchConfig
+from vae.config import Positive, RunConfig, ScalingConfig, Section, TrainingConfig
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+
+__all__ = ["IngestConfig", "PipelineRequest", "PromoteRequest", "TrainRequest", "TuneRequest"]
+
+
+class TrainRequest(Section):
+    """Train one configuration on one dataset."""
+
+    dataset: str
+    """NAME, NAME@ID, or the URI of a dataset's folder."""
+    name: Name
+    """Of the model; the MLflow experiment is called so too."""
+    config: RunConfig = RunConfig()
+
+
+class TuneRequest(Section):
+    """Search a space of configurations on one dataset."""
+
+    dataset: str
+    """NAME, NAME@ID, or the URI of a dataset's folder."""
+    name: Name
+    """Of the model; the MLflow experiment is called so too."""
+    search: SearchConfig = SearchConfig()
+
+
+class PromoteRequest(Section):
+    """Evaluate a trained run on the test split, register it, and let it become the champion if it is better."""
+
+    run: Name
+    """The training run, as `betaline train` printed it."""
+    name: Name
+    """Registered model to become a version of."""
+    search: Name | None = None
+    """The search that chose the configuration, for the report."""
+    alias: Name = "champion"
+    threshold_nats: float | None = None
+    """The negative log-likelihood on the test split must not be above this, in nats per example; None sets no bar."""
+    num_samples: Positive = 200
+    """Importance samples per example."""
+
+
+class PipelineRequest(Section):
+    """Ingest, search, train the best, promote."""
+
+    ingest: IngestConfig
+    search: SearchConfig = SearchConfig()
+    training: TrainingConfig | None = None
+    """How the selected model is trained in the end; None trains it as the trials were."""
+    scaling: ScalingConfig = ScalingConfig()
+    """Workers of the final training."""
+    alias: Name = "champion"
+    threshold_nats: float | None = None
+    num_samples: Positive = 200

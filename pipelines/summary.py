@@ -1,0 +1,118 @@
+"""What a command prints when a search or a pipeline is over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from pipelines.services import Services
+from tuning.frontier import Trial, pareto
+
+BETA = "objective.beta"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """For a person and for a program."""
+
+    lines: tuple[Any, ...]
+    result: dict[str, Any]
+    next_command: str
+
+
+def search_table(trials: Sequence[Trial], chosen: str) -> Table:
+    """Architectures against β: the bound at β = 1, and of what rate and distortion it is made.
+
+    Searches over other dimensions get a row for each trial, best first.
+    """
+    fields = sorted({field for trial in trials for field in trial.parameters})
+    others = [field for field in fields if field != BETA]
+    front = {trial.trial_id for trial in pareto(trials)}
+    if BETA not in fields or len(others) != 1:
+        return _trial_rows(trials, fields, chosen, front)
+    betas = sorted({trial.parameters[BETA] for trial in trials})
+    table = Table(title="validation bound at β = 1, and distortion + rate, in nats per example", show_lines=True)
+    table.add_column(others[0].rsplit(".", 1)[-1])
+    for beta in betas:
+        table.add_column(f"β = {beta:g}", justify="right")
+    for value in dict.fromkeys(trial.parameters[others[0]] for trial in trials):
+        found = {t.parameters[BETA]: t for t in trials if t.parameters[others[0]] == value}
+        cells = [_cell(found[beta], chosen, front) if beta in found else Text("") for beta in betas]
+        table.add_row(str(value), *cells)
+    table.caption = "bold: chosen   ◆: on the rate–distortion front   …: stopped early for being worse than others"
+    return table
+
+
+def _cell(trial: Trial, chosen: str, front: set[str]) -> Text:
+    if trial.negative_elbo is None:
+        return Text(trial.status, style="red")
+    marks = ("◆" if trial.trial_id in front else "") + ("…" if trial.status == "stopped" else "")
+    style = "bold green" if trial.trial_id == chosen else ""
+    return Text.assemble(
+        (f"{marks} {trial.negative_elbo:.2f}\n", style), (f"{trial.distortion:.2f} + {trial.rate:.2f}", "dim")
+    )
+
+
+def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, front: set[str]) -> Table:
+    table = Table(*(field.rsplit(".", 1)[-1] for field in fields), "bound", "distortion", "rate", "epochs", "")
+    for trial in sorted(trials, key=lambda t: float("inf") if t.negative_elbo is None else t.negative_elbo):
+        figures = [trial.negative_elbo, trial.distortion, trial.rate]
+        table.add_row(
+            *(str(trial.parameters.get(field, "")) for field in fields),
+            *("" if value is None else f"{value:.3f}" for value in figures),
+            str(trial.epochs),
+            trial.status + (" ◆" if trial.trial_id in front else ""),
+            style="bold green" if trial.trial_id == chosen else None,
+        )
+    return table
+
+
+def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[str, float]) -> Summary:
+    """What the main job came to."""
+    dataset, search, promoted = result["dataset"], result["search"], result["promotion"]
+    version, alias = promoted["version"], promoted["alias"]
+    trials = [Trial(**trial) for trial in search["trials"]]
+    name = version["name"]
+    uri = f"models:/{name}@{alias}"
+    reused = " (it was there already, nothing was rewritten)" if dataset["reused"] else ""
+    verdict = "is now" if promoted["promoted"] else "is not"
+    report = f"{services.mlflow_url}/#/experiments/{promoted['experiment_id']}/runs/{promoted['mlflow_run_id']}/artifacts"
+    scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted["metrics"].items()))
+    lines = (
+        f"\nDataset [bold]{dataset['name']}[/]@{dataset['dataset_id'][:12]}{reused}",
+        search_table(trials, search["best"]["trial_id"]),
+        f"[bold]{name}[/] version {version['version']} {verdict} [bold]{alias}[/]: {escape(promoted['reason'])}.",
+        f"Scores on the test split (nats per example): {scores}",
+        f"Report and plots: {report}",
+        f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
+        "(running while `betaline up` is)",
+        "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
+        "\nPull the model, with the services up:\n",
+        "  import mlflow.pyfunc",
+        f'  model = mlflow.pyfunc.load_model("{uri}")',
+        '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})',
+    )
+    described = {
+        "dataset_id": dataset["dataset_id"],
+        "dataset_reused": dataset["reused"],
+        "search": search["trials"],
+        "model": {
+            "name": name,
+            "version": version["version"],
+            "uri": version["uri"],
+            "alias": alias if promoted["promoted"] else None,
+            "promoted": promoted["promoted"],
+            "reason": promoted["reason"],
+        },
+        "metrics": promoted["metrics"],
+        "report": promoted["report"],
+        "seconds": dict(seconds),
+    }
+    home = Path(services.home)
+    return Summary(lines, described, f"betaline up --home {home}")
