@@ -47,9 +47,7 @@ class Cluster:
         """
         url = f"{self.address}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         try:
-            with urllib.request.urlopen(
-                urllib.request.Request(url, headers=self.headers), timeout=20
-            ) as answer:
+            with urllib.request.urlopen(urllib.request.Request(url, headers=self.headers), timeout=20) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -131,10 +129,22 @@ def check_resources(resources: Resources) -> None:
     )
 
 
+def total_resources(cluster: Cluster) -> tuple[float, float, int]:
+    """The CPUs, the GPUs and the number of a cluster's living nodes.
+
+    Raises:
+        ConnectionError: If the dashboard cannot be reached.
+        ClusterError: If it refuses.
+    """
+    nodes = _nodes(cluster)
+    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
+    return cpus, gpus, len(nodes)
+
+
 def total_cpus() -> float:
     """The CPUs of the current cluster's living nodes."""
     cluster = current_cluster()
-    return sum(node.get("CPU", 0.0) for node in patiently(lambda: _nodes(cluster)))
+    return patiently(lambda: total_resources(cluster))[0]
 
 
 def available_cpus() -> float:

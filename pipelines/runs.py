@@ -65,8 +65,7 @@ class RunFolder:
         there, here = dict(_leaves(stored)), dict(_leaves(wanted))
         names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
         shown = ", ".join(
-            f"{name} ({there.get(name, 'absent')!r} there, {here.get(name, 'absent')!r} here)"
-            for name in names[:20]
+            f"{name} ({there.get(name, 'absent')!r} there, {here.get(name, 'absent')!r} here)" for name in names[:20]
         )
         raise ConfigError(
             f"{self.uri} holds a run of another specification; {len(names)} of its values differ: {shown}. "

@@ -89,7 +89,7 @@ def tree(process: Process) -> list[psutil.Process]:
     return list(members.values())
 
 
-def end(processes: Iterable[Process], *, limit_seconds: float = 15.0) -> None:
+def end(processes: Iterable[Process], *, limit_seconds: float = 6.0) -> None:
     """End processes and everything they started: SIGTERM to each root, then to the rest, then SIGKILL.
 
     The roots come first because `ray start`, `mlflow server` and `prefect server` take their own children
@@ -110,6 +110,23 @@ def end(processes: Iterable[Process], *, limit_seconds: float = 15.0) -> None:
     _wait(left, time.monotonic() + 5.0)
     for process in processes:
         _reap(process.pid)
+
+
+def listeners(process: Process) -> list[tuple[psutil.Process, str, int]]:
+    """Every (process, address, port) that a record's tree listens on."""
+    found = []
+    for member in tree(process):
+        try:
+            sockets = member.net_connections(kind="inet")
+        except psutil.NoSuchProcess:
+            continue
+        found += [(member, at.laddr.ip, at.laddr.port) for at in sockets if at.status == psutil.CONN_LISTEN]
+    return found
+
+
+def is_loopback(address: str) -> bool:
+    """Whether an address, IPv4 within IPv6 included, is reachable from this machine alone."""
+    return address.removeprefix("::ffff:").startswith("127.") or address == "::1"
 
 
 def last_lines(log: str, num_lines: int = 20) -> str:

@@ -54,18 +54,7 @@ def status_of(url: str, headers: dict[str, str] | None = None, method: str = "GE
 
 def listeners(services: Services) -> list[tuple[psutil.Process, str, int]]:
     """Every (process, address, port) that the services and all they started listen on."""
-    members = [member for root in services.processes for member in process.tree(root)]
-    return [
-        (member, connection.laddr.ip, connection.laddr.port)
-        for member in members
-        for connection in member.net_connections(kind="inet")
-        if connection.status == psutil.CONN_LISTEN
-    ]
-
-
-def is_loopback(address: str) -> bool:
-    """Whether an address, IPv4 within IPv6 included, is reachable from this machine alone."""
-    return address.removeprefix("::ffff:").startswith("127.") or address == "::1"
+    return [found for root in services.processes for found in process.listeners(root)]
 
 
 def wait_until(true: Callable[[], bool], limit_seconds: float) -> None:
@@ -123,7 +112,7 @@ def test_services_listen_on_loopback_or_ask_for_the_token(services: Services) ->
     for url in (services.prefect_url, services.mlflow_url, services.ray_address):
         assert int(url.rpartition(":")[2]) in ports, "the enumeration must see the services themselves"
     for member, address, port in found:
-        if not is_loopback(address):
+        if not process.is_loopback(address):
             with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
                 call = channel.unary_unary("/ray.rpc.NodeInfoGcsService/GetAllNodeInfo")
                 with pytest.raises(grpc.RpcError) as refusal:
@@ -154,18 +143,14 @@ def test_services_keep_secrets_to_their_owner(services: Services) -> None:
 
 def test_start_refuses_a_host_beyond_loopback(alone: Path) -> None:
     """Listening beyond loopback is refused before anything is started."""
-    with pytest.raises(
-        ServiceError, match=r"refusing to listen on 0\.0\.0\.0: the embedded MLflow server has no auth"
-    ):
+    with pytest.raises(ServiceError, match=r"refusing to listen on 0\.0\.0\.0: the embedded MLflow server has no auth"):
         embedded.start(alone / "home", host="0.0.0.0")
     assert not (alone / "home").exists()
 
 
 def test_start_refuses_a_remote_home() -> None:
     """A home on another filesystem cannot hold embedded services, and the message names the way out."""
-    with pytest.raises(
-        ServiceError, match=r"the home is s3://bucket/home; set MLFLOW_TRACKING_URI, PREFECT_API_URL"
-    ):
+    with pytest.raises(ServiceError, match=r"the home is s3://bucket/home; set MLFLOW_TRACKING_URI, PREFECT_API_URL"):
         embedded.start("s3://bucket/home")
 
 
@@ -188,9 +173,7 @@ def test_stop_ends_every_process_and_spares_strangers(alone: Path) -> None:
     stranger = process.spawn("stranger", ["sleep", "60"], os.environ, alone / "stranger.log", alone)
     reused = process.Process(name="prefect", pid=stranger.pid, create_time=stranger.create_time - 100, log="")
     embedded.stop(Services(**{**vars(services), "processes": (*services.processes, reused)}))
-    assert not [
-        member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE
-    ]
+    assert not [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert process.find(stranger) is not None
     process.end([stranger])
     assert process.find(stranger) is None
