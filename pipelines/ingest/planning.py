@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pyarrow import fs
 
 from pipelines.ingest.chunks import Chunk, ChunkWork
 from pipelines.ingest.splits import assign_splits, order_rows
-from pipelines.sources import IngestConfig, RejectedSource, Survey, survey_source
+from pipelines.sources import DIGITS, IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, ImageSpec, SplitName, TableSpec, derive_dataset_id
 from vae.data.parquet import rows_per_group
+from vae.data.storage import locate
 from vae.errors import DataError
 
 # A chunk is a shard: about a sixteenth of the source, so that a few workers share even a small one evenly.
@@ -63,7 +65,8 @@ def plan(config: IngestConfig) -> IngestPlan:
         raise DataError(f"{config.source}: 0 examples{left}")
     if not len(order["train"]):
         raise DataError(f"{config.source}: 0 examples for training. Add examples, or hold fewer out")
-    single = len(survey.files) == 1
+    # A file is the same whatever it is called; within a folder, names tell classes and splits.
+    single = config.source != DIGITS and locate(config.source).info().type == fs.FileType.File
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
     group_rows, chunks = _cut(order, row_bytes(survey.example))
     work = ChunkWork(

@@ -19,7 +19,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from vae.data.manifest import MANIFEST_NAME
-from vae.data.storage import Location, locate
+from vae.data.storage import Location, explain_full_disk, locate
 
 STAGING = ".staging"
 _ABANDONED_AFTER = timedelta(days=1)
@@ -47,7 +47,8 @@ def staging(home: str, name: str, dataset_id: str) -> Iterator[Location]:
     folder = staging_location(home, name, dataset_id)
     with _held(folder, wait=True):
         sweep(home, name, keep=dataset_id)
-        folder.filesystem.create_dir(folder.path, recursive=True)
+        with explain_full_disk(folder):
+            folder.filesystem.create_dir(folder.path, recursive=True)
         yield folder
 
 
@@ -110,7 +111,8 @@ def _held(folder: Location, *, wait: bool) -> Iterator[bool]:
         return
     path = Path(f"{folder.path}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = _lock(path, wait=wait)
+    with explain_full_disk(folder):
+        handle = _lock(path, wait=wait)
     if handle is None:
         yield False
         return

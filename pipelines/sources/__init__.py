@@ -17,6 +17,7 @@ from pipelines.sources.survey import Block, Listing, Reader, Source, Survey, lis
 from vae.errors import DataError
 
 __all__ = [
+    "DIGITS",
     "Block",
     "IngestConfig",
     "Listing",

@@ -6,7 +6,6 @@ files' names.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
 from pipelines.sources.parquet_files import SUFFIXES, check_drift, check_size, read_footer
+from pipelines.sources.parts import load_once
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, read_unchanged, source_file
 from pipelines.sources.tables import RowNames, group_files
@@ -30,11 +30,25 @@ _SPLIT_PREFIXES = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
+class EncodedGroup:
+    """Neighbouring files."""
+
+    listing: Listing
+    files: tuple[SourceFile, ...]
+    column: str
+
+    def load(self) -> pa.ChunkedArray:
+        """Their encoded images."""
+        data = ((file.path, read_unchanged(self.listing, file)) for file in self.files)
+        columns = [_read_column(whole, path, self.column) for path, whole in data]
+        return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
+
+
+@dataclass(frozen=True)
 class EncodedReader:
     """Decodes the images in the rows of Parquet files."""
 
-    listing: Listing
-    groups: tuple[tuple[SourceFile, ...], ...]
+    groups: tuple[EncodedGroup, ...]
     starts: tuple[int, ...]
     """The first row of each group."""
     names: RowNames
@@ -47,21 +61,12 @@ class EncodedReader:
         owners = np.searchsorted(self.starts, rows, side="right") - 1
         encoded = [b""] * len(rows)
         for owner in np.unique(owners).tolist():
-            column = _load(self, owner)
+            column = load_once(self.groups[owner])
             for index in np.flatnonzero(owners == owner).tolist():
                 encoded[index] = column[int(rows[index]) - self.starts[owner]].as_py() or b""
         return decode_rows(
             rows, encoded, self.example, self.config, lambda row: self.names.problem(row, "", self.column)
         )
-
-
-@functools.lru_cache(maxsize=1)
-def _load(reader: EncodedReader, group: int) -> pa.ChunkedArray:
-    """The encoded images of a group of files."""
-    columns = [
-        _read_column(read_unchanged(reader.listing, file), file.path, reader.column) for file in reader.groups[group]
-    ]
-    return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
 
 
 class ParquetImageSource:
@@ -87,8 +92,7 @@ class ParquetImageSource:
             example=example,
             num_rows=len(found.shapes),
             reader=EncodedReader(
-                listing,
-                tuple(tuple(group) for group in groups),
+                tuple(EncodedGroup(listing, tuple(group), found.column) for group in groups),
                 _starts(group_sizes),
                 RowNames(tuple(paths), _starts(sizes), 0),
                 found.column,

@@ -37,13 +37,24 @@ class Part(Protocol):
         ...
 
 
+class Loadable(Protocol):
+    """Something large that a process loads once for many chunks. Hashable."""
+
+    def load(self) -> Any:
+        """What there is to load."""
+        ...
+
+
 # Two, because neighbouring chunks may end one part and begin the next.
-_load = functools.lru_cache(maxsize=2)(lambda part: part.load())
+@functools.lru_cache(maxsize=2)
+def load_once(part: Loadable) -> Any:
+    """What the part loads, kept for the next chunk that wants it."""
+    return part.load()
 
 
 def forget_parts() -> None:
     """Give back the memory of the parts this process loaded."""
-    _load.cache_clear()
+    load_once.cache_clear()
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,7 @@ class PartsReader:
         for owner in np.unique(owners):
             part = self.parts[owner]
             mine = rows[owners == owner]
-            pieces.append(part.finish(_load(part), mine - part.first_row))
+            pieces.append(part.finish(load_once(part), mine - part.first_row))
             kept.append(mine)
         return Block(np.concatenate(kept), _join(pieces))
 

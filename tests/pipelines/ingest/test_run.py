@@ -71,6 +71,20 @@ def test_ingest_identity_follows_content_and_configuration(pictures, make, tmp_p
     assert make(pictures).dataset_id != first.dataset_id
 
 
+def test_ingest_identity_of_a_file_is_its_bytes(tmp_path, make) -> None:
+    """A file under another name is the same source; one image in another class folder is not."""
+    (tmp_path / "a.csv").write_text("x\n" + "1\n" * 20)
+    shutil.copy(tmp_path / "a.csv", tmp_path / "b.csv")
+    assert make(tmp_path / "a.csv").dataset_id == make(tmp_path / "b.csv").dataset_id
+    for name in ("one/ape", "two/bee"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("L", (3, 3)).save(tmp_path / name / "0.png")
+    whole = {"validation": 0, "test": 0}
+    first, second = (make(tmp_path / name, split=whole) for name in ("one", "two"))
+    assert (first.classes, second.classes) == (("ape",), ("bee",))
+    assert first.dataset_id != second.dataset_id
+
+
 def test_ingest_again_writes_nothing(pictures, make) -> None:
     """The second time, the dataset is there: no file of it is touched."""
     first = make(pictures)
