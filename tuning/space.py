@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, assert_never
 
@@ -52,9 +53,7 @@ class SearchConfig(Section):
     base: RunConfig = RunConfig()
     """What every trial has in common; its `training.epochs` is the longest a trial may train."""
     space: Space = {
-        "model.encoder": Choice(
-            values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})
-        ),
+        "model.encoder": Choice(values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})),
         "objective.beta": Choice(values=(0.5, 1.0, 2.0, 4.0)),
     }
     """Dotted field of the configuration to what it varies over."""
@@ -87,12 +86,17 @@ def check_space(search: SearchConfig) -> None:
                 if low >= high or (dimension.log and low <= 0):
                     raise ConfigError(f"space.{field}: expected low < high, and low > 0 where log, got {low} to {high}")
                 ends = (low, high)
+                if isinstance(dimension, Uniform):
+                    # A value that is not whole: a field of whole numbers would refuse the first draw.
+                    ends = (low, high, low + (high - low) / math.pi)
             case _:
                 assert_never(dimension)
         for value in ends:
             override(search.base, {field: value}, f"space.{field}")
     if search.num_trials is None and grid_size(search.space) is None:
-        raise ConfigError("num_trials: a space with a continuous dimension has no last combination; say how many to try")
+        raise ConfigError(
+            "num_trials: a space with a continuous dimension has no last combination; say how many to try"
+        )
 
 
 def grid_size(space: Space) -> int | None:

@@ -262,12 +262,12 @@ def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:
     return "\n".join(f"{where}: {line}" for line in lines)
 
 
-def _walk(kind: type[Section], location: Sequence[int | str]) -> tuple[type[Section], list[str]]:
+def _walk(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[type[BaseModel], list[str]]:
     """The innermost section that a pydantic error location leads to, and its path as a user would write it: pydantic
     names the chosen `kind` of a union too."""
     section: type[BaseModel] = kind
     choices: dict[Any, type[BaseModel]] = {}
-    path = []
+    path: list[str] = []
     for part in location:
         if part in choices:
             section, choices = choices[part], {}

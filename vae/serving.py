@@ -109,12 +109,14 @@ def _decode(model: VAE, inputs: Any, request: Request) -> Tensor:
     latent_dim = model.config.latent_dim
     if z.ndim != 2 or z.shape[1] != latent_dim:
         raise ValueError(f"task decode: expected latents of shape (N, {latent_dim}), found {_shape(z)}")
+    if wrong := z.size - int(np.isfinite(z).sum()):
+        raise ValueError(f"task decode: {wrong} of {z.size} values are not finite; give complete latents")
     z = torch.from_numpy(z.astype(np.float32))
     return tasks.decode(model, z, _labels(model, request, len(z)), request.output, request.seed)
 
 
 def _generate(model: VAE, inputs: Any, request: Request) -> Tensor:
-    if request.n < 1 or request.temperature <= 0:
+    if request.n < 1 or not 0 < request.temperature < float("inf"):
         raise ValueError(
             f"task generate: n must be at least 1 and temperature above 0, got {request.n} and {request.temperature}"
         )
