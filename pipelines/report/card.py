@@ -1,0 +1,164 @@
+"""Markdown: the model card that a registered version carries, and the table of a search."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from pipelines.report import wording
+from pipelines.report.evidence import Evidence
+from pipelines.report.findings import remarks, scores, verdict
+from tuning.frontier import Trial, pareto, select
+from vae.config import Bernoulli
+
+MOST_CLASSES, MOST_SOURCES, MOST_CHARACTERS = 12, 4, 40
+
+
+def card(evidence: Evidence, uri: str) -> str:
+    """The model card: what it is, trained on what, what it can do, its scores, its limits, and how to pull it.
+
+    Args:
+        evidence: Of the run.
+        uri: What `mlflow.pyfunc.load_model` takes, such as `models:/digits@champion`.
+
+    Returns:
+        Markdown under 5,000 characters, which is what MLflow keeps of a description. Names from the data are escaped.
+    """
+    sections = [
+        f"# {_escape(evidence.name)}",
+        _escape(verdict(evidence), 300),
+        *_what_it_is(evidence),
+        *_trained_on(evidence),
+        *_what_it_can_do(evidence, uri),
+        *_scores(evidence),
+        *_limits(evidence),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _what_it_is(evidence: Evidence) -> list[str]:
+    config = evidence.config.model
+    decoder = "its mirror" if config.decoder is None else wording.body(config.decoder)
+    told = (
+        f"A variational autoencoder of {wording.shape(evidence.dataset)}: encoder {wording.body(config.encoder)}; "
+        f"decoder {decoder}; {config.latent_dim} latent dimensions; diagonal Gaussian posterior; standard normal "
+        f"prior; likelihood: {wording.likelihood(config.likelihood)}."
+    )
+    if config.condition == "class":
+        told += " Encoder and decoder are told the example's class."
+    if evidence.model is not None:
+        told += f" {sum(p.numel() for p in evidence.model.parameters()):,} parameters."
+    return ["## What it is", f"{told} Trained to minimise {wording.objective(evidence.config.objective)}."]
+
+
+def _trained_on(evidence: Evidence) -> list[str]:
+    dataset = evidence.dataset
+    rows = ", ".join(f"{count:,} {split}" for split, count in dataset.num_rows.items())
+    lines = [f"- dataset: {_escape(dataset.name)}, `{dataset.dataset_id}`", f"- examples: {rows}"]
+    if dataset.classes:
+        lines.append(f"- classes: {_listed(dataset.classes, MOST_CLASSES, 'classes')}")
+    if dataset.sources:
+        lines.append(f"- sources: {_listed([file.path for file in dataset.sources], MOST_SOURCES, 'files')}")
+    elif dataset.source_listing is not None:
+        lines.append(f"- sources: {dataset.source_listing.files:,} files, listed in `{dataset.source_listing.path}`")
+    return ["## Trained on", "\n".join(lines)]
+
+
+def _listed(names: Sequence[str], most: int, noun: str) -> str:
+    shown = ", ".join(_escape(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown} … ({len(names):,} {noun})"
+
+
+def _what_it_can_do(evidence: Evidence, uri: str) -> list[str]:
+    needs = ""
+    if evidence.config.model.condition == "class" and evidence.dataset.classes:
+        needs = f', "condition": [{_literal(evidence.dataset.classes[0])}]'
+    lines = [
+        "import mlflow",
+        f"model = mlflow.pyfunc.load_model({_literal(uri)})",
+        f'images = model.predict(None, params={{"task": "generate", "n": 16{needs}}})',
+    ]
+    more = [
+        f'model.predict(images, params={{"task": "reconstruct"{needs}}})  # images [N,C,H,W] in [0, 1]',
+        f'model.predict(images, params={{"task": "encode"{needs}}})  # {{"mean": [N,L], "std": [N,L]}}',
+        f'model.predict(latents, params={{"task": "decode"{needs}}})  # latents [N,L] to images',
+        f'model.predict(images, params={{"task": "score"{needs}}})  # log p(x) in nats, [N]',
+    ]
+    return ["## What it can do", _code(lines), "And with images or latents of your own:", _code(more)]
+
+
+def _scores(evidence: Evidence) -> list[str]:
+    rows = scores(evidence)
+    if not rows:
+        return ["## Scores", "None was measured on the test split."]
+    table = ["| score (test split) | value | unit | protocol |", "|---|---|---|---|"]
+    table += [f"| {' | '.join(_escape(cell, 200) for cell in row)} |" for row in rows]
+    return ["## Scores", "\n".join(table)]
+
+
+def _limits(evidence: Evidence) -> list[str]:
+    lines = [
+        f"It takes {wording.shape(evidence.dataset)} and nothing else: other sizes are refused, not resized.",
+        "What it makes resembles its training data and inherits what is missing or skewed there; it may come close to "
+        "single training examples, and nothing here measures that.",
+        "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "
+        "high log p(x) does not prove that an image belongs to the data: simple images score high.",
+    ]
+    likelihood = evidence.config.model.likelihood
+    if isinstance(likelihood, Bernoulli) and likelihood.binarization != "none":
+        lines.append("It saw binarised pixels: grey in its output is the probability of white, not a brightness.")
+    return ["## Limits", "\n".join(f"- {_escape(line, 300)}" for line in [*lines, *remarks(evidence)])]
+
+
+def search_table(trials: Sequence[Trial], chosen: str | None = None) -> str:
+    """The trials of a search as a markdown table: what varied, rate, distortion, the bound at β = 1, how each ended.
+
+    Args:
+        trials: As the search returned them.
+        chosen: Id of the chosen trial; by default the one that `tuning.frontier.select` chooses.
+    """
+    if not trials:
+        return "The search tried nothing.\n"
+    scored = [trial for trial in trials if wording.is_scored(trial)]
+    if chosen is None and scored:
+        chosen = select(scored).trial_id
+    front = {trial.trial_id for trial in pareto(scored)}
+    names = wording.parameter_names(trials)
+    headings = [*map(wording.column_name, names), "bound (β = 1)", "rate", "distortion", "active", "epochs", "status"]
+    aligned = [*["---"] * len(names), *["---:"] * 5, "---"]
+    rows = [f"| {' | '.join(['', *map(_escape, headings)])} |", f"| {' | '.join(['---', *aligned])} |"]
+    for trial in wording.in_order(trials):
+        marks = ["**chosen**"] * (trial.trial_id == chosen) + ["front"] * (trial.trial_id in front)
+        ended = trial.status if trial.error is None else f"{trial.status}: {trial.error}"
+        cells = [
+            ", ".join(marks),
+            *(_escape(wording.value(trial.parameters.get(name, "–"))) for name in names),
+            *map(wording.nats, (trial.negative_elbo, trial.rate, trial.distortion)),
+            "–" if trial.active_units is None else str(trial.active_units),
+            str(trial.epochs),
+            _escape(ended, 120),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    legend = (
+        "Rate, distortion and bound are of the validation split, in nats per example. *front*: no other trial is "
+        "better in both rate and distortion. *stopped*: ended early by the scheduler for being worse than others."
+    )
+    return "\n".join(rows) + f"\n\n{legend}\n"
+
+
+def _code(lines: Sequence[str]) -> str:
+    """A fenced block, with a fence longer than any run of backticks inside."""
+    text = "\n".join(lines)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall(r"`+", text)), default=0))
+    return f"{fence}python\n{text}\n{fence}"
+
+
+def _literal(text: str) -> str:
+    """A Python string on one line, in double quotes where that needs no escape."""
+    return f'"{text}"' if text.isprintable() and not set(text) & {'"', "\\"} else ascii(text)
+
+
+def _escape(text: object, most: int = MOST_CHARACTERS) -> str:
+    """Text from data as markdown shows it: on one line, with nothing that markdown or HTML would read."""
+    line = wording.shorten(" ".join(str(text).split()), most).replace("&", "&amp;").replace("<", "&lt;")
+    return re.sub(r"([\\`*_{}\[\]|#>~])", r"\\\1", line)

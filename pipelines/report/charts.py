@@ -1,0 +1,286 @@
+"""Curves, the rate–distortion plane, the latent space and its dimensions.
+
+Shapes: N rows, L latent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from pipelines.report.evidence import Evidence
+from pipelines.report.theme import (
+    COLOUR_MAP,
+    COLOUR_RANGE,
+    COLOURS,
+    FONT_SIZE,
+    MARKERS,
+    SMALL_SIZE,
+    Theme,
+    blank,
+    dress,
+    plain,
+    png,
+)
+from pipelines.report.wording import architecture_of, beta_of, nats
+from tuning.frontier import Trial, pareto
+from vae import tasks
+
+CHART_INCHES = 3.8
+LATENT_ROWS = 2000
+# More classes than this are not told apart by colour and shape.
+MOST_CLASSES = 20
+MOST_BARS = 24
+MOST_BETAS = 10
+# Of the epochs, those left out of the vertical range where they are far above the rest.
+EARLY = 0.1
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------
+
+
+def curves(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, theme: Theme) -> bytes:
+    """Distortion above rate over the epochs, in training and validation, with the best epoch marked."""
+    figure = blank(theme, CHART_INCHES)
+    epochs = [epoch["epoch"] for epoch in history]
+    for axes, part in zip(figure.subplots(2, 1, sharex=True), ("distortion", "rate"), strict=True):
+        dress(axes, theme, "epoch" if part == "rate" else "", f"{part}\n(nats per example)")
+        lines = {split: _finite([epoch[f"{split}_{part}"] for epoch in history]) for split in ("train", "validation")}
+        dots = {"marker": "o", "markersize": 4} if len(history) == 1 else {}
+        dashes = (0, (4, 1.5))
+        axes.plot(epochs, lines["train"], color=COLOURS[0], linewidth=1.3, linestyle=dashes, label="train", **dots)
+        axes.plot(epochs, lines["validation"], color=COLOURS[1], linewidth=1.8, label="validation", **dots)
+        _fit(axes, np.concatenate(list(lines.values())), np.concatenate([v[_settled(v)] for v in lines.values()]))
+        if best is not None:
+            axes.axvline(best["epoch"], color=theme.muted, linewidth=1, linestyle=":")
+            axes.plot(
+                best["epoch"], best[f"validation_{part}"], marker="o", markersize=6,
+                markerfacecolor=theme.surface, markeredgecolor=COLOURS[1], markeredgewidth=1.8, linestyle="",
+                label=f"best epoch, {best['epoch']}",
+            )  # fmt: skip
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if part == "distortion":
+            _legend(axes, theme)
+    return png(figure)
+
+
+def is_clipped(history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether early epochs lie outside the frame of `curves`."""
+    keys = [f"{split}_{part}" for split in ("train", "validation") for part in ("distortion", "rate")]
+    return any(_frame(v, v[_settled(v)]) is not None for key in keys if len(v := _finite([e[key] for e in history])))
+
+
+def _settled(values: NDArray[np.float64]) -> slice:
+    return slice(math.ceil(EARLY * len(values)) if len(values) >= 20 else 0, None)
+
+
+def _frame(values: NDArray[np.float64], settled: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The vertical range without early epochs, where those would squeeze the rest into less than half of it."""
+    if not np.isfinite(settled).any():
+        return None
+    low, high = np.nanmin(settled), np.nanmax(settled)
+    span = high - low
+    if not span or np.nanmax(values) - np.nanmin(values) < 2 * span:
+        return None
+    return low - 0.08 * span, high + 0.08 * span
+
+
+def _fit(axes: Axes, values: NDArray[np.float64], settled: NDArray[np.float64]) -> None:
+    if (frame := _frame(values, settled)) is not None:
+        axes.set_ylim(frame)
+
+
+def _finite(values: Sequence[float]) -> NDArray[np.float64]:
+    array = np.asarray(values, np.float64)
+    return np.where(np.isfinite(array), array, np.nan)
+
+
+# --- rate and distortion over β -------------------------------------------------------------------------------------
+
+
+def frontier(trials: Sequence[Trial], chosen: Trial | None, theme: Theme) -> bytes:
+    """Scored trials by rate and distortion: colour is β, shape the architecture, hollow not trained to the end."""
+    figure = blank(theme, CHART_INCHES)
+    axes = figure.subplots()
+    dress(axes, theme, "rate (nats per example)", "distortion (nats per example)")
+    front = pareto(trials)
+    axes.plot(*_plane(front), color=theme.muted, linewidth=1.2, zorder=1)
+    betas = sorted({beta for t in trials if (beta := beta_of(t)) is not None})
+    colours = _colours(betas)
+    shapes = sorted({architecture_of(t) for t in trials})
+    for trial in trials:
+        colour = colours.get(beta_of(trial), COLOURS[0])
+        axes.plot(
+            *_plane([trial]), linestyle="", zorder=2, markersize=7,
+            marker=MARKERS[shapes.index(architecture_of(trial)) % len(MARKERS)], markeredgewidth=1.6,
+            markerfacecolor=theme.surface if trial.status != "finished" else colour, markeredgecolor=colour,
+        )  # fmt: skip
+    _mark_chosen(axes, chosen, theme)
+    for index, shape in enumerate(shapes if len(shapes) > 1 else []):
+        marker = MARKERS[index % len(MARKERS)]
+        axes.plot([], [], marker=marker, linestyle="", color=theme.muted, label=plain(shape, 28))
+    axes.plot([], [], color=theme.muted, linewidth=1.2, label="Pareto front")
+    # Below the axes, where it covers no trial.
+    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, labelcolor=theme.ink, frameon=False)
+    if len(betas) > 1:
+        _beta_bar(figure, axes, betas, colours, theme)
+    return png(figure)
+
+
+def _plane(trials: Sequence[Trial]) -> NDArray[np.float64]:
+    """Rates and distortions [2,N]."""
+    return np.array([(t.rate, t.distortion) for t in trials], np.float64).T
+
+
+def _colours(betas: Sequence[float]) -> dict[float | None, Any]:
+    shades = matplotlib.colormaps[COLOUR_MAP](np.linspace(*COLOUR_RANGE, max(2, len(betas))))
+    return dict(zip(betas, shades, strict=False))
+
+
+def _mark_chosen(axes: Axes, chosen: Trial | None, theme: Theme) -> None:
+    if chosen is None or chosen.rate is None or chosen.distortion is None:
+        return
+    axes.plot(
+        [chosen.rate], [chosen.distortion], marker="o", markersize=15, markerfacecolor="none", linestyle="",
+        markeredgecolor=theme.ink, markeredgewidth=1.6, label="chosen", zorder=3,
+    )  # fmt: skip
+    # Trials on this line have the same bound; none may lie below it.
+    low, high = axes.get_xlim()
+    bottom, top = axes.get_ylim()
+    total = chosen.rate + chosen.distortion
+    axes.plot([low, high], [total - low, total - high], color=theme.ink, linewidth=0.9, linestyle=":", zorder=1,
+              label=f"rate + distortion = {nats(total)}")  # fmt: skip
+    axes.set_xlim(low, high)
+    axes.set_ylim(bottom, top)
+
+
+def _beta_bar(
+    figure: Figure, axes: Axes, betas: Sequence[float], colours: Mapping[float | None, Any], theme: Theme
+) -> None:
+    shades = ListedColormap([colours[beta] for beta in betas])
+    scale = ScalarMappable(BoundaryNorm(np.arange(len(betas) + 1) - 0.5, len(betas)), shades)
+    step = math.ceil(len(betas) / MOST_BETAS)
+    shown = range(0, len(betas), step)
+    bar = figure.colorbar(scale, ax=axes, ticks=list(shown), pad=0.02, aspect=28)
+    bar.ax.set_yticklabels([f"{betas[i]:.3g}" for i in shown])
+    bar.ax.tick_params(colors=theme.muted, labelsize=SMALL_SIZE, length=0)
+    bar.ax.set_title("β", color=theme.ink, fontsize=FONT_SIZE)
+    bar.minorticks_off()
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+
+
+# --- the latent space -----------------------------------------------------------------------------------------------
+
+
+def kl(per_dimension: Sequence[float], theme: Theme) -> bytes:
+    """KL of each latent dimension, the largest first."""
+    figure = blank(theme, CHART_INCHES)
+    axes = figure.subplots()
+    values = np.asarray(per_dimension)
+    order = np.argsort(-values, kind="stable")
+    many = len(values) > MOST_BARS
+    dress(axes, theme, "dimensions by KL" if many else "latent dimension", "KL to the prior (nats per example)")
+    axes.grid(visible=False, axis="x")
+    axes.bar(np.arange(1, len(values) + 1), values[order], width=1.0 if many else 0.7, color=COLOURS[0])
+    axes.set_xlim(0.4, len(values) + 0.6)
+    if many:
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    else:
+        axes.set_xticks(np.arange(1, len(values) + 1), [str(i) for i in order])
+    return png(figure)
+
+
+def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, str]]:
+    """Posterior means of the test rows in two dimensions [N,2], and what the axes are.
+
+    One latent dimension is shown against its posterior standard deviation, two as they are, more by their principal
+    components.
+    """
+    assert evidence.model is not None, "callers ask `cannot_run` first"
+    code = tasks.encode(evidence.model, *evidence.rows(LATENT_ROWS))
+    mean_NL = code.mean.double().cpu().numpy()
+    if mean_NL.shape[1] == 1:
+        return np.hstack([mean_NL, code.std.double().cpu().numpy()]), ("posterior mean", "posterior standard deviation")
+    if mean_NL.shape[1] == 2:
+        return mean_NL, ("posterior mean, dimension 0", "posterior mean, dimension 1")
+    centred = mean_NL - mean_NL.mean(0)
+    _, singular, axes_LL = np.linalg.svd(centred, full_matrices=False)
+    if len(singular) < 2:
+        return mean_NL[:, :2], ("posterior mean, dimension 0", "posterior mean, dimension 1")
+    # A principal axis has no sign of its own: its largest entry is made positive, so that two reports look alike.
+    axes_2L = axes_LL[:2] * np.sign(axes_LL[:2][[0, 1], np.abs(axes_LL[:2]).argmax(1)])[:, None]
+    share = 100 * singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
+    first, second = (
+        f"{rank} principal component ({part:.0f} % of variance)"
+        for rank, part in zip(("1st", "2nd"), share, strict=False)
+    )
+    return centred @ axes_2L.T, (first, second)
+
+
+def latent(evidence: Evidence, theme: Theme) -> bytes:
+    """Posterior means of the test rows, by class where there are labels."""
+    points, (xlabel, ylabel) = latent_plane(evidence)
+    figure = blank(theme, CHART_INCHES)
+    axes = figure.subplots()
+    dress(axes, theme, xlabel, ylabel)
+    classes = evidence.dataset.classes
+    size = 26 if len(points) <= 200 else 12
+    if evidence.labels is None or not classes or len(classes) > MOST_CLASSES:
+        axes.scatter(*points.T, s=size, color=COLOURS[0], alpha=0.85, linewidths=0)
+        return png(figure)
+    labels = evidence.labels[: len(points)]
+    for index, name in enumerate(classes):
+        of_class = points[labels == index]
+        if len(of_class):
+            axes.scatter(
+                *of_class.T, s=size, color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)],
+                alpha=0.85, linewidths=0, label=plain(name, 16),
+            )  # fmt: skip
+    if evidence.config.model.condition != "class":
+        _name_clusters(axes, points, labels, classes, theme)
+    figure.legend(
+        loc="outside lower center", ncols=5 if max(map(len, classes)) < 8 else 3, fontsize=SMALL_SIZE, frameon=False,
+        labelcolor=theme.ink, handletextpad=0.2, columnspacing=1.0,
+    )  # fmt: skip
+    return png(figure)
+
+
+def _name_clusters(
+    axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str], theme: Theme
+) -> None:
+    """Writes each class's name in the middle of its points, where no other name stands yet."""
+    spread = np.ptp(points, 0).clip(np.finfo(float).tiny)
+    placed: list[NDArray[np.float64]] = []
+    for index, name in enumerate(classes):
+        if not (labels == index).any():
+            continue
+        x, y = middle = np.median(points[labels == index], 0)
+        if any((np.abs(middle - other) / spread < 0.05).all() for other in placed):
+            continue
+        placed.append(middle)
+        axes.text(
+            x, y, plain(name, 16), color=theme.ink, fontsize=FONT_SIZE, fontweight="bold", ha="center", va="center",
+            path_effects=[withStroke(linewidth=3, foreground=theme.surface)],
+        )  # fmt: skip
+
+
+def _legend(axes: Axes, theme: Theme) -> None:
+    axes.legend(
+        loc="upper right",
+        fontsize=SMALL_SIZE,
+        labelcolor=theme.ink,
+        facecolor=theme.surface,
+        edgecolor="none",
+        framealpha=0.8,
+    )

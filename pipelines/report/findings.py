@@ -1,0 +1,146 @@
+"""What a run's figures say: scores and their protocol, the verdict in one line, and what to know first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from pipelines.report.evidence import Evidence
+from pipelines.report.wording import UNIT, beta_of, nats, shorten
+from vae.likelihoods import binarization
+
+
+class Score(NamedTuple):
+    """One figure, and how it was measured."""
+
+    name: str
+    value: str
+    unit: str
+    protocol: str
+
+
+def nll_protocol(evidence: Evidence) -> str:
+    """How the importance-sampled likelihood was measured."""
+    assert evidence.nll is not None
+    return f"{evidence.nll.num_samples} draws from the posterior per example; {_targets(evidence)}"
+
+
+def bound_protocol(evidence: Evidence) -> str:
+    """How the bound was measured."""
+    return f"one draw from the posterior per example, β = 1; {_targets(evidence)}"
+
+
+def _targets(evidence: Evidence) -> str:
+    match binarization(evidence.config.model.likelihood):
+        case "dynamic" | "static":
+            return "targets are binarised pixels"
+        case "none":
+            return "targets are the data's binary pixels"
+        case None:
+            return "density over pixels in [0, 1], which may be negative in nats"
+
+
+def scores(evidence: Evidence) -> list[Score]:
+    """Of the test split."""
+    rows: list[Score] = []
+    if (nll := evidence.nll) is not None:
+        value = f"{nats(nll.nll)} ± {nats(nll.standard_error)}"
+        rows.append(Score("Negative log-likelihood", value, UNIT, f"importance sampling, {nll_protocol(evidence)}"))
+        if nll.bits_per_dim is not None:
+            rows.append(Score("The same in bits", f"{nll.bits_per_dim:.3f}", "bits per pixel value", "as above"))
+    if (bound := evidence.bound) is not None:
+        protocol = bound_protocol(evidence)
+        rows += [
+            Score("Negative ELBO", nats(bound.negative_elbo), UNIT, f"rate + distortion; {protocol}"),
+            Score("Distortion", nats(bound.distortion), UNIT, "−log p(x|z); as the ELBO"),
+            Score("Rate", nats(bound.rate), UNIT, "KL(q(z|x) ‖ p(z)); as the ELBO"),
+            Score(
+                "Active units",
+                f"{bound.active_units} of {len(bound.kl_per_dimension)}",
+                "latent dimensions",
+                "the posterior mean varies over the split by more than 0.01",
+            ),
+        ]
+    return rows
+
+
+def verdict(evidence: Evidence) -> str:
+    """What the run came to, in one line."""
+    if evidence.failure is not None:
+        lines = [line.strip() for line in evidence.failure_text.splitlines() if line.strip()]
+        # The last line of a traceback says what happened.
+        told = lines[-1] if lines[0].startswith("Traceback") else lines[0]
+        done = f" after {len(evidence.history)} of {evidence.config.training.epochs} epochs" if evidence.history else ""
+        return f"Failed{done}: {shorten(told, 240)}"
+    if (nll := evidence.nll) is not None:
+        return (
+            f"Negative log-likelihood {nats(nll.nll)} ± {nats(nll.standard_error)} {UNIT} on "
+            f"{nll.num_examples:,} test examples{_units(evidence)}."
+        )
+    if (bound := evidence.bound) is not None:
+        return (
+            f"Negative ELBO {nats(bound.negative_elbo)} {UNIT} on {bound.num_examples:,} test examples"
+            f"{_units(evidence)}."
+        )
+    if (best := evidence.best) is not None:
+        return f"Best validation bound {nats(best['validation_negative_elbo'])} {UNIT}, in epoch {best['epoch']}."
+    if (chosen := evidence.chosen) is not None:
+        bound = nats(chosen.negative_elbo)
+        return f"The best of {len(evidence.trials)} trials has a validation bound of {bound} {UNIT}."
+    return "Nothing was measured."
+
+
+def _units(evidence: Evidence) -> str:
+    bound = evidence.bound
+    return f", with {bound.active_units} of {len(bound.kl_per_dimension)} latent dimensions in use" if bound else ""
+
+
+def remarks(evidence: Evidence) -> list[str]:
+    """What a reader should know before trusting the figures."""
+    told = []
+    bound, best, config = evidence.bound, evidence.best, evidence.config
+    if bound is not None and (bound.active_units == 0 or bound.rate < 0.1):
+        told.append(
+            f"The latent carries almost nothing (rate {nats(bound.rate)} nats): the posterior has collapsed onto the "
+            "prior. Lower objective.beta, or let it warm up."
+        )
+    elif bound is not None and 2 * bound.active_units <= (dimensions := len(bound.kl_per_dimension)):
+        told.append(
+            f"{dimensions - bound.active_units} of {dimensions} latent dimensions are not in use; a smaller "
+            "model.latent_dim would do as well."
+        )
+    if config.objective.beta != 1:
+        told.append(
+            f"The model was trained with β = {config.objective.beta:g}; every bound here is at β = 1, so that models "
+            "with different β can be compared."
+        )
+    if best is not None and evidence.failure is None:
+        told += _remarks_on_training(evidence, best)
+    return told + _remarks_on_search(evidence)
+
+
+def _remarks_on_training(evidence: Evidence, best: Mapping[str, float]) -> list[str]:
+    told = []
+    if best["epoch"] == evidence.config.training.epochs > 1:
+        told.append("The best epoch is the last one: more training.epochs may still improve it.")
+    train = best["train_distortion"] + best["train_rate"]
+    gap = best["validation_negative_elbo"] - train
+    if gap > 0.1 * max(abs(train), 1.0):
+        told.append(
+            f"At the best epoch the validation bound is {nats(gap)} nats worse than that of training "
+            f"({nats(best['validation_negative_elbo'])} against {nats(train)}): the model overfits."
+        )
+    return told
+
+
+def _remarks_on_search(evidence: Evidence) -> list[str]:
+    told = []
+    failed = sum(trial.status == "failed" for trial in evidence.trials)
+    if failed:
+        told.append(f"{failed} of {len(evidence.trials)} trials failed; the table says why.")
+    betas = sorted({beta for t in evidence.trials if t.negative_elbo is not None and (beta := beta_of(t)) is not None})
+    chosen = beta_of(evidence.chosen) if evidence.chosen else None
+    if len(betas) > 2 and chosen in (betas[0], betas[-1]):
+        end = "lowest" if chosen == betas[0] else "highest"
+        told.append(f"The chosen β = {chosen:g} is the {end} that was tried: a better one may lie beyond.")
+    return told

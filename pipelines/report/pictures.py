@@ -1,0 +1,144 @@
+"""Images that the model rebuilds and makes, as grids.
+
+Shapes: R rows of a grid, K its columns, C channels, H height, W width. Images are float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipelines.report.evidence import Evidence
+from pipelines.report.theme import SMALL_SIZE, WIDTH_INCHES, Theme, blank, plain, png
+from vae import tasks
+from vae.model import VAE
+from vae.seeds import Stream, derive
+
+MOST_NAME = 14
+EDGE_INCHES = 0.1
+# About as wide as a character of the words around a grid.
+CHARACTER_INCHES = 0.074
+TITLE_INCHES = 0.2
+PAIR = ("data", "model")
+SAMPLES_SEED = 0
+# A grid no taller than this stays on one screen.
+MOST_INCHES = 4.2
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Images in rows and columns, and the words around them."""
+
+    images: NDArray[np.float32]
+    """[R,K,C,H,W]"""
+    row_names: Sequence[str] = ()
+    column_names: Sequence[Sequence[str]] = ()
+    """For each row the words above its images; none for a row without."""
+
+    def draw(self, theme: Theme) -> bytes:
+        """The grid as a PNG."""
+        rows, columns, _, height, width = self.images.shape
+        left = gutter(self.row_names)
+        cell = (WIDTH_INCHES - left - EDGE_INCHES) / columns
+        cell_height = cell * height / width
+        names = list(self.column_names) or [()] * rows
+        total = rows * cell_height + sum(map(bool, names)) * TITLE_INCHES + EDGE_INCHES
+        figure = blank(theme, total, layout=None)
+        # One set of axes over the whole figure, in inches from its lower left corner.
+        axes = figure.add_axes((0, 0, 1, 1))
+        axes.set_axis_off()
+        top = total - EDGE_INCHES / 2
+        for row, images_KCHW in enumerate(self.images):
+            top -= TITLE_INCHES if names[row] else 0
+            for column, name in enumerate(names[row]):
+                axes.text(
+                    left + (column + 0.5) * cell, top + 0.03, plain(name, max(3, int(cell / CHARACTER_INCHES))),
+                    color=theme.muted, fontsize=SMALL_SIZE, ha="center", va="bottom",
+                )  # fmt: skip
+            extent = (left, left + columns * cell, top - cell_height, top)
+            axes.imshow(_strip(images_KCHW), interpolation="antialiased", aspect="auto", extent=extent)
+            if self.row_names:
+                axes.text(
+                    left - 0.08, top - cell_height / 2, plain(self.row_names[row], MOST_NAME),
+                    color=theme.ink, fontsize=SMALL_SIZE, ha="right", va="center",
+                )  # fmt: skip
+            top -= cell_height
+        axes.set_xlim(0, WIDTH_INCHES)
+        axes.set_ylim(0, total)
+        return png(figure)
+
+
+def gutter(names: Sequence[str]) -> float:
+    """Inches to the left of a grid, for the names of its rows."""
+    return EDGE_INCHES + CHARACTER_INCHES * min(MOST_NAME, max(map(len, names), default=0))
+
+
+def _strip(images_KCHW: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Images side by side as RGBA [H,W,4], with clear gaps around them."""
+    colours = images_KCHW if images_KCHW.shape[1] == 3 else images_KCHW.mean(1, keepdims=True).repeat(3, 1)
+    opaque = np.ones_like(colours[:, :1])
+    rgba = np.concatenate([colours.clip(0, 1), opaque], 1).transpose(0, 2, 3, 1)
+    # Small images are enlarged first: their gaps may then be finer than a pixel of theirs.
+    scale = max(1, 64 // rgba.shape[2])
+    rgba = rgba.repeat(scale, 1).repeat(scale, 2)
+    gap = max(1, rgba.shape[2] // 24)
+    return np.concatenate(list(np.pad(rgba, ((0, 0), (gap, gap), (gap, gap), (0, 0)))), 1)
+
+
+def num_columns(height: int) -> int:
+    """Columns of a grid of images of this height: fewer where there is more to see."""
+    return 10 if height <= 40 else 6
+
+
+def reconstructions(evidence: Evidence) -> Grid:
+    """The first test rows above what the model makes of them; a conditional model is told each row's own class."""
+    model = evidence.model
+    assert model is not None, "callers ask `cannot_run` first"
+    _, height, width = model.examples.shape
+    columns = min(num_columns(height), len(evidence.pixels))
+    cell_height = (WIDTH_INCHES - gutter(PAIR) - EDGE_INCHES) / columns * height / width
+    bands = min(max(1, int(MOST_INCHES / (2 * cell_height + TITLE_INCHES))), len(evidence.pixels) // columns)
+    x_NCHW, labels_N = evidence.rows(bands * columns)
+    pairs = torch.stack([x_NCHW, tasks.reconstruct(model, x_NCHW, labels_N)]).cpu()
+    images = pairs.unflatten(1, (bands, columns)).transpose(0, 1).flatten(0, 1).numpy()
+    names: list[list[str]] = []
+    if labels_N is not None and evidence.dataset.classes:
+        named = [evidence.dataset.classes[label] for label in labels_N.tolist()]
+        names = [named[row // 2 * columns :][:columns] if row % 2 == 0 else [] for row in range(2 * bands)]
+    return Grid(images, PAIR * bands, names)
+
+
+def samples(model: VAE) -> Grid:
+    """Draws from the prior. For a conditional model a row is a class, and a column one latent for all classes."""
+    _, height, width = model.examples.shape
+    device = next(model.parameters()).device
+    classes = (model.examples.classes or ()) if model.num_classes else ()
+    rows, columns = _sample_rows(classes, height, width)
+    classes = classes[:rows]
+    generator = torch.Generator(device).manual_seed(derive(SAMPLES_SEED, Stream.GENERATION, 0))
+    num_latents = columns if classes else rows * columns
+    noise = torch.randn(num_latents, model.prior.noise_dim, generator=generator, device=device)
+    z_NL = model.prior.sample(noise)
+    labels_N: Tensor | None = None
+    if classes:
+        z_NL = z_NL.repeat(rows, 1)
+        labels_N = torch.arange(rows, device=device).repeat_interleave(columns)
+    images = tasks.decode(model, z_NL, labels_N).cpu().unflatten(0, (rows, columns)).numpy()
+    return Grid(images, classes)
+
+
+def _sample_rows(classes: Sequence[str], height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the grid of samples: a row for each class, in smaller images where there are many."""
+    fewest = num_columns(height)
+    rows, columns = 1, fewest
+    for columns in range(fewest, (fewest * 8 // 5 if classes else fewest) + 1):
+        cell = (WIDTH_INCHES - gutter(classes) - EDGE_INCHES) / columns
+        rows = max(1, int(MOST_INCHES / (cell * height / width)))
+        if rows >= len(classes) > 0:
+            return len(classes), columns
+    return rows, columns
