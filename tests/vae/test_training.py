@@ -163,15 +163,29 @@ def test_resume_of_a_finished_run_returns_it(small: Dataset, tmp_path: Path) -> 
     assert_same_run(again, first)
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "values.json", "manifest.json"])
-def test_resume_passes_over_a_damaged_checkpoint(small: Dataset, tmp_path: Path, file: str) -> None:
-    """With a byte of the newest checkpoint flipped the run goes on from the one before and ends bit-equal."""
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.safetensors", "flipped"),
+        ("optimizer.safetensors", "flipped"),
+        ("values.json", "flipped"),
+        ("manifest.json", "flipped"),
+        ("manifest.json", "truncated"),
+        ("manifest.json", "missing"),
+    ],
+)
+def test_resume_passes_over_a_damaged_checkpoint(small: Dataset, tmp_path: Path, file: str, damage: str) -> None:
+    """With the newest checkpoint damaged the run goes on from the one before and ends bit-equal."""
     config = override(BASE, {"training.checkpoint_steps": 3})
     kill_after(14, config, small, tmp_path)
     path = tmp_path / "step-00000012" / file
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 0x10
-    path.write_bytes(content)
+    path.unlink()
+    if damage == "flipped":
+        content[len(content) // 2] ^= 0x10
+        path.write_bytes(content)
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
     resumed = train(config, small, checkpoints=str(tmp_path))
     assert resumed.resumed_from_step == 9
     assert_same_run(resumed, train(config, small))
