@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import shutil
@@ -165,26 +166,30 @@ def test_start_reports_what_a_service_said_last(alone: Path) -> None:
     assert not [member for member in psutil.process_iter() if str(alone) in " ".join(_command_line(member))]
 
 
-def test_stop_ends_every_process_and_spares_strangers(alone: Path) -> None:
-    """Stopping ends the whole tree of each service, and not a process that a recorded pid belongs to now."""
-    services = embedded.start(alone, names=("mlflow",))
-    members = [member for root in services.processes for member in process.tree(root)]
-    assert len(members) >= 2
-    stranger = process.spawn("stranger", ["sleep", "60"], os.environ, alone / "stranger.log", alone)
-    reused = process.Process(name="prefect", pid=stranger.pid, create_time=stranger.create_time - 100, log="")
-    embedded.stop(Services(**{**vars(services), "processes": (*services.processes, reused)}))
-    assert not [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
-    assert process.find(stranger) is not None
-    process.end([stranger])
-    assert process.find(stranger) is None
-    assert not (alone / STATE_FILE).exists()
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """An MLflow server that was started to last, alone in its home."""
+    folder = tmp_path_factory.mktemp("lasting")
+    started = embedded.start(folder, names=("mlflow",))
+    yield started
+    embedded.stop(started)
 
 
-def test_start_keeps_running_services_and_replaces_dead_ones(alone: Path) -> None:
-    """Starting twice gives the same processes; after one was killed, new ones, at the same addresses."""
+def test_start_keeps_running_services(lasting: Services) -> None:
+    """Starting once more gives the same processes."""
+    assert embedded.start(lasting.home, names=("mlflow",)) == lasting
+    assert embedded.attach(lasting.home) == lasting
+
+
+def test_start_refuses_to_add_to_running_services(lasting: Services) -> None:
+    """Services that run without one that is needed now are not mixed with new ones."""
+    with pytest.raises(ServiceError, match=r"run without ray, because another command has set where to find it"):
+        embedded.start(lasting.home, names=("mlflow", "ray"))
+
+
+def test_start_replaces_dead_services_and_stop_spares_strangers(alone: Path) -> None:
+    """After a kill new services come up at the same address; stopping ends their trees, and no reused pid."""
     first = embedded.start(alone, names=("mlflow",))
-    assert embedded.start(alone, names=("mlflow",)) == first
-    assert embedded.attach(alone) == first
     for member in process.tree(first.processes[0]):
         member.kill()
     port = int(first.mlflow_url.rpartition(":")[2])
@@ -194,6 +199,17 @@ def test_start_keeps_running_services_and_replaces_dead_ones(alone: Path) -> Non
     second = embedded.start(alone, names=("mlflow",))
     assert second.processes != first.processes
     assert second.mlflow_url == first.mlflow_url
+
+    members = [member for root in second.processes for member in process.tree(root)]
+    assert len(members) >= 2
+    stranger = process.spawn("stranger", ["sleep", "60"], os.environ, alone / "stranger.log", alone)
+    reused = process.Process(name="prefect", pid=stranger.pid, create_time=stranger.create_time - 100, log="")
+    embedded.stop(dataclasses.replace(second, processes=(*second.processes, reused)))
+    assert not [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
+    assert process.find(stranger) is not None
+    process.end([stranger])
+    assert process.find(stranger) is None
+    assert not (alone / STATE_FILE).exists()
 
 
 USER = """
@@ -207,11 +223,9 @@ with services.connect(sys.argv[1]) as found:
 
 def _user(folder: Path) -> subprocess.Popen[str]:
     """A process that uses the MLflow server of a home until its standard input ends."""
-    environment = {
-        **os.environ,
-        "PREFECT_API_URL": "http://127.0.0.1:1/api",
-        "RAY_ADDRESS": "http://127.0.0.1:1",
-    }
+    elsewhere = "http://127.0.0.1:1"
+    environment = {**os.environ, "PREFECT_API_URL": f"{elsewhere}/api", "RAY_ADDRESS": elsewhere}
+    environment.pop("MLFLOW_TRACKING_URI", None)
     return subprocess.Popen(
         [sys.executable, "-c", USER, str(folder)],
         env=environment,
@@ -233,7 +247,14 @@ def _close(user: subprocess.Popen[str]) -> None:
     user.communicate(timeout=60)
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGKILL,
+        pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+    ],
+)
 def test_connect_ends_its_services_when_its_process_is_killed(alone: Path, number: signal.Signals) -> None:
     """Services started for one command end with it, however it ends, and are found gone by the next."""
     user = _user(alone)
@@ -259,13 +280,12 @@ def test_connect_shares_services_until_the_last_user_leaves(alone: Path) -> None
     assert not commands.mlflow_is_ready(url)
 
 
-def test_connect_leaves_lasting_services_running(alone: Path) -> None:
+def test_connect_leaves_lasting_services_running(lasting: Services) -> None:
     """Services that were started to last outlive the commands that use them."""
-    started = embedded.start(alone, names=("mlflow",))
-    user = _user(alone)
-    assert _ready(user) == started.mlflow_url
+    user = _user(Path(lasting.home))
+    assert _ready(user) == lasting.mlflow_url
     _close(user)
-    assert embedded.attach(alone) == started
+    assert embedded.attach(lasting.home) == lasting
 
 
 def test_connect_prefers_the_servers_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +307,7 @@ def test_exported_reaches_a_prefect_that_is_imported_already(services: Services)
     from prefect.settings import get_current_settings
 
     assert get_current_settings().api.url == services.prefect_api_url
-    elsewhere = Services(**{**vars(services), "prefect_api_url": "http://127.0.0.1:9/api"})
+    elsewhere = dataclasses.replace(services, prefect_api_url="http://127.0.0.1:9/api")
     with embedded.exported(elsewhere):
         assert get_current_settings().api.url == "http://127.0.0.1:9/api"
     assert get_current_settings().api.url == services.prefect_api_url
@@ -317,3 +337,57 @@ def _command_line(member: psutil.Process) -> list[str]:
         return member.cmdline()
     except psutil.Error:
         return []
+
+
+CLIENT = """
+import os, sys, json, tempfile, pathlib
+from prefect import flow, task, get_client
+from prefect.artifacts import create_markdown_artifact
+
+@task
+def double(number: int) -> int:
+    return 2 * number
+
+@flow
+def doubled(number: int) -> int:
+    create_markdown_artifact("twice", key="note")
+    return double(number)
+
+state = doubled(21, return_state=True)
+with get_client(sync_client=True) as client:
+    run = client.read_flow_run(state.state_details.flow_run_id)
+
+import mlflow
+mlflow.set_experiment("clients")
+with mlflow.start_run() as started:
+    mlflow.log_metric("loss", 1.5)
+    path = pathlib.Path(tempfile.mkdtemp()) / "note.txt"
+    path.write_text("kept")
+    mlflow.log_artifact(str(path))
+uri = mlflow.get_run(started.info.run_id).info.artifact_uri
+kept = mlflow.artifacts.load_text(f"{uri}/note.txt")
+print(json.dumps({"state": run.state.name, "result": state.result(), "uri": uri, "kept": kept}))
+"""
+
+
+def test_clients_run_flows_and_keep_artifacts_over_http(services: Services, tmp_path: Path) -> None:
+    """A process with the clients' environment runs a flow, and keeps a file through the MLflow server alone."""
+    client = subprocess.run(
+        [sys.executable, "-c", CLIENT],
+        env={**os.environ, **services.environment()},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert client.returncode == 0, client.stderr
+    found = json.loads(client.stdout.splitlines()[-1])
+    assert found["state"] == "Completed"
+    assert found["result"] == 42
+    assert found["kept"] == "kept"
+    assert found["uri"].startswith("mlflow-artifacts:/")
+    assert list((Path(services.home) / "artifacts").rglob("note.txt"))
+    assert list(tmp_path.iterdir()) == [], "nothing may be kept beside the server"
+    said = client.stdout + client.stderr
+    assert "Traceback" not in said
+    assert "Unauthorized" not in said
