@@ -192,7 +192,8 @@ def _start(
     for name in ("logs", "artifacts", "runs", "prefect"):
         (folder / name).mkdir(exist_ok=True)
     commands.make_secrets(folder)
-    commands.sweep_ray_folder(folder)
+    if "ray" in names:
+        commands.sweep_ray_folder(folder)
     ports = commands.choose_ports(folder)
     launches = {
         "prefect": lambda: commands.prefect(folder, ports),
