@@ -24,7 +24,7 @@ def digits() -> PipelineRequest:
             base=base,
             space={
                 "model.encoder": Choice(values=architectures),
-                "objective.beta": Choice(values=(0.25, 0.5, 1.0, 2.0, 4.0, 8.0)),
+                "objective.beta": Choice(values=(0.1, 0.25, 0.5, 1.0, 2.0, 4.0)),
             },
             grace_epochs=15,
         ),

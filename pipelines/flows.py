@@ -35,7 +35,7 @@ from pipelines.requests import (
 )
 from tuning.space import configuration
 from vae.config import ScalingConfig
-from vae.data.storage import locate
+from vae.storage import locate
 from vae.errors import ClusterError
 
 Listener = Callable[[str, Event], None]

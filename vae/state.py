@@ -19,7 +19,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from vae.config import ModelConfig, parse
-from vae.data.storage import Location, locate, write_whole
+from vae.storage import Location, locate, write_whole
 from vae.errors import CheckpointError
 from vae.model import VAE, ExampleSpec
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.sources import Problem, Reader
 from vae.data.manifest import ImageSpec, Shard, SplitName, TableSpec
 from vae.data.parquet import IMAGE, LABEL, SOURCE_ROW, arrow_schema, write_shard
-from vae.data.storage import locate, sha256_of, write_whole
+from vae.storage import locate, sha256_of, write_whole
 
 
 class Chunk(NamedTuple):

@@ -13,7 +13,7 @@ from pipelines.ingest.splits import assign_splits, order_rows
 from pipelines.sources import DIGITS, IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, ImageSpec, SplitName, TableSpec, derive_dataset_id
 from vae.data.parquet import rows_per_group
-from vae.data.storage import locate
+from vae.storage import locate
 from vae.errors import DataError
 
 # A chunk is a shard: about a sixteenth of the source, so that a few workers share even a small one evenly.

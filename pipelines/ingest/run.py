@@ -15,7 +15,7 @@ from pipelines.ingest.staging import dataset_location, remove, staging
 from pipelines.sources import IngestConfig, Problem, RejectedSource, forget_parts, problems_as_json
 from vae.data.manifest import MANIFEST_NAME, ImageSpec, Manifest, SplitName, TableSpec
 from vae.data.parquet import Dataset
-from vae.data.storage import locate, write_whole
+from vae.storage import locate, write_whole
 
 
 @dataclass(frozen=True)

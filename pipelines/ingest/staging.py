@@ -19,7 +19,7 @@ from pathlib import Path
 from pyarrow import fs
 
 from vae.data.manifest import MANIFEST_NAME
-from vae.data.storage import Location, explain_full_disk, locate
+from vae.storage import Location, explain_full_disk, locate
 
 STAGING = ".staging"
 _ABANDONED_AFTER = timedelta(days=1)

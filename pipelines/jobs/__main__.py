@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from pipelines.jobs.job import Job
-from vae.data.storage import write_whole
+from vae.storage import write_whole
 from vae.errors import BetalineError
 
 KINDS = ("ingest", "train", "tune", "evaluate")

@@ -15,7 +15,7 @@ from tuning.frontier import Trial
 from vae.config import RunConfig, parse
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
-from vae.data.storage import locate, write_whole
+from vae.storage import locate, write_whole
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums, importance_sampled_nll
 from vae.model import VAE

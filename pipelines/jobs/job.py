@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pipelines.launch import EVENT_PREFIX
-from vae.data.storage import Location, locate
+from vae.storage import Location, locate
 from vae.errors import RegistryError
 
 

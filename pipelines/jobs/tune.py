@@ -23,7 +23,7 @@ from tuning.space import configuration
 from vae.config import parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
-from vae.data.storage import write_whole
+from vae.storage import write_whole
 from vae.training import EpochReport
 
 

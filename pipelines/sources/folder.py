@@ -15,7 +15,7 @@ from pipelines.sources.decoding import BadImage, ImageShape, common_shape, decod
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, changed_source
 from vae.data.manifest import SPLITS, ImageSpec, SourceFile
-from vae.data.storage import Location, locate, sha256_of
+from vae.storage import Location, locate, sha256_of
 from vae.errors import DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")

@@ -16,7 +16,7 @@ from pyarrow import fs
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.problems import Problem
 from vae.data.manifest import ImageSpec, SourceFile, TableSpec
-from vae.data.storage import Location, locate
+from vae.storage import Location, locate
 from vae.errors import DataError
 
 # Requests in flight while listing and hashing: reads wait more than they compute.

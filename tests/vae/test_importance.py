@@ -157,3 +157,14 @@ def test_condition_stays_with_its_example() -> None:
     expected = one_by_one.logsumexp(0) - math.log(5)
     torch.testing.assert_close(estimate(model, x, 5, labels), expected)
     assert (estimate(model, x, 5, (labels + 1) % 3) != expected).all()
+
+
+@pytest.mark.parametrize("max_rows", [1, 8, 20, 1000])
+def test_memory_is_bounded_by_rows(max_rows: int) -> None:
+    """At most `max_rows` latents are decoded at once, or one for each example where it asks for less."""
+    ppca, x = build(), examples(8)
+    decoded: list[int] = []
+    ppca.model.decoder.register_forward_pre_hook(lambda _, inputs: decoded.append(len(inputs[0])))
+    estimate(ppca.model, x, 10, max_rows=max_rows)
+    assert sum(decoded) == 80
+    assert max(decoded) <= max(max_rows, 8)

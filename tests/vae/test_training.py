@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -252,6 +253,24 @@ def test_runs_repeat_and_depend_on_the_seed(small: Dataset) -> None:
     assert metrics(other.history) != metrics(first.history)
 
 
+def test_noise_is_new_at_every_step(small: Dataset) -> None:
+    """No two steps share the draw of the latent; nor, with dynamic binarisation, that of the pixels."""
+    training = Training(override(BASE, {"training.batch_size": ROWS}), small)
+    noises: list[Tensor] = []
+    whites: list[float] = []
+
+    def watch(_: object, inputs: tuple[Tensor, ...]) -> None:
+        if training.model.training:
+            noises.append(inputs[1])
+            whites.append(inputs[0].sum().item())
+
+    training.model.register_forward_pre_hook(watch)
+    training.run()
+    assert len(noises) == EPOCHS
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(noises, 2))
+    assert len(set(whites)) == EPOCHS
+
+
 def test_training_lowers_the_bound(small: Dataset) -> None:
     """Ten epochs on digits lower the validation bound, and the reports count epochs and steps."""
     result = train(override(BASE, {"training.epochs": 10}), small)
@@ -427,6 +446,11 @@ def test_two_ranks_give_the_gradient_of_one(ranks: list[dict[str, Any]]) -> None
     for rank in ranks:
         assert rank["loss_error"] < 1e-6
         assert rank["gradient_error"] < 1e-5
+
+
+def test_two_ranks_draw_different_noise(ranks: list[dict[str, Any]]) -> None:
+    """Two ranks do not share the draw of a step: their batch would count for less than its size."""
+    assert ranks[0]["first_noise"] != ranks[1]["first_noise"]
 
 
 @pytest.mark.parametrize("run", ["resident", "streaming", "resumed"])

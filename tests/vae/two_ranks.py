@@ -79,7 +79,11 @@ def main(rank: int, folder: Path, dataset: Dataset, config: RunConfig) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
     world = World.current()
     report: dict[str, Any] = compare_gradients(rank, config, dataset)
-    report["resident"] = describe(Training(config, dataset, world).run())
+    resident = Training(config, dataset, world)
+    noises: list[float] = []
+    resident.model.register_forward_pre_hook(lambda _, inputs: noises.append(inputs[1].sum().item()))
+    report["resident"] = describe(resident.run())
+    report["first_noise"] = noises[0]
     streaming = override(config, {"training.feed": "streaming", "training.memory_budget_bytes": 4 * 64 * 60})
     report["streaming"] = describe(Training(streaming, dataset, world).run())
 

@@ -8,7 +8,7 @@ from pyarrow import fs
 
 from vae.data.manifest import MANIFEST_NAME
 from vae.data.parquet import Dataset
-from vae.data.storage import Location, locate
+from vae.storage import Location, locate
 from vae.errors import DataError
 
 

@@ -24,7 +24,7 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, ImageSpec, Manifest, Shard, TableSpec
-from vae.data.storage import Location, locate, sha256_of, write_whole
+from vae.storage import Location, locate, sha256_of, write_whole
 from vae.errors import CorruptData, DataError
 
 IMAGE, LABEL, SOURCE_ROW = "image", "label", "source_row"

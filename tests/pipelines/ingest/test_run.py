@@ -246,7 +246,7 @@ def test_ingest_full_disk_is_explained(pictures, dataset_home, monkeypatch) -> N
         raise OSError(28, os.strerror(28))
 
     with monkeypatch.context() as patch:
-        patch.setattr("vae.data.storage.os.fsync", full)
+        patch.setattr("vae.storage.os.fsync", full)
         with pytest.raises(DataError, match=r"no space left while writing .*train-00000\.parquet\. Published"):
             ingest(IngestConfig(source=str(pictures), name="d", seed=1), dataset_home, map, lambda d, t: None)
     assert not list(Path(dataset_home).rglob("*.partial"))

@@ -103,6 +103,14 @@ def test_epochs_differ_and_repeat(numbered: Dataset, mode: str) -> None:
     assert first[0] != sorted(first[0])
 
 
+def test_streaming_shuffles_a_single_window_anew(numbered: Dataset) -> None:
+    """Where one window holds the whole share, two epochs still differ in which rows go together."""
+    batches = [
+        [frozenset(step) for step in rows_of(feed(numbered, "streaming", budget=10**6), epoch)] for epoch in range(2)
+    ]
+    assert not set(batches[0]) & set(batches[1])
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("rank", "size"), [(0, 1), (1, 2)])
 def test_restart_gives_the_same_tail(numbered: Dataset, mode: str, rank: int, size: int) -> None:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vae.data.storage import locate, sha256_of, write_whole
+from vae.storage import locate, sha256_of, write_whole
 from vae.errors import DataError
 
 
@@ -29,7 +29,7 @@ def test_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch) -> None:
     def full(handle: int) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr("vae.data.storage.os.fsync", full)
+    monkeypatch.setattr("vae.storage.os.fsync", full)
     with pytest.raises(DataError, match="no space left while writing"):
         write_whole(target, b"new")
     assert target.read() == b"old"

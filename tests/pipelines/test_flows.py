@@ -1,0 +1,206 @@
+"""The flows, for real: a Prefect server, an MLflow server, a Ray cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import flows, registry
+from pipelines.examples import digits as digits_request
+from pipelines.launch import Event
+from pipelines.requests import PromoteRequest, TrainRequest
+from pipelines.services import Services
+from tests.pipelines.conftest import run_flow
+from tuning.space import Choice, SearchConfig
+from vae.config import RunConfig, ScalingConfig, override
+from vae.errors import ClusterError, DataError
+
+
+@pytest.fixture(scope="module")
+def champion(services: Services, digits: dict[str, Any], tiny: RunConfig) -> dict[str, Any]:
+    """What a whole pipeline came to: 2 architectures x 2 betas, then 2 workers."""
+    small = override(tiny, {"training.epochs": 2})
+    request = digits_request().model_copy(
+        update={
+            "search": SearchConfig(
+                base=small,
+                space={
+                    "model.encoder": Choice(values=({"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [32]})),
+                    "objective.beta": Choice(values=(0.5, 1.0)),
+                },
+                grace_epochs=1,
+            ),
+            "training": tiny.training,
+            "scaling": ScalingConfig(num_workers=2),
+            "num_samples": 8,
+        }
+    )
+    return run_flow(flows.pipeline, request)
+
+
+def test_pipeline_ends_in_a_champion(champion: dict[str, Any], digits: dict[str, Any]) -> None:
+    """Ingest finds the dataset, the search tries the whole grid, two workers train, and the alias moves."""
+    assert champion["dataset"]["dataset_id"] == digits["dataset_id"]
+    assert champion["dataset"]["reused"]
+    assert len(champion["search"]["trials"]) == 4
+    assert champion["training"]["config"]["scaling"]["num_workers"] == 2
+    assert len(champion["training"]["history"]) == 3
+    assert champion["promotion"]["promoted"]
+    found = registry.find("digits", "champion")
+    assert found is not None
+    assert found.version == champion["promotion"]["version"]["version"]
+    assert found.score is not None
+    assert found.score.name == "nll_bernoulli_dynamic_is8"
+
+
+def test_pipeline_logs_trials_curves_and_report(champion: dict[str, Any]) -> None:
+    """MLflow holds a parent run with a child for each trial, one point per epoch of each curve, and the report."""
+    client = MlflowClient()
+    search_run = client.get_run(champion["search"]["mlflow_run_id"])
+    children = client.search_runs(
+        [search_run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{search_run.info.run_id}'"
+    )
+    assert len(children) == 4
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert all("negative_elbo" in run.data.metrics for run in children)
+    run_id = champion["training"]["mlflow_run_id"]
+    curve = client.get_metric_history(run_id, "validation_negative_elbo")
+    assert [metric.step for metric in curve] == [1, 2, 3]
+    assert [metric.value for metric in curve] == [
+        epoch["validation_negative_elbo"] for epoch in champion["training"]["history"]
+    ]
+    artifacts = {file.path for file in client.list_artifacts(run_id, "report")}
+    assert {"report/report.html", "report/reconstructions.png", "report/samples.png"} <= artifacts
+
+
+def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str, Any], tiny: RunConfig) -> None:
+    """The champion's own configuration trained again scores the same, so the alias stays, and the reason says so."""
+    config = RunConfig.model_validate(champion["training"]["config"])
+    again = run_flow(
+        flows.train, TrainRequest(dataset="digits", name="digits", config=config), run="the-same-again"
+    )
+    promoted = run_flow(flows.promote, PromoteRequest(run=again["run"], name="digits", num_samples=8))
+    nats = champion["promotion"]["score"]["nats"]
+    assert not promoted["promoted"]
+    assert promoted["reason"] == (
+        f"nll_bernoulli_dynamic_is8 {nats:.3f} nats is no better than the champion's {nats:.3f}"
+    )
+    found = registry.find("digits", "champion")
+    assert found is not None
+    assert found.version == champion["promotion"]["version"]["version"]
+
+
+def test_registered_model_serves_every_task_elsewhere(champion: dict[str, Any], tmp_path: Path) -> None:
+    """A process in an empty folder, with pickle refused, pulls the champion and runs each task."""
+    program = """
+import json, numpy as np, mlflow.pyfunc
+model = mlflow.pyfunc.load_model("models:/digits@champion")
+new = model.predict(None, params={"task": "generate", "n": 4, "seed": 1})
+code = model.predict(new, params={"task": "encode"})
+back = model.predict(code["mean"], params={"task": "decode"})
+again = model.predict(new)
+scores = model.predict(new, params={"task": "score", "num_samples": 4})
+same = model.predict(None, params={"task": "generate", "n": 4, "seed": 1})
+print(json.dumps({
+    "shapes": [list(a.shape) for a in (new, code["mean"], code["std"], back, again, scores)],
+    "reconstruct_is_decoded_mean": bool(np.array_equal(back, again)),
+    "repeats": bool(np.array_equal(new, same)),
+    "code": __import__("vae").__file__,
+}))
+try:
+    model.predict(new, params={"task": "generat"})
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    answer, refusal = done.stdout.strip().splitlines()
+    found = json.loads(answer)
+    assert found["shapes"] == [[4, 1, 8, 8], [4, 3], [4, 3], [4, 1, 8, 8], [4, 1, 8, 8], [4]]
+    assert found["reconstruct_is_decoded_mean"]
+    assert found["repeats"]
+    assert str(Path(__file__).parents[2]) not in found["code"], "the model brings its own code"
+    assert refusal == (
+        "unknown task 'generat': this model knows reconstruct, encode, decode, generate, score; "
+        "did you mean `generate`?"
+    )
+
+
+def test_finished_run_is_not_trained_twice(digits: dict[str, Any], tiny: RunConfig) -> None:
+    """The same run name returns the finished result without another job, and another configuration is refused."""
+    request = TrainRequest(dataset="digits", name="digits", config=tiny)
+    first = run_flow(flows.train, request, run="only-once")
+    events: list[Event] = []
+    second = run_flow(flows.train, request, run="only-once", listener=lambda kind, event: events.append(event))
+    assert second == first
+    assert events == []
+
+
+def test_killed_worker_is_resumed_to_bit_equal_weights(
+    services: Services, digits: dict[str, Any], tiny: RunConfig
+) -> None:
+    """SIGKILL of one of two workers in mid-epoch: the job finishes with the weights of an undisturbed run."""
+    config = override(
+        tiny,
+        {
+            "training.epochs": 8,
+            "training.batch_size": 2,
+            "training.checkpoint_steps": 100,
+            "scaling.num_workers": 2,
+        },
+    )
+    killed: list[int] = []
+
+    def kill_a_worker(kind: str, event: Event) -> None:
+        if event.kind == "epoch" and event.fields["epoch"] == 2 and not killed:
+            worker = _train_workers(services)[-1]
+            worker.kill()
+            killed.append(worker.pid)
+
+    request = TrainRequest(dataset="digits", name="digits", config=config)
+    unbroken = run_flow(flows.train, request, run="unbroken")
+    broken = run_flow(flows.train, request, run="broken", listener=kill_a_worker)
+    assert killed
+    assert broken["resumed_from_step"] > 0
+    assert broken["resumed_from_step"] % (1437 // 2) != 0, "the kill fell into an epoch, not between two"
+    weights = [Path(run["model"], "weights.safetensors").read_bytes() for run in (unbroken, broken)]
+    assert weights[0] == weights[1]
+
+
+def test_more_workers_than_the_cluster_has_are_refused(services: Services, digits: dict[str, Any]) -> None:
+    """The message names what was asked for and what there is, within seconds and before anything is submitted."""
+    config = override(RunConfig(), {"scaling.num_workers": 64})
+    with pytest.raises(ClusterError) as refused:
+        run_flow(flows.train, TrainRequest(dataset="digits", name="digits", config=config))
+    cpus = psutil.cpu_count()
+    assert str(refused.value) == (
+        f"asked for 64 workers of 1 CPU, the cluster has {cpus}; ask for at most {cpus}, or add nodes"
+    )
+
+
+def test_unknown_dataset_is_refused_with_the_nearest(services: Services, digits: dict[str, Any]) -> None:
+    """What the job refuses reaches the caller as the same error, without a traceback."""
+    with pytest.raises(DataError, match="Did you mean .digits.\\?"):
+        run_flow(flows.train, TrainRequest(dataset="digit", name="digits"))
+
+
+def _train_workers(services: Services) -> list[psutil.Process]:
+    """Ray Train's workers among the descendants of this session's Ray head."""
+    head = next(process for process in services.processes if process.name == "ray")
+    descendants = psutil.Process(head.pid).children(recursive=True)
+    return [process for process in descendants if "RayTrainWorker" in " ".join(process.cmdline())]
