@@ -266,7 +266,9 @@ def models(
 @app.command()
 def up(
     home: Home = DEFAULT_HOME,
-    host: Annotated[str, typer.Option(help="Where to listen; beyond loopback needs servers of your own.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Where to listen; beyond loopback needs servers of your own.")
+    ] = "127.0.0.1",
     env: Annotated[bool, typer.Option("--env", help="Print only `export` lines for a shell.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -291,7 +293,9 @@ def up(
         f'To use them from other programs: eval "$(betaline up --env --home {home})"',
     )
     urls = {"prefect": running.prefect_url, "mlflow": running.mlflow_url, "ray": running.ray_address}
-    screen.end({**urls, "environment": {k: v for k, v in environment.items() if "AUTH_STRING" not in k}}, "betaline run")
+    screen.end(
+        {**urls, "environment": {k: v for k, v in environment.items() if "AUTH_STRING" not in k}}, "betaline run"
+    )
 
 
 @app.command()
@@ -323,7 +327,8 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
             screen.say(f"  {escape(check.mend)}")
     failed = sum(check.status == "fail" for check in checks)
     screen.end(
-        {"checks": [asdict(check) for check in checks], "failed": failed}, "betaline doctor" if failed else "betaline run"
+        {"checks": [asdict(check) for check in checks], "failed": failed},
+        "betaline doctor" if failed else "betaline run",
     )
     if failed:
         raise typer.Exit(1)

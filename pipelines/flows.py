@@ -25,7 +25,7 @@ from prefect.runtime import flow_run as current_flow_run
 
 from pipelines import registry
 from pipelines.cluster import Resources
-from pipelines.launch import Event, run_job, stop_job
+from pipelines.launch import run_job, stop_job
 from pipelines.requests import (
     IngestConfig,
     PipelineRequest,
@@ -33,22 +33,16 @@ from pipelines.requests import (
     TrainRequest,
     TuneRequest,
 )
+from pipelines.runs import Event
 from tuning.space import configuration
 from vae.config import ScalingConfig
-from vae.storage import locate
 from vae.errors import ClusterError
+from vae.storage import locate
 
 Listener = Callable[[str, Event], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
-# Ray Train waits for ever by default; these make a run that cannot go on say so.
-CLUSTER_LIMITS = {
-    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
-    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
-    "RAY_DEDUP_LOGS": "0",
-}
 PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
@@ -112,10 +106,7 @@ def ray_job(
         {"home": home(), "identity": identity, "request": request},
         identity=identity,
         home=home(),
-        environment={
-            **CLUSTER_LIMITS,
-            **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        },
+        environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         resources=Resources(**resources) if resources else None,  # pyright: ignore[reportArgumentType]
         on_event=lambda event: listener(kind, event) if listener else None,
         on_log=logger.info,
@@ -247,9 +238,7 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]
     with _timed(seconds, "tune"):
         found = tune(TuneRequest(dataset=dataset["uri"], name=name, search=request.search), run=f"{run}-tune")
     base = request.search.base
-    final = base.model_copy(
-        update={"training": request.training or base.training, "scaling": request.scaling}
-    )
+    final = base.model_copy(update={"training": request.training or base.training, "scaling": request.scaling})
     config = configuration(request.search.model_copy(update={"base": final}), found["best"]["parameters"])
     with _timed(seconds, "train"):
         trained = train(TrainRequest(dataset=dataset["uri"], name=name, config=config), run=f"{run}-train")

@@ -28,25 +28,16 @@ import requests
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from pipelines.cluster import Cluster, Resources, check_resources, current_cluster, patiently
-from pipelines.runs import RunFolder
+from pipelines.runs import Event, RunFolder, parse_event
 from pipelines.services.embedded import SOURCE_ROOT, read
 from vae import errors
 from vae.errors import BetalineError, ClusterError
 
 T = TypeVar("T")
-EVENT_PREFIX = "BETALINE_EVENT "
 PACKAGES = ("vae", "tuning", "pipelines")
 ENTRYPOINT = ("-m", "pipelines.jobs")
 # The cluster has its own; these would lead its workers back to this process's view of it.
 _NOT_FOR_JOBS = ("RAY_", "PREFECT_")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something a job reports while it runs, as {"kind": "trial", …} on a line of its own."""
-
-    kind: str
-    fields: dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,7 +221,7 @@ def _finish(
     last_lines: deque[str] = deque(maxlen=20)
     try:
         for line in _follow(job):
-            event = _event(line)
+            event = parse_event(line)
             if event is not None:
                 on_event(event)
             else:
@@ -346,19 +337,6 @@ def _reported_error(reported: Mapping[str, Any]) -> BetalineError:
     if isinstance(found, type) and issubclass(found, BetalineError):
         return found(reported["message"])
     return ClusterError(f"{reported['type']}: {reported['message']}")
-
-
-def _event(line: str) -> Event | None:
-    # Ray puts the process and its node before what a worker prints.
-    _, found, text = line.partition(EVENT_PREFIX)
-    if not found:
-        return None
-    try:
-        fields = json.loads(text)
-    except ValueError:
-        return None  # an event that another process has printed into: it is shown as log
-    kind = fields.pop("kind", None) if isinstance(fields, dict) else None
-    return Event(kind=kind, fields=fields) if isinstance(kind, str) else None
 
 
 def _held(cluster: Cluster, job_id: str | None) -> list[str]:

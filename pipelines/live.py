@@ -13,7 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.launch import Event
+from pipelines.runs import Event
 
 LAST_TRIALS = 8
 

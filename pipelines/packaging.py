@@ -77,5 +77,3 @@ def download(uri: str, folder: Path) -> Path:
     """A registered model's own weights and configuration, on this machine."""
     root = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
     return root / "artifacts" / serving.ARTIFACT
-
-

@@ -16,6 +16,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
+from vae.config import dotted
+
 log = logging.getLogger(__name__)
 
 IDENTITY = "betaline.identity"
@@ -67,7 +69,7 @@ def experiment_of(run_id: str) -> str:
 
 def log_params(run_id: str, params: Mapping[str, Any]) -> None:
     """Logs a nested configuration under dotted names."""
-    flat = [Param(name, str(value)[:6000]) for name, value in flatten(params)]
+    flat = [Param(name, str(value)[:6000]) for name, value in dotted(params)]
     if flat:
         MlflowClient().log_batch(run_id, params=flat)
 
@@ -91,15 +93,6 @@ def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> 
     client = MlflowClient()
     for file in files:
         client.log_artifact(run_id, str(file), folder)
-
-
-def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Nested mappings as dotted names and leaves."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
@@ -136,9 +129,7 @@ class EpochLog:
     def __call__(self, epochs: list[dict[str, Any]]) -> None:
         if self._queue is None:
             self._queue = queue.SimpleQueue()
-            threading.Thread(
-                target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True
-            ).start()
+            threading.Thread(target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True).start()
         self._queue.put(epochs)
 
     def _send(self, waiting: queue.SimpleQueue[list[dict[str, Any]]]) -> None:

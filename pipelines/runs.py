@@ -1,25 +1,35 @@
-"""The files of one run: what was asked, and what came of it."""
+"""A run as files and as a log: what was asked, what came of it, and the events in between.
+
+A run is a folder HOME/runs/IDENTITY with `spec.json` (what was asked) and `result.json` or `error.json` (what came of it).
+Its job prints events as lines of their own, `BETALINE_EVENT {"kind": …}`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pyarrow import fs
+from vae.config import differences
+from vae.errors import BetalineError, ConfigError
+from vae.storage import Location, locate, write_whole
 
-from vae.errors import ConfigError
+SPEC, RESULT, ERROR = "spec.json", "result.json", "error.json"
+EVENT_PREFIX = "BETALINE_EVENT "
+DIFFERENCES_SHOWN = 20
 
 
 class RunFolder:
-    """HOME/runs/IDENTITY on any filesystem that pyarrow knows: spec.json, and result.json or error.json.
+    """HOME/runs/IDENTITY on any filesystem that pyarrow knows.
 
     Args:
         home: BETALINE_HOME, a path or a URI.
         identity: The run's name.
+
     Raises:
         ConfigError: If the name is not fit for a folder and a submission id.
     """
@@ -27,56 +37,71 @@ class RunFolder:
     def __init__(self, home: str, identity: str) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", identity):
             raise ConfigError(f"a run's name is letters, digits, '_', '.' and '-', got {identity!r}")
-        uri = home if "://" in home else str(Path(home).expanduser().absolute())
-        self.uri = f"{uri.rstrip('/')}/runs/{identity}"
-        self._filesystem, self._path = fs.FileSystem.from_uri(self.uri)
+        self.location: Location = locate(home) / "runs" / identity
+        self.uri = self.location.uri
 
     def read(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder, or None when there is none."""
         try:
-            with self._filesystem.open_input_stream(f"{self._path}/{name}") as file:
-                return json.loads(file.read())
+            return json.loads((self.location / name).read())
         except FileNotFoundError:
             return None
 
     def write(self, name: str, record: Mapping[str, Any]) -> str:
-        """Write a JSON file as a whole or not at all; returns its URI."""
-        self._filesystem.create_dir(self._path, recursive=True)
-        staged = f"{self._path}/{name}.staged"
-        with self._filesystem.open_output_stream(staged) as file:
-            file.write(json.dumps(record, allow_nan=False, indent=2).encode())
-        self._filesystem.move(staged, f"{self._path}/{name}")
-        return f"{self.uri}/{name}"
+        """Writes a JSON file as a whole or not at all; returns its URI."""
+        file = self.location / name
+        write_whole(file, json.dumps(record, allow_nan=False, indent=2).encode())
+        return file.uri
+
+    def write_error(self, error: BetalineError) -> None:
+        """Leaves what was refused for whoever asked."""
+        self.write(ERROR, {"type": type(error).__name__, "message": str(error)})
 
     def remove(self, name: str) -> None:
-        """Remove a file if it is there."""
+        """Removes a file if it is there."""
         with contextlib.suppress(FileNotFoundError):
-            self._filesystem.delete_file(f"{self._path}/{name}")
+            self.location.filesystem.delete_file((self.location / name).path)
 
     def refuse_another_spec(self, wanted: Mapping[str, Any]) -> None:
-        """Check that a run that is here already was asked for the same.
+        """Checks that a run that is here already was asked for the same.
 
         Raises:
             ConfigError: If it was not, with the differences.
         """
-        stored = self.read("spec.json")
+        stored = self.read(SPEC)
         if stored is None or stored == wanted:
             return
-        there, here = dict(_leaves(stored)), dict(_leaves(wanted))
-        names = sorted(name for name in there.keys() | here.keys() if there.get(name) != here.get(name))
-        shown = ", ".join(
-            f"{name} ({there.get(name, 'absent')!r} there, {here.get(name, 'absent')!r} here)" for name in names[:20]
-        )
+        found = differences(stored, wanted)
         raise ConfigError(
-            f"{self.uri} holds a run of another specification; {len(names)} of its values differ: {shown}. "
-            "Give this run another name, or remove that folder"
+            f"{self.uri} holds a run of another specification; {len(found)} of its values differ: "
+            f"{'; '.join(found[:DIFFERENCES_SHOWN])}. Give this run another name, or remove that folder"
         )
 
 
-def _leaves(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Every value of nested JSON objects with its dotted name."""
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _leaves(item, f"{name}.{key}" if name else key)
-    else:
-        yield name, value
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something a job reports while it runs."""
+
+    kind: str
+    fields: dict[str, Any]
+
+
+def emit(kind: str, fields: Mapping[str, Any]) -> None:
+    """Prints an event for whoever follows the job's log."""
+    # Not `print`: Ray Train replaces it inside its workers by one that writes every line twice.
+    sys.stdout.write(EVENT_PREFIX + json.dumps({"kind": kind, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+def parse_event(line: str) -> Event | None:
+    """The event on a line of a job's log; None where the line is none."""
+    # Ray puts the process and its node before what a worker prints.
+    _, found, text = line.partition(EVENT_PREFIX)
+    if not found:
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError:
+        return None  # an event that another process has printed into: it is shown as log
+    kind = fields.pop("kind", None) if isinstance(fields, dict) else None
+    return Event(kind=kind, fields=fields) if isinstance(kind, str) else None

@@ -82,7 +82,9 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
     uri = f"models:/{name}@{alias}"
     reused = " (it was there already, nothing was rewritten)" if dataset["reused"] else ""
     verdict = "is now" if promoted["promoted"] else "is not"
-    report = f"{services.mlflow_url}/#/experiments/{promoted['experiment_id']}/runs/{promoted['mlflow_run_id']}/artifacts"
+    report = (
+        f"{services.mlflow_url}/#/experiments/{promoted['experiment_id']}/runs/{promoted['mlflow_run_id']}/artifacts"
+    )
     scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted["metrics"].items()))
     lines = (
         f"\nDataset [bold]{dataset['name']}[/]@{dataset['dataset_id'][:12]}{reused}",

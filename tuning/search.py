@@ -67,16 +67,18 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
     path = f"{folder}/{name}"
     if tune.Tuner.can_restore(path):
         tuner = tune.Tuner.restore(
-            path, trainable=trainable, resume_unfinished=True, resume_errored=True, param_space=_distributions(config.space)
+            path,
+            trainable=trainable,
+            resume_unfinished=True,
+            resume_errored=True,
+            param_space=_distributions(config.space),
         )
     else:
         tuner = tune.Tuner(
             trainable,
             param_space=_distributions(config.space),
             tune_config=_tune_config(config),
-            run_config=tune.RunConfig(
-                name=name, storage_path=folder, verbose=0, callbacks=[_Observe()]
-            ),
+            run_config=tune.RunConfig(name=name, storage_path=folder, verbose=0, callbacks=[_Observe()]),
         )
     _Observe.observer = observer
     try:
@@ -115,9 +117,7 @@ def _tune_config(config: SearchConfig) -> tune.TuneConfig:
         max_concurrent_trials=max_concurrent(config),
         time_budget_s=config.time_budget_seconds,
         # The whole grid comes first where there is one, so that the table has no holes.
-        search_alg=OptunaSearch(
-            sampler=sampler, points_to_evaluate=points if grid_size(config.space) else None
-        ),
+        search_alg=OptunaSearch(sampler=sampler, points_to_evaluate=points if grid_size(config.space) else None),
         scheduler=ASHAScheduler(
             time_attr="epoch",
             max_t=config.base.training.epochs,

@@ -47,15 +47,18 @@ Dimension = Annotated[Union[Choice, Uniform, Integers], Field(discriminator="kin
 Space = dict[str, Dimension]
 
 
+DEFAULT_SPACE: Space = {
+    "model.encoder": Choice(values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})),
+    "objective.beta": Choice(values=(0.5, 1.0, 2.0, 4.0)),
+}
+
+
 class SearchConfig(Section):
     """A search: what varies around a base configuration, and how much is spent on it."""
 
     base: RunConfig = RunConfig()
     """What every trial has in common; its `training.epochs` is the longest a trial may train."""
-    space: Space = {
-        "model.encoder": Choice(values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})),
-        "objective.beta": Choice(values=(0.5, 1.0, 2.0, 4.0)),
-    }
+    space: Space = Field(default_factory=lambda: dict(DEFAULT_SPACE))
     """Dotted field of the configuration to what it varies over."""
     num_trials: Positive | None = None
     """None tries every combination where all dimensions are choices; needed where one is not."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal, Self, TypeVar, Union, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -242,6 +242,25 @@ def override(config: ConfigT, changes: Mapping[str, Any], where: str = "override
                 raise ConfigError(f"{where}: {key}: there is no section '{'.'.join(parents[: depth + 1])}'")
         section[last] = copy.deepcopy(value)  # a later key may lead inside it
     return parse(type(config), values, where)
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their dotted names: `{"a": {"b": 1}}` gives `("a.b", 1)`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs between nested mappings, one line for each leaf: `objective.beta: was 1.0, is 2.0`."""
+    old, new = dict(dotted(before)), dict(dotted(after))
+    return [
+        f"{name}: was {old.get(name)!r}, is {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
 
 
 def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:

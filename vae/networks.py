@@ -31,9 +31,7 @@ def encoder_body(config: Body, shape: tuple[int, int, int], condition_dim: int) 
             assert_never(config)
 
 
-def decoder_body(
-    config: Body, latent_dim: int, shape: tuple[int, int, int], condition_dim: int
-) -> nn.Module:
+def decoder_body(config: Body, latent_dim: int, shape: tuple[int, int, int], condition_dim: int) -> nn.Module:
     """The decoder's body, which returns `shape` = (C_out, H, W) parameters per example."""
     match config:
         case MLP():
@@ -80,9 +78,7 @@ class MLPEncoder(nn.Module):
 
 
 class MLPDecoder(nn.Module):
-    def __init__(
-        self, config: MLP, latent_dim: int, shape: tuple[int, int, int], condition_dim: int
-    ) -> None:
+    def __init__(self, config: MLP, latent_dim: int, shape: tuple[int, int, int], condition_dim: int) -> None:
         super().__init__()
         self.shape = shape
         hidden = config.hidden[::-1]
@@ -105,7 +101,8 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels, channels, 3, padding=1),
         )
         last = self.layers[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
+        assert isinstance(last, nn.Conv2d)
+        assert last.bias is not None
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
 
@@ -154,9 +151,7 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    def __init__(
-        self, config: Conv, latent_dim: int, shape: tuple[int, int, int], condition_dim: int
-    ) -> None:
+    def __init__(self, config: Conv, latent_dim: int, shape: tuple[int, int, int], condition_dim: int) -> None:
         super().__init__()
         out_channels, height, width = shape
         sizes = halvings(config, height, width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +18,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from vae.config import ModelConfig, parse
-from vae.storage import Location, locate, write_whole
+from vae.config import ModelConfig, differences, parse
 from vae.errors import CheckpointError
 from vae.model import VAE, ExampleSpec
+from vae.storage import Location, locate, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ class CheckpointStore:
         if manifest["format"] != FORMAT:
             raise CheckpointError(f"{folder.uri} has format {manifest['format']}, this version reads {FORMAT}")
         if manifest["identity"] != self.identity:
-            changes = ", ".join(_differences(manifest["identity"], self.identity))
+            changes = ", ".join(differences(manifest["identity"], self.identity))
             raise CheckpointError(
                 f"{folder.uri} belongs to another run ({changes}); "
                 "choose another run name, or remove the folder to start again"
@@ -192,14 +192,6 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
         index, field = name.split(".", 1)
         state.setdefault(int(index), {})[field] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
-    if isinstance(before, dict) and isinstance(after, dict):
-        for key in sorted(before.keys() | after.keys()):
-            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
-    elif before != after:
-        yield f"{path}: was {before!r}, is {after!r}"
 
 
 def save_model(model: VAE, uri: str) -> None:

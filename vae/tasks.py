@@ -39,9 +39,7 @@ def encode(model: VAE, x_NCHW: Tensor, labels_N: Tensor | None = None) -> Code:
 
 
 @torch.no_grad()
-def decode(
-    model: VAE, z_NL: Tensor, labels_N: Tensor | None = None, output: Output = "mean", seed: int = 0
-) -> Tensor:
+def decode(model: VAE, z_NL: Tensor, labels_N: Tensor | None = None, output: Output = "mean", seed: int = 0) -> Tensor:
     """Examples at latents, [N,C,H,W]: the likelihood's mean, or a draw from it."""
     outputs = model.decode(z_NL[None], labels_N)[0]
     if output == "mean":

@@ -18,7 +18,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.config import RunConfig
-from vae.controllers import beta_at, check_schedule
+from vae.controllers import beta_at, check_schedule, steps_to_settle
 from vae.data.batches import Batch, InOrder, Share, image_spec, open_feed
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, DataError, Diverged
@@ -86,7 +86,7 @@ class EpochReport:
     """The bound at β = 1."""
     active_units: int
     best_negative_elbo: float
-    """Lowest validation bound so far."""
+    """Lowest validation bound so far; once the controller has reached β, of the epochs since."""
     examples_per_second: float
     """Of training, over all ranks, since the last report."""
     elapsed_seconds: float
@@ -185,7 +185,7 @@ class Training:
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
         policy = binarization(config.model.likelihood)
         self.batch_size = training.batch_size // size
-        share = Share.of(dataset, "train", rank, size, device, policy, training.seed)
+        share = Share.of(dataset, "train", rank, size, device, policy)
         self.feed = open_feed(
             share,
             world_size=size,
@@ -194,7 +194,7 @@ class Training:
             mode=training.feed,
             memory_budget_bytes=training.memory_budget_bytes,
         )
-        validation = Share.of(dataset, "validation", rank, size, device, policy, training.seed)
+        validation = Share.of(dataset, "validation", rank, size, device, policy)
         self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
@@ -303,7 +303,12 @@ class Training:
         elapsed_seconds: float,
     ) -> None:
         best = self.best
-        is_best = best is None or bound.negative_elbo < best.validation_negative_elbo
+        # While β still rises, the bound at β = 1 favours the epochs of small β: those count only until β is reached.
+        settles_at = steps_to_settle(self.config.objective)
+        settled = self.steps_done >= settles_at
+        is_best = (
+            best is None or bound.negative_elbo < best.validation_negative_elbo or (settled and best.step < settles_at)
+        )
         best_epoch, best_negative_elbo = (
             (epoch + 1, bound.negative_elbo) if best is None or is_best else (best.epoch, best.validation_negative_elbo)
         )
@@ -322,7 +327,7 @@ class Training:
             examples_per_second=examples_per_second,
             elapsed_seconds=elapsed_seconds,
             is_last=self.steps_done == self.total_steps
-            or (patience is not None and epoch + 1 - best_epoch >= patience),
+            or (patience is not None and settled and epoch + 1 - best_epoch >= patience),
         )
         self.history.append(report)
         if is_best:

@@ -13,8 +13,8 @@ from pipelines.ingest.splits import assign_splits, order_rows
 from pipelines.sources import DIGITS, IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, ImageSpec, SplitName, TableSpec, derive_dataset_id
 from vae.data.parquet import rows_per_group
-from vae.storage import locate
 from vae.errors import DataError
+from vae.storage import locate
 
 # A chunk is a shard: about a sixteenth of the source, so that a few workers share even a small one evenly.
 _CHUNKS_WANTED, _MIN_CHUNK_BYTES, _MAX_CHUNK_BYTES = 16, 4 << 20, 128 << 20

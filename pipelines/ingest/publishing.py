@@ -27,8 +27,8 @@ from vae.data.manifest import (
     derive_schema_fingerprint,
 )
 from vae.data.parquet import Dataset
-from vae.storage import Location, explain_full_disk, locate, sha256_of, sync_folder, write_whole
 from vae.errors import DataError
+from vae.storage import Location, explain_full_disk, locate, sha256_of, sync_folder, write_whole
 
 # More than this many source files go into a file of their own, so that a manifest stays quick to open.
 _SOURCES_LISTED = 1000

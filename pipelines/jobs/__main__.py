@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
+import os
 import sys
 from collections.abc import Sequence
 
 from pipelines.jobs.job import Job
-from vae.storage import write_whole
+from pipelines.runs import RESULT
 from vae.errors import BetalineError
 
+# Ray reads these from its driver's environment when it is imported. Ray Train would wait for ever for workers that never
+# come, and ten minutes for one that hangs; equal lines of several workers would be folded into one.
+LIMITS = {
+    "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
+    "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
+    "RAY_DEDUP_LOGS": "0",
+}
 KINDS = ("ingest", "train", "tune", "evaluate")
 
 
@@ -21,15 +29,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("--spec", required=True, help="path or URI of the job's spec.json")
     chosen = parser.parse_args(arguments)
+    for name, value in LIMITS.items():
+        os.environ.setdefault(name, value)
     job = Job(chosen.spec)
     try:
         result = importlib.import_module(f"pipelines.jobs.{chosen.kind}").run(job)
     except BetalineError as error:
-        refusal = {"type": type(error).__name__, "message": str(error)}
-        write_whole(job.folder / "error.json", json.dumps(refusal).encode())
+        job.folder.write_error(error)
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1
-    write_whole(job.folder / "result.json", json.dumps(result).encode())
+    job.folder.write(RESULT, result)
     return 0
 
 

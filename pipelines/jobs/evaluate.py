@@ -9,17 +9,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipelines import packaging, registry, report
-from pipelines.jobs.job import Job, emit
+from pipelines.jobs.job import Job
 from pipelines.requests import PromoteRequest
+from pipelines.runs import emit
 from tuning.frontier import Trial
 from vae.config import RunConfig, parse
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
-from vae.storage import locate, write_whole
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums, importance_sampled_nll
 from vae.model import VAE
 from vae.state import load_model
+from vae.storage import locate, write_whole
 from vae.training import example_spec
 
 REPORT_ROWS = 1000
@@ -37,9 +38,7 @@ def run(job: Job) -> dict[str, Any]:
     score, evidence = _evidence(request, model, config, dataset, trained)
     if request.search:
         found = job.result_of(request.search)
-        evidence.update(
-            trials=[Trial(**trial) for trial in found["trials"]], chosen_trial=found["best"]["trial_id"]
-        )
+        evidence.update(trials=[Trial(**trial) for trial in found["trials"]], chosen_trial=found["best"]["trial_id"])
     emit("evaluate", {"what": "report and model card"})
     with TemporaryDirectory() as scratch:
         made = report.Evidence(**evidence, name=request.name, version=None, run_id=run_id, failure=None)
@@ -81,9 +80,7 @@ def run(job: Job) -> dict[str, Any]:
 def _evidence(
     request: PromoteRequest, model: VAE, config: RunConfig, dataset: Dataset, trained: Mapping[str, Any]
 ) -> tuple[registry.Score, dict[str, Any]]:
-    share = Share.of(
-        dataset, "test", binarization=binarization(config.model.likelihood), seed=config.training.seed
-    )
+    share = Share.of(dataset, "test", binarization=binarization(config.model.likelihood))
     test = InOrder(share)
     nll = importance_sampled_nll(model, test, num_samples=request.num_samples, seed=0)
     rows = dataset.read_rows("test", 0, min(REPORT_ROWS, share.num_rows))

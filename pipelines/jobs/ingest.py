@@ -9,7 +9,8 @@ from typing import Any
 import ray
 
 from pipelines.ingest import ChunkRecord, IngestConfig, ingest
-from pipelines.jobs.job import Job, emit
+from pipelines.jobs.job import Job
+from pipelines.runs import emit
 
 
 def run(job: Job) -> dict[str, Any]:

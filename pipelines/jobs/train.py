@@ -9,8 +9,9 @@ from typing import Any
 import ray
 
 from pipelines import registry
-from pipelines.jobs.job import Job, emit
+from pipelines.jobs.job import Job
 from pipelines.requests import TrainRequest
+from pipelines.runs import emit
 from vae.config import parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset

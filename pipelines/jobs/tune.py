@@ -13,9 +13,10 @@ from typing import Any
 import ray
 
 from pipelines import registry
-from pipelines.jobs.job import Job, emit
+from pipelines.jobs.job import Job
 from pipelines.report import search_table
 from pipelines.requests import TuneRequest
+from pipelines.runs import emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.search import search
@@ -96,7 +97,7 @@ def run(job: Job) -> dict[str, Any]:
         trial_log.finish()
     config = configuration(request.search, best.parameters)
     chosen = write_yaml(config.model_dump(mode="json"))
-    write_whole(job.folder / "best.yaml", chosen.encode())
+    write_whole(job.folder.location / "best.yaml", chosen.encode())
     with TemporaryDirectory() as scratch:
         files = {"search.md": search_table(trials, best.trial_id), "best.yaml": chosen}
         for name, text in files.items():

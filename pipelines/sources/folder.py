@@ -15,8 +15,8 @@ from pipelines.sources.decoding import BadImage, ImageShape, common_shape, decod
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, changed_source
 from vae.data.manifest import SPLITS, ImageSpec, SourceFile
-from vae.storage import Location, locate, sha256_of
 from vae.errors import DataError
+from vae.storage import Location, locate, sha256_of
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _SPLIT_FOLDERS = {

@@ -16,8 +16,8 @@ from pyarrow import fs
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.problems import Problem
 from vae.data.manifest import ImageSpec, SourceFile, TableSpec
-from vae.storage import Location, locate
 from vae.errors import DataError
+from vae.storage import Location, locate
 
 # Requests in flight while listing and hashing: reads wait more than they compute.
 _NUM_READERS = 8

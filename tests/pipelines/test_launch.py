@@ -22,8 +22,8 @@ import pytest
 from pipelines import cluster as clusters
 from pipelines import launch
 from pipelines.cluster import Resources, available_cpus, check_resources, patiently
-from pipelines.launch import Event, run_job, stop_job
-from pipelines.runs import RunFolder
+from pipelines.launch import run_job, stop_job
+from pipelines.runs import Event, RunFolder
 from pipelines.services import Services, commands, process
 from vae.errors import ClusterError, ConfigError, DataError
 

@@ -31,9 +31,7 @@ def build(seed: int = 0, classes: int = 0, **changes: Any) -> VAE:
 
 def batch(rows: int = 5, samples: int = 2, latent: int = 3) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(7)
-    return torch.rand(rows, *SHAPE, generator=generator), torch.randn(
-        samples, rows, latent, generator=generator
-    )
+    return torch.rand(rows, *SHAPE, generator=generator), torch.randn(samples, rows, latent, generator=generator)
 
 
 def test_terms_match_torch_distributions() -> None:
@@ -117,8 +115,6 @@ def test_weights_depend_on_the_seed_alone() -> None:
 
 def test_decoder_may_differ_from_the_encoder() -> None:
     """A conv encoder with an MLP decoder is one configuration."""
-    model = build(
-        encoder={"kind": "conv", "channels": [4], "hidden": 8}, decoder={"kind": "mlp", "hidden": [6]}
-    )
+    model = build(encoder={"kind": "conv", "channels": [4], "hidden": 8}, decoder={"kind": "mlp", "hidden": [6]})
     x, noise = batch()
     assert model(x, noise).log_likelihood.shape == (2, 5)

@@ -67,9 +67,7 @@ def test_beta_against_sigma_keeps_the_gradient_direction(factor: float) -> None:
 
 def test_beta_alone_turns_the_gradient() -> None:
     """Without the change of σ the direction does change."""
-    cosine = torch.nn.functional.cosine_similarity(
-        gradient(build(0.3), 2.0), gradient(build(0.3), 8.0), dim=0
-    )
+    cosine = torch.nn.functional.cosine_similarity(gradient(build(0.3), 2.0), gradient(build(0.3), 8.0), dim=0)
     assert cosine.item() < 0.999
 
 

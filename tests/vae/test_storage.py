@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from vae.storage import locate, sha256_of, write_whole
 from vae.errors import DataError
+from vae.storage import locate, sha256_of, write_whole
 
 
 def test_write_without_overwrite_has_one_winner(tmp_path) -> None:

@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.manifest import ImageSpec
+from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.parquet import Dataset, Rows
 from vae.errors import ConfigError, DataError
 from vae.likelihoods import check_binary
@@ -56,8 +56,6 @@ class Share:
     device: torch.device
     binarization: Binarization | None = None
     """Policy of a Bernoulli likelihood; None for likelihoods over grey pixels."""
-    seed: int = 0
-    """Of the static binary draw."""
 
     @classmethod
     def of(
@@ -68,12 +66,11 @@ class Share:
         world_size: int = 1,
         device: torch.device | str = "cpu",
         binarization: Binarization | None = None,
-        seed: int = 0,
     ) -> Share:
         """The share of one of `world_size` ranks; shares differ by one row at most."""
         rows = dataset.num_rows(split)
         start, stop = rows * rank // world_size, rows * (rank + 1) // world_size
-        return cls(dataset, split, start, stop, rank, torch.device(device), binarization, seed)
+        return cls(dataset, split, start, stop, rank, torch.device(device), binarization)
 
     @property
     def num_rows(self) -> int:
@@ -90,7 +87,7 @@ class Share:
         """
         rows = self.dataset.read_rows(self.split, start, stop)
         if self.binarization == "static":
-            return rows._replace(pixels=static_binarization(rows.pixels, start, self.seed))
+            return rows._replace(pixels=static_binarization(rows.pixels, start, self.split))
         if self.binarization == "none":
             check_binary(rows.pixels, f"{self.dataset.uri}, {self.split} rows {start} to {stop}")
         return rows
@@ -120,17 +117,20 @@ def image_spec(dataset: Dataset) -> ImageSpec:
     return example
 
 
-def static_binarization(pixels_ND: NDArray[np.uint8], first_row: int, seed: int) -> NDArray[np.uint8]:
+def static_binarization(pixels_ND: NDArray[np.uint8], first_row: int, split: str) -> NDArray[np.uint8]:
     """One fixed binary draw of each pixel: 255 with its grey value / 255 as probability, else 0.
 
-    A row's draw depends on the seed and the row's number alone, not on which range it is read in.
+    A pixel's draw depends on its split and row alone: not on which range it is read in, nor on the run's seed, so that two
+    models are scored on the same binary images.
     """
     drawn = np.empty_like(pixels_ND)
     row = 0
     while row < len(pixels_ND):
         block, offset = divmod(first_row + row, STATIC_BLOCK_ROWS)
         stop = min(len(pixels_ND), row + STATIC_BLOCK_ROWS - offset)
-        generator = np.random.Generator(np.random.PCG64(derive(seed, Stream.STATIC_BINARIZATION, block)))
+        generator = np.random.Generator(
+            np.random.PCG64(derive(0, Stream.STATIC_BINARIZATION, SPLITS.index(split), block))
+        )
         shape = (offset + stop - row, pixels_ND.shape[1])
         threshold = generator.integers(255, size=shape, dtype=np.uint8)[offset:]
         drawn[row:stop] = np.where(threshold < pixels_ND[row:stop], 255, 0)

@@ -8,8 +8,8 @@ from pyarrow import fs
 
 from vae.data.manifest import MANIFEST_NAME
 from vae.data.parquet import Dataset
-from vae.storage import Location, locate
 from vae.errors import DataError
+from vae.storage import Location, locate
 
 
 def resolve(home: str, reference: str) -> str:

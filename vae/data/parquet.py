@@ -24,8 +24,8 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, ImageSpec, Manifest, Shard, TableSpec
-from vae.storage import Location, locate, sha256_of, write_whole
 from vae.errors import CorruptData, DataError
+from vae.storage import Location, locate, sha256_of, write_whole
 
 IMAGE, LABEL, SOURCE_ROW = "image", "label", "source_row"
 ROW_GROUP_BYTES = 4 << 20

@@ -118,9 +118,7 @@ def importance_sampled_nll(
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.EVALUATION, number))
         x = to_examples(batch.pixels, model.config.likelihood, generator)
-        nlls.append(
-            -importance.log_likelihood(model, x, batch.labels, num_samples=num_samples, generator=generator)
-        )
+        nlls.append(-importance.log_likelihood(model, x, batch.labels, num_samples=num_samples, generator=generator))
     nll = torch.cat(nlls).double()
     mean = nll.mean().item()
     discrete = model.likelihood.is_discrete

@@ -200,16 +200,16 @@ def test_in_order_gives_every_row_once(numbered: Dataset, budget: int) -> None:
 def test_static_binarization_does_not_depend_on_the_cut() -> None:
     """A row's draw is the same in every range that it is read in, across blocks of 1,024 rows too."""
     pixels = np.random.default_rng(0).integers(256, size=(2500, 7), dtype=np.uint8)
-    whole = static_binarization(pixels, 100, seed=5)
+    whole = static_binarization(pixels, 100, split="train")
     for start, stop in [(0, 1), (0, 924), (923, 926), (924, 2500), (1000, 1003), (2047, 2400)]:
-        assert np.array_equal(static_binarization(pixels[start:stop], 100 + start, seed=5), whole[start:stop])
-    assert not np.array_equal(static_binarization(pixels, 100, seed=6), whole)
+        assert np.array_equal(static_binarization(pixels[start:stop], 100 + start, split="train"), whole[start:stop])
+    assert not np.array_equal(static_binarization(pixels, 100, split="validation"), whole)
 
 
 def test_static_binarization_draws_each_pixel_by_its_grey_value() -> None:
     """0 stays 0, 255 stays 255, and a grey value is drawn white as often as it is bright, within 5 standard errors."""
     grey = np.tile(np.array([0, 30, 128, 254, 255], np.uint8), (40_000, 1))
-    drawn = static_binarization(grey, 0, seed=1)
+    drawn = static_binarization(grey, 0, split="train")
     assert set(np.unique(drawn)) == {0, 255}
     p = grey[0] / 255
     error = np.abs(drawn.mean(0) / 255 - p)
@@ -220,9 +220,9 @@ def test_static_binarization_draws_each_pixel_by_its_grey_value() -> None:
 @pytest.mark.parametrize("mode", MODES)
 def test_static_share_is_the_same_in_every_epoch_and_feed(numbered: Dataset, mode: str) -> None:
     """A statically binarised row is one draw: resident and streamed, in any epoch, it is the same image."""
-    share = Share.of(numbered, "train", binarization="static", seed=4)
+    share = Share.of(numbered, "train", binarization="static")
     raw = numbered.read_rows("train", 0, ROWS).pixels
-    expected = {tuple(row) for row in static_binarization(raw, 0, 4).tolist()}
+    expected = {tuple(row) for row in static_binarization(raw, 0, "train").tolist()}
     feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=BUDGET)
     for epoch in range(2):
         for batch in feed.epoch(epoch):
