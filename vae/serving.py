@@ -85,9 +85,12 @@ class RegisteredVAE(PythonModel):
     def load_context(self, context: Any) -> None:
         self.model = load_model(context.artifacts[ARTIFACT])
 
-    # An array as the hint keeps MLflow from deriving a schema of its own; `inputs` may be None or a data frame too.
-    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None) -> Any:
+    # MLflow derives schemas from type hints, and warns of those it cannot read. An array, and nothing for what is returned,
+    # keeps it quiet; inputs may be None or a data frame too, and `encode` returns a mapping of arrays.
+    def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None):
         defaults = {param.name: param.default for param in PARAMS}
+        if unknown := sorted(set(params or {}) - set(defaults)):
+            raise ValueError(f"unknown parameter {', '.join(unknown)}: this model knows {', '.join(defaults)}")
         request = Request(**{**defaults, **(params or {})})
         task = _choose("task", request.task, TASKS)
         _choose("output", request.output, {"mean": None, "sample": None})

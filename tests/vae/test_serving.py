@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vae import tasks
+from vae import serving, tasks
 from vae.config import MLP, Gaussian, ModelConfig
 from vae.model import VAE, ExampleSpec
 from vae.state import save_model
-
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # MLflow warns of its own type hints while it is imported
-    from vae import serving
 
 SHAPE = (1, 4, 3)
 LATENT = 2
