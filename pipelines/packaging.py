@@ -29,7 +29,7 @@ def log_model(run_id: str, model_folder: Path, example: Any, card: str) -> str:
     """
     with TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
         card_file = Path(scratch) / "MODEL_CARD.md"
-        card_file.write_text(card)
+        card_file.write_text(card, encoding="utf-8")
         package = Path(vae.__file__).parent
         info = mlflow.pyfunc.log_model(
             name="model",

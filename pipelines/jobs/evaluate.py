@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,7 @@ from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
 from vae.config import RunConfig, parse
-from vae.data.batches import InOrder, Share
+from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums, importance_sampled_nll
@@ -30,39 +30,27 @@ def run(job: Job) -> dict[str, Any]:
     """Scores a trained run on the test split, registers it, and proves that it loads. The flow decides on the alias."""
     request = parse(PromoteRequest, job.request, "promote")
     trained = job.result_of(request.run)
-    run_id, config = trained["mlflow_run_id"], parse(RunConfig, trained["config"], request.run)
     dataset = Dataset.open(trained["dataset"])
     dataset.verify(["test"])
-    model = load_model(trained["model"])
-    emit("evaluate", {"what": "importance-sampled likelihood on the test split"})
-    score, evidence = _evidence(request, model, config, dataset, trained)
-    if request.search:
-        found = job.result_of(request.search)
-        evidence.update(trials=[Trial(**trial) for trial in found["trials"]], chosen_trial=found["best"]["trial_id"])
-    emit("evaluate", {"what": "report and model card"})
+    evidence = _evidence(job, request, dataset, trained)
+    assert evidence.model is not None
+    assert evidence.nll is not None
+    assert evidence.bound is not None
+    score_name = protocol(evidence.model, request.num_samples)
+    score = registry.Score(evidence.nll.nll, score_name, dataset.manifest.dataset_id)
+    metrics = {
+        "test_negative_elbo": evidence.bound.negative_elbo,
+        "test_distortion": evidence.bound.distortion,
+        "test_rate": evidence.bound.rate,
+        "test_active_units": float(evidence.bound.active_units),
+        f"test_{score_name}": score.nats,
+    }
+    run_id = trained["mlflow_run_id"]
+    registry.log_metrics(run_id, metrics)
     with TemporaryDirectory() as scratch:
-        made = report.Evidence(**evidence, name=request.name, version=None, run_id=run_id, failure=None)
-        card = report.card(made, f"models:/{request.name}@{request.alias}")
-        files = report.write(made, Path(scratch) / "report")
-        registry.log_files(run_id, files.values(), "report")
-        version = registry.registered(request.name, request.run)
-        if version is None:
-            emit("evaluate", {"what": "registering"})
-            weights = _local_copy(trained["model"], Path(scratch) / "weights")
-            uri = packaging.log_model(run_id, weights, (made.pixels[:2] / 255).astype("float32"), card)
-            version = registry.register(request.name, uri, run_id, request.run, score, card)
-        emit("evaluate", {"what": "loading it from the registry"})
-        packaging.check_loads(version.uri)
+        version = _register(request, evidence, trained, score, Path(scratch))
         champion = registry.find(request.name, request.alias)
         champion_score = _score_champion(champion, score, dataset, request.num_samples, Path(scratch))
-    metrics = {
-        "test_negative_elbo": evidence["bound"].negative_elbo,
-        "test_distortion": evidence["bound"].distortion,
-        "test_rate": evidence["bound"].rate,
-        f"test_{score.name}": score.nats,
-        "test_active_units": float(evidence["bound"].active_units),
-    }
-    registry.log_metrics(run_id, metrics)
     return {
         "version": asdict(version),
         "score": asdict(score),
@@ -77,28 +65,69 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def _evidence(
-    request: PromoteRequest, model: VAE, config: RunConfig, dataset: Dataset, trained: Mapping[str, Any]
-) -> tuple[registry.Score, dict[str, Any]]:
-    share = Share.of(dataset, "test", binarization=binarization(config.model.likelihood))
-    test = InOrder(share)
-    nll = importance_sampled_nll(model, test, num_samples=request.num_samples, seed=0)
-    rows = dataset.read_rows("test", 0, min(REPORT_ROWS, share.num_rows))
-    score = registry.Score(nll.nll, protocol(model, request.num_samples), dataset.manifest.dataset_id)
-    evidence = {
-        "model": model,
-        "config": config,
-        "dataset": dataset.manifest,
-        "pixels": rows.pixels.reshape(-1, *model.examples.shape),
-        "labels": rows.labels,
-        "history": trained["history"],
-        "bound": bound_sums(model, test, seed=0).bound(),
-        "nll": nll,
-        "trials": [],
-        "chosen_trial": None,
-        "seconds": {"train": trained["train_seconds"]},
-    }
-    return score, evidence
+def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapping[str, Any]) -> report.Evidence:
+    """Everything that the report is made of, measured on the test split."""
+    config = parse(RunConfig, trained["config"], request.run)
+    model = load_model(trained["model"])
+    test = InOrder(Share.of(dataset, "test", binarization=binarization(config.model.likelihood)))
+    rows = dataset.read_rows("test", 0, min(REPORT_ROWS, test.share.num_rows))
+    found = job.result_of(request.search) if request.search else None
+    return report.Evidence(
+        model=model,
+        config=config,
+        dataset=dataset.manifest,
+        name=request.name,
+        run_id=trained["mlflow_run_id"],
+        pixels=rows.pixels.reshape(-1, *model.examples.shape),
+        labels=rows.labels,
+        history=trained["history"],
+        nll=importance_sampled_nll(model, _announced(test), num_samples=request.num_samples, seed=0),
+        bound=bound_sums(model, test, seed=0).bound(),
+        trials=[Trial(**trial) for trial in found["trials"]] if found else [],
+        chosen_trial=found["best"]["trial_id"] if found else None,
+        seconds={"train": trained["train_seconds"]},
+    )
+
+
+def _register(
+    request: PromoteRequest,
+    evidence: report.Evidence,
+    trained: Mapping[str, Any],
+    score: registry.Score,
+    scratch: Path,
+) -> registry.Version:
+    """Logs the report and the model, registers it unless an earlier attempt has, and loads it from there once."""
+    emit("evaluate", {"what": "report and model card"})
+    card = report.card(evidence, f"models:/{request.name}@{request.alias}")
+    run_id = trained["mlflow_run_id"]
+    registry.log_files(run_id, report.write(evidence, scratch / "report").values(), "report")
+    version = registry.registered(request.name, request.run)
+    if version is None:
+        emit("evaluate", {"what": "registering"})
+        weights = _local_copy(trained["model"], scratch / "weights")
+        uri = packaging.log_model(run_id, weights, _input_example(evidence), card)
+        version = registry.register(request.name, uri, run_id, request.run, score, card)
+    emit("evaluate", {"what": "loading it from the registry"})
+    packaging.check_loads(version.uri)
+    return version
+
+
+def _input_example(evidence: report.Evidence) -> Any:
+    """Two images as `predict` takes them, with their classes where the model is conditional."""
+    images = (evidence.pixels[:2] / 255).astype("float32")
+    if evidence.model is None or not evidence.model.num_classes or evidence.labels is None:
+        return images
+    classes = evidence.model.examples.classes or ()
+    return images, {"condition": [classes[label] for label in evidence.labels[:2]]}
+
+
+def _announced(batches: InOrder) -> Iterator[Batch]:
+    """The batches, with an event for each: a large test split takes minutes."""
+    total, done = batches.share.num_rows, 0
+    for batch in batches:
+        emit("evaluate", {"what": f"importance-sampled likelihood, {done:,} of {total:,} test examples"})
+        yield batch
+        done += len(batch)
 
 
 def protocol(model: VAE, num_samples: int) -> str:

@@ -101,7 +101,7 @@ def run(job: Job) -> dict[str, Any]:
     with TemporaryDirectory() as scratch:
         files = {"search.md": search_table(trials, best.trial_id), "best.yaml": chosen}
         for name, text in files.items():
-            (Path(scratch) / name).write_text(text)
+            (Path(scratch) / name).write_text(text, encoding="utf-8")
         registry.log_files(run_id, [Path(scratch) / name for name in files])
     registry.log_metrics(run_id, {"best_negative_elbo": best.negative_elbo or 0.0, "num_trials": len(trials)})
     registry.close_run(run_id)
