@@ -10,15 +10,20 @@ import contextlib
 import errno
 import hashlib
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import pyarrow as pa
 from pyarrow import fs
 
 from vae.errors import DataError
+
+# A colon in what comes before an @ is a password's, unless a port follows it. Also the query's own names for secrets.
+_CREDENTIALS = re.compile(r"^[^/]*://[^/?#@]*:(?!\d+(?:[/?]|$)).*@|[?&](?:client_secret|sig)=")
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,7 @@ class Location:
     filesystem: fs.FileSystem
     path: str
     uri: str
+    """What `locate` finds it by again: a plain path where it is local, else a URI."""
 
     @property
     def is_local(self) -> bool:
@@ -35,7 +41,26 @@ class Location:
         return isinstance(self.filesystem, fs.LocalFileSystem)
 
     def __truediv__(self, name: str) -> Location:
-        return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}", f"{self.uri.rstrip('/')}/{name}")
+        place, options = self._split_uri()
+        step = quote(name) if self._is_quoted else name
+        return Location(self.filesystem, f"{self.path.rstrip('/')}/{name}", f"{place}/{step}{options}")
+
+    @property
+    def parent(self) -> Location:
+        """The folder it is in."""
+        place, options = self._split_uri()
+        path, uri = (text.rpartition("/")[0] for text in (self.path.rstrip("/"), place))
+        return Location(self.filesystem, path or "/", f"{uri}{options}" or "/")
+
+    @property
+    def _is_quoted(self) -> bool:
+        """Whether its URI is one of pyarrow's own; a plain path, and one that fsspec reads, is taken as it is written."""
+        return not isinstance(self.filesystem, fs.LocalFileSystem | fs.PyFileSystem)
+
+    def _split_uri(self) -> tuple[str, str]:
+        """The URI without the options at its end, and those: "" or "?region=…"."""
+        place, mark, options = self.uri.partition("?") if self._is_quoted else (self.uri, "", "")
+        return place.rstrip("/"), mark + options
 
     def info(self) -> fs.FileInfo:
         """What is there; its type is NotFound where nothing is."""
@@ -63,8 +88,9 @@ def locate(uri: str) -> Location:
     """Where a path or URI points. Touches nothing.
 
     Raises:
-        DataError: If the URI's scheme is unknown, or its filesystem cannot be reached.
+        DataError: If the URI's scheme is unknown, its filesystem cannot be reached, or it carries credentials.
     """
+    refuse_credentials(uri)
     if "://" not in uri:
         path = os.path.abspath(os.path.expanduser(uri))
         return Location(fs.LocalFileSystem(), path, path)
@@ -74,8 +100,24 @@ def locate(uri: str) -> Location:
         raise DataError(
             f"cannot use {uri}: {error}. Expected a path, or a URI such as file://…, s3://…, gs://… or hdfs://…"
         ) from error
+    if "#" in uri and not isinstance(filesystem, fs.PyFileSystem):
+        raise DataError(f"cannot use {uri}: what follows # would be lost. Write %23 for a # in a name")
     # A local file:// URI is shown as the path it means.
     return Location(filesystem, path, path if isinstance(filesystem, fs.LocalFileSystem) else uri)
+
+
+def refuse_credentials(uri: str) -> None:
+    """Refuse a URI that carries a secret: URIs go into specifications, parameters, manifests and logs.
+
+    Raises:
+        DataError: That does not repeat it.
+    """
+    if _CREDENTIALS.search(uri):
+        raise DataError(
+            f"a {uri.partition('://')[0]}:// URI carries a password or key, which would be kept wherever the URI is. Give "
+            "credentials by the environment or the provider's own files (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "
+            "~/.aws/credentials, GOOGLE_APPLICATION_CREDENTIALS, …), and the URI without them"
+        )
 
 
 def sha256_of(location: Location) -> str:

@@ -70,7 +70,7 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
         class_counts={split: _class_counts(done, split) for split in SPLITS} if survey.classes else {},
         sources=() if long else survey.files,
         source_listing=_write_source_listing(target, survey.files) if long else None,
-        ingest=config.record(),
+        ingest=config.model_dump(mode="json"),
         schema_fingerprint=derive_schema_fingerprint(survey.example, survey.classes),
         rejected=rejected,
     )

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from vae.storage import refuse_credentials
+
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -36,7 +38,8 @@ class SplitConfig(BaseModel):
 class IngestConfig(BaseModel):
     """What to ingest, and how."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # A refused source may hold a secret, which pydantic's own message would repeat.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     source: str = Field(
         description="A folder of IDX files (`*-ubyte`, gzipped or not), a folder of images (class "
@@ -119,6 +122,12 @@ class IngestConfig(BaseModel):
             )
         return name
 
+    @field_validator("source")
+    @classmethod
+    def _has_no_credentials(cls, source: str) -> str:
+        refuse_credentials(source)
+        return source
+
     def absolute(self) -> IngestConfig:
         """The same, with a relative source path made absolute, so that it means the same in another
         folder."""
@@ -130,8 +139,3 @@ class IngestConfig(BaseModel):
         """What of this configuration is part of a dataset's identity: all but its name and the source's
         place."""
         return self.model_dump(mode="json", exclude={"source", "name"})
-
-    def record(self) -> dict[str, Any]:
-        """What a manifest keeps: everything, without the credentials a URI may carry."""
-        source = re.sub(r"(?<=://)[^/@]*@|\?.*$", "", self.source) if "://" in self.source else self.source
-        return {**self.model_dump(mode="json"), "source": source}

@@ -101,9 +101,7 @@ def list_source(uri: str) -> Listing:
     if info.type == fs.FileType.NotFound:
         raise DataError(f"no such source: {uri}. Give a file, a folder, or sklearn:digits")
     if info.type == fs.FileType.File:
-        folder, name = location.path.rsplit("/", 1)
-        root = folder or "/" if location.is_local else location.uri.rsplit("/", 1)[0]
-        return Listing(root, (name,), (info.size,), single=True)
+        return Listing(location.parent.uri, (info.base_name,), (info.size,), single=True)
     start = len(location.path.rstrip("/")) + 1
     found = sorted(
         (entry.path[start:], entry.size) for entry in location.list(recursive=True) if entry.type == fs.FileType.File

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from vae.errors import DataError
-from vae.storage import locate, sha256_of, write_whole
+from vae.storage import locate, refuse_credentials, sha256_of, write_whole
 
 
 def test_write_without_overwrite_has_one_winner(tmp_path) -> None:
@@ -42,3 +42,65 @@ def test_sha256_is_of_the_bytes(tmp_path) -> None:
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert sha256_of(locate(str(tmp_path / "m"))) == expected
     assert sha256_of(locate((tmp_path / "m").as_uri())) == expected
+
+
+URIS = ["s3://b/home?region=x", "s3://b?region=x", "mock:///home", "fsspec+memory://b/home"]
+
+
+def test_location_keeps_the_options_of_its_uri_at_the_end() -> None:
+    """A name goes before the query, and `parent` takes it away again."""
+    home = locate("s3://b/home?region=x&endpoint_override=h:9000/")
+    runs = home / "runs" / "one"
+    assert (runs.path, runs.uri) == ("b/home/runs/one", "s3://b/home/runs/one?region=x&endpoint_override=h:9000/")
+    assert (runs.parent.parent.path, runs.parent.parent.uri) == (home.path, home.uri)
+    assert (locate("s3://b/home/?region=x") / "runs").uri == "s3://b/home/runs?region=x"
+
+
+@pytest.mark.parametrize("uri", [*URIS, "/tmp/home", "/", "file:///tmp/a%20b"])
+@pytest.mark.parametrize("name", ["a b#c", "100%", "a%20b", "what?", "é+&=@:", "a/b c"])
+def test_location_is_found_again_by_its_uri(uri, name) -> None:
+    """Whatever is in a name, the URI of a place leads to that place, and so does that of the folder it is in."""
+    place = locate(uri) / name
+    again = locate(place.uri)
+    assert (again.path, again.uri) == (place.path, place.uri)
+    assert (place / "x").parent.path == place.path
+    assert locate((place / "x").parent.uri).path == place.path
+
+
+def test_local_location_is_named_by_its_plain_path(tmp_path) -> None:
+    """A local place is shown as a shell takes it, whether it was given as a path or as a URI."""
+    folder = tmp_path / "a b#c?d"
+    for given in (str(folder), folder.as_uri()):
+        assert (locate(given) / "x %").uri == f"{folder}/x %"
+    assert locate("/x").parent.uri == "/"
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://key:hush@b/home",
+        "s3://key:hu/sh@b/home?region=x",
+        "s3://key:hu@sh@b/home",
+        "s3://key:1hush@b/home",
+        "abfs://:hush@account/c",
+        "fsspec+sftp://user:hush@host/home",
+        "abfs://c@account/x?tenant_id=1&client_secret=hush",
+    ],
+)
+def test_uri_with_credentials_is_refused_unrepeated(uri) -> None:
+    """A secret in a URI is refused by a message that says where it belongs and does not hold it."""
+    with pytest.raises(DataError, match="Give credentials by the environment or the provider's own files") as caught:
+        locate(uri)
+    assert "hu" not in str(caught.value)
+
+
+@pytest.mark.parametrize("uri", ["hdfs://host:8020/a@b", "gs://anonymous@b/x", "s3://b/a:b@c", "abfs://c@account/x"])
+def test_uri_without_credentials_is_not_taken_for_one(uri) -> None:
+    """A port, a user or container without a password, and an @ in a name are no credentials."""
+    refuse_credentials(uri)
+
+
+def test_uri_with_a_fragment_is_refused() -> None:
+    """What follows a # would be dropped without a word, and a file land in another folder."""
+    with pytest.raises(DataError, match=r"what follows # would be lost\. Write %23"):
+        locate("mock:///a#b")

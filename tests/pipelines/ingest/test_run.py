@@ -287,7 +287,8 @@ def test_ingest_name_is_a_safe_segment(name) -> None:
         IngestConfig(source="s", name=name)
 
 
-def test_ingest_record_hides_credentials() -> None:
-    """The manifest keeps the source's place without what opens it."""
-    config = IngestConfig(source="s3://key:secret@bucket/path?endpoint_override=x", name="d")
-    assert config.record()["source"] == "s3://bucket/path"
+def test_ingest_source_with_credentials_is_refused_unrepeated() -> None:
+    """What would open the source is refused before any record of it is made, and the message does not hold it."""
+    with pytest.raises(ValueError, match="Give credentials by the environment") as caught:
+        IngestConfig(source="s3://key:hush@bucket/path?endpoint_override=x", name="d")
+    assert "hush" not in str(caught.value)
