@@ -127,7 +127,7 @@ def check_binary(pixels: NDArray[np.uint8], where: str) -> None:
     Raises:
         DataError: If a pixel is neither 0 nor 255; says how many and what to do.
     """
-    grey = int(((pixels != 0) & (pixels != 255)).sum())
+    grey = np.count_nonzero(pixels + np.uint8(1) > 1)  # 255 wraps round to 0
     if grey:
         raise DataError(
             f"{where}: {grey} of {pixels.size} pixels are neither 0 nor 255, and a Bernoulli likelihood has no density "

@@ -7,9 +7,10 @@ contiguous range of rows, an epoch is an order of it derived from (seed, rank, e
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal, Protocol
 
 import numpy as np
@@ -25,7 +26,8 @@ from vae.seeds import Stream, derive
 
 Binarization = Literal["none", "static", "dynamic"]
 
-STATIC_BLOCK_ROWS = 1024
+# What is read at a time, and what is drawn at a time: the latter fits a core's cache.
+BLOCK_BYTES, DRAW_BYTES = 1 << 20, 1 << 18
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,15 @@ class Batch:
     def __len__(self) -> int:
         return len(self.pixels)
 
-    def take(self, index: Tensor | slice) -> Batch:
+    def take(self, index: slice) -> Batch:
+        """A view of some examples."""
         return Batch(self.pixels[index], None if self.labels is None else self.labels[index])
+
+    def gather(self, index_B: Tensor) -> Batch:
+        """A copy of some examples."""
+        # index_select beats indexing by a tensor, which goes through the general gather.
+        labels = None if self.labels is None else self.labels.index_select(0, index_B)
+        return Batch(self.pixels.index_select(0, index_B), labels)
 
 
 @dataclass(frozen=True)
@@ -81,15 +90,24 @@ class Share:
         return image_spec(self.dataset).row_bytes
 
     def read(self, start: int, stop: int) -> Rows:
-        """Rows [start, stop) of the split, binarised by the policy, in NumPy: safe and quick beside the training thread.
+        """Rows [start, stop) of the split at once, binarised by the policy."""
+        return self._binarized(self.dataset.read_rows(self.split, start, stop), start)
 
-        Torch would open a second pool of threads here, which spins against the training's own.
+    def blocks(self, start: int, stop: int) -> Iterator[Rows]:
+        """The same rows in order, some at a time.
+
+        In NumPy and one thread: torch would open a second pool of threads here, which spins against the training's own.
         """
-        rows = self.dataset.read_rows(self.split, start, stop)
+        for block in self.dataset.blocks(self.split, start, stop, max(1, BLOCK_BYTES // self.row_bytes)):
+            yield self._binarized(block, start)
+            start += len(block.pixels)
+
+    def _binarized(self, rows: Rows, start: int) -> Rows:
         if self.binarization == "static":
-            return rows._replace(pixels=static_binarization(rows.pixels, start, self.split))
+            out = rows.pixels if rows.pixels.flags.writeable else None  # in place, unless it is a view of Arrow's
+            return rows._replace(pixels=static_binarization(rows.pixels, start, self.split, out))
         if self.binarization == "none":
-            check_binary(rows.pixels, f"{self.dataset.uri}, {self.split} rows {start} to {stop}")
+            check_binary(rows.pixels, f"{self.dataset.uri}, {self.split} rows {start} to {start + len(rows.pixels)}")
         return rows
 
     def to_device(self, rows: Rows) -> Batch:
@@ -117,25 +135,45 @@ def image_spec(dataset: Dataset) -> ImageSpec:
     return example
 
 
-def static_binarization(pixels_ND: NDArray[np.uint8], first_row: int, split: str) -> NDArray[np.uint8]:
+def static_binarization(
+    pixels_ND: NDArray[np.uint8], first_row: int, split: str, out: NDArray[np.uint8] | None = None
+) -> NDArray[np.uint8]:
     """One fixed binary draw of each pixel: 255 with its grey value / 255 as probability, else 0.
 
     A pixel's draw depends on its split and row alone: not on which range it is read in, nor on the run's seed, so that two
     models are scored on the same binary images.
+
+    Args:
+        pixels_ND: Grey values.
+        first_row: Their first row's number in the split.
+        split: Its name.
+        out: Where to write; may be `pixels_ND` itself.
     """
-    drawn = np.empty_like(pixels_ND)
-    row = 0
-    while row < len(pixels_ND):
-        block, offset = divmod(first_row + row, STATIC_BLOCK_ROWS)
-        stop = min(len(pixels_ND), row + STATIC_BLOCK_ROWS - offset)
-        generator = np.random.Generator(
-            np.random.PCG64(derive(0, Stream.STATIC_BINARIZATION, SPLITS.index(split), block))
-        )
-        shape = (offset + stop - row, pixels_ND.shape[1])
-        threshold = generator.integers(255, size=shape, dtype=np.uint8)[offset:]
-        drawn[row:stop] = np.where(threshold < pixels_ND[row:stop], 255, 0)
-        row = stop
+    num_rows, row_bytes = pixels_ND.shape
+    words_per_row = -(-row_bytes // 8)
+    bits = np.random.PCG64(derive(0, Stream.STATIC_BINARIZATION, SPLITS.index(split)))
+    bits.advance(first_row * words_per_row)
+    drawn = np.empty_like(pixels_ND) if out is None else out
+    rows_at_once = max(1, DRAW_BYTES // max(1, row_bytes))
+    for row in range(0, num_rows, rows_at_once):
+        part = slice(row, row + rows_at_once)
+        grey = pixels_ND[part]
+        threshold = uniform_below_255(bits.random_raw(len(grey) * words_per_row)).reshape(len(grey), -1)
+        white = threshold[:, :row_bytes] < grey
+        np.negative(white.view(np.uint8), out=drawn[part])  # 0 and 1 to 0 and 255
     return drawn
+
+
+def uniform_below_255(words_W: NDArray[np.uint64]) -> NDArray[np.uint8]:
+    """The bytes of random words, uniform over 0 … 254, [8W]. One of 255 is drawn again, from a hash of its whole word."""
+    draws = words_W.astype("<u8", copy=True).view(np.uint8)
+    again = np.flatnonzero(draws == 255)
+    state = words_W[again // 8] + (again % 8 + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    # The SplitMix64 finaliser, as in `seeds.derive`.
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    draws[again] = ((state ^ (state >> np.uint64(31))) % np.uint64(255)).astype(np.uint8)
+    return draws
 
 
 class Feed(Protocol):
@@ -143,6 +181,8 @@ class Feed(Protocol):
 
     steps_per_epoch: int
     """The same on every rank."""
+    held_bytes: int
+    """Pixels that it may hold at once."""
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from a step on, in the order that (seed, rank, epoch) gives."""
@@ -160,7 +200,7 @@ def open_feed(
         batch_size: Rows per step on this rank.
         seed: Of the permutations.
         mode: `resident`, `streaming`, or `auto`, which is resident while the share fits the budget.
-        memory_budget_bytes: Pixels that this rank may hold.
+        memory_budget_bytes: Pixels that this rank may hold. A streaming feed takes a few MB at least, whatever it is.
 
     Raises:
         ConfigError: If the split has fewer rows than one step takes.
@@ -187,22 +227,20 @@ class ResidentFeed:
         self.batch_size = batch_size
         self.seed = seed
         self.rows = share.load(share.start, share.stop)
+        self.held_bytes = share.num_rows * share.row_bytes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         order = permutation(len(self.rows), self.seed, self.rank, epoch).to(self.rows.pixels.device)
         for step in range(first_step, self.steps_per_epoch):
-            index = order[step * self.batch_size : (step + 1) * self.batch_size]
-            # index_select beats indexing by a tensor, which goes through the general gather.
-            pixels = self.rows.pixels.index_select(0, index)
-            labels = None if self.rows.labels is None else self.rows.labels.index_select(0, index)
-            yield Batch(pixels, labels)
+            yield self.rows.gather(order[step * self.batch_size : (step + 1) * self.batch_size])
 
 
 class StreamingFeed:
     """Row groups read in the background into shuffle windows, for shares that do not fit in memory.
 
-    An epoch is a permutation of the share's row groups, cut into windows; rows are permuted inside a window. At any time
-    there are one window in use, one being read, and the copies that permuting makes: a quarter of the budget each.
+    An epoch is a permutation of the share's row groups, cut into windows of whole batches; rows are permuted inside a
+    window. A third of the budget is for the window in use, one for the window being read, and one for what reading takes:
+    pages, and blocks on their way into the window.
     """
 
     def __init__(
@@ -212,62 +250,75 @@ class StreamingFeed:
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = batch_size
         self.seed = seed
-        self.window_rows = max(batch_size, memory_budget_bytes // (4 * share.row_bytes))
-        self.segments = [
+        self.held_bytes = memory_budget_bytes
+        self.steps_per_window = max(1, memory_budget_bytes // (3 * share.row_bytes * batch_size))
+        self.groups = [
             (max(start, share.start), min(stop, share.stop))
             for start, stop in share.dataset.row_groups(share.split)
             if stop > share.start and start < share.stop
         ]
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        skip = first_step * self.batch_size
-        remaining = self.steps_per_epoch - first_step
-        carried: list[Batch] = []
-        for window in self._windows(epoch, skip):
-            rows = concatenate([*carried, window])
-            whole = len(rows) // self.batch_size * self.batch_size
-            for start in range(0, whole, self.batch_size):
-                if not remaining:
-                    return
-                yield rows.take(slice(start, start + self.batch_size))
-                remaining -= 1
-            carried = [rows.take(slice(whole, None))]
+        number = first_step // self.steps_per_window
+        for window in self._windows(epoch, number):
+            order = permutation(len(window), self.seed, self.share.rank, epoch, number + 1)
+            order = order.to(window.pixels.device)
+            start = number * self.steps_per_window
+            for step in range(max(first_step, start), min(start + self.steps_per_window, self.steps_per_epoch)):
+                yield window.gather(order[(step - start) * self.batch_size : (step - start + 1) * self.batch_size])
+            number += 1
+            del window  # as `enumerate` would not: there would be three while the next but one is read
 
-    def _windows(self, epoch: int, skip: int) -> Iterator[Batch]:
-        """The epoch's windows, each permuted, without its first `skip` rows; the next one is read ahead."""
-        plans = []
-        for number, segments in enumerate(self._plan(epoch)):
-            rows = sum(stop - start for start, stop in segments)
-            if skip < rows:
-                plans.append((number, segments, skip))
-            skip = max(0, skip - rows)
+    def _windows(self, epoch: int, first: int) -> Iterator[Batch]:
+        """The epoch's windows from the first on, in the order they are read; the next one is read ahead."""
+        window_rows = self.steps_per_window * self.batch_size
+        # Rows that are left over for less than a batch need not be read.
+        starts = range(first * window_rows, self.steps_per_epoch * self.batch_size, window_rows)
+        counts = [min(window_rows, self.share.num_rows - start) for start in starts]
+        if not counts:
+            return
+        rows = _Concatenated(self.share, self._ranges(epoch, first * window_rows))
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-feed") as reader:
-            ahead: Future[Rows] | None = None
-            for plan in [*plans, None]:
-                ready, ahead = ahead, plan and reader.submit(self._read_window, epoch, *plan)
-                if ready is not None:
-                    yield self.share.to_device(ready.result())
+            ahead = reader.submit(rows.take, counts[0])
+            for following in [*counts[1:], 0]:
+                window = self.share.to_device(ahead.result())
+                # The last window is forgotten before the next but one is made.
+                if following:
+                    ahead = reader.submit(rows.take, following)
+                yield window
 
-    def _plan(self, epoch: int) -> list[list[tuple[int, int]]]:
-        """The row ranges of each window of an epoch."""
-        windows: list[list[tuple[int, int]]] = []
-        filled = self.window_rows
-        for index in permutation(len(self.segments), self.seed, self.share.rank, epoch).tolist():
-            start, stop = self.segments[index]
-            if filled + stop - start > self.window_rows:
-                windows.append([])
-                filled = 0
-            windows[-1].append((start, stop))
-            filled += stop - start
-        return windows
+    def _ranges(self, epoch: int, skip: int) -> Iterator[tuple[int, int]]:
+        """The row groups in the epoch's order, without their first `skip` rows."""
+        for index in permutation(len(self.groups), self.seed, self.share.rank, epoch).tolist():
+            start, stop = self.groups[index]
+            if skip < stop - start:
+                yield start + skip, stop
+            skip = max(0, skip - (stop - start))
 
-    def _read_window(self, epoch: int, number: int, segments: Sequence[tuple[int, int]], skip: int) -> Rows:
-        parts = [self.share.read(start, stop) for start, stop in segments]
-        rows = sum(len(part.pixels) for part in parts)
-        order = permutation(rows, self.seed, self.share.rank, epoch, number + 1)[skip:].numpy()
-        pixels = np.concatenate([part.pixels for part in parts]) if len(parts) > 1 else parts[0].pixels
-        labels = [part.labels for part in parts if part.labels is not None]
-        return Rows(pixels.take(order, axis=0), np.concatenate(labels).take(order) if labels else None)
+
+class _Concatenated:
+    """The rows of some ranges, one after the other, as many at a time as asked for."""
+
+    def __init__(self, share: Share, ranges: Iterable[tuple[int, int]]) -> None:
+        self.share = share
+        self.blocks = chain.from_iterable(share.blocks(start, stop) for start, stop in ranges)
+        self.rest = Rows(np.empty((0, share.row_bytes), np.uint8), None)
+
+    def take(self, num_rows: int) -> Rows:
+        """The next rows, in memory of their own. There must be as many."""
+        pixels = np.empty((num_rows, self.share.row_bytes), np.uint8)
+        labels = None if self.share.dataset.manifest.classes is None else np.empty(num_rows, np.int64)
+        filled = 0
+        while filled < num_rows:
+            if not len(self.rest.pixels):
+                self.rest = next(self.blocks)
+            now = min(num_rows - filled, len(self.rest.pixels))
+            pixels[filled : filled + now] = self.rest.pixels[:now]
+            if labels is not None and self.rest.labels is not None:
+                labels[filled : filled + now] = self.rest.labels[:now]
+            self.rest = Rows(self.rest.pixels[now:], None if labels is None else self.rest.labels[now:])
+            filled += now
+        return Rows(pixels, labels)
 
 
 class InOrder:
@@ -286,22 +337,16 @@ class InOrder:
         self.rows = share.load(share.start, share.stop) if fits else None
 
     def __iter__(self) -> Iterator[Batch]:
-        for start in range(self.share.start, self.share.stop, self.batch_size):
-            stop = min(self.share.stop, start + self.batch_size)
+        reader = _Concatenated(self.share, [(self.share.start, self.share.stop)])
+        for start in range(0, self.share.num_rows, self.batch_size):
+            stop = min(self.share.num_rows, start + self.batch_size)
             if self.rows is None:
-                yield self.share.load(start, stop)
+                yield self.share.to_device(reader.take(stop - start))
             else:
-                yield self.rows.take(slice(start - self.share.start, stop - self.share.start))
+                yield self.rows.take(slice(start, stop))
 
 
 def permutation(size: int, seed: int, *keys: int) -> Tensor:
     """A permutation of range(size), int64, that depends on the seed and the keys alone."""
     generator = torch.Generator().manual_seed(derive(seed, Stream.PERMUTATION, *keys))
     return torch.randperm(size, generator=generator)
-
-
-def concatenate(batches: Sequence[Batch]) -> Batch:
-    if len(batches) == 1:
-        return batches[0]
-    labels = [batch.labels for batch in batches if batch.labels is not None]
-    return Batch(torch.cat([batch.pixels for batch in batches]), torch.cat(labels) if labels else None)

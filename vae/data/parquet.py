@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple, assert_never
@@ -32,6 +33,7 @@ ROW_GROUP_BYTES = 4 << 20
 ROW_GROUP_ROWS = 8192
 # What a row group may hold beside its pixels: labels, source rows, page headers.
 _ROW_OVERHEAD_BYTES, _GROUP_OVERHEAD_BYTES = 16, 1 << 16
+_READ_BUFFER_BYTES = 1 << 16
 
 
 class Rows(NamedTuple):
@@ -139,12 +141,7 @@ class Dataset:
             DataError: If the dataset holds a table, or the range is not in the split.
             CorruptData: If a shard is not what the manifest says, or a page's checksum does not fit.
         """
-        example = self.manifest.example
-        if not isinstance(example, ImageSpec):
-            raise DataError(f"{self.uri} holds a table, not images: read it with read_table")
-        if not 0 <= start <= stop <= self.num_rows(split):
-            raise DataError(f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows")
-        pieces = self._pieces(split, start, stop)
+        example, pieces = self._wanted(split, start, stop)
         if len(pieces) == 1 and not verify:
             return self._read_piece(pieces[0], example, None)
         pixels = np.empty((stop - start, example.row_bytes), np.uint8)
@@ -163,6 +160,26 @@ class Dataset:
         with ThreadPoolExecutor(_num_threads(len(tasks))) as pool:
             list(pool.map(fill, tasks))
         return Rows(pixels, labels)
+
+    def blocks(self, split: str, start: int, stop: int, block_rows: int) -> Iterator[Rows]:
+        """The rows of a range in order, at most so many at a time, in the memory of a page and a block.
+
+        Raises:
+            DataError: If the dataset holds a table, or the range is not in the split.
+            CorruptData: As `read_rows`, once the fault is reached.
+        """
+        example, pieces = self._wanted(split, start, stop)
+        for piece in pieces:
+            skip, left = piece.skip, piece.rows
+            for block in self._group_blocks(piece.shard, piece.group, block_rows):
+                part = slice(min(skip, block.num_rows), skip + left)
+                skip -= part.start
+                rows = self._rows_of(block, example, part)
+                left -= len(rows.pixels)
+                if len(rows.pixels):
+                    yield rows
+                if not left:
+                    break
 
     def read_table(self, split: str) -> pa.Table:
         """Read a whole split, all columns, as Arrow.
@@ -185,6 +202,14 @@ class Dataset:
             raise DataError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
         return self.manifest.splits.get(split, ())
 
+    def _wanted(self, split: str, start: int, stop: int) -> tuple[ImageSpec, list[_Piece]]:
+        example = self.manifest.example
+        if not isinstance(example, ImageSpec):
+            raise DataError(f"{self.uri} holds a table, not images: read it with read_table")
+        if not 0 <= start <= stop <= self.num_rows(split):
+            raise DataError(f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows")
+        return example, self._pieces(split, start, stop)
+
     def _pieces(self, split: str, start: int, stop: int) -> list[_Piece]:
         pieces, first = [], 0
         for shard in self._shards(split):
@@ -196,13 +221,17 @@ class Dataset:
         return pieces
 
     def _read_piece(self, piece: _Piece, example: ImageSpec, data: bytes | None) -> Rows:
-        columns = [IMAGE] if self.manifest.classes is None else [IMAGE, LABEL]
-        table = self._read_groups(piece.shard, [piece.group], columns, data)
-        pixels = pixels_of(table.column(IMAGE), example.row_bytes)[piece.skip : piece.skip + piece.rows]
+        table = self._read_groups(piece.shard, [piece.group], self._columns(), data)
+        return self._rows_of(table, example, slice(piece.skip, piece.skip + piece.rows))
+
+    def _columns(self) -> list[str]:
+        return [IMAGE] if self.manifest.classes is None else [IMAGE, LABEL]
+
+    def _rows_of(self, table: pa.Table, example: ImageSpec, part: slice) -> Rows:
+        pixels = pixels_of(table.column(IMAGE), example.row_bytes)[part]
         if self.manifest.classes is None:
             return Rows(pixels, None)
-        labels = table.column(LABEL).to_numpy()[piece.skip : piece.skip + piece.rows]
-        return Rows(pixels, labels.astype(np.int64))
+        return Rows(pixels, table.column(LABEL).to_numpy()[part].astype(np.int64))
 
     def _read_whole(self, shard: Shard) -> bytes:
         """A shard's bytes, which are what the manifest says."""
@@ -220,18 +249,29 @@ class Dataset:
         self, shard: Shard, groups: list[int], columns: list[str] | None, data: bytes | None = None
     ) -> pa.Table:
         """Some row groups, from the file, or from its bytes where they are at hand and checked."""
+        with self._reader(shard, data) as reader:
+            return reader.read_row_groups(groups, columns=columns, use_threads=False)
+
+    def _group_blocks(self, shard: Shard, group: int, block_rows: int) -> Iterator[pa.Table]:
+        """One row group, some rows at a time."""
+        with self._reader(shard, None, buffered=True) as reader:
+            for batch in reader.iter_batches(block_rows, [group], self._columns(), use_threads=False):
+                yield pa.Table.from_batches([batch])
+
+    @contextmanager
+    def _reader(self, shard: Shard, data: bytes | None, *, buffered: bool = False) -> Iterator[pq.ParquetFile]:
         location = self._location / shard.path
         try:
             with pa.BufferReader(data) if data is not None else _open(location) as file:
-                reader = pq.ParquetFile(
+                yield pq.ParquetFile(
                     file,
                     metadata=self._checked_footer(shard, file),
                     # One coalesced request for each group where a read is a round trip; pointless on a disk.
                     pre_buffer=data is None and not location.is_local,
+                    buffer_size=_READ_BUFFER_BYTES if buffered and location.is_local else 0,
                     # The SHA-256 of the whole file has said it already.
                     page_checksum_verification=data is None,
                 )
-                return reader.read_row_groups(groups, columns=columns, use_threads=False)
         except FileNotFoundError as error:
             raise CorruptData(f"{location.uri} is missing{self._advice()}") from error
         except (OSError, pa.ArrowException) as error:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 
 from vae.data.batches import (
+    Binarization,
     Feed,
     InOrder,
     ResidentFeed,
@@ -19,14 +22,15 @@ from vae.data.batches import (
     open_feed,
     permutation,
     static_binarization,
+    uniform_below_255,
 )
 from vae.data.parquet import Dataset, Rows
 from vae.errors import ConfigError, DataError
 
 ROWS, GROUP, BATCH = 530, 20, 16
 ROW_BYTES = 16
-BUDGET = 4 * 64 * ROW_BYTES
-"""Windows of 64 rows: three row groups, or part of a fourth."""
+BUDGET = 3 * 64 * ROW_BYTES
+"""Windows of 64 rows: three row groups, and part of a fourth."""
 MODES = ("resident", "streaming")
 
 
@@ -121,21 +125,51 @@ def test_restart_gives_the_same_tail(numbered: Dataset, mode: str, rank: int, si
         assert rows_of(feed(numbered, mode, rank, size), 3, step) == whole[step:]
 
 
-def test_streaming_respects_its_window(numbered: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has been read and not yet been used never exceeds two windows and the rest of a batch."""
-    read = 0
-    inner = Share.read
+@pytest.fixture
+def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Rows of each block that feeds have read."""
+    read: list[int] = []
+    inner = Share.blocks
 
-    def counted(self: Share, start: int, stop: int) -> Rows:
-        nonlocal read
-        read += stop - start
-        return inner(self, start, stop)
+    def counted(self: Share, start: int, stop: int) -> Iterator[Rows]:
+        for block in inner(self, start, stop):
+            read.append(len(block.pixels))
+            yield block
 
-    monkeypatch.setattr(Share, "read", counted)
+    monkeypatch.setattr(Share, "blocks", counted)
+    return read
+
+
+def test_streaming_respects_its_window(numbered: Dataset, blocks_read: list[int]) -> None:
+    """What has been read and not yet been used never exceeds two windows and a block; no row is read twice."""
     streaming = feed(numbered, "streaming")
     for used, _ in enumerate(streaming.epoch(0)):
-        assert read - used * BATCH <= 2 * 64 + BATCH
-    assert read <= ROWS
+        assert sum(blocks_read) - used * BATCH <= 2 * 64 + GROUP
+    assert sum(blocks_read) <= ROWS
+
+
+@pytest.mark.parametrize("binarization", [None, "static"])
+def test_streaming_keeps_its_memory_budget(
+    publish: Callable[..., Dataset], tmp_path: Path, binarization: Binarization | None
+) -> None:
+    """Windows, copies, draws and what decoding takes: NumPy's and Arrow's memory together stay below the budget."""
+    budget = 12 << 20
+    pixels = np.random.default_rng(0).integers(256, size=(20_480, 1, 32, 32), dtype=np.uint8)
+    dataset = publish(tmp_path, pixels, np.arange(len(pixels)) % 7, {"train": len(pixels)}, group_rows=4096)
+    share = Share.of(dataset, "train", binarization=binarization)
+    streaming = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode="streaming", memory_budget_bytes=budget)
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        batches = sum(1 for _ in streaming.epoch(0))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+    assert batches == len(pixels) // BATCH
+    assert budget / 2 < peak + pool.max_memory() <= budget
 
 
 def test_streaming_mixes_rows_of_a_window(numbered: Dataset) -> None:
@@ -144,28 +178,20 @@ def test_streaming_mixes_rows_of_a_window(numbered: Dataset) -> None:
     assert sum(len({row // GROUP for row in step}) for step in steps) / len(steps) > 2
 
 
-def test_streaming_skips_what_it_need_not_read(numbered: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A restart near the end reads the last windows alone."""
-    read = []
-    inner = Share.read
-
-    def counted(self: Share, start: int, stop: int) -> Rows:
-        read.append(stop - start)
-        return inner(self, start, stop)
-
-    monkeypatch.setattr(Share, "read", counted)
+def test_streaming_skips_what_it_need_not_read(numbered: Dataset, blocks_read: list[int]) -> None:
+    """A restart near the end reads the last window alone, and the blocks that it begins and ends in."""
     steps = rows_of(feed(numbered, "streaming"), 0, first_step=ROWS // BATCH - 1)
     assert len(steps) == 1
-    assert sum(read) <= 2 * 64
+    assert sum(blocks_read) <= 64 + 2 * GROUP
 
 
 def test_streaming_reports_a_reader_that_fails(numbered: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error of the background thread reaches the loop that takes the batches."""
 
-    def broken(self: Share, start: int, stop: int) -> Rows:
+    def broken(self: Share, start: int, stop: int) -> Iterator[Rows]:
         raise DataError(f"rows {start} to {stop} are gone")
 
-    monkeypatch.setattr(Share, "read", broken)
+    monkeypatch.setattr(Share, "blocks", broken)
     with pytest.raises(DataError, match="are gone"):
         next(iter(feed(numbered, "streaming").epoch(0)))
 
@@ -198,7 +224,7 @@ def test_in_order_gives_every_row_once(numbered: Dataset, budget: int) -> None:
 
 
 def test_static_binarization_does_not_depend_on_the_cut() -> None:
-    """A row's draw is the same in every range that it is read in, across blocks of 1,024 rows too."""
+    """A row's draw is the same in every range that it is read in."""
     pixels = np.random.default_rng(0).integers(256, size=(2500, 7), dtype=np.uint8)
     whole = static_binarization(pixels, 100, split="train")
     for start, stop in [(0, 1), (0, 924), (923, 926), (924, 2500), (1000, 1003), (2047, 2400)]:
@@ -215,6 +241,25 @@ def test_static_binarization_draws_each_pixel_by_its_grey_value() -> None:
     error = np.abs(drawn.mean(0) / 255 - p)
     assert (error <= 5 * np.sqrt(p * (1 - p) / len(grey))).all()
     assert not np.array_equal(drawn[:1024], drawn[1024:2048])
+
+
+def test_static_binarization_in_place_is_the_same() -> None:
+    """Writing over the grey values gives what a new array would have got."""
+    pixels = np.random.default_rng(0).integers(256, size=(500, 1031), dtype=np.uint8)
+    expected = static_binarization(pixels, 3, "train")
+    assert static_binarization(pixels, 3, "train", out=pixels) is pixels
+    assert np.array_equal(pixels, expected)
+
+
+def test_thresholds_are_uniform_below_255() -> None:
+    """No threshold is 255, and both those drawn once and those drawn again are uniform over the rest: χ² of 254 degrees."""
+    words = np.random.PCG64(3).random_raw(2_000_000)
+    thresholds = uniform_below_255(words)
+    assert thresholds.max() == 254
+    for chosen in (thresholds, thresholds[words.view(np.uint8) == 255]):
+        expected = len(chosen) / 255
+        statistic = ((np.bincount(chosen, minlength=255) - expected) ** 2 / expected).sum()
+        assert abs(statistic - 254) < 5 * (2 * 254) ** 0.5
 
 
 @pytest.mark.parametrize("mode", MODES)

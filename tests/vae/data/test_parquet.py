@@ -52,6 +52,38 @@ def test_read_rows_gives_that_range(dataset, pixels, start, stop, verify) -> Non
     assert (rows.pixels.dtype, rows.labels.dtype) == (np.uint8, np.int64)
 
 
+@pytest.mark.parametrize("block_rows", [1, 7, 64, 1000])
+@pytest.mark.parametrize(("start", "stop"), [(0, 200), (0, 64), (10, 20), (60, 70), (63, 193), (200, 200)])
+def test_blocks_give_the_range_in_order(dataset, start, stop, block_rows) -> None:
+    """Blocks of any size are what `read_rows` gives at once, none empty and none larger than asked for."""
+    expected = dataset.read_rows("train", start, stop)
+    blocks = list(dataset.blocks("train", start, stop, block_rows))
+    assert all(0 < len(block.pixels) == len(block.labels) <= block_rows for block in blocks)
+    if start < stop:
+        np.testing.assert_array_equal(np.concatenate([block.pixels for block in blocks]), expected.pixels)
+        np.testing.assert_array_equal(np.concatenate([block.labels for block in blocks]), expected.labels)
+    else:
+        assert blocks == []
+
+
+def test_blocks_refuse_what_is_damaged_or_not_there(dataset) -> None:
+    """A flipped page, a missing file and a range beyond the split end a stream as they end a read."""
+    path = shard_of(dataset, "train")
+    data = bytearray(path.read_bytes())
+    column = pq.read_metadata(path).row_group(3).column(0)
+    data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    path.write_bytes(data)
+    blocks = dataset.blocks("train", 0, 200, 64)
+    assert [len(next(blocks).pixels) for _ in range(3)] == [64, 64, 64]
+    with pytest.raises(CorruptData, match=r"train\.parquet cannot be read: .*CRC checksum verification failed"):
+        next(blocks)
+    path.unlink()
+    with pytest.raises(CorruptData, match=r"train\.parquet is missing"):
+        next(dataset.blocks("train", 0, 200, 64))
+    with pytest.raises(DataError, match="rows 0 to 201 are not in train, which has 200 rows"):
+        next(dataset.blocks("train", 0, 201, 64))
+
+
 def test_read_rows_without_labels(publish, pixels, tmp_path) -> None:
     """A dataset without classes has no labels."""
     dataset = publish(tmp_path, pixels, None, {"train": 250})
