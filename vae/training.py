@@ -195,7 +195,7 @@ class Training:
             memory_budget_bytes=training.memory_budget_bytes,
         )
         validation = Share.of(dataset, "validation", rank, size, device, policy)
-        self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes)
+        self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
         self.optimizer = torch.optim.AdamW(
@@ -248,6 +248,8 @@ class Training:
                 last_progress = time.monotonic()
                 rate = number * self.batch_size * self.world.size / (last_progress - started)
                 self.hooks.on_progress(Progress(epoch + 1, self.steps_done, self.total_steps, rate))
+        if self.world.device.type == "cuda":
+            torch.cuda.synchronize(self.world.device)  # the last steps are queued, not done
         return time.monotonic() - started
 
     def _train_step(self, batch: Batch) -> None:

@@ -314,9 +314,10 @@ class _Concatenated:
                 self.rest = next(self.blocks)
             now = min(num_rows - filled, len(self.rest.pixels))
             pixels[filled : filled + now] = self.rest.pixels[:now]
-            if labels is not None and self.rest.labels is not None:
-                labels[filled : filled + now] = self.rest.labels[:now]
-            self.rest = Rows(self.rest.pixels[now:], None if labels is None else self.rest.labels[now:])
+            rest_labels = self.rest.labels
+            if labels is not None and rest_labels is not None:
+                labels[filled : filled + now] = rest_labels[:now]
+            self.rest = Rows(self.rest.pixels[now:], None if rest_labels is None else rest_labels[now:])
             filled += now
         return Rows(pixels, labels)
 
