@@ -57,7 +57,7 @@ def plan(config: IngestConfig) -> IngestPlan:
         raise RejectedSource(
             config.source,
             problems,
-            "Add examples, leave the class out, or hold nothing out (validation 0, test 0)",
+            "Add examples, leave the class out, or hold nothing out (--split 0,0)",
         )
     order = order_rows(survey, splits, config.seed)
     if not any(len(rows) for rows in order.values()):

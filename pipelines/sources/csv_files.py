@@ -35,6 +35,8 @@ _INTEGER = r"^\s*[+-]?[0-9]{1,18}\s*$"
 _INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
 # Texts that other tools take for a missing value without being asked.
 _LOOKS_MISSING = r"(?i)^\s*(na|n/a|nan|null|none|nil|missing|\?|-|\.)?\s*$"
+# What to say to `betaline ingest`.
+_MISSING, _CATEGORIES = "--set na_values='[\"\", TEXT]'", "--set categorical='[COLUMN]'"
 _SHOWN_TEXT = 80
 
 
@@ -77,7 +79,7 @@ class CsvSource:
         sizes = dict(zip(listing.paths, listing.sizes, strict=True))
         total = sum(sizes[path] for path in paths)
         if total > config.max_memory_bytes:
-            limit = f"above the limit of {config.max_memory_bytes:,} (--max-memory-bytes)"
+            limit = f"above the limit of {config.max_memory_bytes:,} (--set max_memory_bytes=N)"
             raise DataError(f"{listing.root}: {total:,} bytes of CSV, {limit}")
         files, parsed = [], []
         for path in paths:
@@ -167,7 +169,7 @@ def _column_names(first: str, path: str, config: IngestConfig) -> list[str]:
     if config.header and all(re.fullmatch(_NUMBER, field) for field in fields):
         raise DataError(
             f"{path}: expected names in the first line, found only numbers ({first[:_SHOWN_TEXT]}). "
-            "Use --no-header if the file has none"
+            "Use --set header=false if the file has none"
         )
     names = [field.strip() if config.header else f"column_{i + 1}" for i, field in enumerate(fields)]
     check_columns(names, path, config)
@@ -225,17 +227,16 @@ def _infer_column(values: pa.ChunkedArray) -> tuple[pa.DataType, NDArray[np.bool
         kind = pa.int64() if _mask(pc.match_substring_regex(values, _INTEGER))[number].all() else pa.float64()
         share = f"{number.sum():,} of the column's {there.sum():,} values are numbers"
         what = (
-            f"expected a finite number, found {{!r}}; {share}. If it means missing, add it to --na-values; "
-            "if the values are categories, name the column in --categorical"
+            f"expected a finite number, found {{!r}}; {share}. If it means missing, use {_MISSING}; "
+            f"if the values are categories, {_CATEGORIES}"
         )
         return kind, there & ~number, what
     if number.any() or infinite.any():
         share = f"{text.sum():,} of the column's {there.sum():,} values are text"
-        what = f"expected text, found {{!r}}; {share}. If all are categories, name it in --categorical"
+        what = f"expected text, found {{!r}}; {share}. If all are categories, use {_CATEGORIES}"
         return pa.string(), number | infinite | absent, what
     what = (
-        "{!r} among categories may mean missing. Add it to --na-values, or name the column in "
-        "--categorical to keep it as a category"
+        f"{{!r}} among categories may mean missing. If it does, use {_MISSING}; to keep it as a category, {_CATEGORIES}"
     )
     return pa.string(), absent, what
 

@@ -137,7 +137,7 @@ def common_shape(
     if config.resize is None and len(sizes) > 1:
         raise DataError(
             f"{root}: {len(good):,} images of {len(sizes):,} sizes, expected one (height×width: images): "
-            f"{_histogram({f'{h}×{w}': n for (h, w), n in sizes.items()})}. Use --resize HEIGHT WIDTH"
+            f"{_histogram({f'{h}×{w}': n for (h, w), n in sizes.items()})}. Use --resize HEIGHTxWIDTH"
         )
     channels = Counter(s.channels for s in good)
     if len(channels) > 1:
@@ -168,7 +168,7 @@ def _open(data: bytes, config: IngestConfig) -> Image.Image:
         allowed = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise BadImage(f"not a {allowed} image, or cut off in its header") from error
     except Image.DecompressionBombError as error:
-        raise BadImage(f"{error} (--max-pixels)") from error
+        raise BadImage(f"{error} (--set max_pixels=N)") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise BadImage(f"its header cannot be read: {error}") from error
     _check_size(image.height, image.width, config)
@@ -177,18 +177,18 @@ def _open(data: bytes, config: IngestConfig) -> Image.Image:
 
 def _check_size(height: int, width: int, config: IngestConfig) -> None:
     if height * width > config.max_pixels:
-        raise BadImage(f"{height}×{width} pixels, above the limit of {config.max_pixels:,} (--max-pixels)")
+        raise BadImage(f"{height}×{width} pixels, above the limit of {config.max_pixels:,} (--set max_pixels=N)")
 
 
 def _shape(image: Image.Image, data: bytes, config: IngestConfig) -> ImageShape:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and config.frames == "reject":
-        raise BadImage(f"{frames} frames or pages, expected 1. --frames first takes the first of each")
+        raise BadImage(f"{frames} frames or pages, expected 1. --set frames=first takes the first of each")
     if image.mode == "F":
         raise BadImage("floating-point pixels, expected 8 bits. Convert it first")
     bits = _bits(image, data)
     if bits > 8 and config.bit_depth == "reject":
-        raise BadImage(f"{bits} bits per channel, expected 8. --bit-depth scale scales them")
+        raise BadImage(f"{bits} bits per channel, expected 8. --set bit_depth=scale scales them")
     if image.mode == "I" and bits > 16:
         raise BadImage(f"{bits} bits per channel, expected 8 or 16. Convert it first")
     if config.color == "keep":

@@ -142,7 +142,7 @@ def _probe_all(
             size = location.info().size
             files.append(SourceFile(path=path, bytes=size, sha256=sha256_of(location)))
             shapes.append(None)
-            what = f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--max-file-bytes)"
+            what = f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--set max_file_bytes=N)"
             problems.append(Problem(path, what))
             continue
         data = next(readable)

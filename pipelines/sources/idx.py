@@ -77,7 +77,9 @@ class IdxSource:
                 labels.append(_labels(label_data, labels_path, images_path, shape[0]))
         if len(specs) > 1:
             sizes = ", ".join(sorted(f"{s.height}×{s.width}" for s in specs))
-            raise DataError(f"{listing.root}: the files hold images of different sizes ({sizes}). Use --resize")
+            raise DataError(
+                f"{listing.root}: the files hold images of different sizes ({sizes}). Use --resize HEIGHTxWIDTH"
+            )
         values, indices = np.unique(np.concatenate(labels), return_inverse=True) if labelled else (None, None)
         return Survey(
             files=tuple(files),

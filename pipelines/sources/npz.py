@@ -85,7 +85,7 @@ class NpzSource:
                 labels.append(_labels(data, labels_name, path, shape[0]))
         if len(specs) > 1:
             sizes = ", ".join(sorted(f"{s.channels}×{s.height}×{s.width}" for s in specs))
-            raise DataError(f"{path}: the arrays hold images of different shapes ({sizes}). Use --resize")
+            raise DataError(f"{path}: the arrays hold images of different shapes ({sizes}). Use --resize HEIGHTxWIDTH")
         if labels and len(labels) < len(parts):
             raise DataError(f"{path}: some splits have labels and some have none. Add the missing array")
         values, indices = np.unique(np.concatenate(labels), return_inverse=True) if labels else (None, None)
@@ -142,7 +142,7 @@ def _choose(headers: Mapping[str, Header], where: str, config: IngestConfig) -> 
     if images is None:
         raise DataError(
             f"{where}: cannot tell which array holds the images. There are: {_describe(headers)}. Use "
-            "--image, or name it images"
+            "--set image=NAME, or name it images"
         )
     return [(0, images, config.label or first(_LABELS))]
 
@@ -179,4 +179,4 @@ def _refuse_dark(data: bytes, name: str, dtype: np.dtype, where: str, config: In
         _read_header(stream)
         pixels = np.frombuffer(stream.read(_SAMPLE_BYTES), np.uint8)
     if pixels.size and pixels.max() == 1:
-        raise DataError(f"{where}: the values are 0 and 1. Use --max-value 1 for binary images")
+        raise DataError(f"{where}: the values are 0 and 1. Use --set max_value=1 for binary images")

@@ -122,7 +122,7 @@ def check_size(footer: pq.FileMetaData, path: str, config: IngestConfig) -> None
     if size > config.max_memory_bytes:
         raise DataError(
             f"{path}: {footer.num_rows:,} rows of {footer.num_columns} columns unfold to {size:,} bytes, "
-            f"above the limit of {config.max_memory_bytes:,}. Raise --max-memory-bytes if you trust the "
+            f"above the limit of {config.max_memory_bytes:,}. Raise it with --set max_memory_bytes=N if you trust the "
             "source and have the memory"
         )
 

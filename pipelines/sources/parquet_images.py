@@ -174,7 +174,7 @@ def _choose(schema: pa.Schema, path: str, config: IngestConfig) -> tuple[str, st
         if wanted is not None and wanted not in allowed:
             raise DataError(f"{path}: no column {wanted!r} that fits. Columns: {listed}")
     if config.image is None and len(columns) > 1:
-        raise DataError(f"{path}: cannot tell which column holds the images. Columns: {listed}. Use --image")
+        raise DataError(f"{path}: cannot tell which column holds the images. Columns: {listed}. Use --set image=COLUMN")
     return config.image or columns[0], config.label or (_LABEL if _LABEL in schema.names else None)
 
 
@@ -191,7 +191,7 @@ def _read_column(data: bytes, path: str, column: str) -> pa.ChunkedArray:
 
 def _probe(data: bytes, config: IngestConfig) -> ImageShape | str:
     if len(data) > config.max_file_bytes:
-        return f"{len(data):,} bytes, above the limit of {config.max_file_bytes:,} (--max-file-bytes)"
+        return f"{len(data):,} bytes, above the limit of {config.max_file_bytes:,} (--set max_file_bytes=N)"
     try:
         return probe(data, config)
     except BadImage as error:

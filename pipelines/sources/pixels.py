@@ -62,7 +62,7 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: Ing
         )
     if dtype.itemsize > 1 and config.bit_depth == "reject" and config.max_value is None:
         raise DataError(
-            f"{where}: expected 8-bit pixels, found {dtype}. Use --bit-depth scale, or --max-value with "
+            f"{where}: expected 8-bit pixels, found {dtype}. Use --set bit_depth=scale, or --set max_value=N with "
             "the brightest value there is"
         )
     if layout.channels == 4 and config.color == "keep":
@@ -70,13 +70,13 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: Ing
     if layout.height * layout.width > config.max_pixels:
         raise DataError(
             f"{where}: images of {layout.height}×{layout.width} pixels, above the limit of "
-            f"{config.max_pixels:,}. Raise --max-pixels if you trust the source"
+            f"{config.max_pixels:,}. Raise it with --set max_pixels=N if you trust the source"
         )
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size > config.max_memory_bytes:
         raise DataError(
             f"{where}: unfolds to {size:,} bytes, above the limit of {config.max_memory_bytes:,}. Raise "
-            "--max-memory-bytes if you trust the source and have the memory"
+            "it with --set max_memory_bytes=N if you trust the source and have the memory"
         )
     channels = {"keep": 1 if layout.channels == 1 else 3, "grey": 1, "rgb": 3}[config.color]
     height, width = config.resize or (layout.height, layout.width)
@@ -110,7 +110,7 @@ def _to_uint8(raw: np.ndarray, where: str, config: IngestConfig) -> NDArray[np.u
     if raw.dtype != np.uint8 or top < 255:
         low, high = (int(raw.min()), int(raw.max())) if raw.size else (0, 0)
         if low < 0 or high > top:
-            raise DataError(f"{where}: expected values from 0 to {top}, found {low} to {high}. Use --max-value")
+            raise DataError(f"{where}: expected values from 0 to {top}, found {low} to {high}. Use --set max_value=N")
     if top == 255:
         return raw.astype(np.uint8, copy=False)
     return np.rint(raw * (255 / top)).astype(np.uint8)

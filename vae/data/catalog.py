@@ -60,7 +60,7 @@ def published(folder: Location) -> list[str]:
 
 def _unknown_name(name: str, names: list[str], root: Location) -> str:
     if not names:
-        advice = f"Make one with `betaline ingest SOURCE --name {name}`"
+        advice = f"Make one with `betaline ingest SOURCE {name}`"
         return f"no dataset {name!r}: there are none in {root.uri}. {advice}"
     close = difflib.get_close_matches(name, names, n=1)
     hint = f" Did you mean {close[0]!r}?" if close else ""

@@ -63,7 +63,8 @@ def test_csv_infinite_value_is_refused_with_its_row(write, look) -> None:
     """Infinity, spelt or overflowing, is named by file, line and column."""
     survey, block = look(write("x,y\n1,1\ninf,1\n3,1e999\n4,1\n"))
     advice = (
-        "If it means missing, add it to --na-values; if the values are categories, name the column in --categorical"
+        "If it means missing, use --set na_values='[\"\", TEXT]'; if the values are categories, "
+        "--set categorical='[COLUMN]'"
     )
     share = "3 of the column's 4 values are numbers"
     assert told(survey) == [
@@ -85,12 +86,12 @@ def test_csv_mixed_types_are_refused_with_their_rows(write, look) -> None:
 
 
 def test_csv_na_must_be_told(write, look) -> None:
-    """`NA` is neither a category nor missing until --na-values or --categorical says so."""
+    """`NA` is neither a category nor missing until `na_values` or `categorical` says so."""
     path = write("land,n\nNA,1\nDE,2\nFR,NA\n")
     survey, _ = look(path)
     assert told(survey)[0] == (
-        "t.csv, row 2, column 'land': 'NA' among categories may mean missing. Add it to --na-values, or name "
-        "the column in --categorical to keep it as a category"
+        "t.csv, row 2, column 'land': 'NA' among categories may mean missing. If it does, use "
+        "--set na_values='[\"\", TEXT]'; to keep it as a category, --set categorical='[COLUMN]'"
     )
     assert "row 4, column 'n': expected a finite number, found 'NA'" in told(survey)[1]
     _, block = look(path, na_values=["", "NA"])

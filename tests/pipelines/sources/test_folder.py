@@ -88,7 +88,9 @@ def test_folder_mixed_sizes_show_a_histogram(tmp_path, look) -> None:
     """Mixed sizes are refused with how many there are of each, and --resize makes them one."""
     for number, size in enumerate([(6, 5), (6, 5), (7, 5), (3, 3)]):
         save(tmp_path / f"{number}.png", picture(0, size))
-    expected = "4 images of 3 sizes, expected one (height×width: images): 6×5: 2, 3×3: 1, 7×5: 1. Use --resize"
+    expected = (
+        "4 images of 3 sizes, expected one (height×width: images): 6×5: 2, 3×3: 1, 7×5: 1. Use --resize HEIGHTxWIDTH"
+    )
     with pytest.raises(DataError, match=re.escape(expected)):
         look(tmp_path)
     survey, block = look(tmp_path, resize=(4, 4))
@@ -137,7 +139,7 @@ def test_folder_16_bit_is_refused_or_scaled(tmp_path, look) -> None:
     save(tmp_path / "deep.png", deep)
     save(tmp_path / "other.png", np.zeros((2, 3), np.uint8))
     survey, _ = look(tmp_path)
-    assert what_is_wrong(survey, "deep.png") == "16 bits per channel, expected 8. --bit-depth scale scales them"
+    assert what_is_wrong(survey, "deep.png") == "16 bits per channel, expected 8. --set bit_depth=scale scales them"
     survey, block = look(tmp_path, bit_depth="scale")
     assert survey.problems == ()
     np.testing.assert_array_equal(block.examples[0].reshape(2, 3), np.rint(deep / 257))
@@ -179,12 +181,12 @@ def test_folder_transparency_must_be_told(tmp_path, look) -> None:
 
 
 def test_folder_animation_must_be_told(tmp_path, look) -> None:
-    """An animation is refused unless --frames takes its first frame."""
+    """An animation is refused unless `frames` takes its first frame."""
     frames = [Image.fromarray(picture(i)) for i in range(3)]
     save(tmp_path / "a.gif", frames[0], save_all=True, append_images=frames[1:])
     save(tmp_path / "b.png", picture())
     survey, _ = look(tmp_path, color="grey")
-    assert what_is_wrong(survey, "a.gif") == "3 frames or pages, expected 1. --frames first takes the first of each"
+    assert what_is_wrong(survey, "a.gif") == "3 frames or pages, expected 1. --set frames=first takes the first of each"
     _, block = look(tmp_path, color="grey", frames="first")
     np.testing.assert_array_equal(block.examples[0], block.examples[1])
 
@@ -205,11 +207,11 @@ def test_folder_limits_come_before_decoding(tmp_path, look) -> None:
     save(tmp_path / "a.png", picture())
     save(tmp_path / "big.png", picture(0, (60, 50)))
     assert what_is_wrong(look(tmp_path, max_pixels=100)[0], "big.png") == (
-        "60×50 pixels, above the limit of 100 (--max-pixels)"
+        "60×50 pixels, above the limit of 100 (--set max_pixels=N)"
     )
     size = (tmp_path / "big.png").stat().st_size
     survey, _ = look(tmp_path, max_file_bytes=200, resize=(6, 5))
-    assert what_is_wrong(survey, "big.png") == f"{size:,} bytes, above the limit of 200 (--max-file-bytes)"
+    assert what_is_wrong(survey, "big.png") == f"{size:,} bytes, above the limit of 200 (--set max_file_bytes=N)"
 
 
 def test_folder_loose_images_beside_classes_are_refused(tmp_path, look) -> None:

@@ -43,7 +43,7 @@ def test_npz_channels_go_first(tmp_path, look) -> None:
 
 
 def test_npz_arrays_can_be_named(tmp_path, look, images) -> None:
-    """--image and --label name arrays with other names; a wrong name lists what there is."""
+    """`image` and `label` name arrays with other names; a wrong name lists what there is."""
     np.savez(tmp_path / "m.npz", pics=images, kind=np.array(["b", "a"] * 5))
     survey, _ = look(tmp_path / "m.npz", image="pics", label="kind")
     assert (survey.classes, survey.labels[:2].tolist()) == (("a", "b"), [1, 0])
@@ -59,21 +59,23 @@ def test_npz_pickle_is_never_loaded(tmp_path, look, images) -> None:
 
 
 def test_npz_16_bit_is_refused_or_scaled(tmp_path, look) -> None:
-    """uint16 is refused, or scaled from 65535 or from --max-value onto 255."""
+    """uint16 is refused, or scaled from 65535 or from `max_value` onto 255."""
     deep = np.array([[[0, 1000], [2000, 4000]]], np.uint16)
     np.savez(tmp_path / "m.npz", images=deep)
-    with pytest.raises(DataError, match=r"expected 8-bit pixels, found uint16. Use --bit-depth scale, or --max-value"):
+    with pytest.raises(
+        DataError, match=r"expected 8-bit pixels, found uint16. Use --set bit_depth=scale, or --set max_value=N"
+    ):
         look(tmp_path / "m.npz")
     assert look(tmp_path / "m.npz", bit_depth="scale")[1].examples.tolist() == [[0, 4, 8, 16]]
     assert look(tmp_path / "m.npz", max_value=4000)[1].examples.tolist() == [[0, 64, 128, 255]]
-    with pytest.raises(DataError, match=r"expected values from 0 to 100, found 0 to 4000. Use --max-value"):
+    with pytest.raises(DataError, match=r"expected values from 0 to 100, found 0 to 4000. Use --set max_value=N"):
         look(tmp_path / "m.npz", max_value=100)
 
 
 def test_npz_binary_must_be_told(tmp_path, look, images) -> None:
-    """Zeros and ones in bytes would all be black: refused, unless --max-value 1."""
+    """Zeros and ones in bytes would all be black: refused, unless `max_value` is 1."""
     np.savez(tmp_path / "m.npz", imgs=images % 2)
-    with pytest.raises(DataError, match=r"the values are 0 and 1. Use --max-value 1 for binary images"):
+    with pytest.raises(DataError, match=r"the values are 0 and 1. Use --set max_value=1 for binary images"):
         look(tmp_path / "m.npz")
     np.testing.assert_array_equal(look(tmp_path / "m.npz", max_value=1)[1].examples, (images % 2 * 255).reshape(10, 20))
 

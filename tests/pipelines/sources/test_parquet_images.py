@@ -76,7 +76,7 @@ def test_parquet_images_that_are_bad_are_named(tmp_path, look, images) -> None:
 
 
 def test_parquet_images_of_two_columns_must_be_told(tmp_path, look, images) -> None:
-    """With two columns of bytes, --image says which."""
+    """With two columns of bytes, `image` says which."""
     data = encoded(images)
     pq.write_table(pa.table({"left": data, "right": data[::-1]}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"cannot tell which column holds the images. Columns: left \(binary\), right"):
