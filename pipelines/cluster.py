@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from vae.errors import ClusterError
+from vae.errors import ClusterError, ClusterLost
 
 T = TypeVar("T")
 # Seconds between attempts at a dashboard that does not answer; together about a minute.
@@ -89,14 +89,14 @@ def patiently(call: Callable[[], T]) -> T:
     """The result of a call that is tried again while the dashboard cannot be reached.
 
     Raises:
-        ClusterError: If it still cannot be after the last pause.
+        ClusterLost: If it still cannot be after the last pause.
     """
     for pause in (*BACK_OFF_SECONDS, None):
         try:
             return call()
         except ConnectionError as error:
             if pause is None:
-                raise ClusterError(
+                raise ClusterLost(
                     f"lost the Ray cluster for {sum(BACK_OFF_SECONDS):.0f} s: {error}. The job may still run there; "
                     "the same command attaches to it again"
                 ) from None

@@ -28,10 +28,9 @@ import requests
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from pipelines.cluster import Cluster, Resources, check_resources, current_cluster, patiently
-from pipelines.runs import Event, RunFolder, parse_event
+from pipelines.runs import ERROR, RESULT, SPEC, Event, RunFolder, parse_event
 from pipelines.services.embedded import SOURCE_ROOT, read
-from vae import errors
-from vae.errors import BetalineError, ClusterError
+from vae.errors import ClusterError, ClusterLost, rebuild
 
 T = TypeVar("T")
 PACKAGES = ("vae", "tuning", "pipelines")
@@ -85,25 +84,30 @@ def run_job(
     Raises:
         ConfigError: If the identity belongs to a run of another specification.
         BetalineError: What the job reported, as the class it named.
-        ClusterError: If the cluster is too small, is lost, or the job crashes or is stopped.
+        ClusterLost: If the cluster is out of reach, or the job vanishes or crashes without a word: the same call may do.
+        ClusterError: If the cluster is too small, or the job is stopped.
     """
     folder = RunFolder(home, identity)
     wanted = json.loads(json.dumps(spec, allow_nan=False))
     folder.refuse_another_spec(wanted)
-    result = folder.read("result.json")
+    result = folder.read(RESULT)
     if result is not None:
         return result
     cluster = current_cluster()
     client = patiently(lambda: _connect(cluster))
     attempt, last = _last_attempt(client, identity)
-    if last is None or last.status.is_terminal():
+    runs = last is not None and not last.status.is_terminal()
+    if not runs:
+        result = folder.read(RESULT)  # the last attempt may have ended since
+        if result is not None:
+            return result
         if resources is not None:
             check_resources(resources)
         attempt += 1
     job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
-    if last is None or last.status.is_terminal():
-        folder.remove("error.json")
-        command = [*entrypoint, kind, "--spec", folder.write("spec.json", wanted)]
+    if not runs:
+        folder.remove(ERROR)
+        command = [*entrypoint, kind, "--spec", folder.write(SPEC, wanted)]
         _submit(job, command, home, environment or {})
     return _finish(job, identity, folder, on_event, on_log)
 
@@ -305,8 +309,8 @@ def _wait_for_end(job: _Job) -> JobDetails:
         time.sleep(0.1)
 
 
-def _forgotten(job: _Job) -> ClusterError:
-    return ClusterError(
+def _forgotten(job: _Job) -> ClusterLost:
+    return ClusterLost(
         f"the Ray cluster at {job.cluster.address} was restarted and no longer knows job "
         f"{job.submission_id}; the same command takes its work up again"
     )
@@ -317,26 +321,18 @@ def _outcome(job: _Job, folder: RunFolder, details: JobDetails, last_lines: Sequ
     if details.status == JobStatus.STOPPED:
         raise ClusterError(f"job {job.submission_id} was stopped; the same command takes it up again ({where})")
     if details.status == JobStatus.FAILED:
-        reported = folder.read("error.json")
+        reported = folder.read(ERROR)
         if reported is not None:
-            raise _reported_error(reported)
+            raise rebuild(reported["type"], reported["message"])
         said = "\n".join(last_lines) or details.message or "nothing"
-        raise ClusterError(f"job {job.submission_id} failed. It said last:\n{said}\n{where}")
-    result = folder.read("result.json")
+        raise ClusterLost(f"job {job.submission_id} failed. It said last:\n{said}\n{where}")
+    result = folder.read(RESULT)
     if result is None:
         raise ClusterError(
             f"job {job.submission_id} succeeded, and there is no result in {folder.uri}; BETALINE_HOME must "
             "be storage that this machine and the cluster share"
         )
     return result
-
-
-def _reported_error(reported: Mapping[str, Any]) -> BetalineError:
-    """The error that a job wrote down, as the class it was raised as."""
-    found = getattr(errors, str(reported["type"]), None)
-    if isinstance(found, type) and issubclass(found, BetalineError):
-        return found(reported["message"])
-    return ClusterError(f"{reported['type']}: {reported['message']}")
 
 
 def _held(cluster: Cluster, job_id: str | None) -> list[str]:

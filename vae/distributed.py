@@ -15,11 +15,11 @@ import ray.train
 import ray.train.torch
 import torch
 
-from vae import errors
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
-from vae.errors import BetalineError, ClusterError
+from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
 from vae.state import save_model
+from vae.storage import locate
 from vae.training import EpochReport, Hooks, Progress, Training, World
 
 # Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
@@ -96,7 +96,7 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         ) from error
     assert answer is not None, "rank 0 always answers"
     if "error" in answer:
-        raise getattr(errors, answer["error"])(answer["message"])
+        raise rebuild(answer["error"], answer["message"])
     return TrainOutcome(**answer)
 
 
@@ -119,6 +119,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What each rank runs. A refusal is an answer, not an exception: Ray Train would retry it."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     spec = _from_json(config["spec"])
+    folder = locate(spec.folder)
     world = World.current(ray.train.torch.get_device())
     hooks = _WorkerHooks(world, config["on_event"])
     training, refusal = None, None
@@ -126,7 +127,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         dataset = Dataset.open(spec.dataset)
         if ray.train.get_context().get_local_rank() == 0:
             dataset.verify(["train", "validation"])
-        training = Training(spec.config, dataset, world, f"{spec.folder}/checkpoints", hooks)
+        training = Training(spec.config, dataset, world, (folder / "checkpoints").uri, hooks)
     except BetalineError as error:
         refusal = _refusal(error)
     # What any rank refused, so that all of them stop and none waits for another.
@@ -136,10 +137,10 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     assert training is not None
     try:
         result = training.run()
-    except (errors.CheckpointError, errors.Diverged) as error:  # decided by all ranks together, so raised on each
+    except (CheckpointError, Diverged) as error:  # decided by all ranks together, so raised on each
         return _refusal(error)
     hooks.flush()
-    model = f"{spec.folder}/model"
+    model = (folder / "model").uri
     if world.rank == 0:
         save_model(result.model, model)
     return asdict(

@@ -7,6 +7,7 @@ BetalineError
 ├── CheckpointError     a checkpoint is not what its manifest says, or belongs to another run
 ├── Diverged            the loss became infinite or not a number
 ├── ClusterError        the cluster cannot run, or did not finish, what was asked of it
+│   └── ClusterLost     it was out of reach, or lost the job: trying again may help
 ├── ServiceError        an embedded service did not start, or is not what it should be
 └── RegistryError       a model or a version was not found, or was refused
 """
@@ -42,9 +43,24 @@ class ClusterError(BetalineError):
     """The cluster cannot run, or did not finish, what was asked of it."""
 
 
+class ClusterLost(ClusterError):  # noqa: N818  named for what happened
+    """The cluster was out of reach, or lost the job: trying again may help."""
+
+
 class ServiceError(BetalineError):
     """An embedded service did not start, or is not what it should be."""
 
 
 class RegistryError(BetalineError):
     """A model or a version was not found, or was refused."""
+
+
+def rebuild(type_name: str, message: str) -> BetalineError:
+    """The error that another process wrote down by its class's name and its message.
+
+    A class that is not one of these becomes a ClusterError that names it: it was no refusal.
+    """
+    found = globals().get(type_name)
+    if isinstance(found, type) and issubclass(found, BetalineError):
+        return found(message)
+    return ClusterError(f"{type_name}: {message}")

@@ -18,14 +18,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.job_submission import JobDetails, JobStatus, JobType
 
 from pipelines import cluster as clusters
 from pipelines import launch
 from pipelines.cluster import Resources, available_cpus, check_resources, patiently
 from pipelines.launch import run_job, stop_job
-from pipelines.runs import Event, RunFolder
+from pipelines.runs import RESULT, Event, RunFolder
 from pipelines.services import Services, commands, process
-from vae.errors import ClusterError, ConfigError, DataError
+from vae.errors import ClusterError, ClusterLost, ConfigError, DataError
 
 # A job whose specification holds its program; it resumes from what is beside its specification.
 JOB = """
@@ -165,6 +166,21 @@ leave("result.json", {"runs": len(count.read_text())})
     assert RunFolder(services.home, "once").read("result.json") == {"runs": 1}
 
 
+def test_run_job_sees_a_result_that_came_while_it_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that ends between the look for its result and the look for its state is not followed by another."""
+
+    def last_attempt(client: None, identity: str) -> tuple[int, JobDetails]:
+        RunFolder(str(tmp_path), identity).write(RESULT, {"answer": 42})
+        return 0, JobDetails(type=JobType.SUBMISSION, entrypoint="", status=JobStatus.SUCCEEDED)
+
+    monkeypatch.setenv("RAY_ADDRESS", "http://cluster.example")
+    monkeypatch.setattr(launch, "_connect", lambda cluster: None)
+    monkeypatch.setattr(launch, "_last_attempt", last_attempt)
+    monkeypatch.setattr(launch, "_submit", lambda *given: pytest.fail("submitted again"))
+    found = run_job("test", {}, identity="raced", home=str(tmp_path), on_event=lambda e: None, on_log=lambda line: None)
+    assert found == {"answer": 42}
+
+
 def test_run_job_refuses_the_name_of_another_run(run: Runner) -> None:
     """A result is not given for another specification, and the message says how the two differ."""
     run('leave("result.json", {})', "named")
@@ -211,7 +227,7 @@ if not (folder / "half").exists():
     sys.exit("halfway")
 leave("result.json", {"resumed": True})
 """
-    with pytest.raises(ClusterError, match=r"(?s)job again-0 failed\. It said last:.*halfway.*its whole log: http"):
+    with pytest.raises(ClusterLost, match=r"(?s)job again-0 failed\. It said last:.*halfway.*its whole log: http"):
         run(program, "again")
     assert run(program, "again") == {"resumed": True}
 
@@ -222,8 +238,9 @@ def test_run_job_raises_what_the_job_reported(run: Runner) -> None:
     with pytest.raises(DataError, match=r"^row 7: no pixels$"):
         run(program, "reported")
     program = 'leave("error.json", {"type": "SystemError", "message": "x"}); sys.exit(1)'
-    with pytest.raises(ClusterError, match=r"^SystemError: x$"):
+    with pytest.raises(ClusterError, match=r"^SystemError: x$") as foreign:
         run(program, "foreign")
+    assert not isinstance(foreign.value, ClusterLost), "the job itself said what was wrong"
 
 
 def test_run_job_says_when_the_result_is_elsewhere(run: Runner) -> None:
@@ -360,7 +377,7 @@ def test_patiently_tries_again_and_gives_up_in_time(monkeypatch: pytest.MonkeyPa
 
     assert patiently(functools.partial(call, 2)) == "here"
     tries.clear()
-    with pytest.raises(ClusterError, match=r"lost the Ray cluster for 0 s: refused\. The job may still run there"):
+    with pytest.raises(ClusterLost, match=r"lost the Ray cluster for 0 s: refused\. The job may still run there"):
         patiently(functools.partial(call, 3))
 
 
@@ -563,7 +580,7 @@ leave("result.json", {"done": True})
     assert recorder.seen.wait(60)
     proxy.cut()
     thread.join(60)
-    assert [type(error) for error in raised] == [ClusterError]
+    assert [type(error) for error in raised] == [ClusterLost]
     assert "The job may still run there; the same command attaches to it again" in str(raised[0])
     (Path(services.home) / "runs" / "lost" / "end").touch()
     monkeypatch.setenv("RAY_ADDRESS", services.ray_address)
