@@ -15,7 +15,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipelines.yaml_files import read_mapping, read_yaml
+from vae.config import parse
 from vae.errors import BetalineError, ConfigError
+from vae.storage import locate
 
 if TYPE_CHECKING:
     from pipelines.services import Services
@@ -128,6 +130,8 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Turn a source into a content-addressed Parquet dataset."""
+    from pydantic_core import to_jsonable_python
+
     from pipelines import ingest as ingesting
 
     screen = Screen(as_json)
@@ -135,7 +139,7 @@ def ingest(
     if dry_run:
         from dataclasses import asdict
 
-        plan = asdict(ingesting.dry_run(config, home))
+        plan = to_jsonable_python(asdict(ingesting.dry_run(config, home)))
         screen.say(*(f"{field.replace('_', ' ')}: {escape(str(value))}" for field, value in plan.items()))
         screen.end(plan, f"betaline ingest {source} {name}")
         return
@@ -167,12 +171,13 @@ def train(
     from vae.config import RunConfig
 
     screen = Screen(as_json)
-    chosen = _configured(RunConfig, config, settings, {"scaling.num_workers": workers} if workers else {})
+    chosen = _configured(RunConfig, config, settings, {} if workers is None else {"scaling.num_workers": workers})
     name = name or _name_of(dataset)
+    request = parse(TrainRequest, {"dataset": _absolute(dataset), "name": name, "config": chosen}, "train")
     with connected(home, screen, f"betaline train {name}"):
         from pipelines import flows
 
-        result = flows.train(TrainRequest(dataset=dataset, name=name, config=chosen), run=run)
+        result = flows.train(request, run=run)
     best = result["best"]
     screen.say(
         f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
@@ -200,15 +205,16 @@ def tune(
     from tuning.space import SearchConfig
 
     screen = Screen(as_json)
-    chosen = _configured(SearchConfig, config, settings, {"num_trials": trials} if trials else {})
+    chosen = _configured(SearchConfig, config, settings, {} if trials is None else {"num_trials": trials})
     name = name or _name_of(dataset)
+    request = parse(TuneRequest, {"dataset": _absolute(dataset), "name": name, "search": chosen}, "tune")
     with connected(home, screen, f"betaline tune {name}"):
         from pipelines import flows
 
-        result = flows.tune(TuneRequest(dataset=dataset, name=name, search=chosen), run=run)
+        result = flows.tune(request, run=run)
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
-    path = Path(home) / "runs" / result["run"] / "best.yaml"
-    screen.end(result, f"betaline train {dataset} --config {path}")
+    best = locate(home) / "runs" / result["run"] / "best.yaml"
+    screen.end(result, f"betaline train {dataset} --config {best.uri}")
 
 
 @app.command()
@@ -224,11 +230,12 @@ def promote(
     from pipelines.requests import PromoteRequest
 
     screen = Screen(as_json)
+    values = {"run": run_name, "name": name, "alias": alias, "threshold_nats": threshold}
+    request = parse(PromoteRequest, values, "promote")
     with connected(home, screen, f"betaline promote {name}"):
         from pipelines import flows
 
-        request = PromoteRequest(run=run_name, name=name, alias=alias, threshold_nats=threshold)
-        result = flows.promote(request, run=f"{run_name}.promote.{alias}")
+        result = flows.promote(request)
     version = result["version"]
     verb = "is now" if result["promoted"] else "is not"
     screen.say(f"[bold]{name}[/] version {version['version']} {verb} {alias}: {escape(result['reason'])}.")
@@ -304,7 +311,7 @@ def down(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     from pipelines import services
 
     screen = Screen(as_json)
-    running = services.attach(home)
+    running = services.read(services.local_home(home))
     if running is not None:
         services.stop(running)
     screen.say("Stopped." if running else "Nothing was running.")
@@ -339,7 +346,7 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 def _configured(kind: Any, file: Path | None, settings: list[str] | None, options: dict[str, Any]) -> Any:
     """A configuration from a file, then `--set`, then options of their own."""
-    from vae.config import override, parse
+    from vae.config import override
 
     config = parse(kind, read_mapping(file), str(file)) if file else kind()
     return override(config, {**_assignments(settings), **options}, "--set")
@@ -367,7 +374,6 @@ def _ingest_config(
     settings: list[str] | None,
 ) -> Any:
     from pipelines.requests import IngestConfig
-    from vae.config import parse
 
     values: dict[str, Any] = {
         "source": source,
@@ -391,6 +397,11 @@ def _parts(
         return dict(zip(names, map(convert, text.split(separator)), strict=True))
     except ValueError:
         raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
+
+
+def _absolute(dataset: str) -> str:
+    """A dataset's folder as the job sees it, which runs elsewhere; a name stays a name."""
+    return locate(dataset).uri if "/" in dataset else dataset
 
 
 def _name_of(dataset: str) -> str:

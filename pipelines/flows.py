@@ -36,7 +36,7 @@ from pipelines.requests import (
 from pipelines.runs import Event
 from tuning.space import configuration
 from vae.config import ScalingConfig
-from vae.errors import ClusterError
+from vae.errors import ClusterLost
 from vae.storage import locate
 
 Listener = Callable[[str, Event], None]
@@ -69,7 +69,8 @@ def home() -> str:
 
 def identity_of(kind: str, flow_run_id: str, run: str | None) -> str:
     """The identity of a flow run's job: the given run name, or one that derives from the flow run."""
-    return run or f"{kind}-{flow_run_id.replace('-', '')[:12]}"
+    # The whole id: its first half is the time of its making, which the runs of one schedule share.
+    return run or f"{kind}-{flow_run_id.replace('-', '')}"
 
 
 def _stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -83,7 +84,7 @@ def _stop(flow: Flow[..., Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 def _may_pass(task: Any, run: Any, state: State[Any]) -> bool:
     """Whether trying again could help: a lost cluster may come back, a refused input will not change."""
-    return isinstance(state.result(raise_on_failure=False), ClusterError)
+    return isinstance(state.result(raise_on_failure=False), ClusterLost)
 
 
 @task(
@@ -95,9 +96,7 @@ def _may_pass(task: Any, run: Any, state: State[Any]) -> bool:
     cache_policy=NO_CACHE,
     persist_result=False,
 )
-def ray_job(
-    kind: str, request: dict[str, Any], identity: str, resources: Mapping[str, float] | None = None
-) -> dict[str, Any]:
+def ray_job(kind: str, request: dict[str, Any], identity: str, resources: Resources | None = None) -> dict[str, Any]:
     """Runs one job on the cluster and returns its result."""
     logger = get_run_logger()
     listener = _listener.get()
@@ -107,7 +106,7 @@ def ray_job(
         identity=identity,
         home=home(),
         environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        resources=Resources(**resources) if resources else None,  # pyright: ignore[reportArgumentType]
+        resources=resources,
         on_event=lambda event: listener(kind, event) if listener else None,
         on_log=logger.info,
     )
@@ -184,7 +183,8 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
         request: Which run, and the bar it must pass.
         run: Name of the evaluation; the same name returns what was found before. None derives one.
     """
-    evaluated = ray_job("evaluate", request.model_dump(mode="json"), _identity("promote", run))
+    identity = _identity("promote", run)
+    evaluated = ray_job("evaluate", request.model_dump(mode="json"), identity)
     decision = decide(evaluated)
     version = evaluated["version"]
     create_markdown_artifact(
@@ -194,7 +194,7 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
         description=f"Promotion of {version['name']} {version['version']}",
     )
     create_link_artifact(
-        link=f"{os.environ.get('MLFLOW_TRACKING_URI', '')}/#/runs/{evaluated['mlflow_run_id']}/artifacts/report",
+        link=registry.run_url(evaluated["experiment_id"], evaluated["mlflow_run_id"]),
         link_text="Report and plots",
         key="report",
     )
@@ -209,10 +209,14 @@ def decide(evaluated: dict[str, Any]) -> dict[str, Any]:
     champion = registry.find(version.name, alias)
     if champion is not None and champion.version == version.version:
         return {"promoted": True, "reason": f"it is the {alias} already"}
-    score = evaluated["champion_score"]
-    decision = registry.gate(
-        _score(evaluated["score"]), _score(score) if score else None, evaluated["threshold_nats"], alias
-    )
+    score = champion.score if champion else None
+    seen = evaluated["champion"]
+    if champion and seen and champion.version == seen["version"] and evaluated["champion_score"]:
+        # The evaluation may have scored it anew, on the candidate's data.
+        score = _score(evaluated["champion_score"])
+    if champion and score is None:
+        return {"promoted": False, "reason": f"version {champion.version}, the {alias}, has no score to compare with"}
+    decision = registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
     if decision.promote:
         registry.move_alias(version, alias)
     get_run_logger().info("version %s: %s", version.version, decision.reason)
@@ -237,9 +241,7 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]
         dataset = ingest(request.ingest, run=f"{run}-ingest")
     with _timed(seconds, "tune"):
         found = tune(TuneRequest(dataset=dataset["uri"], name=name, search=request.search), run=f"{run}-tune")
-    base = request.search.base
-    final = base.model_copy(update={"training": request.training or base.training, "scaling": request.scaling})
-    config = configuration(request.search.model_copy(update={"base": final}), found["best"]["parameters"])
+    config = configuration(request.search.model_copy(update={"base": request.final}), found["best"]["parameters"])
     with _timed(seconds, "train"):
         trained = train(TrainRequest(dataset=dataset["uri"], name=name, config=config), run=f"{run}-train")
     with _timed(seconds, "promote"):
@@ -264,12 +266,12 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
     seconds[stage] = (datetime.now(UTC) - started).total_seconds()
 
 
-def _workers(scaling: ScalingConfig) -> dict[str, float]:
-    return {
-        "num_workers": scaling.num_workers,
-        "cpus_per_worker": scaling.cpus_per_worker,
-        "gpus_per_worker": scaling.gpus_per_worker,
-    }
+def _workers(scaling: ScalingConfig) -> Resources:
+    return Resources(
+        num_workers=scaling.num_workers,
+        cpus_per_worker=scaling.cpus_per_worker,
+        gpus_per_worker=scaling.gpus_per_worker,
+    )
 
 
 def _score(values: Mapping[str, Any]) -> registry.Score:

@@ -17,6 +17,8 @@ import vae
 from vae import serving
 from vae.errors import RegistryError
 
+LOAD_SECONDS = 300
+
 
 def log_model(run_id: str, model_folder: Path, example: Any, card: str) -> str:
     """Logs a trained model to its run as a pyfunc without pickle; returns its URI.
@@ -59,14 +61,14 @@ def check_loads(uri: str) -> None:
         "assert len(model.predict(None, params=params)) == 2\n"
     )
     with TemporaryDirectory() as elsewhere:
+        # MLflow unpacks a model into the folder for temporary files, and leaves it there.
         done = subprocess.run(
             [sys.executable, "-c", program, uri],
             cwd=elsewhere,
-            # Nothing of this project is on the path there but what the model carries.
-            env={**os.environ, "PYTHONPATH": "", "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+            env={**os.environ, "TMPDIR": elsewhere, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=LOAD_SECONDS,
         )
     if done.returncode:
         last = "\n".join(done.stderr.strip().splitlines()[-5:])

@@ -6,11 +6,14 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.entities.model_registry import ModelVersion
@@ -22,6 +25,7 @@ log = logging.getLogger(__name__)
 
 IDENTITY = "betaline.identity"
 DATASET = "betaline.dataset_id"
+WEIGHTS = "betaline.weights_sha256"
 SCORE_NAME = "betaline.score_name"
 SCORE = "betaline.score_nats"
 EPOCH_METRICS = (
@@ -32,8 +36,9 @@ EPOCH_METRICS = (
     "validation_rate",
     "validation_negative_elbo",
     "active_units",
-    "examples_per_second",
 )
+# What MLflow takes in one request.
+MAX_METRICS = 1000
 PARENT = "mlflow.parentRunId"
 
 
@@ -55,6 +60,7 @@ def open_run(
     if found:
         run_id = found[0].info.run_id
         client.update_run(run_id, status="RUNNING")
+        log_params(run_id, params or {})  # an attempt before may have been killed just before it did
         return run_id
     all_tags = {IDENTITY: identity, **({PARENT: parent} if parent else {}), **(tags or {})}
     run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
@@ -62,9 +68,33 @@ def open_run(
     return run.info.run_id
 
 
+@contextmanager
+def recorded(run_id: str) -> Iterator[None]:
+    """Ends a run as the block ends: FINISHED, FAILED, or KILLED by an interrupt.
+
+    That MLflow cannot be told does not hide what went wrong in the block.
+    """
+    try:
+        yield
+    except BaseException as error:
+        try:
+            close_run(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        except MlflowException as unreachable:
+            log.warning("MLflow still shows run %s as running: %s", run_id, unreachable)
+        raise
+    close_run(run_id)
+
+
 def experiment_of(run_id: str) -> str:
     """The id of a run's experiment."""
     return MlflowClient().get_run(run_id).info.experiment_id
+
+
+def run_url(experiment_id: str, run_id: str) -> str:
+    """Where a browser shows a run's artifacts; without credentials that the tracking URI may hold."""
+    parts = urlsplit(mlflow.get_tracking_uri())
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}/artifacts"
 
 
 def log_params(run_id: str, params: Mapping[str, Any]) -> None:
@@ -115,8 +145,8 @@ def _experiment(client: MlflowClient, name: str) -> str:
 class EpochLog:
     """Sends a run's epochs to MLflow from a thread of its own, so that an MLflow that is slow or away stalls nothing.
 
-    What could not be sent is sent by `complete_epochs` when training is over. Picklable: it is called in whichever process
-    Ray Train's controller runs.
+    What could not be sent is sent when training is over, with the whole history. Picklable: it is called in whichever
+    process Ray Train's controller runs.
     """
 
     def __init__(self, run_id: str) -> None:
@@ -142,19 +172,17 @@ class EpochLog:
 
 
 def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Logs the curves of some epochs; the epoch is MLflow's step."""
-    now = int(time.time() * 1000)
-    metrics = [Metric(name, float(epoch[name]), now, epoch["epoch"]) for epoch in epochs for name in EPOCH_METRICS]
+    """Logs the curves of some epochs; the epoch is MLflow's step. Logging an epoch again changes nothing."""
     client = MlflowClient()
-    # MLflow takes at most 1,000 metrics in one request.
-    for start in range(0, len(metrics), 1000):
-        client.log_batch(run_id, metrics[start : start + 1000])
-
-
-def complete_epochs(run_id: str, history: Iterable[Mapping[str, Any]]) -> None:
-    """Logs the epochs that MLflow does not have yet, so that each is there once."""
-    logged = {metric.step for metric in MlflowClient().get_metric_history(run_id, EPOCH_METRICS[-1])}
-    log_epochs(run_id, [epoch for epoch in history if epoch["epoch"] not in logged])
+    # MLflow keeps one of equal points, and a resumed run repeats its epochs exactly: all but their time is equal by itself.
+    started = client.get_run(run_id).info.start_time
+    metrics = [
+        Metric(name, float(epoch[name]), started + epoch["epoch"], epoch["epoch"])
+        for epoch in epochs
+        for name in EPOCH_METRICS
+    ]
+    for start in range(0, len(metrics), MAX_METRICS):
+        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
 
 
 # --- versions -------------------------------------------------------------------------------------------------------
@@ -191,18 +219,27 @@ class Decision:
     reason: str
 
 
-def registered(name: str, identity: str) -> Version | None:
-    """The version that a training run has become, if it has: a retry does not register it again."""
-    found = MlflowClient().search_model_versions(f"name = '{name}' and tags.`{IDENTITY}` = '{identity}'")
-    return _version(found[0]) if found else None
+def registered(name: str, run_id: str, weights: str) -> Version | None:
+    """The version that a run's weights have become, if they have: a retry does not register them again."""
+    found = MlflowClient().search_model_versions(f"name = '{name}' and tags.`{WEIGHTS}` = '{weights}'")
+    return next((_version(version) for version in found if version.run_id == run_id), None)
 
 
-def register(name: str, model_uri: str, run_id: str, identity: str, score: Score, card: str) -> Version:
-    """Registers a logged model (`models:/m-…`) as the next version of a name."""
+def register(name: str, model_uri: str, run_id: str, weights: str, score: Score, card: str) -> Version:
+    """Registers a logged model (`models:/m-…`) as the next version of a name.
+
+    Args:
+        name: Of the registered model.
+        model_uri: What `packaging.log_model` returned.
+        run_id: The training run.
+        weights: SHA-256 of the weights, by which a retry finds the version.
+        score: On the test split.
+        card: The version's description, markdown.
+    """
     client = MlflowClient()
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
-    tags = {IDENTITY: identity, DATASET: score.dataset_id, SCORE_NAME: score.name, SCORE: repr(score.nats)}
+    tags = {WEIGHTS: weights, DATASET: score.dataset_id, SCORE_NAME: score.name, SCORE: repr(score.nats)}
     made = client.create_model_version(
         name, model_uri, run_id, tags, description=card, model_id=model_uri.removeprefix("models:/")
     )
@@ -223,7 +260,7 @@ def versions(name: str | None = None) -> list[Version]:
     """Every registered version, newest first; of one model where it is named."""
     client = MlflowClient()
     aliases: dict[tuple[str, str], list[str]] = {}
-    for model in client.search_registered_models(f"name = '{name}'" if name else None):
+    for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
         for alias, version in model.aliases.items():
             aliases.setdefault((model.name, str(version)), []).append(alias)
     found = client.search_model_versions(f"name = '{name}'" if name else None)

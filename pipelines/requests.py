@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import StringConstraints
+from pydantic import StringConstraints, model_validator
 
 from pipelines.sources import IngestConfig
 from tuning.space import SearchConfig
@@ -62,4 +62,19 @@ class PipelineRequest(Section):
     """Workers of the final training."""
     alias: Name = "champion"
     threshold_nats: float | None = None
+    """See `PromoteRequest`."""
     num_samples: Positive = 200
+    """Importance samples per example."""
+
+    @model_validator(mode="after")
+    def _final_training_fits(self) -> Self:
+        self.final  # noqa: B018  builds it, so that a batch that does not divide among the workers is refused here
+        return self
+
+    @property
+    def final(self) -> RunConfig:
+        """What the selected configuration is trained as, but for what the search selects."""
+        base = self.search.base
+        return RunConfig(
+            model=base.model, objective=base.objective, training=self.training or base.training, scaling=self.scaling
+        )

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vae import errors
 from vae.config import differences
 from vae.errors import BetalineError, ConfigError
 from vae.storage import Location, locate, write_whole
@@ -54,8 +55,9 @@ class RunFolder:
         return file.uri
 
     def write_error(self, error: BetalineError) -> None:
-        """Leaves what was refused for whoever asked."""
-        self.write(ERROR, {"type": type(error).__name__, "message": str(error)})
+        """Leaves what was refused for whoever asked, as the nearest class of `vae.errors`."""
+        known = next(kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+        self.write(ERROR, {"type": known.__name__, "message": str(error)})
 
     def remove(self, name: str) -> None:
         """Removes a file if it is there."""

@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pipelines import registry
 from pipelines.services import Services
 from tuning.frontier import Trial, pareto
 
 BETA = "objective.beta"
+MAX_COLUMNS = 8
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,9 @@ def search_table(trials: Sequence[Trial], chosen: str) -> Table:
     fields = sorted({field for trial in trials for field in trial.parameters})
     others = [field for field in fields if field != BETA]
     front = {trial.trial_id for trial in pareto(trials)}
-    if BETA not in fields or len(others) != 1:
+    betas = sorted({trial.parameters[BETA] for trial in trials if BETA in trial.parameters})
+    if not betas or len(others) != 1 or len(betas) > MAX_COLUMNS:
         return _trial_rows(trials, fields, chosen, front)
-    betas = sorted({trial.parameters[BETA] for trial in trials})
     table = Table(title="validation bound at β = 1, and distortion + rate, in nats per example", show_lines=True)
     table.add_column(others[0].rsplit(".", 1)[-1])
     for beta in betas:
@@ -82,20 +84,17 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
     uri = f"models:/{name}@{alias}"
     reused = " (it was there already, nothing was rewritten)" if dataset["reused"] else ""
     verdict = "is now" if promoted["promoted"] else "is not"
-    report = (
-        f"{services.mlflow_url}/#/experiments/{promoted['experiment_id']}/runs/{promoted['mlflow_run_id']}/artifacts"
-    )
     scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted["metrics"].items()))
     lines = (
         f"\nDataset [bold]{dataset['name']}[/]@{dataset['dataset_id'][:12]}{reused}",
         search_table(trials, search["best"]["trial_id"]),
         f"[bold]{name}[/] version {version['version']} {verdict} [bold]{alias}[/]: {escape(promoted['reason'])}.",
         f"Scores on the test split (nats per example): {scores}",
-        f"Report and plots: {report}",
+        f"Report and plots: {registry.run_url(promoted['experiment_id'], promoted['mlflow_run_id'])}",
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
         "(running while `betaline up` is)",
         "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
-        "\nPull the model, with the services up:\n",
+        f'\nPull the model, after `eval "$(betaline up --env --home {services.home})"`:\n',
         "  import mlflow.pyfunc",
         f'  model = mlflow.pyfunc.load_model("{uri}")',
         '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})',

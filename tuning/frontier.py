@@ -33,7 +33,8 @@ def select(trials: Sequence[Trial]) -> Trial:
     Raises:
         ClusterError: If no trial came to a result; says what the failed ones said.
     """
-    scored = [trial for trial in trials if trial.negative_elbo is not None]
+    # A trial that failed after a good epoch would fail again when it is trained to the end.
+    scored = [trial for trial in trials if trial.negative_elbo is not None and trial.status != "failed"]
     if not scored:
         reasons = sorted({trial.error or "no epoch was finished" for trial in trials})
         raise ClusterError(f"none of the {len(trials)} trials came to a result: {'; '.join(reasons)}")

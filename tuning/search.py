@@ -64,6 +64,7 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
         tune.with_parameters(_run_trial, config=config.model_dump(mode="json"), dataset=dataset),
         {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial},
     )
+    num_concurrent = max_concurrent(config)
     path = f"{folder}/{name}"
     if tune.Tuner.can_restore(path):
         tuner = tune.Tuner.restore(
@@ -77,7 +78,7 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
         tuner = tune.Tuner(
             trainable,
             param_space=_distributions(config.space),
-            tune_config=_tune_config(config),
+            tune_config=_tune_config(config, num_concurrent),
             run_config=tune.RunConfig(name=name, storage_path=folder, verbose=0, callbacks=[_Observe()]),
         )
     _Observe.observer = observer
@@ -105,19 +106,20 @@ def _distributions(space: Space) -> dict[str, Any]:
     return found
 
 
-def _tune_config(config: SearchConfig) -> tune.TuneConfig:
-    points = list(grid(config.space))
-    trials = config.num_trials or grid_size(config.space)
+def _tune_config(config: SearchConfig, num_concurrent: int) -> tune.TuneConfig:
+    size = grid_size(config.space)
+    trials = config.num_trials or size
     assert trials is not None, "check_space refuses a search without a number of trials"
     sampler = optuna.samplers.TPESampler(seed=config.seed)
+    # A grid that the trials cover comes first and whole, so that the table has no holes.
+    points = list(grid(config.space)) if size is not None and size <= trials else None
     return tune.TuneConfig(
         metric=SCORE,
         mode="min",
         num_samples=trials,
-        max_concurrent_trials=max_concurrent(config),
+        max_concurrent_trials=num_concurrent,
         time_budget_s=config.time_budget_seconds,
-        # The whole grid comes first where there is one, so that the table has no holes.
-        search_alg=OptunaSearch(sampler=sampler, points_to_evaluate=points if grid_size(config.space) else None),
+        search_alg=OptunaSearch(sampler=sampler, points_to_evaluate=points),
         scheduler=ASHAScheduler(
             time_attr="epoch",
             max_t=config.base.training.epochs,
@@ -162,7 +164,7 @@ class _TrialHooks(Hooks):
         self.best: EpochReport | None = None
 
     def on_epoch(self, report: EpochReport) -> None:
-        if self.best is None or report.validation_negative_elbo < self.best.validation_negative_elbo:
+        if self.best is None or report.best_epoch == report.epoch:
             self.best = report
         tune.report({**asdict(report), "best": asdict(self.best)})
 
@@ -186,7 +188,7 @@ class _Observe(Callback):
         self._tell(trial, _ending(trial.last_result), trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(trial, "failed", trial.last_result, error=str(trial.get_error()))
+        self._tell(trial, "failed", trial.last_result, error=_last_line(str(trial.get_error())))
 
     def _tell(
         self,
@@ -204,8 +206,14 @@ class _Observe(Callback):
 def _trial_of(result: Any) -> Trial:
     metrics = result.metrics or {}
     status = "failed" if result.error else _ending(metrics)
-    error = str(result.error) if result.error else None
-    return _describe(str(metrics.get("trial_id", result.path)), dict(result.config), status, metrics, error)
+    error = _last_line(str(result.error)) if result.error else None
+    # A trial whose process died at its start has no configuration to tell.
+    return _describe(str(metrics.get("trial_id", result.path)), dict(result.config or {}), status, metrics, error)
+
+
+def _last_line(error: str) -> str:
+    """What a trial said in the end; the lines before are its traceback through Ray."""
+    return error.strip().splitlines()[-1] if error.strip() else "no reason was given"
 
 
 def _ending(metrics: dict[str, Any]) -> str:

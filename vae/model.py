@@ -16,8 +16,8 @@ from vae.config import ModelConfig
 from vae.errors import DataError
 from vae.likelihoods import build_likelihood
 from vae.networks import decoder_body, encoder_body
-from vae.posteriors import DiagonalGaussianPosterior, Gaussian
-from vae.priors import StandardNormalPrior
+from vae.posteriors import Gaussian, build_posterior
+from vae.priors import StandardNormalPrior, build_prior
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class VAE(nn.Module):
             self.likelihood = build_likelihood(config.likelihood)
             outputs_shape = (channels * self.likelihood.parameters_per_channel, height, width)
             self.encoder, features = encoder_body(config.encoder, examples.shape, self.num_classes)
-            self.posterior = DiagonalGaussianPosterior(features, config.latent_dim)
-            self.prior = StandardNormalPrior(config.latent_dim)
+            self.posterior = build_posterior(config.posterior, features, config.latent_dim)
+            self.prior = build_prior(config.prior, config.latent_dim)
             self.decoder = decoder_body(
                 config.decoder or config.encoder, config.latent_dim, outputs_shape, self.num_classes
             )

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import assert_never
 
 import torch
 from torch import Tensor, nn
+
+from vae.config import DiagonalGaussian, Posterior
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -36,6 +39,15 @@ class Gaussian:
     def std(self) -> Tensor:
         """[B,L]"""
         return self.log_std.exp()
+
+
+def build_posterior(config: Posterior, features: int, latent_dim: int) -> DiagonalGaussianPosterior:
+    """The posterior's module, from the encoder's number of features."""
+    match config:
+        case DiagonalGaussian():
+            return DiagonalGaussianPosterior(features, latent_dim)
+        case _:
+            assert_never(config)
 
 
 class DiagonalGaussianPosterior(nn.Module):

@@ -5,9 +5,21 @@ Shapes: S samples, B batch, L latent. Densities are in nats.
 
 from __future__ import annotations
 
+from typing import assert_never
+
 from torch import Tensor, nn
 
+from vae.config import Prior, StandardNormal
 from vae.posteriors import LOG_2PI, Gaussian
+
+
+def build_prior(config: Prior, latent_dim: int) -> StandardNormalPrior:
+    """The prior's module."""
+    match config:
+        case StandardNormal():
+            return StandardNormalPrior(latent_dim)
+        case _:
+            assert_never(config)
 
 
 class StandardNormalPrior(nn.Module):

@@ -197,13 +197,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
 def save_model(model: VAE, uri: str) -> None:
     """Writes a model's weights and what it is made of to a folder; `load_model` reads it back."""
     folder = locate(uri)
+    weights = save({name: value.cpu() for name, value in model.state_dict().items()})
     facts = {
         "format": FORMAT,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "config": model.config.model_dump(mode="json"),
         "shape": list(model.examples.shape),
         "classes": model.examples.classes,
     }
-    write_whole(folder / WEIGHTS, save({name: value.cpu() for name, value in model.state_dict().items()}))
+    write_whole(folder / WEIGHTS, weights)
     write_whole(folder / MODEL, json.dumps(facts, indent=1).encode())
 
 
@@ -216,11 +218,14 @@ def load_model(uri: str) -> VAE:
     folder = locate(uri)
     try:
         facts = json.loads((folder / MODEL).read())
-        weights = load((folder / WEIGHTS).read())
+        content = (folder / WEIGHTS).read()
+        weights = load(content)
     except (FileNotFoundError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{uri} does not hold a model: {error}") from None
     if facts.get("format") != FORMAT:
         raise CheckpointError(f"{uri} holds a model of format {facts.get('format')}, this version reads {FORMAT}")
+    if hashlib.sha256(content).hexdigest() != facts["weights_sha256"]:
+        raise CheckpointError(f"{uri}/{WEIGHTS} is damaged: its SHA-256 is not the one in {MODEL}")
     classes = facts["classes"]
     examples = ExampleSpec(tuple(facts["shape"]), None if classes is None else tuple(classes))
     model = VAE(parse(ModelConfig, facts["config"], uri), examples)

@@ -85,8 +85,10 @@ class EpochReport:
     validation_negative_elbo: float
     """The bound at β = 1."""
     active_units: int
+    best_epoch: int
+    """The epoch with the lowest validation bound so far; once the controller has reached β, of the epochs since."""
     best_negative_elbo: float
-    """Lowest validation bound so far; once the controller has reached β, of the epochs since."""
+    """Its bound."""
     examples_per_second: float
     """Of training, over all ranks, since the last report."""
     elapsed_seconds: float
@@ -325,6 +327,7 @@ class Training:
             validation_rate=bound.rate,
             validation_negative_elbo=bound.negative_elbo,
             active_units=bound.active_units,
+            best_epoch=best_epoch,
             best_negative_elbo=best_negative_elbo,
             examples_per_second=examples_per_second,
             elapsed_seconds=elapsed_seconds,

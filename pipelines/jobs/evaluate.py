@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -13,14 +14,16 @@ from pipelines.jobs.job import Job
 from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
+from vae import serving
 from vae.config import RunConfig, parse
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
+from vae.errors import DataError, Diverged, RegistryError
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums, importance_sampled_nll
 from vae.model import VAE
-from vae.state import load_model
-from vae.storage import locate, write_whole
+from vae.state import WEIGHTS, load_model
+from vae.storage import locate, sha256_of, write_whole
 from vae.training import example_spec
 
 REPORT_ROWS = 1000
@@ -30,7 +33,11 @@ def run(job: Job) -> dict[str, Any]:
     """Scores a trained run on the test split, registers it, and proves that it loads. The flow decides on the alias."""
     request = parse(PromoteRequest, job.request, "promote")
     trained = job.result_of(request.run)
+    if "model" not in trained:
+        raise RegistryError(f"{request.run} trained no model: give the name that `betaline train` printed")
     dataset = Dataset.open(trained["dataset"])
+    if not dataset.num_rows("test"):
+        raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
     dataset.verify(["test"])
     evidence = _evidence(job, request, dataset, trained)
     assert evidence.model is not None
@@ -38,6 +45,8 @@ def run(job: Job) -> dict[str, Any]:
     assert evidence.bound is not None
     score_name = protocol(evidence.model, request.num_samples)
     score = registry.Score(evidence.nll.nll, score_name, dataset.manifest.dataset_id)
+    if not math.isfinite(score.nats):
+        raise Diverged(f"{score_name} of {request.run} is {score.nats}: the model is not registered")
     metrics = {
         "test_negative_elbo": evidence.bound.negative_elbo,
         "test_distortion": evidence.bound.distortion,
@@ -101,12 +110,13 @@ def _register(
     card = report.card(evidence, f"models:/{request.name}@{request.alias}")
     run_id = trained["mlflow_run_id"]
     registry.log_files(run_id, report.write(evidence, scratch / "report").values(), "report")
-    version = registry.registered(request.name, request.run)
+    local = _local_copy(trained["model"], scratch / serving.ARTIFACT)
+    weights = sha256_of(locate(str(local / WEIGHTS)))
+    version = registry.registered(request.name, run_id, weights)
     if version is None:
         emit("evaluate", {"what": "registering"})
-        weights = _local_copy(trained["model"], scratch / "weights")
-        uri = packaging.log_model(run_id, weights, _input_example(evidence), card)
-        version = registry.register(request.name, uri, run_id, request.run, score, card)
+        uri = packaging.log_model(run_id, local, _input_example(evidence), card)
+        version = registry.register(request.name, uri, run_id, weights, score, card)
     emit("evaluate", {"what": "loading it from the registry"})
     packaging.check_loads(version.uri)
     return version
@@ -147,10 +157,12 @@ def _score_champion(
     """The champion's score on the candidate's data; it is evaluated again where it was registered on other data."""
     if champion is None or champion.score is None:
         return None
-    if champion.score.dataset_id == candidate.dataset_id or champion.score.name != candidate.name:
+    if (champion.score.dataset_id, champion.score.name) == (candidate.dataset_id, candidate.name):
         return champion.score
     model = load_model(str(packaging.download(champion.uri, scratch / "champion")))
-    if model.examples != example_spec(dataset):
+    data = example_spec(dataset)
+    fits = model.examples == data if model.num_classes else model.examples.shape == data.shape
+    if not fits or protocol(model, num_samples) != candidate.name:
         return champion.score
     emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
     test = InOrder(Share.of(dataset, "test", binarization=binarization(model.config.likelihood)))

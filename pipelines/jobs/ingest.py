@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 import ray
+import ray.exceptions
 
 from pipelines.ingest import ChunkRecord, IngestConfig, ingest
 from pipelines.jobs.job import Job
@@ -61,7 +62,11 @@ def _map_on_cluster(write: Callable[[int], ChunkRecord], chunks: Iterable[int]) 
     waiting = [_write_chunk.remote(shared, chunk) for chunk in chunks]
     while waiting:
         ready, waiting = ray.wait(waiting, num_returns=1)
-        yield from ray.get(ready)
+        try:
+            yield from ray.get(ready)
+        except ray.exceptions.RayTaskError as error:
+            # What the chunk refused, without the traceback that Ray makes part of its text.
+            raise error.cause from None
 
 
 @ray.remote(max_retries=3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from pipelines.runs import RESULT, RunFolder
@@ -23,6 +24,14 @@ class Job:
         self.identity: str = spec["identity"]
         self.request: dict[str, Any] = spec["request"]
         self.folder = RunFolder(self.home, self.identity)
+
+    def pinned(self, name: str, decide: Callable[[], str]) -> str:
+        """A choice that the run's first attempt makes and the later ones keep, such as which dataset a name meant."""
+        kept = self.folder.read("pinned.json") or {}
+        if name not in kept:
+            kept = {**kept, name: decide()}
+            self.folder.write("pinned.json", kept)
+        return kept[name]
 
     def result_of(self, identity: str) -> dict[str, Any]:
         """What another run came to.

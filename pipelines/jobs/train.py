@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import asdict
 from typing import Any
@@ -21,7 +22,7 @@ from vae.distributed import TrainSpec, train
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TrainRequest, job.request, "train")
-    dataset = resolve(job.home, request.dataset)
+    dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     dataset_id = Dataset.open(dataset).manifest.dataset_id
     run_id = registry.open_run(
         request.name,
@@ -31,13 +32,11 @@ def run(job: Job) -> dict[str, Any]:
     )
     spec = TrainSpec(request.config, dataset, job.folder.uri, job.identity)
     started = time.monotonic()
-    try:
+    with registry.recorded(run_id):
         outcome = train(spec, on_report=registry.EpochLog(run_id), on_event=emit)
-    except BaseException:
-        registry.close_run(run_id, "FAILED")
-        raise
-    registry.complete_epochs(run_id, outcome.history)
-    registry.close_run(run_id)
+        registry.log_epochs(run_id, outcome.history)
+        speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
+        registry.log_metrics(run_id, {"median_examples_per_second": speed})
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,

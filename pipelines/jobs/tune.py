@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +21,7 @@ from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.search import search
 from tuning.space import configuration
-from vae.config import parse
+from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.storage import write_whole
@@ -37,6 +37,7 @@ class TrialLog:
         self.parent = parent
         self.runs: dict[str, str] = {}
         self.epochs: dict[str, list[dict[str, Any]]] = {}
+        self.closed: set[str] = set()
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-trials")
 
     def __call__(self, trial: Trial, epoch: EpochReport | None) -> None:
@@ -49,26 +50,51 @@ class TrialLog:
             epochs = self.epochs.pop(trial.trial_id, [])
             self.writer.submit(self._close, trial, epochs).add_done_callback(_complain)
 
-    def _open(self, trial: Trial) -> None:
-        self.runs[trial.trial_id] = registry.open_run(
-            self.experiment,
-            f"{self.identity}.{trial.trial_id}",
-            params=trial.parameters,
-            tags={"betaline.kind": "trial"},
-            parent=self.parent,
-        )
+    def _open(self, trial: Trial) -> str:
+        if trial.trial_id not in self.runs:
+            self.runs[trial.trial_id] = registry.open_run(
+                self.experiment,
+                f"{self.identity}.{trial.trial_id}",
+                params=trial.parameters,
+                tags={"betaline.kind": "trial"},
+                parent=self.parent,
+            )
+        return self.runs[trial.trial_id]
 
-    def _close(self, trial: Trial, epochs: Iterable[dict[str, Any]]) -> None:
-        run_id = self.runs[trial.trial_id]
-        registry.complete_epochs(run_id, epochs)
+    def _close(self, trial: Trial, epochs: Sequence[dict[str, Any]]) -> None:
+        run_id = self._open(trial)
+        registry.log_epochs(run_id, epochs)
         figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_elbo": trial.negative_elbo}
         registry.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
         status = "FAILED" if trial.status == "failed" else "FINISHED"
         registry.close_run(run_id, status, {"betaline.status": trial.status})
+        self.closed.add(trial.trial_id)
+
+    def close_all(self, trials: Sequence[Trial]) -> None:
+        """Closes what ended before this process was there to see it: a search that was killed and has gone on."""
+        for trial in trials:
+            self.writer.submit(self._close_once, trial).add_done_callback(_complain)
+
+    def _close_once(self, trial: Trial) -> None:
+        if trial.trial_id not in self.closed:
+            self._close(trial, [])
 
     def finish(self) -> None:
         """Waits until everything is written."""
         self.writer.shutdown(wait=True)
+
+
+def _log_result(job: Job, run_id: str, trials: Sequence[Trial], best: Trial, config: RunConfig) -> None:
+    """The table and the best configuration, in MLflow and beside the search's state."""
+    chosen = write_yaml(config.model_dump(mode="json"))
+    write_whole(job.folder.location / "best.yaml", chosen.encode())
+    with TemporaryDirectory() as scratch:
+        files = {"search.md": search_table(trials, best.trial_id), "best.yaml": chosen}
+        for name, text in files.items():
+            (Path(scratch) / name).write_text(text, encoding="utf-8")
+        registry.log_files(run_id, [Path(scratch) / name for name in files])
+    assert best.negative_elbo is not None
+    registry.log_metrics(run_id, {"best_negative_elbo": best.negative_elbo, "num_trials": len(trials)})
 
 
 def _complain(done: Any) -> None:
@@ -79,7 +105,7 @@ def _complain(done: Any) -> None:
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TuneRequest, job.request, "tune")
-    dataset = resolve(job.home, request.dataset)
+    dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     run_id = registry.open_run(
         request.name,
         job.identity,
@@ -87,24 +113,15 @@ def run(job: Job) -> dict[str, Any]:
         tags={"betaline.kind": "search", registry.DATASET: Dataset.open(dataset).manifest.dataset_id},
     )
     trial_log = TrialLog(request.name, job.identity, run_id)
-    try:
-        trials = search(request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log)
+    with registry.recorded(run_id):
+        try:
+            trials = search(request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log)
+            trial_log.close_all(trials)
+        finally:
+            trial_log.finish()
         best = select(trials)
-    except BaseException:
-        registry.close_run(run_id, "FAILED")
-        raise
-    finally:
-        trial_log.finish()
-    config = configuration(request.search, best.parameters)
-    chosen = write_yaml(config.model_dump(mode="json"))
-    write_whole(job.folder.location / "best.yaml", chosen.encode())
-    with TemporaryDirectory() as scratch:
-        files = {"search.md": search_table(trials, best.trial_id), "best.yaml": chosen}
-        for name, text in files.items():
-            (Path(scratch) / name).write_text(text, encoding="utf-8")
-        registry.log_files(run_id, [Path(scratch) / name for name in files])
-    registry.log_metrics(run_id, {"best_negative_elbo": best.negative_elbo or 0.0, "num_trials": len(trials)})
-    registry.close_run(run_id)
+        config = configuration(request.search, best.parameters)
+        _log_result(job, run_id, trials, best, config)
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,9 +62,11 @@ class Evidence:
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The epoch with the lowest validation bound at β = 1: the one whose weights are kept."""
-        finite = [epoch for epoch in self.history if math.isfinite(epoch["validation_negative_elbo"])]
-        return min(finite, key=lambda epoch: epoch["validation_negative_elbo"], default=None)
+        """The epoch whose weights are kept, as the last epoch tells."""
+        if not self.history:
+            return None
+        kept = self.history[-1]["best_epoch"]
+        return next(epoch for epoch in self.history if epoch["epoch"] == kept)
 
     @property
     def chosen(self) -> Trial | None:

@@ -70,7 +70,7 @@ def epochs(num: int) -> list[dict[str, Any]]:
         report = EpochReport(
             epoch=epoch, step=10 * epoch, beta=1.0, train_distortion=distortion, train_rate=rate,
             validation_distortion=distortion, validation_rate=rate, validation_negative_elbo=distortion + rate,
-            active_units=2, best_negative_elbo=23.5, examples_per_second=1e4, elapsed_seconds=0.1 * epoch,
+            active_units=2, best_epoch=min(epoch, 3), best_negative_elbo=23.5, examples_per_second=1e4, elapsed_seconds=0.1 * epoch,
             is_last=epoch == num,
         )  # fmt: skip
         reports.append(asdict(report))
@@ -314,7 +314,10 @@ def test_report_warns_of_collapse_overfitting_and_unfinished_training(make: Make
     """What a reader should know before trusting the figures is said in words."""
     bound = make().bound
     assert bound is not None
-    late = [{**epoch, "validation_negative_elbo": 40.0 - epoch["epoch"]} for epoch in epochs(5)]
+    late = [
+        {**epoch, "validation_negative_elbo": 40.0 - epoch["epoch"], "best_epoch": epoch["epoch"]}
+        for epoch in epochs(5)
+    ]
     weak = {**BRIEF, "model": None, "history": late, "bound": dataclasses.replace(bound, rate=0.01)}
     text = Page(write(make(**weak), tmp_path)["report.html"]).text
     assert "posterior has collapsed" in text

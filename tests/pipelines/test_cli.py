@@ -1,0 +1,68 @@
+"""The command as a process: what it refuses, without a traceback and before any service starts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def betaline(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments, "--home", str(home)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "digits", "--set", "objective.betta=4"], "objective.betta: unknown key; did you mean `beta`?"),
+        (
+            ["train", "digits", "--set", "objective.beta=-1"],
+            "objective.beta: input should be greater than or equal to 0",
+        ),
+        (
+            ["train", "digits", "--set", "objective.beta=.nan"],
+            "objective.beta: input should be a finite number, got nan",
+        ),
+        (["train", "digits", "--set", "beta"], "--set beta: expected FIELD=VALUE, such as objective.beta=4"),
+        (["train", "digits", "--config", "absent.yaml"], "cannot read the configuration absent.yaml"),
+        (["ingest", "x", "digits", "--split", "0.1"], "--split 0.1: expected VALIDATION,TEST"),
+        (["ingest", "x", "digits", "--resize", "8"], "--resize 8: expected HEIGHTxWIDTH"),
+        (["ingest", "x", "../digits"], "name"),
+        (["ingest", "/no/such/folder", "digits", "--dry-run"], "/no/such/folder"),
+    ],
+    ids=lambda value: "-".join(value)[-30:] if isinstance(value, list) else None,
+)
+def test_bad_arguments_are_refused_in_one_message(arguments: list[str], message: str, tmp_path: Path) -> None:
+    """Exit status 1, the message on stderr, no traceback, and nothing left on the disk."""
+    done = betaline(*arguments, home=tmp_path / "home")
+    said = " ".join(done.stderr.split())
+    assert done.returncode == 1, said
+    assert message in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "home" / "services.json").exists()
+
+
+def test_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
+    """The last line on stdout is one JSON object; rows per split and the folder are in it, and nothing is written."""
+    done = betaline("ingest", "sklearn:digits", "digits", "--dry-run", "--json", home=tmp_path / "home")
+    plan = json.loads(done.stdout.splitlines()[-1])
+    assert plan["rows"] == {"train": 1437, "validation": 180, "test": 180}
+    assert plan["uri"].startswith(str(tmp_path / "home" / "datasets" / "digits"))
+    assert not plan["exists"]
+    assert not (tmp_path / "home").exists()
+
+
+def test_up_beyond_loopback_is_refused(tmp_path: Path) -> None:
+    """Embedded services have no authentication of their own for other machines."""
+    done = betaline("up", "--host", "0.0.0.0", home=tmp_path / "home")
+    assert done.returncode == 1
+    assert "0.0.0.0" in done.stderr
+    assert "Traceback" not in done.stderr

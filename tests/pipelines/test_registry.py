@@ -1,0 +1,70 @@
+"""The gate, and what MLflow keeps of a run when it is called again."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import registry
+from pipelines.registry import Score, gate
+from pipelines.services import Services
+
+BAR = Score(80.0, "nll_is200", "data")
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champion", "threshold", "promote", "reason"),
+    [
+        (Score(79.0, "nll_is200", "data"), BAR, None, True, "nll_is200 79.000 nats beats the champion's 80.000"),
+        (
+            Score(80.0, "nll_is200", "data"),
+            BAR,
+            None,
+            False,
+            "nll_is200 80.000 nats is no better than the champion's 80.000",
+        ),
+        (Score(79.0, "nll_is200", "data"), None, None, True, "nll_is200 79.000 nats; there was no champion"),
+        (Score(79.0, "nll_is200", "data"), None, 78.5, False, "nll_is200 79.000 nats is above the threshold of 78.5"),
+        (Score(float("nan"), "nll_is200", "data"), None, None, False, "nll_is200 nan nats is not finite"),
+        (
+            Score(1.0, "nll_gaussian_is200", "data"),
+            BAR,
+            None,
+            False,
+            "nll_gaussian_is200 1.000 nats cannot be compared with the champion's nll_is200 80.000 on dataset data; "
+            "give the new protocol an alias of its own",
+        ),
+    ],
+)
+def test_gate_decides_and_says_why(
+    candidate: Score, champion: Score | None, threshold: float | None, promote: bool, reason: str
+) -> None:
+    """Better on the same protocol and data passes; worse, incomparable, not finite or above the bar does not."""
+    decision = gate(candidate, champion, threshold)
+    assert (decision.promote, decision.reason) == (promote, reason)
+
+
+def test_run_of_an_identity_is_opened_once(services: Services) -> None:
+    """A retry finds the run it began, and epochs that are logged already are not logged again."""
+    first = registry.open_run("registry-test", "one-identity", params={"model": {"latent_dim": 3}})
+    assert registry.open_run("registry-test", "one-identity") == first
+    client = MlflowClient()
+    assert client.get_run(first).data.params == {"model.latent_dim": "3"}
+    epochs = [{**dict.fromkeys(registry.EPOCH_METRICS, float(number)), "epoch": number} for number in (1, 2, 3)]
+    registry.log_epochs(first, epochs[:2])
+    registry.log_epochs(first, epochs)
+    for name in registry.EPOCH_METRICS:  # epochs 1 and 2 were logged twice
+        assert [(m.step, m.value) for m in client.get_metric_history(first, name)] == [(1, 1.0), (2, 2.0), (3, 3.0)]
+
+
+def test_epoch_log_travels_without_its_thread() -> None:
+    """Ray sends it to its controller: what arrives has the run and starts a thread of its own."""
+    log = registry.EpochLog("run")
+    assert pickle.loads(pickle.dumps(log)).run_id == "run"
+
+
+def test_unknown_alias_is_none(services: Services) -> None:
+    """A model or an alias that does not exist is no error: there is no champion yet."""
+    assert registry.find("no-such-model", "champion") is None
