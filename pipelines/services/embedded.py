@@ -21,6 +21,8 @@ from vae.errors import ServiceError
 STATE_FILE = "services.json"
 SOURCE_ROOT = Path(__file__).parents[2]
 STATE_FORMAT = 1
+# How long a live service may take to answer, on a machine that is busy with other things.
+ANSWER_SECONDS = 20.0
 Progress = Callable[[str, float], None]
 """Called with a service's name and the seconds it took when it is ready."""
 
@@ -103,15 +105,19 @@ def start(
         limit_seconds: How long to wait for all.
 
     Raises:
-        ServiceError: If one does not start, or `host` is beyond loopback. What was started is stopped then.
+        ServiceError: If one does not start, or `host` is beyond loopback; what was started is stopped then. Or if
+            some run already that others may be using, and do not answer: they are left as they are.
     """
     _refuse_beyond_loopback(host)
     folder = local_home(home)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        running = attach(folder)
-        if running is not None:
-            return _adopt(running, lasting=lasting, names=names)
+        recorded = read(folder)
+        silent = None if recorded is None else _silent(recorded, min(limit_seconds, ANSWER_SECONDS))
+        if recorded is not None and silent == []:
+            return _adopt(recorded, lasting=lasting, names=names)
+        if recorded is not None and silent:
+            _refuse_to_replace(recorded, silent)
         _clear(folder)
         services = _start(folder, names, num_cpus, limit_seconds, on_progress or (lambda name, seconds: None))
         if not lasting:
@@ -135,7 +141,7 @@ def stop_locked(services: Services) -> None:
     (Path(services.home) / STATE_FILE).unlink(missing_ok=True)
 
 
-def attach(home: str | Path, *, limit_seconds: float = 20.0) -> Services | None:
+def attach(home: str | Path, *, limit_seconds: float = ANSWER_SECONDS) -> Services | None:
     """The running services of a home, or None when there are none or one of them has died.
 
     Args:
@@ -143,14 +149,7 @@ def attach(home: str | Path, *, limit_seconds: float = 20.0) -> Services | None:
         limit_seconds: How long a live service may take to answer before it counts as dead.
     """
     services = read(local_home(home))
-    deadline = time.monotonic() + limit_seconds
-    while services is not None and all(find(process) is not None for process in services.processes):
-        if _answer(services):
-            return services
-        if time.monotonic() > deadline:
-            break
-        time.sleep(0.2)
-    return None
+    return services if services is not None and _silent(services, limit_seconds) == [] else None
 
 
 def read(folder: Path) -> Services | None:
@@ -241,7 +240,18 @@ def _failure(process: Process, what: str) -> str:
     return f"{process.name} {what}. It said last:\n{last_lines(process.log)}\nIts whole log: {process.log}"
 
 
-def _answer(services: Services) -> bool:
+def _silent(services: Services, limit_seconds: float) -> list[Process] | None:
+    """The live services that give no answer in time; None where one has died."""
+    deadline = time.monotonic() + limit_seconds
+    while all(find(process) is not None for process in services.processes):
+        silent = _not_answering(services)
+        if not silent or time.monotonic() > deadline:
+            return silent
+        time.sleep(0.2)
+    return None
+
+
+def _not_answering(services: Services) -> list[Process]:
     checks = {
         "prefect": lambda: commands.prefect_is_ready(services.prefect_api_url),
         "mlflow": lambda: commands.mlflow_is_ready(services.mlflow_url),
@@ -249,7 +259,18 @@ def _answer(services: Services) -> bool:
             services.ray_address, commands.read_secret(Path(services.home), "ray_token")
         ),
     }
-    return all(checks[process.name]() for process in services.processes)
+    return [process for process in services.processes if not checks[process.name]()]
+
+
+def _refuse_to_replace(running: Services, silent: list[Process]) -> None:
+    """Spare live services that are used: a busy machine may be all that keeps them from answering."""
+    # A live leash means that somebody holds the lease: it waits for just that.
+    if running.leash is None or find(running.leash) is not None:
+        raise ServiceError(
+            f"the services of {running.home} run, and no answer comes from {', '.join(p.name for p in silent)}. Others may "
+            "be using them: wait and try again, or stop them with betaline down. "
+            f"The log: {', '.join(p.log for p in silent)}"
+        )
 
 
 def _adopt(running: Services, *, lasting: bool, names: tuple[str, ...]) -> Services:

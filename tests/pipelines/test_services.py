@@ -187,6 +187,22 @@ def test_start_refuses_to_add_to_running_services(lasting: Services) -> None:
         embedded.start(lasting.home, names=("mlflow", "ray"))
 
 
+def test_start_spares_services_that_do_not_answer(lasting: Services) -> None:
+    """Live services that somebody may be using are not replaced because they are slow; the message says how to."""
+    members = [member for root in lasting.processes for member in process.tree(root)]
+    for member in members:
+        member.suspend()
+    try:
+        with pytest.raises(
+            ServiceError, match=r"no answer comes from mlflow\. .* with betaline down\. The log: .*mlflow\.log"
+        ):
+            embedded.start(lasting.home, names=("mlflow",), limit_seconds=1)
+    finally:
+        for member in members:
+            member.resume()
+    assert embedded.attach(lasting.home) == lasting
+
+
 def test_start_replaces_dead_services_and_stop_spares_strangers(alone: Path) -> None:
     """After a kill new services come up at the same address; stopping ends their trees, and no reused pid."""
     first = embedded.start(alone, names=("mlflow",))
