@@ -263,7 +263,9 @@ def _follow(job: _Job) -> Iterator[str]:
                 if job.details() is None:
                     raise _forgotten(job) from None
             finally:
-                loop.run_until_complete(chunks.aclose())
+                # What broke above may have left the generator in the middle of a step, in which it cannot be closed.
+                with contextlib.suppress(RuntimeError, aiohttp.ClientError):
+                    loop.run_until_complete(chunks.aclose())
         log = patiently(lambda: _calling(lambda: job.client.get_job_logs(job.submission_id)))
         *lines, rest = (rest + log[seen:]).split("\n")
         yield from lines
@@ -279,7 +281,7 @@ async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | Non
 
     The job is asked for beside its log: the log's own end comes 3 s later, a dead connection's never.
     """
-    task = asyncio.ensure_future(anext(chunks, None))
+    task = asyncio.ensure_future(_advance(chunks))
     begun = time.monotonic()
     try:
         while True:
@@ -296,6 +298,14 @@ async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | Non
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, RuntimeError):
                 await task
+
+
+async def _advance(chunks: AsyncGenerator[str, None]) -> str | None:
+    # Not `anext(chunks, None)`: cancelled, it may leave the generator running.
+    try:
+        return await chunks.__anext__()
+    except StopAsyncIteration:
+        return None
 
 
 def _wait_for_end(job: _Job) -> JobDetails:

@@ -156,7 +156,7 @@ def test_killed_worker_is_resumed_to_bit_equal_weights(
     config = override(
         tiny,
         {
-            "training.epochs": 8,
+            "training.epochs": 4,
             "training.batch_size": 2,
             "training.checkpoint_steps": 100,
             "scaling.num_workers": 2,
