@@ -152,6 +152,8 @@ def ingest(
     screen.say(f"Dataset [bold]{name}[/]@{result['dataset_id'][:12]} {verb}: {rows}.", *result["notes"])
     if not result["reused"]:
         screen.say(f"{sum(result['rows'].values()):,} examples in {result['seconds']:.2f} s.")
+    if result["rejected"]:
+        screen.say(f"{result['rejected']:,} bad examples were left out; they are in {result['quarantine_uri']}")
     screen.end(result, f"betaline train {name}")
 
 
@@ -214,7 +216,7 @@ def tune(
         result = flows.tune(request, run=run)
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
     best = locate(home) / "runs" / result["run"] / "best.yaml"
-    screen.end(result, f"betaline train {dataset} --config {best.uri}")
+    screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
 
 
 @app.command()

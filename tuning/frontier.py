@@ -11,7 +11,10 @@ from vae.errors import ClusterError
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial at its best epoch. Distortion, rate and bound are of the validation split, in nats per example."""
+    """One trial at its last epoch. Distortion, rate and bound are of the validation split, in nats per example.
+
+    Not at the epoch of the lowest bound: for a small β that is one of the first, long before its trade is reached.
+    """
 
     trial_id: str
     parameters: dict[str, Any]

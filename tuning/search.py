@@ -33,7 +33,7 @@ from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training import EpochReport, Hooks, Training, World
 
-SCORE = "best_negative_elbo"
+SCORE = "validation_negative_elbo"
 
 Observer = Callable[[Trial, EpochReport | None], None]
 
@@ -160,13 +160,8 @@ def _run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: s
 class _TrialHooks(Hooks):
     """Tells Ray Tune of every epoch."""
 
-    def __init__(self) -> None:
-        self.best: EpochReport | None = None
-
     def on_epoch(self, report: EpochReport) -> None:
-        if self.best is None or report.best_epoch == report.epoch:
-            self.best = report
-        tune.report({**asdict(report), "best": asdict(self.best)})
+        tune.report(asdict(report))
 
 
 class _Observe(Callback):
@@ -223,15 +218,14 @@ def _ending(metrics: dict[str, Any]) -> str:
 def _describe(
     trial_id: str, parameters: dict[str, Any], status: str, metrics: dict[str, Any], error: str | None
 ) -> Trial:
-    best = metrics.get("best") or {}
     return Trial(
         trial_id=trial_id,
         parameters=parameters,
         status=status,
         epochs=metrics.get("epoch", 0),
-        distortion=best.get("validation_distortion"),
-        rate=best.get("validation_rate"),
-        negative_elbo=best.get("validation_negative_elbo"),
-        active_units=best.get("active_units"),
+        distortion=metrics.get("validation_distortion"),
+        rate=metrics.get("validation_rate"),
+        negative_elbo=metrics.get("validation_negative_elbo"),
+        active_units=metrics.get("active_units"),
         error=error,
     )

@@ -119,11 +119,20 @@ def start(
         if recorded is not None and silent:
             _refuse_to_replace(recorded, silent)
         _clear(folder)
-        services = _start(folder, names, num_cpus, limit_seconds, on_progress or (lambda name, seconds: None))
+        told = on_progress or (lambda name, seconds: None)
+        try:
+            services = _start(folder, names, num_cpus, limit_seconds, told)
+        except _EndedError:
+            # Ray gives a node 30 s to register, which the first start after an installation may miss on a busy machine.
+            services = _start(folder, names, num_cpus, limit_seconds, told)
         if not lasting:
             services = replace(services, leash=_spawn_leash(folder))
         _write(services)
         return services
+
+
+class _EndedError(ServiceError):
+    """A service ended by itself while it was starting."""
 
 
 def stop(services: Services) -> None:
@@ -227,7 +236,7 @@ def _wait_until_ready(
     while waiting:
         for process, launch in list(waiting.items()):
             if find(process) is None:
-                raise ServiceError(_failure(process, "ended before it was ready"))
+                raise _EndedError(_failure(process, "ended before it was ready"))
             if launch.is_ready():
                 del waiting[process]
                 on_progress(process.name, time.monotonic() - begun)
