@@ -32,7 +32,7 @@ class BernoulliLikelihood(nn.Module):
         """log p(x|z) in nats, [S,B], from logits: finite where a probability would have been rounded to 0 or 1."""
         logits = outputs_SBCHW.float()
         cross_entropy = F.binary_cross_entropy_with_logits(logits, x_BCHW.expand_as(logits), reduction="none")
-        return -cross_entropy.flatten(2).sum(-1)
+        return -cross_entropy.sum((-3, -2, -1))
 
     def mean(self, outputs: Tensor) -> Tensor:
         """E[x|z], the shape of `outputs`, in [0, 1]."""

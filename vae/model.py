@@ -130,7 +130,8 @@ class VAE(nn.Module):
         samples, batch = z_SBL.shape[:2]
         if condition_BK is not None and samples > 1:
             condition_BK = condition_BK.repeat(samples, 1)
-        return self.decoder(z_SBL.flatten(0, 1), condition_BK).unflatten(0, (samples, batch))
+        outputs = self.decoder(z_SBL.flatten(0, 1), condition_BK)
+        return outputs.view(samples, batch, *outputs.shape[1:])
 
     def forward(self, x_BCHW: Tensor, noise_SBL: Tensor, labels_B: Tensor | None = None) -> Terms:
         """Encodes, draws z from standard normal `noise`, decodes and scores.

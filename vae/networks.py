@@ -86,7 +86,7 @@ class MLPDecoder(nn.Module):
         self.out = nn.Linear(hidden[-1], math.prod(shape))
 
     def forward(self, z_BL: Tensor, condition_BK: Tensor | None) -> Tensor:
-        return self.out(self.layers(with_condition(z_BL, condition_BK))).unflatten(1, self.shape)
+        return self.out(self.layers(with_condition(z_BL, condition_BK))).view(-1, *self.shape)
 
 
 class ResidualBlock(nn.Module):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import assert_never
 
+import torch
 from torch import Tensor, nn
 
 from vae.config import Prior, StandardNormal
@@ -44,4 +45,5 @@ class StandardNormalPrior(nn.Module):
             Kingma & Welling, Auto-Encoding Variational Bayes (2014), appendix B. https://arxiv.org/abs/1312.6114
         """
         mean, log_std = posterior.mean, posterior.log_std
-        return 0.5 * (mean.square() + (2 * log_std).exp() - 1) - log_std
+        log_variance = 2 * log_std
+        return 0.5 * (torch.addcmul(log_variance.expm1(), mean, mean) - log_variance)

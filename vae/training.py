@@ -26,6 +26,7 @@ from vae.likelihoods import binarization, to_examples
 from vae.metrics.likelihood import Bound, Sums, bound_sums
 from vae.model import VAE, ExampleSpec
 from vae.objectives import elbo_loss
+from vae.optimizer import FusedAdamW
 from vae.seeds import Stream, derive
 from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
 
@@ -200,9 +201,7 @@ class Training:
         self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
+        self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
         self.autocast = self._autocast()
         self.generator = torch.Generator(device)
         self.beta = torch.zeros((), device=device)
@@ -265,7 +264,7 @@ class Training:
         loss.backward()
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
-        self.optimizer.step()
+        self.optimizer.advance()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None and training.ema_decay is not None:
             with torch.no_grad():  # or the average would hold the graph of every step

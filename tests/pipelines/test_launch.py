@@ -537,6 +537,7 @@ def proxy(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy
     way.cut()
 
 
+@pytest.mark.slow
 def test_run_job_takes_a_broken_connection_up_where_it_broke(
     run: Runner, services: Services, proxy: Proxy, recorder: Recorder
 ) -> None:

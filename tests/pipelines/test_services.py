@@ -22,11 +22,18 @@ import psutil
 import pytest
 
 from pipelines import services as embedded
-from pipelines.services import commands, process
+from pipelines.services import commands, lease, process
 from pipelines.services.embedded import STATE_FILE, Services, read
 from vae.errors import ServiceError
 
 OWNED = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
+
+
+@pytest.fixture(autouse=True)
+def _prefect_reads_the_environment_again() -> Iterator[None]:
+    """After each test, when its changes to the environment are undone: Prefect keeps what it read among them."""
+    yield
+    lease._refresh_prefect()
 
 
 @pytest.fixture
