@@ -54,7 +54,10 @@ from vae.data.parquet import Dataset
 from vae.training import Training, World
 
 HERE = Path(__file__).parent
-BATCH_SIZE, WORKER_BATCH_SIZE, THREADS, LEARNING_RATE = 128, 512, 2, 1e-3
+BATCH_SIZE, WORKER_BATCH_SIZE, LEARNING_RATE = 128, 512, 1e-3
+THREADS = 1
+"""Of every loop: what a worker has unless it asks for more. A thread for each of two CPUs, which the daemons of Ray,
+Prefect and MLflow share, measures how often those interrupt a barrier."""
 QUIET_PERCENT = 25.0
 """Of all CPUs, that other work may take when a row begins. The services alone take some 10 % of two."""
 ROWS = ("bare", "betaline", "pythae", "pythae-fused", "one", "two", "streaming")
@@ -175,7 +178,7 @@ def train_directly(config: RunConfig, dataset: Dataset) -> list[float]:
 def make_dataset(home: Path) -> Dataset:
     """MNIST, ingested as a user would."""
     config = IngestConfig(source=str(data_folder()), name="mnist")
-    with ProcessPoolExecutor(THREADS, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         return Dataset.open(ingest(config, str(home), pool.map, lambda done, total: None).uri)
 
 
