@@ -6,7 +6,9 @@ Shapes: B batch, C channels, H height, W width, D columns of a table, A attribut
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -26,8 +28,8 @@ class Column:
 class ExampleSpec:
     """What one example is, as the dataset's manifest tells.
 
-    Values come as uint8 [B,C,H,W] for images and as float32 [B,D] for tables: numbers in their own unit, categories as codes,
-    NaN where missing. Attributes come as float32 [B,A] in the same way.
+    Values come as uint8 [B,C,H,W] for images and as float32 [B,D] for tables: numbers in their own unit, categories as
+    codes, NaN where missing. Attributes come as float32 [B,A] in the same way.
     """
 
     shape: tuple[int, ...]
@@ -38,7 +40,25 @@ class ExampleSpec:
     """Of a table; None for images."""
     attributes: tuple[Column, ...] = ()
 
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> ExampleSpec:
+        """What `dataclasses.asdict` gave and JSON has kept."""
+        columns, classes = facts["columns"], facts["classes"]
+        return cls(
+            tuple(facts["shape"]),
+            None if classes is None else tuple(classes),
+            None if columns is None else _columns(columns),
+            _columns(facts["attributes"]),
+        )
+
     @property
     def num_values(self) -> int:
         """Pixels times channels, or columns."""
         return math.prod(self.shape)
+
+
+def _columns(facts: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    return tuple(
+        Column(**{**column, "categories": None if column["categories"] is None else tuple(column["categories"])})
+        for column in facts
+    )

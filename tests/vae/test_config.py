@@ -30,7 +30,7 @@ def refusal(values: dict[str, Any]) -> str:
         ),
         (
             {"zzz": 1},
-            "configuration: zzz: unknown key; known keys: model, objective, scaling, training",
+            "configuration: zzz: unknown key; known keys: data, model, objective, scaling, training",
         ),
     ],
 )

@@ -322,6 +322,10 @@ class ModelConfig(Section):
                 "model.prior: vamp mixes the posteriors of its pseudo-inputs, whose density a "
                 f"{posterior.kind} posterior does not give everywhere; use posterior diagonal_gaussian"
             )
+        if isinstance(prior, Vamp) and isinstance(self.encoder, TableBody):
+            raise ValueError(
+                "model.prior: vamp learns pseudo-inputs by gradient, and categories have none; use gaussian_mixture or flow"
+            )
         if isinstance(prior, ConditionalPrior) and not self.condition:
             raise ValueError(
                 "model.prior: conditional needs something to depend on; set model.condition, such as `class`"

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self, Union
 
 from pydantic import Field, model_validator
 
+from vae.config.checks import check_objective_fits
 from vae.config.model import ModelConfig
 from vae.config.objective import ObjectiveConfig
 from vae.config.section import Positive, Section
@@ -62,6 +63,9 @@ class TrainingConfig(Section):
     """Decay per step of an exponential moving average of the weights, which is then what is validated and shipped."""
     patience_epochs: Positive | None = 20
     """Stop after so many epochs without a better validation bound; None trains all epochs."""
+    aggregate_components: Annotated[int, Field(ge=0)] = 10
+    """Gaussians of the mixture that is fitted to the aggregate posterior after training, as a sampler beside the prior; 0
+    fits none."""
     checkpoint_steps: Positive | None = None
     """Optimiser steps between checkpoints; None writes them at the ends of epochs alone."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
@@ -99,6 +103,11 @@ class RunConfig(Section):
     objective: ObjectiveConfig = ObjectiveConfig()
     training: TrainingConfig = TrainingConfig()
     scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        check_objective_fits(self.model, self.objective, self.training.batch_size)
+        return self
 
     @model_validator(mode="after")
     def _batch_divides_among_workers(self) -> Self:
