@@ -154,7 +154,7 @@ def ingest(
         screen.say(f"{sum(result['rows'].values()):,} examples in {result['seconds']:.2f} s.")
     if result["rejected"]:
         screen.say(f"{result['rejected']:,} bad examples were left out; they are in {result['quarantine_uri']}")
-    screen.end(result, f"betaline train {name}")
+    screen.end(result, _first_training(name, result["uri"]))
 
 
 @app.command()
@@ -399,6 +399,14 @@ def _parts(
         return dict(zip(names, map(convert, text.split(separator)), strict=True))
     except ValueError:
         raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
+
+
+def _first_training(name: str, uri: str) -> str:
+    """The command that trains on a new dataset; a table takes a body and a likelihood of its own."""
+    from vae.data.parquet import Dataset
+
+    is_table = Dataset.open(uri).manifest.example.kind == "table"
+    return f"betaline train {name}" + " --set 'model={encoder: {kind: table}, likelihood: {kind: mixed}}'" * is_table
 
 
 def _absolute(dataset: str) -> str:

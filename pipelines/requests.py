@@ -76,5 +76,9 @@ class PipelineRequest(Section):
         """What the selected configuration is trained as, but for what the search selects."""
         base = self.search.base
         return RunConfig(
-            model=base.model, objective=base.objective, training=self.training or base.training, scaling=self.scaling
+            data=base.data,
+            model=base.model,
+            objective=base.objective,
+            training=self.training or base.training,
+            scaling=self.scaling,
         )

@@ -46,10 +46,13 @@ def fit_aggregate(z_NL: NDArray[np.float32], components: int, seed: int) -> Aggr
         components: At most; fewer where there are not ten draws for each.
         seed: Of the start.
     """
-    from sklearn.mixture import GaussianMixture  # a second to import, and a registered model does without it
+    # A second to import, and a registered model does without them.
+    from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     components = max(1, min(components, len(z_NL) // 10))
-    found = GaussianMixture(components, reg_covar=1e-4, random_state=seed % 2**32).fit(z_NL.astype(np.float64))
+    with threadpool_limits(1):  # two threads took 12 s for what one does in 0.2, where the cores are shared
+        found = GaussianMixture(components, reg_covar=1e-4, random_state=seed % 2**32).fit(z_NL.astype(np.float64))
     mixture = AggregateMixture(components, z_NL.shape[1])
     mixture.log_weights.copy_(torch.as_tensor(found.weights_).log())
     mixture.means.copy_(torch.as_tensor(found.means_))

@@ -108,11 +108,18 @@ def check_schedule(config: ObjectiveConfig, total_steps: int) -> None:
     """Refuses a schedule that would not end within the run.
 
     Raises:
-        ConfigError: A warm-up longer than the run, after which β would never have been reached.
+        ConfigError: A schedule longer than the run, which would never have come to what it leads to.
     """
     steps = steps_to_settle(config)
+    match config.controller:
+        case Capacity(capacity=capacity):
+            goal = f"the capacity would never reach {capacity}"
+        case Cyclical(cycles=cycles):
+            goal = f"its {cycles} cycles would never end"
+        case _:
+            goal = f"beta would never reach {config.beta}"
     if steps >= total_steps:
         raise ConfigError(
             f"objective.controller.steps: the {config.controller.kind} takes {steps} steps and the run has {total_steps}, "
-            f"so beta would never reach {config.beta}; shorten it or train more epochs"
+            f"so {goal}; shorten it or train more epochs"
         )

@@ -173,7 +173,8 @@ class FlowedGaussian:
         return self.draw(noise.expand(-1, len(self.base.mean), -1)).z.std(0)
 
     def draw(self, noise_SBN: Tensor, prior: Any = None) -> Draw:
-        z_SBL, log_det_SB = self.transform.call_and_ladj(self.base.sample(noise_SBN))
+        with torch.autocast(noise_SBN.device.type, enabled=False):  # the log-determinant is a sum over the latent
+            z_SBL, log_det_SB = self.transform.call_and_ladj(self.base.sample(noise_SBN))
         return Draw(z_SBL, lambda: standard_normal_log_prob(noise_SBN) - self.base.log_std.sum(-1) - log_det_SB)
 
 

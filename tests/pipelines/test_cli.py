@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pipelines.cli import _configured, _first_training
+from pipelines.ingest import ingest
+from pipelines.sources import IngestConfig
+from vae.config import RunConfig, parse
+from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
+from vae.model import VAE
 
 
 def betaline(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -58,6 +67,20 @@ def test_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
     assert plan["uri"].startswith(str(tmp_path / "home" / "datasets" / "digits"))
     assert not plan["exists"]
     assert not (tmp_path / "home").exists()
+
+
+def test_hint_after_ingesting_a_table_trains_on_it(tmp_path: Path) -> None:
+    """The command that a new table is followed by has a model that fits the table; images need no setting."""
+    (tmp_path / "people.csv").write_text("age,colour\n" + "".join(f"{n},{'red' if n % 3 else ''}\n" for n in range(40)))
+    home = str(tmp_path / "home")
+    config = parse(IngestConfig, {"source": str(tmp_path / "people.csv"), "name": "people"})
+    uri = ingest(config, home, map, lambda rows, total: None).uri
+    *command, option, setting = shlex.split(_first_training("people", uri))
+    assert (command, option) == (["betaline", "train", "people"], "--set")
+    chosen = _configured(RunConfig, None, [setting], {})
+    assert VAE(chosen.model, example_spec(Dataset.open(uri))).likelihood.outputs_shape == (3,)
+    digits = ingest(parse(IngestConfig, {"source": "sklearn:digits", "name": "digits"}), home, map, lambda *_: None)
+    assert _first_training("digits", digits.uri) == "betaline train digits"
 
 
 def test_up_beyond_loopback_is_refused(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ IMAGES = ExampleSpec((2, 2, 3))
 TABLE = ExampleSpec(
     (5,),
     columns=(
-        Column("colour", ("red", "green", "blue")),
+        Column("colour", ("red", "green", "blue"), mean=0.9, std=0.7),  # of codes, which mean nothing
         Column("weight", mean=70.0, std=12.5),
         Column("smokes", ("no", "yes")),
         Column("height", mean=1.7, std=0.1),
@@ -177,6 +177,12 @@ def test_continuous_bernoulli_is_exact_near_one_half(logit: float) -> None:
     assert family.std(params).item() == pytest.approx(math.sqrt(variance), rel=1e-4)
 
 
+def test_continuous_bernoulli_draws_uniformly_at_one_half() -> None:
+    """Where the inverse of its distribution function is 0/0 a draw is the uniform number that it comes from."""
+    drawn = ContinuousBernoulliFamily().sample(torch.tensor([[0.0, -1e-9]]).repeat(1, 100), generator())
+    torch.testing.assert_close(drawn, torch.rand(200, generator=generator()), atol=1e-6, rtol=0)
+
+
 def mixture(logits: list[float], location: list[float], raw_scale: list[float]) -> Tensor:
     """Parameters [3M,1] of one value."""
     return torch.tensor([*logits, *location, *raw_scale])[:, None]
@@ -196,7 +202,6 @@ def test_discretized_logistic_is_the_difference_of_distribution_functions(params
     """Of the mixture's levels in float64, the outer ones reaching to infinity; even where float32 would round it to 0."""
     family = DiscretizedLogisticFamily(3, 0.25)
     logits, location, raw_scale = params.double().squeeze(1).view(3, 3).unbind()
-    scale = torch.exp(log_scale(raw_scale, 0.25))
     floor = -7 - math.log(2)
     scale = torch.exp(floor + torch.log1p(torch.exp(raw_scale + math.log(math.expm1(math.log(0.25) - floor)))))
     edges = torch.cat([torch.tensor([-torch.inf]), torch.arange(0.5, 255) / 255, torch.tensor([torch.inf])]).double()

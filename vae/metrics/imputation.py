@@ -20,7 +20,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class ImputationError:
+class NumericImputation:
     """Squared error of imputed numbers, in units of each column's standard deviation."""
 
     mse: float
@@ -42,7 +42,7 @@ class ImputationError:
 
 def imputation_rmse(
     truth_ND: Array, imputed_ND: Array, missing_ND: Mask, std_D: ArrayLike | None = None
-) -> ImputationError:
+) -> NumericImputation:
     """Error of one imputation of numeric columns.
 
     Protocol: that of MIWAE's tables, the mean squared error over hidden entries of standardised columns. The standard
@@ -69,11 +69,11 @@ def imputation_rmse(
             f"{std.tolist()}; leave constant columns out"
         )
     square_K = np.square((hidden.imputed[0] - hidden.truth) / std[hidden.column])
-    return ImputationError(float(square_K.mean()), hidden.means(square_K), len(square_K))
+    return NumericImputation(float(square_K.mean()), hidden.means(square_K), len(square_K))
 
 
 @dataclass(frozen=True)
-class ImputationAccuracy:
+class CategoricalImputation:
     """Share of imputed categories that are right."""
 
     accuracy: float
@@ -83,7 +83,7 @@ class ImputationAccuracy:
     num_hidden: int
 
 
-def imputation_accuracy(truth_ND: Array, imputed_ND: Array, missing_ND: Mask) -> ImputationAccuracy:
+def imputation_accuracy(truth_ND: Array, imputed_ND: Array, missing_ND: Mask) -> CategoricalImputation:
     """Accuracy of one imputation of categorical columns.
 
     Protocol: a hidden entry is right if the imputed code is the true one. The most probable category is best by this score.
@@ -98,7 +98,7 @@ def imputation_accuracy(truth_ND: Array, imputed_ND: Array, missing_ND: Mask) ->
     """
     hidden = _hidden("imputation_accuracy", truth_ND, imputed_ND, missing_ND, many=False)
     right_K = (hidden.truth == hidden.imputed[0]).astype(np.float64)
-    return ImputationAccuracy(float(right_K.mean()), hidden.means(right_K), len(right_K))
+    return CategoricalImputation(float(right_K.mean()), hidden.means(right_K), len(right_K))
 
 
 @dataclass(frozen=True)
