@@ -209,28 +209,37 @@ def missing(config: Missing) -> str:
 
 def objective(config: ObjectiveConfig) -> str:
     """What is minimised, such as `distortion + 4 · rate, β rising from 0 over 500 steps`."""
-    parts = [_bound(config), *filter(None, [_controller(config)])]
-    if config.regularizers:
-        parts.append(f"with {' and '.join(map(_regularizer, config.regularizers))}")
+    parts = [" + ".join([_bound(config), *map(_regularizer, config.regularizers)])]
+    if controller := _controller(config):
+        parts.append(controller)
     if config.corruption is not None:
         parts.append(f"the encoder sees {config.corruption.kind.replace('_', ' ')}")
     return ", ".join(parts)
 
 
 def _bound(config: ObjectiveConfig) -> str:
-    bound, beta = config.bound, config.beta
-    plain = beta == 1 and isinstance(config.controller, Constant | Warmup | Cyclical)
+    bound, rate = config.bound, _rate(config)
+    weighted = "" if rate == "rate" else f" with {rate}"
     match bound:
         case Elbo():
-            loss = "distortion + rate (the ELBO)" if plain else f"distortion + {beta:g} · rate"
+            loss = f"distortion + {rate}" + " (the ELBO)" * (rate == "rate")
             return loss if bound.samples == 1 else f"{loss} over {bound.samples} draws"
         case Iwae():
-            return f"the importance-weighted bound of {bound.samples} draws" + ("" if plain else f" with β = {beta:g}")
+            return f"the importance-weighted bound of {bound.samples} draws{weighted}"
         case Ciwae():
-            weighted = "" if plain else f" with β = {beta:g}"
             return f"{bound.mix:g} · ELBO + {1 - bound.mix:g} · IWAE of {bound.samples} draws{weighted}"
         case _:
             assert_never(bound)
+
+
+def _rate(config: ObjectiveConfig) -> str:
+    match config.controller:
+        case Geco() | ControlVae() | MultiRate():
+            return "β · rate"
+        case Capacity():
+            return f"{config.beta:g} · |rate − C|"
+        case _:
+            return "rate" if config.beta == 1 else f"{config.beta:g} · rate"
 
 
 def _controller(config: ObjectiveConfig) -> str:
@@ -243,7 +252,7 @@ def _controller(config: ObjectiveConfig) -> str:
         case Cyclical():
             return f"β rising from 0 in {controller.cycles} cycles of {controller.steps:,} steps"
         case Capacity():
-            return f"the rate pulled to {controller.capacity:g} nats over {controller.steps:,} steps"
+            return f"C rising to {controller.capacity:g} nats over {controller.steps:,} steps"
         case FreeBits():
             return f"{controller.nats:g} nats of each dimension free"
         case Geco():

@@ -345,7 +345,7 @@ def test_written_conditions_are_read_back() -> None:
     """Every value goes through text and back, and the example is one that the model takes."""
     for columns, values in [(SEVERAL.conditions, [2, 0.1, 0]), (SEVERAL.conditions[2:], [1]), (PLAIN.conditions, [])]:
         entries = [write_condition(columns, values)] if columns else []
-        np.testing.assert_array_equal(read_conditions(entries, columns, 2, "test"), np.float32([values] * 2))
+        np.testing.assert_array_equal(read_conditions(entries, columns, 2, "test"), np.array([values] * 2, np.float32))
     for model in (PLAIN, CONDITIONAL, SEVERAL):
         example = served(model).example_condition()
         assert len(predict(None, model, task="generate", n=2, condition=example)) == 2
