@@ -25,6 +25,7 @@ from vae.errors import DataError, Diverged, RegistryError
 from vae.examples import Column, ExampleSpec
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
+from vae.metrics.suite import measure
 from vae.model import VAE
 from vae.state import WEIGHTS, load_model
 from vae.storage import locate, sha256_of, write_whole
@@ -59,6 +60,10 @@ def run(job: Job) -> dict[str, Any]:
         "test_active_units": float(evidence.bound.active_units),
         f"test_{score_name}": score.nats,
     }
+    if request.metrics:
+        emit("evaluate", {"what": ", ".join(request.metrics)})
+        measured = measure(evidence.model, dataset, request.metrics)
+        metrics |= {f"test_{metric}": value for metric, value in measured.items()}
     run_id = trained["mlflow_run_id"]
     registry.log_metrics(run_id, metrics)
     with TemporaryDirectory() as scratch:

@@ -104,7 +104,13 @@ IMAGES = ExampleSpec((2, 8, 6), CLASSES, attributes=ATTRIBUTES)
 TABLE = ExampleSpec(
     (5,),
     CLASSES,
-    (Column("c0", None, 1.0, 2.0), Column("c1", CLASSES), Column("c2"), Column("c3", CLASSES), Column("c4", ("x", "y"))),
+    (
+        Column("c0", None, 1.0, 2.0),
+        Column("c1", CLASSES),
+        Column("c2"),
+        Column("c3", CLASSES),
+        Column("c4", ("x", "y")),
+    ),
     ATTRIBUTES,
 )
 BASE: Config = {"latent_dim": LATENT, "encoder": BODIES["mlp"], **CONDITIONS["concatenation"]}

@@ -209,14 +209,14 @@ def test_discrepancy_is_to_the_models_own_prior() -> None:
     """
     objective = parse(ObjectiveConfig, {"regularizers": [{"kind": "mmd", "weight": 1.0, "kernel": "rbf"}]})
     model = build(complete(prior=parts.PRIORS["conditional"])).eval()
-    _say(model.prior.layers[-1], 3.0)  # pyright: ignore[reportAttributeAccessIssue, reportIndexIssue]
+    _say(model.prior.layers[-1], 3.0)
     few = batch(model)
     assert few.labels is not None
     assert few.attributes is not None
     many = Batch(few.values.repeat(20, 1, 1, 1), few.labels.repeat(20), few.attributes.repeat(20, 1))
     found = []
     for mean in (3.0, 0.0):
-        _say(model.posterior.head, mean)  # pyright: ignore[reportArgumentType]
+        _say(model.posterior.head, mean)
         drawn = draw(model, objective, many, generator())
         step = Step(model, objective, EXAMPLES)(drawn, torch.tensor(0.0), torch.tensor(0.0))
         found.append((step.loss - step.parts[0]).item())  # at β = 0 the loss is distortion and penalty

@@ -1,7 +1,7 @@
 """What every prior must obey. A new one is one line in `PRIORS` of `tests/laws/parts.py`.
 
-Shapes: S samples, B batch, L latent, N noise, G pieces of a quantised latent. The oracles are a grid in two dimensions, and all
-sequences of codes.
+Shapes: S samples, B batch, L latent, N noise, G pieces of a quantised latent. The oracles are a grid in two dimensions, and
+all sequences of codes.
 """
 
 from __future__ import annotations

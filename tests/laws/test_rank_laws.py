@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +21,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
     """What each of two real processes has found."""
     folder = tmp_path_factory.mktemp("ranks")
     command = [sys.executable, "-m", "tests.laws.two_ranks"]
-    processes = [subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT) for rank in range(2)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    processes = [subprocess.Popen([*command, str(rank), str(folder)], cwd=ROOT, env=environment) for rank in range(2)]
     try:
         assert [process.wait(120) for process in processes] == [0, 0]
     finally:

@@ -75,9 +75,7 @@ REFUSALS: dict[str, Refusal] = {
         model(prior={"kind": "conditional"}), "model.prior", [{"model.condition": "class"}]
     ),
     "film of nothing": Refusal(model(condition_by="film"), "model.condition_by", [{"model.condition": "class"}]),
-    "table as an image": Refusal(
-        model(encoder={"kind": "table"}), "model", [{"model.likelihood": {"kind": "mixed"}}]
-    ),
+    "table as an image": Refusal(model(encoder={"kind": "table"}), "model", [{"model.likelihood": {"kind": "mixed"}}]),
     "image as a table": Refusal(model(likelihood={"kind": "mixed"}), "model", [{"model.encoder": {"kind": "table"}}]),
     "table with an image's decoder": Refusal(
         model(**TABLE, decoder={"kind": "mlp"}), "model", [{"model.decoder": {"kind": "table"}}]
@@ -129,7 +127,9 @@ REFUSALS: dict[str, Refusal] = {
         [{"model.prior": {"kind": "standard_normal"}}],
     ),
     "geco from zero": Refusal(
-        objective({}, beta=0, controller={"kind": "geco", "distortion": 60.0}), "objective.beta", [{"objective.beta": 1}]
+        objective({}, beta=0, controller={"kind": "geco", "distortion": 60.0}),
+        "objective.beta",
+        [{"objective.beta": 1}],
     ),
     "multi rate upside down": Refusal(
         objective({"beta_gates": True}, controller={"kind": "multi_rate", "low": 5.0, "high": 2.0}),
@@ -235,7 +235,7 @@ def raised_at(values: Values) -> tuple[str, int]:
     with pytest.raises(ValidationError) as error:
         RunConfig.model_validate(values)
     (problem,) = error.value.errors()
-    trace = problem["ctx"]["error"].__traceback__  # pyright: ignore[reportTypedDictNotRequiredAccess]
+    trace = problem["ctx"]["error"].__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
     return Path(trace.tb_frame.f_code.co_filename).name, trace.tb_lineno

@@ -72,7 +72,7 @@ def codebook(part: slice) -> Found:
 
 
 def _codebook(model: VAE) -> nn.Module:
-    return model.posterior.codebook  # pyright: ignore[reportAttributeAccessIssue, reportReturnType]
+    return model.posterior.codebook
 
 
 def controllers(part: slice) -> Found:

@@ -85,7 +85,9 @@ def test_discriminator_finds_a_known_total_correlation() -> None:
     """Of N(0, Σ) with correlation 0.8 between two dimensions, TC = −½ log(1 − 0.8²) = 0.51 nats, within a tenth."""
     factor = torch.linalg.cholesky(torch.tensor([[1.0, 0.8, 0.0], [0.8, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     discriminator = build(hidden=(32, 32), weight=1.0)
-    losses = [discriminator.learn(normal(256, LATENT, seed=step) @ factor.T, generator(10_000 + step)) for step in range(400)]
+    losses = [
+        discriminator.learn(normal(256, LATENT, seed=step) @ factor.T, generator(10_000 + step)) for step in range(400)
+    ]
     found = discriminator.penalty(normal(20_000, LATENT, seed=999) @ factor.T).item()
     assert found == pytest.approx(-0.5 * math.log(1 - 0.8**2), abs=0.1)
     assert torch.stack(losses[-50:]).mean() < math.log(2) - 0.05

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -139,7 +140,7 @@ def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -
         controller.prepare(step)
         betas.append(controller.beta.item())
         controller.observe(torch.tensor(distortion), torch.tensor(5.0))
-    assert all((after - before) * direction >= 0 for before, after in zip(betas, betas[1:], strict=False))
+    assert all((after - before) * direction >= 0 for before, after in pairwise(betas))
     assert betas[0] == 1.0
     assert (betas[100] - 1.0) * direction > 0
     assert 0 < min(betas) <= max(betas) < float("inf")

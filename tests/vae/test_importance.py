@@ -14,9 +14,18 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from vae import importance
-from vae.config import MLP, FlowPosterior, Gaussian, GaussianMixture, ModelConfig, ObjectiveConfig, Posterior, Prior
-from vae.config import DiagonalGaussian as DiagonalGaussianConfig
-from vae.config import StandardNormal as StandardNormalConfig
+from vae.config import (
+    MLP,
+    DiagonalGaussian,
+    FlowPosterior,
+    Gaussian,
+    GaussianMixture,
+    ModelConfig,
+    ObjectiveConfig,
+    Posterior,
+    Prior,
+    StandardNormal,
+)
 from vae.examples import ExampleSpec
 from vae.likelihoods import FixedScale, GaussianFamily, ImageLikelihood, LearnedScale, anywhere
 from vae.model import VAE, Inputs
@@ -64,8 +73,8 @@ class Ppca(NamedTuple):
 def build(
     gap: float = 0.0,
     classes: int = 0,
-    posterior: Posterior = DiagonalGaussianConfig(),
-    prior: Prior = StandardNormalConfig(),
+    posterior: Posterior | None = None,
+    prior: Prior | None = None,
 ) -> Ppca:
     """A VAE with a linear decoder, the exact posterior mean, and `gap` too much in each log standard deviation.
 
@@ -77,8 +86,8 @@ def build(
     config = ModelConfig(
         latent_dim=LATENT,
         encoder=MLP(hidden=(LATENT,)),
-        posterior=posterior,
-        prior=prior,
+        posterior=posterior or DiagonalGaussian(),
+        prior=prior or StandardNormal(),
         likelihood=Gaussian(sigma="fixed", initial_sigma=SIGMA),
         condition=("class",) if classes else (),
     )
@@ -144,7 +153,7 @@ def test_other_posteriors_find_the_evidence() -> None:
 def test_other_priors_have_their_evidence() -> None:
     """Under a mixture prior p(x) is the mixture of the components' evidences."""
     ppca, x = build(gap=0.4, prior=GaussianMixture(components=3)), examples()
-    prior = ppca.model.prior_of().mixture  # pyright: ignore[reportAttributeAccessIssue]
+    prior = ppca.model.prior_of().mixture
     weight, components = ppca.weight, prior.components
     noise = SIGMA**2 * torch.eye(VALUES)
     covariances = weight @ torch.diag_embed(components.std().square()) @ weight.T + noise
@@ -273,7 +282,7 @@ def fitted() -> Fitted:
     model.likelihood = ImageLikelihood(GaussianFamily(anywhere, LearnedScale(1.0)), SHAPE)
     model.encoder = LinearEncoder(0.1 * torch.randn(LATENT, VALUES, generator=generator))
     model.decoder = LinearDecoder(0.1 * torch.randn(VALUES, LATENT, generator=generator))
-    torch.nn.init.zeros_(model.posterior.head.bias)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    torch.nn.init.zeros_(model.posterior.head.bias)
     inputs, noise = Inputs(x_ND.view(-1, *SHAPE)), corners(len(x_ND))
     optimizer = torch.optim.LBFGS(model.parameters(), max_iter=400, line_search_fn="strong_wolfe", tolerance_grad=1e-6)
 
@@ -306,7 +315,7 @@ def test_importance_sampling_of_the_trained_model_is_its_evidence(fitted: Fitted
 
 def test_bounds_of_a_spoilt_posterior_are_ordered(fitted: Fitted) -> None:
     """ELBO ≤ IWAE of 5 ≤ IWAE of 50 ≤ evidence, with gaps, where the encoder is spoilt and the model is not."""
-    bias = fitted.model.posterior.head.bias  # pyright: ignore[reportAttributeAccessIssue]
+    bias = fitted.model.posterior.head.bias
     assert isinstance(bias, Tensor)
     before = bias.detach().clone()
     try:

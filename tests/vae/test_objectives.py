@@ -36,7 +36,9 @@ ELBO, IWAE = ObjectiveConfig(), ObjectiveConfig(bound=Iwae())
 
 def build(sigma: float = 0.25, **changes: Any) -> VAE:
     likelihood = Gaussian(sigma="fixed", initial_sigma=sigma)
-    return VAE(ModelConfig(latent_dim=LATENT, encoder=MLP(hidden=(8,)), likelihood=likelihood, **changes), ExampleSpec(SHAPE))
+    return VAE(
+        ModelConfig(latent_dim=LATENT, encoder=MLP(hidden=(8,)), likelihood=likelihood, **changes), ExampleSpec(SHAPE)
+    )
 
 
 def batch(rows: int = ROWS) -> Inputs:
@@ -113,7 +115,7 @@ def test_beta_zero_gives_the_prior_no_pull() -> None:
 
 
 def test_beta_of_each_example_weighs_its_own_rate() -> None:
-    """As with MultiRate: a vector of β's gives the mean of distortion_b + β_b · rate_b; of equal ones, the scalar's loss."""
+    """As with MultiRate: a vector of β's gives the mean of distortion + β · rate of each; of equal ones, the scalar's."""
     terms = build()(batch(), noise(2))
     beta_B = torch.tensor([0.1, 0.5, 1.0, 2.0, 5.0, 10.0])
     expected = terms.distortion.mean() + (beta_B * terms.rate[0]).mean()
@@ -139,7 +141,8 @@ def test_iwae_does_not_fall_with_more_draws() -> None:
     with torch.no_grad():
         log_weight_SB = build()(batch(), noise(64)).log_weight
     means = [
-        (log_weight_SB.view(64 // k, k, ROWS).logsumexp(1) - math.log(k)).mean().item() for k in (1, 2, 4, 8, 16, 32, 64)
+        (log_weight_SB.view(64 // k, k, ROWS).logsumexp(1) - math.log(k)).mean().item()
+        for k in (1, 2, 4, 8, 16, 32, 64)
     ]
     assert means == sorted(means)
     assert means[-1] > means[0] + 0.1

@@ -113,7 +113,7 @@ def test_ladder_without_evidence_is_the_prior() -> None:
     """Where the features say nothing (a wide q̂), every group is the prior's and the rate is 0."""
     config = ModelConfig(latent_dim=4, posterior=LadderPosterior(hidden=8), prior=HierarchicalPrior(hidden=8))
     module, prior = build_posterior(config, 3), HierarchicalPriorModule(2, 8, 4)
-    for group in module.groups:  # pyright: ignore[reportGeneralTypeIssues]
+    for group in module.groups:
         torch.nn.init.zeros_(group[-1].weight)
         torch.nn.init.constant_(group[-1].bias, 20.0)
     draw = module(torch.ones(2, 3), prior).draw(normal(5, 2, 4), prior)

@@ -70,7 +70,7 @@ def test_vamp_starts_at_examples_as_the_model_takes_them() -> None:
         inputs = data(model, rows=COMPONENTS + 3)
         assert model.num_starting_examples == COMPONENTS
         model.start_at(inputs)
-        assert torch.equal(model.prior.inputs(), inputs.x[:COMPONENTS])  # pyright: ignore[reportCallIssue]
+        assert torch.equal(model.prior.inputs(), inputs.x[:COMPONENTS])
 
 
 def test_vamp_parameters_are_registered_once() -> None:
@@ -86,7 +86,9 @@ def test_vamp_teaches_encoder_and_pseudo_inputs() -> None:
     """The gradient of log p(z) reaches both, through the encoder that the prior borrows."""
     model = vamp()
     model.prior_of().log_prob(at(normal(1, 3, 2))).sum().backward()
-    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in [*model.encoder.parameters(), *model.prior.parameters()])
+    assert all(
+        p.grad is not None and p.grad.abs().sum() > 0 for p in [*model.encoder.parameters(), *model.prior.parameters()]
+    )
 
 
 def test_vamp_pseudo_images_stay_in_the_range_of_pixels() -> None:
@@ -158,7 +160,9 @@ def test_hierarchical_density_is_the_chain_rule() -> None:
     prior, z_SBL = HierarchicalPriorModule(2, 8, 4), normal(3, 2, 4)
     with torch.no_grad():
         lower = prior.group(1, z_SBL[..., :2])
-        expected = torch.distributions.Normal(0.0, 1.0).log_prob(z_SBL[..., :2]).sum(-1) + lower.log_prob(z_SBL[..., 2:])
+        expected = torch.distributions.Normal(0.0, 1.0).log_prob(z_SBL[..., :2]).sum(-1) + lower.log_prob(
+            z_SBL[..., 2:]
+        )
         torch.testing.assert_close(prior.log_prob(at(z_SBL)), expected)
         shifted = prior.sample(normal(3, 4) + torch.tensor([0.0, 0, 1, 1]))
         assert torch.equal(shifted[:, :2], normal(3, 4)[:, :2])

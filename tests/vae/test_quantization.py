@@ -138,7 +138,7 @@ def test_codebook_moves_in_training_alone() -> None:
     """A step moves it; evaluation and `no_grad`, as in validation, leave it as it is."""
     model = build()
     model.start_at(images())
-    codebook = model.posterior.codebook  # pyright: ignore[reportAttributeAccessIssue]
+    codebook = model.posterior.codebook
     before = codebook.codes.clone()
     model.eval()(images(), torch.zeros(1, 6, 0))
     with torch.no_grad():
@@ -151,5 +151,7 @@ def test_codebook_moves_in_training_alone() -> None:
 
 def test_importance_sampling_of_codes_is_refused() -> None:
     """Trap, VQ: a certain code has no importance-sampled evidence, and the refusal says what there is instead."""
-    with pytest.raises(ConfigError, match="vector_quantized one is a single code; its bound is the distortion plus the rate"):
+    with pytest.raises(
+        ConfigError, match="vector_quantized one is a single code; its bound is the distortion plus the rate"
+    ):
         importance.log_likelihood(build().eval(), images(), num_samples=2, generator=generator())

@@ -33,7 +33,8 @@ class Toy(NamedTuple):
     Its total correlation is −½ log det Σ = 3.11 nats.
     """
 
-    mean_NL: Tensor
+    means: Tensor
+    """[N,L]"""
     exact: float
 
     @classmethod
@@ -45,7 +46,7 @@ class Toy(NamedTuple):
     def batch(self, size: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
         """Draws, means and log standard deviations of some examples, [B,L]."""
         generator = torch.Generator().manual_seed(seed)
-        mean_BL = self.mean_NL[torch.randperm(len(self.mean_NL), generator=generator)[:size]]
+        mean_BL = self.means[torch.randperm(len(self.means), generator=generator)[:size]]
         z_BL = mean_BL + STD * torch.randn(mean_BL.shape, generator=generator)
         return z_BL, mean_BL, torch.full_like(mean_BL, math.log(STD))
 
@@ -200,7 +201,7 @@ def test_penalty_is_weighted_and_of_the_first_draw() -> None:
         (Dip(), disentangled_inferred_prior(Dip(), mean_BL, log_std_BL)),
     ):
         torch.testing.assert_close(penalty(config, terms, reference, 100), expected)
-    with pytest.raises(TypeError, match="see vae.adversary"):
+    with pytest.raises(TypeError, match=r"see vae\.adversary"):
         penalty(Adversary(), terms, None, 100)
 
 

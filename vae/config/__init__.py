@@ -59,9 +59,10 @@ from vae.config.objective import (
     TotalCorrelation,
     Warmup,
 )
-from vae.config.reading import differences, dotted, override, parse
+from vae.config.reading import differences, dotted, merged, override, parse
 from vae.config.run import (
     DataConfig,
+    MetricFamily,
     Missing,
     MissingAtRandom,
     MissingCompletelyAtRandom,
@@ -108,6 +109,7 @@ __all__ = [
     "LadderPosterior",
     "Laplace",
     "Likelihood",
+    "MetricFamily",
     "Missing",
     "MissingAtRandom",
     "MissingCompletelyAtRandom",
@@ -137,6 +139,7 @@ __all__ = [
     "Warmup",
     "differences",
     "dotted",
+    "merged",
     "override",
     "parse",
 ]

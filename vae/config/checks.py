@@ -45,8 +45,8 @@ def check_objective_fits(model: ModelConfig, objective: ObjectiveConfig, batch_s
 def _check_bound(model: ModelConfig, objective: ObjectiveConfig) -> None:
     if not isinstance(objective.bound, Elbo) and isinstance(model.posterior, VectorQuantized):
         raise ValueError(
-            f"objective.bound: {objective.bound.kind} weighs draws of the posterior, and a vector_quantized one is a single "
-            "code; use elbo"
+            f"objective.bound: {objective.bound.kind} weighs draws of the posterior, and a vector_quantized one is a "
+            "single code; use elbo"
         )
 
 

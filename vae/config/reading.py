@@ -53,6 +53,17 @@ def override(config: ConfigT, changes: Mapping[str, Any], where: str = "override
     return parse(type(config), values, where)
 
 
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings with others laid over them; a section that names its `kind` replaces the one below it whole."""
+    result = dict(values)
+    for name, change in changes.items():
+        below = result.get(name)
+        if isinstance(below, Mapping) and isinstance(change, Mapping) and "kind" not in change:
+            change = merged(below, change)
+        result[name] = change
+    return result
+
+
 def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested mappings with their dotted names: `{"a": {"b": 1}}` gives `("a.b", 1)`."""
     for name, value in values.items():

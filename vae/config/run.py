@@ -40,6 +40,10 @@ Missing = Annotated[
 ]
 
 
+MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation"]
+"""Metrics that are measured together: see `vae.metrics.suite`."""
+
+
 class DataConfig(Section):
     """What is made of the dataset before the model sees it."""
 

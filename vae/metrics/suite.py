@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vae import tasks
+from vae.config import MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import DataError
@@ -26,13 +26,12 @@ from vae.metrics.reconstruction import psnr, ssim
 from vae.model import VAE, Inputs
 from vae.seeds import Stream, derive
 
-Family = Literal["reconstruction", "information", "disentanglement", "generation"]
-FAMILIES: tuple[Family, ...] = ("reconstruction", "information", "disentanglement", "generation")
+FAMILIES: tuple[MetricFamily, ...] = ("reconstruction", "information", "disentanglement", "generation")
 MAX_ROWS = 15_000
 
 
 def measure(
-    model: VAE, dataset: Dataset, families: Sequence[Family] = FAMILIES, *, split: str = "test", seed: int = 0
+    model: VAE, dataset: Dataset, families: Sequence[MetricFamily] = FAMILIES, *, split: str = "test", seed: int = 0
 ) -> dict[str, float]:
     """Metrics by name, such as `mig` or `recall.cnn-64-a1b2c3`; images in [0, 1] as they are in the dataset.
 

@@ -90,7 +90,6 @@ def table(budget: Budget, home: Path, num_seeds: int | None) -> Table:
         jobs=jobs,
         render=partial(render, settings),
         claims=partial(claims, settings),
-        seeds=seeds,
     )
 
 

@@ -34,9 +34,10 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, seconds: float, processes: int) -> None:
     """Writes the page."""
     claims = table.claims(outcomes)
+    seeds = sorted({outcome.seed for outcome in outcomes})
     parts = [
         f"# {table.title}",
-        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, seeds {', '.join(map(str, table.seeds))}.",
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, seeds {', '.join(map(str, seeds))} where a row has as many.",
         table.render(outcomes),
         "Mean ± standard deviation over seeds (each seed). ° recalled from the paper's table, not read again.",
         "## Claims",

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -77,7 +77,6 @@ class Table:
     render: Callable[[Sequence[Outcome]], str]
     """The table itself, in Markdown."""
     claims: Callable[[Sequence[Outcome]], Sequence[Claim]]
-    seeds: Sequence[int] = field(default_factory=tuple)
 
 
 def run_jobs(jobs: Sequence[Job], num_processes: int) -> list[Outcome]:
