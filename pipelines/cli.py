@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,9 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.yaml_files import read_mapping, read_yaml
+from pipelines import options
 from vae.config import parse
-from vae.errors import BetalineError, ConfigError
+from vae.errors import BetalineError
 from vae.storage import locate
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ RunName = Annotated[
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML or JSON file; see the README for its fields.")]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: --set objective.beta=4 (repeatable).")
+]
+PresetName = Annotated[
+    str | None, typer.Option("--preset", help="Start from a published model; `betaline presets` lists them.")
 ]
 DEFAULT_HOME = ".betaline"
 
@@ -135,7 +138,7 @@ def ingest(
     from pipelines import ingest as ingesting
 
     screen = Screen(as_json)
-    config = _ingest_config(source, name, split, seed, resize, color, on_bad, label, settings)
+    config = options.ingest_config(source, name, split, seed, resize, color, on_bad, label, settings)
     if dry_run:
         from dataclasses import asdict
 
@@ -154,13 +157,14 @@ def ingest(
         screen.say(f"{sum(result['rows'].values()):,} examples in {result['seconds']:.2f} s.")
     if result["rejected"]:
         screen.say(f"{result['rejected']:,} bad examples were left out; they are in {result['quarantine_uri']}")
-    screen.end(result, f"betaline train {name}")
+    screen.end(result, options.first_training(name, result["uri"]))
 
 
 @app.command()
 def train(
     dataset: Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")],
     name: Annotated[str | None, typer.Option(help="Of the model; the dataset's name by default.")] = None,
+    preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
     workers: Annotated[int | None, typer.Option(help="Workers of the job; scaling.num_workers.")] = None,
@@ -170,12 +174,15 @@ def train(
 ) -> None:
     """Train one configuration on the cluster."""
     from pipelines.requests import TrainRequest
+    from vae import presets
     from vae.config import RunConfig
 
     screen = Screen(as_json)
-    chosen = _configured(RunConfig, config, settings, {} if workers is None else {"scaling.num_workers": workers})
-    name = name or _name_of(dataset)
-    request = parse(TrainRequest, {"dataset": _absolute(dataset), "name": name, "config": chosen}, "train")
+    values = presets.preset(preset).model_dump() if preset else {}
+    further = {} if workers is None else {"scaling.num_workers": workers}
+    chosen = options.configured(RunConfig, values, config, settings, further)
+    name = name or options.name_of(dataset)
+    request = parse(TrainRequest, {"dataset": options.absolute(dataset), "name": name, "config": chosen}, "train")
     with connected(home, screen, f"betaline train {name}"):
         from pipelines import flows
 
@@ -193,6 +200,7 @@ def train(
 def tune(
     dataset: Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")],
     name: Annotated[str | None, typer.Option(help="Of the model; the dataset's name by default.")] = None,
+    preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
     trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
@@ -205,11 +213,15 @@ def tune(
     from pipelines.requests import TuneRequest
     from tuning.frontier import Trial
     from tuning.space import SearchConfig
+    from vae import presets
 
     screen = Screen(as_json)
-    chosen = _configured(SearchConfig, config, settings, {} if trials is None else {"num_trials": trials})
-    name = name or _name_of(dataset)
-    request = parse(TuneRequest, {"dataset": _absolute(dataset), "name": name, "search": chosen}, "tune")
+    values = {"base": presets.preset(preset).model_dump()} if preset else {}
+    chosen = options.configured(
+        SearchConfig, values, config, settings, {} if trials is None else {"num_trials": trials}
+    )
+    name = name or options.name_of(dataset)
+    request = parse(TuneRequest, {"dataset": options.absolute(dataset), "name": name, "search": chosen}, "tune")
     with connected(home, screen, f"betaline tune {name}"):
         from pipelines import flows
 
@@ -225,6 +237,10 @@ def promote(
     name: Annotated[str, typer.Argument(help="Registered model to become a version of.")],
     alias: Annotated[str, typer.Option(help="What people pull by.")] = "champion",
     threshold: Annotated[float | None, typer.Option(help="Highest NLL allowed, in nats per example.")] = None,
+    metrics: Annotated[
+        list[str] | None,
+        typer.Option(help="Measure more: reconstruction, information, disentanglement, generation (repeatable)."),
+    ] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
@@ -232,7 +248,13 @@ def promote(
     from pipelines.requests import PromoteRequest
 
     screen = Screen(as_json)
-    values = {"run": run_name, "name": name, "alias": alias, "threshold_nats": threshold}
+    values = {
+        "run": run_name,
+        "name": name,
+        "alias": alias,
+        "threshold_nats": threshold,
+        "metrics": tuple(metrics or ()),
+    }
     request = parse(PromoteRequest, values, "promote")
     with connected(home, screen, f"betaline promote {name}"):
         from pipelines import flows
@@ -242,6 +264,25 @@ def promote(
     verb = "is now" if result["promoted"] else "is not"
     screen.say(f"[bold]{name}[/] version {version['version']} {verb} {alias}: {escape(result['reason'])}.")
     screen.end(result, f"betaline models {name}")
+
+
+@app.command("presets")
+def list_presets(as_json: Json = False) -> None:
+    """List the published models that `--preset` names."""
+    from rich.table import Table
+
+    from vae.presets import PRESETS
+
+    screen = Screen(as_json)
+    table = Table("preset", "what it is", "reference")
+    for name, found in PRESETS.items():
+        table.add_row(name, found.summary, found.reference)
+    screen.say(table)
+    listed = [
+        {"name": name, "summary": found.summary, "reference": found.reference, "changes": found.changes}
+        for name, found in PRESETS.items()
+    ]
+    screen.end({"presets": listed}, "betaline train digits --preset beta_tc_vae")
 
 
 @app.command()
@@ -341,75 +382,6 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     )
     if failed:
         raise typer.Exit(1)
-
-
-# --- reading arguments ----------------------------------------------------------------------------------------------
-
-
-def _configured(kind: Any, file: Path | None, settings: list[str] | None, options: dict[str, Any]) -> Any:
-    """A configuration from a file, then `--set`, then options of their own."""
-    from vae.config import override
-
-    config = parse(kind, read_mapping(file), str(file)) if file else kind()
-    return override(config, {**_assignments(settings), **options}, "--set")
-
-
-def _assignments(settings: list[str] | None) -> dict[str, Any]:
-    pairs: dict[str, Any] = {}
-    for setting in settings or []:
-        field, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting}: expected FIELD=VALUE, such as objective.beta=4")
-        pairs[field] = read_yaml(text, f"--set {field}")
-    return pairs
-
-
-def _ingest_config(
-    source: str,
-    name: str,
-    split: str,
-    seed: int,
-    resize: str | None,
-    color: str,
-    on_bad: str,
-    label: str | None,
-    settings: list[str] | None,
-) -> Any:
-    from pipelines.requests import IngestConfig
-
-    values: dict[str, Any] = {
-        "source": source,
-        "name": name,
-        "seed": seed,
-        "color": color,
-        "on_bad": on_bad,
-        "label": label,
-        "split": _parts(split, ("validation", "test"), ",", float, "--split"),
-        **_assignments(settings),
-    }
-    if resize:
-        values["resize"] = tuple(_parts(resize, ("height", "width"), "x", int, "--resize").values())
-    return parse(IngestConfig, values, "ingest")
-
-
-def _parts(
-    text: str, names: tuple[str, ...], separator: str, convert: Callable[[str], Any], option: str
-) -> dict[str, Any]:
-    try:
-        return dict(zip(names, map(convert, text.split(separator)), strict=True))
-    except ValueError:
-        raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
-
-
-def _absolute(dataset: str) -> str:
-    """A dataset's folder as the job sees it, which runs elsewhere; a name stays a name."""
-    return locate(dataset).uri if "/" in dataset else dataset
-
-
-def _name_of(dataset: str) -> str:
-    """The dataset's name, which is the second last part of its folder."""
-    parts = dataset.rstrip("/").split("/")
-    return parts[-2] if len(parts) > 1 else dataset.partition("@")[0]
 
 
 if __name__ == "__main__":

@@ -15,17 +15,19 @@ import mlflow.pyfunc
 
 import vae
 from vae import serving
+from vae.config import ModelConfig
 from vae.errors import RegistryError
 
 LOAD_SECONDS = 300
 
 
-def log_model(run_id: str, model_folder: Path, example: Any, card: str) -> str:
+def log_model(run_id: str, model_folder: Path, config: ModelConfig, example: Any, card: str) -> str:
     """Logs a trained model to its run as a pyfunc without pickle; returns its URI.
 
     Args:
         run_id: The training run.
         model_folder: What `vae.state.save_model` wrote, on this machine.
+        config: What the model is made of.
         example: One input, as `predict` takes it.
         card: Markdown, stored as `MODEL_CARD.md` with the model.
     """
@@ -40,7 +42,7 @@ def log_model(run_id: str, model_folder: Path, example: Any, card: str) -> str:
             code_paths=[str(package)],
             signature=serving.signature(),
             input_example=example,
-            pip_requirements=serving.requirements(),
+            pip_requirements=serving.requirements(config),
         )
     return info.model_uri
 
@@ -55,9 +57,8 @@ def check_loads(uri: str) -> None:
         "import sys, mlflow\n"
         "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
         "params = {'task': 'generate', 'n': 2}\n"
-        "classes = model.unwrap_python_model().model.examples.classes\n"
-        "conditional = model.unwrap_python_model().model.num_classes\n"
-        "params.update({'condition': [classes[0]]} if conditional else {})\n"
+        "condition = model.unwrap_python_model().example_condition()\n"
+        "params.update({'condition': condition} if condition else {})\n"
         "assert len(model.predict(None, params=params)) == 2\n"
     )
     with TemporaryDirectory() as elsewhere:

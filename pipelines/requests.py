@@ -8,7 +8,7 @@ from pydantic import StringConstraints, model_validator
 
 from pipelines.sources import IngestConfig
 from tuning.space import SearchConfig
-from vae.config import Positive, RunConfig, ScalingConfig, Section, TrainingConfig
+from vae.config import MetricFamily, Positive, RunConfig, ScalingConfig, Section, TrainingConfig
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
@@ -49,6 +49,8 @@ class PromoteRequest(Section):
     """The negative log-likelihood on the test split must not be above this, in nats per example; None sets no bar."""
     num_samples: Positive = 200
     """Importance samples per example."""
+    metrics: tuple[MetricFamily, ...] = ()
+    """What else is measured on the test split, and logged with the run: see `vae.metrics.suite`."""
 
 
 class PipelineRequest(Section):
@@ -76,5 +78,9 @@ class PipelineRequest(Section):
         """What the selected configuration is trained as, but for what the search selects."""
         base = self.search.base
         return RunConfig(
-            model=base.model, objective=base.objective, training=self.training or base.training, scaling=self.scaling
+            data=base.data,
+            model=base.model,
+            objective=base.objective,
+            training=self.training or base.training,
+            scaling=self.scaling,
         )

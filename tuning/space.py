@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, assert_never
 
-from pydantic import Field, JsonValue
+from pydantic import BeforeValidator, Field, JsonValue
 
 from vae.config import Positive, RunConfig, Section, override
 from vae.errors import ConfigError
@@ -53,6 +53,15 @@ DEFAULT_SPACE: Space = {
 }
 
 
+def _no_population(value: Any) -> Any:
+    if value in ("pbt", "pb2"):
+        raise ValueError(
+            f"scheduler: {value} changes β and weights in mid-run, so that no trial stands for a β and none can be trained "
+            "again; use asha"
+        )
+    return value
+
+
 class SearchConfig(Section):
     """A search: what varies around a base configuration, and how much is spent on it."""
 
@@ -66,6 +75,8 @@ class SearchConfig(Section):
     """Epochs before a trial may be stopped for being worse than others (ASHA, Li et al. 2020)."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
     """At each rung the best 1 in so many go on."""
+    scheduler: Annotated[Literal["asha"], BeforeValidator(_no_population)] = "asha"
+    """What stops trials early."""
     cpus_per_trial: Positive = 1
     gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
     """A fraction lets trials share a GPU."""

@@ -2,30 +2,104 @@
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
-from vae.config import Constant, ObjectiveConfig, Warmup
+import torch
+from torch import Tensor, distributed
+
+from vae.config import (
+    Capacity,
+    Constant,
+    ControlVae,
+    Cyclical,
+    FreeBits,
+    Geco,
+    MultiRate,
+    ObjectiveConfig,
+    Warmup,
+)
 from vae.errors import ConfigError
+
+GECO_RANGE = math.log(1e6)
+
+
+class Controller:
+    """Sets β, and the capacity where there is one, before each step, and looks at what the step came to.
+
+    Everything it knows is in `state`, a vector on the device that is equal on every rank and goes into the checkpoint.
+
+    Args:
+        config: The objective.
+        device: Where β lives: setting it costs no synchronisation.
+    """
+
+    def __init__(self, config: ObjectiveConfig, device: torch.device | str = "cpu") -> None:
+        self.config = config
+        self.beta = torch.full((), config.beta, device=device)
+        self.capacity = torch.zeros((), device=device)
+        self.state = torch.zeros(2, device=device)
+        """GECO: moving average of the violation, log β from its start. ControlVAE: integral of the error."""
+
+    def prepare(self, step: int) -> None:
+        """Sets `beta` and `capacity` for an optimiser step, counted from 0."""
+        match self.config.controller:
+            case Geco():
+                self.beta.copy_(self.config.beta * torch.exp(self.state[1]))
+            case ControlVae():
+                self._control(self.config.controller)
+            case Capacity(capacity=capacity, steps=steps):
+                self.capacity.fill_(capacity * min(1.0, step / steps))
+            case _:
+                self.beta.fill_(beta_at(self.config, step))
+
+    def observe(self, distortion: Tensor, rate: Tensor) -> None:
+        """Takes in a step's mean distortion and rate on this rank, in nats per example."""
+        controller = self.config.controller
+        if not isinstance(controller, Geco | ControlVae):
+            return
+        means = torch.stack([distortion.detach(), rate.detach()])
+        if distributed.is_available() and distributed.is_initialized():
+            distributed.all_reduce(means)
+            means = means / distributed.get_world_size()
+        match controller:
+            case Geco(distortion=target, decay=decay, speed=speed):
+                violation = (means[0] - target) / max(1.0, abs(target))
+                self.state[0].lerp_(violation, 1 - decay)
+                # Above the target the distortion must count for more: β falls.
+                self.state[1].sub_(speed * self.state[0]).clamp_(-GECO_RANGE, GECO_RANGE)
+            case ControlVae(rate=set_point):
+                self.state[0] = set_point - means[1]
+
+    def _control(self, config: ControlVae) -> None:
+        """β = K_p / (1 + exp(e)) − K_i Σ e + β_min, the integral held while β is at a bound (Shao et al. 2020, eq. 7)."""
+        error, integral = self.state
+        proposed = config.proportional * torch.sigmoid(-error) - config.integral * (integral + error) + config.lowest
+        inside = (proposed >= config.lowest) & (proposed <= config.highest)
+        self.state[1] = torch.where(inside, integral + error, integral)
+        self.beta.copy_(proposed.clamp(config.lowest, config.highest))
 
 
 def beta_at(config: ObjectiveConfig, step: int) -> float:
-    """β at an optimiser step, counted from 0."""
+    """β at an optimiser step, counted from 0, of a controller that only looks at the step."""
     match config.controller:
-        case Constant():
-            return config.beta
         case Warmup(steps=steps):
             return config.beta * min(1.0, step / steps)
+        case Cyclical(steps=steps, cycles=cycles, rising=rising):
+            return config.beta * (1.0 if step >= steps * cycles else min(1.0, step % steps / (steps * rising)))
         case _:
-            assert_never(config.controller)
+            return config.beta
 
 
 def steps_to_settle(config: ObjectiveConfig) -> int:
     """Optimiser steps after which β no longer changes by schedule."""
     match config.controller:
-        case Constant():
-            return 0
-        case Warmup(steps=steps):
+        case Warmup(steps=steps) | Capacity(steps=steps):
             return steps
+        case Cyclical(steps=steps, cycles=cycles):
+            return steps * cycles
+        case Constant() | FreeBits() | Geco() | ControlVae() | MultiRate():
+            return 0
         case _:
             assert_never(config.controller)
 
@@ -34,11 +108,18 @@ def check_schedule(config: ObjectiveConfig, total_steps: int) -> None:
     """Refuses a schedule that would not end within the run.
 
     Raises:
-        ConfigError: A warm-up longer than the run, after which β would never have been reached.
+        ConfigError: A schedule longer than the run, which would never have come to what it leads to.
     """
     steps = steps_to_settle(config)
+    match config.controller:
+        case Capacity(capacity=capacity):
+            goal = f"the capacity would never reach {capacity}"
+        case Cyclical(cycles=cycles):
+            goal = f"its {cycles} cycles would never end"
+        case _:
+            goal = f"beta would never reach {config.beta}"
     if steps >= total_steps:
         raise ConfigError(
-            f"objective.controller.steps: the warm-up takes {steps} steps and the run has {total_steps}, so beta would "
-            f"never reach {config.beta}; shorten the warm-up or train more epochs"
+            f"objective.controller.steps: the {config.controller.kind} takes {steps} steps and the run has {total_steps}, "
+            f"so {goal}; shorten it or train more epochs"
         )

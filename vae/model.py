@@ -1,38 +1,43 @@
 """The VAE: encoder + posterior + prior + decoder + likelihood, composed from a configuration.
 
-Shapes: S samples, B batch, C channels, H height, W width, K classes, L latent. Every density is per example, in nats;
-only an objective reduces.
+Shapes: S samples, B batch, K width of the condition, L latent, A attributes; `shape` is an example's, (C,H,W) of an image
+and (D,) of a table. Every density is per example, in nats; only an objective reduces.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.config import ModelConfig
-from vae.errors import DataError
-from vae.likelihoods import build_likelihood
-from vae.networks import decoder_body, encoder_body
-from vae.posteriors import Gaussian, build_posterior
-from vae.priors import StandardNormalPrior, build_prior
+from vae.aggregate import AggregateMixture
+from vae.config import ModelConfig, VectorQuantized
+from vae.errors import ConfigError, DataError
+from vae.examples import Column, ExampleSpec
+from vae.likelihoods import build_likelihood, prepare
+from vae.networks import Context, ContextDims, decoder_body, encoder_body
+from vae.posteriors import Draw, LadderPosteriorModule, Posterior, VectorQuantizedPosterior, build_posterior
+from vae.priors import Prior, VampPrior, build_prior
+
+__all__ = ["VAE", "Column", "ExampleSpec", "Inputs", "Terms"]
 
 
-@dataclass(frozen=True)
-class ExampleSpec:
-    """What one example is, as the dataset's manifest tells."""
+class Inputs(NamedTuple):
+    """A batch as the model takes it: see `likelihoods.prepare`."""
 
-    shape: tuple[int, int, int]
-    """Channels, height, width."""
-    classes: tuple[str, ...] | None = None
-    """Names of the classes in the order of their indices; None for unlabelled data."""
-
-    @property
-    def num_values(self) -> int:
-        channels, height, width = self.shape
-        return channels * height * width
+    x: Tensor
+    """What the likelihood scores, [B,*shape]"""
+    observed: Tensor | None = None
+    """Which entries are there, bool [B,*shape]; None where all are."""
+    seen: Tensor | None = None
+    """What the encoder sees instead of `x`, such as a corrupted `x`."""
+    condition: Tensor | None = None
+    """[B,K]"""
+    log_beta: Tensor | None = None
+    """[B,1], for a model with β gates; None stands for β = 1."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,14 @@ class Terms:
 
     log_likelihood: Tensor
     """log p(x|z), [S,B]"""
-    z: Tensor
-    """Draws from the posterior, [S,B,L]"""
-    posterior: Gaussian
-    prior: StandardNormalPrior
+    draw: Draw
+    posterior: Posterior
+    prior: Prior
+
+    @property
+    def z(self) -> Tensor:
+        """Draws from the posterior, [S,B,L]."""
+        return self.draw.z
 
     @property
     def distortion(self) -> Tensor:
@@ -52,19 +61,20 @@ class Terms:
         return -self.log_likelihood
 
     @property
-    def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)) for each latent dimension, [B,L]."""
-        return self.prior.kl(self.posterior)
+    def kl(self) -> Tensor | None:
+        """KL(q(z|x) ‖ p(z)) for each latent dimension, [1 or S,B,L]; None where there is no closed form."""
+        return self.prior.kl(self.posterior, self.draw)
 
     @property
     def rate(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), [B]."""
-        return self.kl.sum(-1)
+        """KL(q(z|x) ‖ p(z)), [1 or S,B]; where there is no closed form, log q(z|x) − log p(z) of each draw."""
+        kl = self.kl
+        return self.draw.log_prob() - self.prior.log_prob(self.draw) if kl is None else kl.sum(-1)
 
     @property
     def log_weight(self) -> Tensor:
         """log p(x,z) − log q(z|x), [S,B]: the importance weight of each draw (Burda et al. 2016, eq. 8)."""
-        return self.log_likelihood + self.prior.log_prob(self.z) - self.posterior.log_prob(self.z)
+        return self.log_likelihood + self.prior.log_prob(self.draw) - self.draw.log_prob()
 
 
 class VAE(nn.Module):
@@ -72,12 +82,12 @@ class VAE(nn.Module):
 
     Args:
         config: What it is made of.
-        examples: Shape and classes of the data.
+        examples: Shape, classes, columns and attributes of the data.
         seed: Seed of the initial weights; the global generator is left as it was.
 
     Raises:
         ConfigError: If the parts do not fit the examples.
-        DataError: If the model is conditional and the data has no classes.
+        DataError: If the model is conditional and the data has not what it depends on.
 
     References:
         Kingma & Welling, Auto-Encoding Variational Bayes (2014). https://arxiv.org/abs/1312.6114
@@ -87,61 +97,180 @@ class VAE(nn.Module):
         super().__init__()
         self.config = config
         self.examples = examples
-        if config.condition == "class" and not examples.classes:
-            raise DataError(
-                "model.condition is `class`, but the dataset has no labels; ingest it with labels or set it to `none`"
-            )
-        channels, height, width = examples.shape
+        self.conditions = _conditions(config.condition, examples)
+        self.aggregate: AggregateMixture | None = None
+        film = config.condition_by == "film"
+        context = ContextDims(0 if film else self.condition_dim, self.condition_dim if film else 0, config.beta_gates)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.likelihood = build_likelihood(config.likelihood)
-            outputs_shape = (channels * self.likelihood.parameters_per_channel, height, width)
-            self.encoder, features = encoder_body(config.encoder, examples.shape, self.num_classes)
-            self.posterior = build_posterior(config.posterior, features, config.latent_dim)
-            self.prior = build_prior(config.prior, config.latent_dim)
+            self.likelihood = build_likelihood(config.likelihood, examples)
+            self.encoder, features = encoder_body(config.encoder, examples, context)
+            self.posterior = build_posterior(config, features)
+            self.prior = build_prior(config, self.condition_dim, examples)
             self.decoder = decoder_body(
-                config.decoder or config.encoder, config.latent_dim, outputs_shape, self.num_classes
+                config.decoder or config.encoder, config.latent_dim, self.likelihood.outputs_shape, context
             )
+
+    # --- what the model is told -------------------------------------------------------------------------------------
+
+    @property
+    def condition_dim(self) -> int:
+        """Width of the condition: 0 where the model has none."""
+        return sum(len(column.categories) if column.categories else 1 for column in self.conditions)
 
     @property
     def num_classes(self) -> int:
-        """Width of the condition: 0 where the model has none."""
-        return len(self.examples.classes or ()) if self.config.condition == "class" else 0
+        """Classes that the model is conditioned on: 0 where it is not."""
+        return len(self.examples.classes or ()) if "class" in self.config.condition else 0
+
+    def condition(self, labels_B: Tensor | None, attributes_BA: Tensor | None = None) -> Tensor | None:
+        """The condition [B,K] of class indices [B] and attributes [B,A]; None for a model without one.
+
+        Categories become one-hot vectors, numbers are standardised.
+        """
+        parts = []
+        for column in self.conditions:
+            if column.name == "class":
+                assert labels_B is not None, "a conditional model needs labels; callers check"
+                values_B = labels_B
+            else:
+                assert attributes_BA is not None, "a conditional model needs attributes; callers check"
+                values_B = attributes_BA[:, self.examples.attributes.index(column)]
+            if column.categories:
+                parts.append(F.one_hot(values_B.long(), len(column.categories)).float())
+            else:
+                parts.append(((values_B - column.mean) / column.std)[:, None])
+        return torch.cat(parts, dim=-1) if parts else None
+
+    def inputs(
+        self,
+        values: Tensor,
+        labels_B: Tensor | None = None,
+        attributes_BA: Tensor | None = None,
+        observed: Tensor | None = None,
+        *,
+        generator: torch.Generator,
+    ) -> Inputs:
+        """A batch of the dataset as the model takes it; see `vae.data.batches.Batch` for its fields.
+
+        Args:
+            generator: Of the pixels that a dynamic binarisation draws anew.
+        """
+        x, there = prepare(values, self.config.likelihood, self.examples, generator)
+        return Inputs(x, observed if there is None else there, None, self.condition(labels_B, attributes_BA))
+
+    def _context(self, inputs: Inputs) -> Context:
+        return self._context_of(inputs.condition, inputs.log_beta, len(inputs.x), inputs.x.device)
+
+    def _context_of(
+        self, condition_BK: Tensor | None, log_beta_B1: Tensor | None, batch: int, device: torch.device
+    ) -> Context:
+        if self.config.beta_gates and log_beta_B1 is None:
+            log_beta_B1 = torch.zeros(batch, 1, device=device)
+        if self.config.condition_by == "film":
+            return Context(None, condition_BK, log_beta_B1)
+        return Context(condition_BK, None, log_beta_B1)
+
+    # --- the parts, one after the other -----------------------------------------------------------------------------
 
     @property
     def noise_dim(self) -> int:
-        """Standard normal numbers that one draw of the latent takes."""
+        """Standard normal numbers that one draw of the posterior takes."""
         return self.posterior.noise_dim
 
-    def one_hot(self, labels_B: Tensor | None) -> Tensor | None:
-        """The condition [B,K] of class indices [B]; None for a model without one."""
-        if not self.num_classes:
-            return None
-        assert labels_B is not None, "a conditional model needs labels; callers check"
-        return F.one_hot(labels_B.long(), self.num_classes).float()
+    def prior_of(self, condition_BK: Tensor | None = None) -> Prior:
+        """p(z), or p(z|y), of a batch."""
+        return self.prior(condition_BK, self._pseudo_posterior)
 
-    def encode(self, x_BCHW: Tensor, labels_B: Tensor | None = None) -> Gaussian:
+    def _pseudo_posterior(self, x: Tensor, condition_NK: Tensor | None) -> Any:
+        return self.encode(Inputs(x, condition=condition_NK))
+
+    def encode(self, inputs: Inputs) -> Posterior:
         """q(z|x) of a batch."""
-        return self.posterior(self.encoder(x_BCHW, self.one_hot(labels_B)))
+        seen = inputs.x if inputs.seen is None else inputs.seen
+        if inputs.observed is not None:
+            seen = seen.masked_fill(~inputs.observed, 0.0)
+        features_BF = self.encoder(seen, inputs.observed, self._context(inputs))
+        if isinstance(self.posterior, LadderPosteriorModule):
+            return self.posterior(features_BF, self.prior_of(inputs.condition))
+        return self.posterior(features_BF)
 
-    def decode(self, z_SBL: Tensor, labels_B: Tensor | None = None) -> Tensor:
-        """The likelihood's parameters [S,B,C·P,H,W] at latents [S,B,L]."""
-        condition_BK = self.one_hot(labels_B)
+    def decode(self, z_SBL: Tensor, condition_BK: Tensor | None = None, log_beta_B1: Tensor | None = None) -> Tensor:
+        """The likelihood's parameters [S,B,*outputs_shape] at latents [S,B,L]."""
         samples, batch = z_SBL.shape[:2]
-        if condition_BK is not None and samples > 1:
-            condition_BK = condition_BK.repeat(samples, 1)
-        outputs = self.decoder(z_SBL.flatten(0, 1), condition_BK)
+        context = self._context_of(condition_BK, log_beta_B1, batch, z_SBL.device).repeat(samples)
+        outputs = self.decoder(z_SBL.flatten(0, 1), context)
         return outputs.view(samples, batch, *outputs.shape[1:])
 
-    def forward(self, x_BCHW: Tensor, noise_SBL: Tensor, labels_B: Tensor | None = None) -> Terms:
-        """Encodes, draws z from standard normal `noise`, decodes and scores.
+    def sample_prior(self, noise_BN: Tensor, condition_BK: Tensor | None = None) -> Tensor:
+        """Latents [B,L] from the prior, out of standard normal noise [B,N]."""
+        drawn = self.prior_of(condition_BK).sample(noise_BN)
+        if isinstance(self.posterior, VectorQuantizedPosterior):
+            return self.posterior.codebook.embed(drawn)
+        return drawn
+
+    def terms(self, inputs: Inputs, posterior: Posterior, prior: Prior, noise_SBN: Tensor) -> Terms:
+        """What the model says of draws from a posterior that has been inferred already."""
+        draw = posterior.draw(noise_SBN, prior)
+        outputs = self.decode(draw.z, inputs.condition, inputs.log_beta)
+        return Terms(self.likelihood.log_prob(inputs.x, outputs, inputs.observed), draw, posterior, prior)
+
+    def forward(self, inputs: Inputs, noise_SBN: Tensor) -> Terms:
+        """Encodes, draws z from standard normal noise, decodes and scores.
 
         Args:
-            x_BCHW: Examples in [0, 1].
-            noise_SBL: Standard normal; its first dimension is the number of draws per example.
-            labels_B: Class indices, for a conditional model.
+            inputs: A batch.
+            noise_SBN: Standard normal; its first dimension is the number of draws per example.
         """
-        posterior = self.encode(x_BCHW, labels_B)
-        z_SBL = posterior.sample(noise_SBL)
-        log_likelihood = self.likelihood.log_prob(x_BCHW, self.decode(z_SBL, labels_B))
-        return Terms(log_likelihood, z_SBL, posterior, self.prior)
+        return self.terms(inputs, self.encode(inputs), self.prior_of(inputs.condition), noise_SBN)
+
+    def aggregate_posterior(self) -> AggregateMixture:
+        """The mixture that was fitted to the draws of all the posteriors.
+
+        Raises:
+            ConfigError: If none was.
+        """
+        if self.aggregate is None:
+            raise ConfigError(
+                "this model has no mixture fitted to its aggregate posterior: it was trained without "
+                "training.aggregate_components, or its latent is made of codes; use the prior"
+            )
+        return self.aggregate
+
+    # --- parts that begin with data ---------------------------------------------------------------------------------
+
+    @property
+    def num_starting_examples(self) -> int:
+        """Examples of the training split that `start_at` needs; 0 for a model that begins without data."""
+        if isinstance(self.prior, VampPrior):
+            return len(self.prior.pseudo_inputs)
+        return 1024 if isinstance(self.config.posterior, VectorQuantized) else 0
+
+    @torch.no_grad()
+    def start_at(self, inputs: Inputs) -> None:
+        """Lets pseudo-inputs and codes begin with real examples, of which the same come to every rank."""
+        if isinstance(self.prior, VampPrior):
+            self.prior.start_at(inputs.x, inputs.condition)
+        if isinstance(self.posterior, VectorQuantizedPosterior):
+            encoded_BL = self.posterior.head(self.encoder(inputs.x, inputs.observed, self._context(inputs))).float()
+            codebook = self.posterior.codebook
+            codebook.start_at(encoded_BL.unflatten(-1, (-1, codebook.code_dim)).flatten(0, 1))
+
+
+def _conditions(names: tuple[str, ...], examples: ExampleSpec) -> tuple[Column, ...]:
+    """The columns that a model depends on."""
+    found = []
+    known = {column.name: column for column in examples.attributes}
+    for name in names:
+        if name == "class":
+            if not examples.classes:
+                raise DataError(
+                    "model.condition is `class`, but the dataset has no labels; ingest it with labels or set it to `none`"
+                )
+            found.append(Column("class", examples.classes))
+        elif name in known:
+            found.append(known[name])
+        else:
+            there = ", ".join([*(["class"] if examples.classes else []), *known]) or "nothing to depend on"
+            raise DataError(f"model.condition names {name!r}, which the dataset does not have; it has {there}")
+    return tuple(found)

@@ -1,49 +1,126 @@
 """Bodies: what turns an example into features, and a latent into the parameters of a likelihood.
 
-Shapes: B batch, C channels, H height, W width, K width of the condition, F features, L latent.
-An encoder body maps (x [B,C,H,W], condition [B,K] | None) to features [B,F]; a decoder body maps
-(z [B,L], condition [B,K] | None) to [B,C_out,H,W].
+Shapes: B batch, C channels, H height, W width, D columns, K width of the condition, F features, L latent.
+An encoder body maps (x [B,*shape], observed [B,*shape] | None, context) to features [B,F]; a decoder body maps
+(z [B,L], context) to [B,*outputs_shape].
 """
 
 from __future__ import annotations
 
 import math
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.config import MLP, Body, Conv
+from vae.config import MLP, Body, Conv, TableBody
 from vae.errors import ConfigError
+from vae.examples import ExampleSpec
 
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
 
-def encoder_body(config: Body, shape: tuple[int, int, int], condition_dim: int) -> tuple[nn.Module, int]:
-    """The encoder's body for examples of shape (C, H, W), and the number of features it returns."""
+class Context(NamedTuple):
+    """What a body is told beside its input."""
+
+    beside: Tensor | None = None
+    """The condition, where it is concatenated, [B,K]"""
+    film: Tensor | None = None
+    """The condition, where it scales and shifts, [B,K]"""
+    log_beta: Tensor | None = None
+    """Of every example, [B,1], for a model with β gates."""
+
+    def repeat(self, samples: int) -> Context:
+        """For `samples` draws of each example, [S·B,…]."""
+        if samples == 1:
+            return self
+        return Context(*(None if part is None else part.repeat(samples, 1) for part in self))
+
+
+class ContextDims(NamedTuple):
+    """Widths of a context; 0 where there is none."""
+
+    beside: int = 0
+    film: int = 0
+    log_beta: bool = False
+
+
+def encoder_body(config: Body, examples: ExampleSpec, context: ContextDims) -> tuple[nn.Module, int]:
+    """The encoder's body for some examples, and the number of features it returns.
+
+    Raises:
+        ConfigError: If the body does not fit the examples.
+    """
+    _check_fits(config, examples)
     match config:
         case MLP():
-            return MLPEncoder(config, math.prod(shape), condition_dim), config.hidden[-1]
+            return MLPEncoder(config, examples.num_values, context), config.hidden[-1]
         case Conv():
-            return ConvEncoder(config, shape, condition_dim), config.hidden
+            return ConvEncoder(config, examples.shape, context), config.hidden
+        case TableBody():
+            return TableEncoder(config, examples, context), config.hidden[-1]
         case _:
             assert_never(config)
 
 
-def decoder_body(config: Body, latent_dim: int, shape: tuple[int, int, int], condition_dim: int) -> nn.Module:
-    """The decoder's body, which returns `shape` = (C_out, H, W) parameters per example."""
+def decoder_body(config: Body, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims) -> nn.Module:
+    """The decoder's body, which returns `outputs_shape` parameters per example."""
     match config:
-        case MLP():
-            return MLPDecoder(config, latent_dim, shape, condition_dim)
+        case MLP() | TableBody():
+            return DenseDecoder(config, latent_dim, outputs_shape, context)
         case Conv():
-            return ConvDecoder(config, latent_dim, shape, condition_dim)
+            return ConvDecoder(config, latent_dim, outputs_shape, context)
         case _:
             assert_never(config)
 
 
-def with_condition(x_BF: Tensor, condition_BK: Tensor | None) -> Tensor:
-    return x_BF if condition_BK is None else torch.cat([x_BF, condition_BK], dim=-1)
+def _check_fits(config: Body, examples: ExampleSpec) -> None:
+    if isinstance(config, TableBody) != (examples.columns is not None):
+        kind, fitting = ("a table", "`table`") if examples.columns is not None else ("images", "`mlp` or `conv`")
+        raise ConfigError(
+            f"model.encoder: the dataset holds {kind}, which a body of kind {config.kind!r} does not read; use {fitting}"
+        )
+
+
+class Stage(nn.Module):
+    """A layer, what the context does to its outputs, and the activation.
+
+    The context scales and shifts them by the condition (FiLM, Perez et al. 2018, https://arxiv.org/abs/1709.07871), and
+    gates them by log β (Bae et al. 2023, https://arxiv.org/abs/2212.03905).
+    """
+
+    def __init__(self, layer: nn.Module, features: int, activation: nn.Module, context: ContextDims) -> None:
+        super().__init__()
+        self.layer = layer
+        self.activation = activation
+        self.film = _zeroed(nn.Linear(context.film, 2 * features)) if context.film else None
+        # Open to the same degree at every β at first.
+        self.gate = _zeroed(nn.Linear(1, features)) if context.log_beta else None
+
+    def forward(self, x: Tensor, context: Context) -> Tensor:
+        x = self.layer(x)
+        if self.film is not None:
+            scale, shift = _broadcast(self.film(context.film), x).chunk(2, dim=1)
+            x = torch.addcmul(x + shift, x, scale)
+        if self.gate is not None:
+            x = x * _broadcast(2 * torch.sigmoid(self.gate(context.log_beta)), x)
+        return self.activation(x)
+
+
+def _zeroed(layer: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _broadcast(per_feature_BF: Tensor, x: Tensor) -> Tensor:
+    """[B,F] or, beside an image, [B,F,1,1]."""
+    return per_feature_BF.reshape(*per_feature_BF.shape, *(1 for _ in x.shape[2:]))
+
+
+def _beside(x_BF: Tensor, context: Context) -> Tensor:
+    return x_BF if context.beside is None else torch.cat([x_BF, context.beside], dim=-1)
 
 
 class GatedLinear(nn.Module):
@@ -57,36 +134,78 @@ class GatedLinear(nn.Module):
         return F.glu(self.linear(x), dim=-1)
 
 
-def dense(in_features: int, hidden: tuple[int, ...], config: MLP) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for out_features in hidden:
-        if config.gated:
-            layers.append(GatedLinear(in_features, out_features))
-        else:
-            layers += [nn.Linear(in_features, out_features), ACTIVATIONS[config.activation]()]
-        in_features = out_features
-    return nn.Sequential(*layers)
+class Dense(nn.Module):
+    """Fully connected stages."""
+
+    def __init__(
+        self, in_features: int, hidden: tuple[int, ...], config: MLP | TableBody, context: ContextDims
+    ) -> None:
+        super().__init__()
+        gated = isinstance(config, MLP) and config.gated
+        stages = []
+        for features in hidden:
+            layer = GatedLinear(in_features, features) if gated else nn.Linear(in_features, features)
+            activation = nn.Identity() if gated else ACTIVATIONS[config.activation]()
+            stages.append(Stage(layer, features, activation, context))
+            in_features = features
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, x_BF: Tensor, context: Context) -> Tensor:
+        for stage in self.stages:
+            x_BF = stage(x_BF, context)
+        return x_BF
 
 
 class MLPEncoder(nn.Module):
-    def __init__(self, config: MLP, in_features: int, condition_dim: int) -> None:
+    def __init__(self, config: MLP, in_features: int, context: ContextDims) -> None:
         super().__init__()
-        self.layers = dense(in_features + condition_dim, config.hidden, config)
+        self.dense = Dense(in_features + context.beside, config.hidden, config, context)
 
-    def forward(self, x_BCHW: Tensor, condition_BK: Tensor | None) -> Tensor:
-        return self.layers(with_condition(x_BCHW.flatten(1), condition_BK))
+    def forward(self, x: Tensor, observed: Tensor | None, context: Context) -> Tensor:
+        return self.dense(_beside(x.flatten(1), context), context)
 
 
-class MLPDecoder(nn.Module):
-    def __init__(self, config: MLP, latent_dim: int, shape: tuple[int, int, int], condition_dim: int) -> None:
+class TableEncoder(nn.Module):
+    """Numbers, embedded categories and, if asked for, what is missing, side by side."""
+
+    def __init__(self, config: TableBody, examples: ExampleSpec, context: ContextDims) -> None:
         super().__init__()
-        self.shape = shape
+        columns = examples.columns or ()
+        self.numeric = [number for number, column in enumerate(columns) if column.categories is None]
+        categorical = {n: column.categories for n, column in enumerate(columns) if column.categories is not None}
+        self.categorical = list(categorical)
+        # One more than the categories, for what is missing.
+        self.embeddings = nn.ModuleList(
+            nn.Embedding(len(categories) + 1, config.embedding_dim) for categories in categorical.values()
+        )
+        self.missing_indicators = config.missing_indicators
+        width = len(self.numeric) + config.embedding_dim * len(categorical)
+        width += len(columns) * config.missing_indicators
+        self.dense = Dense(width + context.beside, config.hidden, config, context)
+
+    def forward(self, x_BD: Tensor, observed_BD: Tensor | None, context: Context) -> Tensor:
+        observed_BD = torch.ones_like(x_BD, dtype=torch.bool) if observed_BD is None else observed_BD
+        parts = [x_BD[:, self.numeric]]
+        for column, embedding in zip(self.categorical, self.embeddings, strict=True):
+            missing = embedding.num_embeddings - 1  # pyright: ignore[reportOperatorIssue]
+            parts.append(embedding(torch.where(observed_BD[:, column], x_BD[:, column].long(), missing)))
+        if self.missing_indicators:
+            parts.append(observed_BD.to(x_BD.dtype))
+        return self.dense(_beside(torch.cat(parts, dim=-1), context), context)
+
+
+class DenseDecoder(nn.Module):
+    def __init__(
+        self, config: MLP | TableBody, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims
+    ) -> None:
+        super().__init__()
+        self.outputs_shape = outputs_shape
         hidden = config.hidden[::-1]
-        self.layers = dense(latent_dim + condition_dim, hidden, config)
-        self.out = nn.Linear(hidden[-1], math.prod(shape))
+        self.dense = Dense(latent_dim + context.beside, hidden, config, context)
+        self.out = nn.Linear(hidden[-1], math.prod(outputs_shape))
 
-    def forward(self, z_BL: Tensor, condition_BK: Tensor | None) -> Tensor:
-        return self.out(self.layers(with_condition(z_BL, condition_BK))).view(-1, *self.shape)
+    def forward(self, z_BL: Tensor, context: Context) -> Tensor:
+        return self.out(self.dense(_beside(z_BL, context), context)).view(-1, *self.outputs_shape)
 
 
 class ResidualBlock(nn.Module):
@@ -130,52 +249,50 @@ def halvings(config: Conv, height: int, width: int) -> list[tuple[int, int]]:
 
 
 class ConvEncoder(nn.Module):
-    def __init__(self, config: Conv, shape: tuple[int, int, int], condition_dim: int) -> None:
+    def __init__(self, config: Conv, shape: tuple[int, ...], context: ContextDims) -> None:
         super().__init__()
         channels, height, width = shape
-        layers: list[nn.Module] = []
+        stages = []
         for out_channels in config.channels:
-            layers += [nn.Conv2d(channels, out_channels, 4, stride=2, padding=1)]
-            layers += [ResidualBlock(out_channels, config.activation) for _ in range(config.residual_blocks)]
-            layers += [ACTIVATIONS[config.activation]()]
+            blocks = [ResidualBlock(out_channels, config.activation) for _ in range(config.residual_blocks)]
+            layer = nn.Sequential(nn.Conv2d(channels, out_channels, 4, stride=2, padding=1), *blocks)
+            stages.append(Stage(layer, out_channels, ACTIVATIONS[config.activation](), context))
             channels = out_channels
-        self.layers = nn.Sequential(*layers)
+        self.stages = nn.ModuleList(stages)
         last_height, last_width = halvings(config, height, width)[-1]
-        self.hidden = nn.Sequential(
-            nn.Linear(channels * last_height * last_width + condition_dim, config.hidden),
-            ACTIVATIONS[config.activation](),
-        )
+        linear = nn.Linear(channels * last_height * last_width + context.beside, config.hidden)
+        self.hidden = Stage(linear, config.hidden, ACTIVATIONS[config.activation](), context)
 
-    def forward(self, x_BCHW: Tensor, condition_BK: Tensor | None) -> Tensor:
-        return self.hidden(with_condition(self.layers(x_BCHW).flatten(1), condition_BK))
+    def forward(self, x_BCHW: Tensor, observed: Tensor | None, context: Context) -> Tensor:
+        for stage in self.stages:
+            x_BCHW = stage(x_BCHW, context)
+        return self.hidden(_beside(x_BCHW.flatten(1), context), context)
 
 
 class ConvDecoder(nn.Module):
-    def __init__(self, config: Conv, latent_dim: int, shape: tuple[int, int, int], condition_dim: int) -> None:
+    def __init__(self, config: Conv, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims) -> None:
         super().__init__()
-        out_channels, height, width = shape
+        out_channels, height, width = outputs_shape
         sizes = halvings(config, height, width)
         channels = config.channels[-1]
         self.first = (channels, *sizes[-1])
-        self.hidden = nn.Sequential(
-            nn.Linear(latent_dim + condition_dim, config.hidden),
-            ACTIVATIONS[config.activation](),
-            nn.Linear(config.hidden, math.prod(self.first)),
-        )
-        layers: list[nn.Module] = []
+        activation = ACTIVATIONS[config.activation]
+        self.hidden = Stage(nn.Linear(latent_dim + context.beside, config.hidden), config.hidden, activation(), context)
+        self.spread = nn.Linear(config.hidden, math.prod(self.first))
+        stages, upsamplings = [], []
         for next_channels, (to_height, to_width) in zip(
             [*config.channels[-2::-1], out_channels], sizes[-2::-1], strict=True
         ):
+            blocks = [ResidualBlock(channels, config.activation) for _ in range(config.residual_blocks)]
+            stages.append(Stage(nn.Sequential(*blocks), channels, activation(), context))
             # A kernel of 4 with stride 2 doubles; the output padding gives back the odd row or column.
-            layers += [ResidualBlock(channels, config.activation) for _ in range(config.residual_blocks)]
-            layers += [
-                ACTIVATIONS[config.activation](),
-                nn.ConvTranspose2d(
-                    channels, next_channels, 4, 2, padding=1, output_padding=(to_height % 2, to_width % 2)
-                ),
-            ]
+            odd = (to_height % 2, to_width % 2)
+            upsamplings.append(nn.ConvTranspose2d(channels, next_channels, 4, 2, padding=1, output_padding=odd))
             channels = next_channels
-        self.layers = nn.Sequential(*layers)
+        self.stages, self.upsamplings = nn.ModuleList(stages), nn.ModuleList(upsamplings)
 
-    def forward(self, z_BL: Tensor, condition_BK: Tensor | None) -> Tensor:
-        return self.layers(self.hidden(with_condition(z_BL, condition_BK)).unflatten(1, self.first))
+    def forward(self, z_BL: Tensor, context: Context) -> Tensor:
+        x = self.spread(self.hidden(_beside(z_BL, context), context)).unflatten(1, self.first)
+        for stage, upsampling in zip(self.stages, self.upsamplings, strict=True):
+            x = upsampling(stage(x, context))
+        return x

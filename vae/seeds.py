@@ -17,6 +17,10 @@ class Stream(IntEnum):
     STATIC_BINARIZATION = 5
     EVALUATION = 6
     GENERATION = 7
+    MISSING = 8
+    STARTING_EXAMPLES = 9
+    DISCRIMINATOR = 10
+    AGGREGATE = 11
 
 
 def derive(seed: int, stream: Stream, *keys: int) -> int:

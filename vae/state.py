@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from vae.aggregate import AggregateMixture
 from vae.config import ModelConfig, differences, parse
 from vae.errors import CheckpointError
 from vae.model import VAE, ExampleSpec
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 MODEL = "model.json"
-FORMAT = 1
+FORMAT = 2
 
 Tensors = dict[str, Tensor]
 
@@ -202,8 +203,8 @@ def save_model(model: VAE, uri: str) -> None:
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "config": model.config.model_dump(mode="json"),
-        "shape": list(model.examples.shape),
-        "classes": model.examples.classes,
+        "examples": asdict(model.examples),
+        "aggregate_components": None if model.aggregate is None else len(model.aggregate.log_weights),
     }
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / MODEL, json.dumps(facts, indent=1).encode())
@@ -226,9 +227,9 @@ def load_model(uri: str) -> VAE:
         raise CheckpointError(f"{uri} holds a model of format {facts.get('format')}, this version reads {FORMAT}")
     if hashlib.sha256(content).hexdigest() != facts["weights_sha256"]:
         raise CheckpointError(f"{uri}/{WEIGHTS} is damaged: its SHA-256 is not the one in {MODEL}")
-    classes = facts["classes"]
-    examples = ExampleSpec(tuple(facts["shape"]), None if classes is None else tuple(classes))
-    model = VAE(parse(ModelConfig, facts["config"], uri), examples)
+    model = VAE(parse(ModelConfig, facts["config"], uri), ExampleSpec.from_json(facts["examples"]))
+    if facts["aggregate_components"]:
+        model.aggregate = AggregateMixture(facts["aggregate_components"], model.config.latent_dim)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

@@ -1,6 +1,7 @@
 """What a trained model can do: one function per task, from tensors to tensors.
 
-Shapes: N rows, C channels, H height, W width, L latent. Examples are float32 in [0, 1].
+Shapes: N rows, L latent; `shape` is an example's. Rows come as `vae.model.Inputs`, and examples go back as the model scores
+them: images float32 in [0, 1], tables standardised, which `vae.likelihoods.restore` undoes.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import torch
 from torch import Tensor
 
 from vae import importance
-from vae.likelihoods import binarization, binarize
-from vae.model import VAE
+from vae.model import VAE, Inputs
+from vae.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
 
 Output = Literal["mean", "sample"]
+Sampler = Literal["prior", "aggregate"]
 
 
 class Code(NamedTuple):
@@ -28,67 +30,84 @@ class Code(NamedTuple):
 
 
 @torch.no_grad()
-def encode(model: VAE, x_NCHW: Tensor, labels_N: Tensor | None = None) -> Code:
+def encode(model: VAE, inputs: Inputs) -> Code:
     """Mean and standard deviation of q(z|x).
 
-    Grey pixels go to the encoder as they are, which is the expectation of what it saw in training, so the code is the same
-    every time.
+    Grey pixels may go to the encoder as they are, which is the expectation of what it saw in training, so that the code is
+    the same every time.
     """
-    posterior = model.encode(x_NCHW, labels_N)
+    posterior = model.encode(inputs)
     return Code(posterior.mean, posterior.std())
 
 
 @torch.no_grad()
-def decode(model: VAE, z_NL: Tensor, labels_N: Tensor | None = None, output: Output = "mean", seed: int = 0) -> Tensor:
-    """Examples at latents, [N,C,H,W]: the likelihood's mean, or a draw from it."""
-    outputs = model.decode(z_NL[None], labels_N)[0]
+def decode(
+    model: VAE,
+    z_NL: Tensor,
+    condition_NK: Tensor | None = None,
+    output: Output = "mean",
+    seed: int = 0,
+    log_beta_N1: Tensor | None = None,
+) -> Tensor:
+    """Examples at latents, [N,*shape]: the likelihood's mean, or a draw from it."""
+    outputs = model.decode(z_NL[None], condition_NK, log_beta_N1)[0]
     if output == "mean":
         return model.likelihood.mean(outputs)
     return model.likelihood.sample(outputs, _generator(z_NL, seed, 1))
 
 
-def reconstruct(model: VAE, x_NCHW: Tensor, labels_N: Tensor | None = None) -> Tensor:
-    """Decodes the posterior mean of each row, [N,C,H,W]."""
-    return decode(model, encode(model, x_NCHW, labels_N).mean, labels_N)
+def reconstruct(model: VAE, inputs: Inputs) -> Tensor:
+    """Decodes the posterior mean of each row, [N,*shape]."""
+    return decode(model, encode(model, inputs).mean, inputs.condition, log_beta_N1=inputs.log_beta)
 
 
+@torch.no_grad()
 def generate(
     model: VAE,
     num: int,
-    labels_N: Tensor | None = None,
+    condition_NK: Tensor | None = None,
     *,
     seed: int = 0,
     temperature: float = 1.0,
     output: Output = "mean",
+    sampler: Sampler = "prior",
+    log_beta_N1: Tensor | None = None,
 ) -> Tensor:
-    """New examples from the prior, [num,C,H,W].
+    """New examples, [num,*shape].
 
     Args:
         model: Trained.
         num: How many.
-        labels_N: Class of each, for a conditional model.
+        condition_NK: What each is to be, for a conditional model.
         seed: Same seed, same examples, on any machine of one kind.
-        temperature: Scales the prior's noise; below 1 nearer to the typical example.
+        temperature: Scales the sampler's noise; below 1 nearer to the typical example.
         output: The likelihood's mean, or a draw from it.
+        sampler: Where latents come from: the prior, or the mixture that was fitted to the aggregate posterior.
+        log_beta_N1: For a model with β gates.
+
+    Raises:
+        ConfigError: If the model has no such mixture.
     """
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(derive(seed, Stream.GENERATION, 0))
-    noise = torch.randn(num, model.prior.noise_dim, generator=generator, device=device)
-    return decode(model, model.prior.sample(temperature * noise), labels_N, output, seed)
+    noise_dim = model.prior.noise_dim if sampler == "prior" else 1 + model.config.latent_dim
+    noise = temperature * torch.randn(num, noise_dim, generator=generator, device=device)
+    aggregate = sampler == "aggregate"
+    z_NL = model.aggregate_posterior().sample(noise) if aggregate else model.sample_prior(noise, condition_NK)
+    return decode(model, z_NL, condition_NK, output, seed, log_beta_N1)
 
 
 @torch.no_grad()
-def score(
-    model: VAE, x_NCHW: Tensor, labels_N: Tensor | None = None, *, num_samples: int = 100, seed: int = 0
-) -> Tensor:
-    """log p(x) of each row in nats, [N], by importance sampling (Burda et al. 2016).
+def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) -> Tensor:
+    """log p(x) of each row in nats, [N], by importance sampling (Burda et al. 2016); of what is observed of it.
 
-    Where the model was trained on binarised pixels, grey ones are binarised by a draw that depends on the seed.
+    Of a vector-quantised model, the bound: minus distortion and rate.
     """
-    generator = _generator(x_NCHW, seed, 2)
-    if binarization(model.config.likelihood) in ("static", "dynamic"):
-        x_NCHW = binarize((x_NCHW * 255).round().to(torch.uint8), generator)
-    return importance.log_likelihood(model, x_NCHW, labels_N, num_samples=num_samples, generator=generator)
+    if isinstance(model.posterior, VectorQuantizedPosterior):
+        terms = model(inputs, inputs.x.new_zeros(1, len(inputs.x), 0))
+        return -(terms.distortion + terms.rate)[0]
+    generator = _generator(inputs.x, seed, 2)
+    return importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator)
 
 
 def _generator(like: Tensor, seed: int, key: int) -> torch.Generator:

@@ -10,145 +10,36 @@ import logging
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae.config import RunConfig
-from vae.controllers import beta_at, check_schedule, steps_to_settle
-from vae.data.batches import Batch, InOrder, Share, image_spec, open_feed
+from vae.adversary import Discriminator
+from vae.aggregate import fit_aggregate
+from vae.config import Adversary, RunConfig
+from vae.controllers import Controller, check_schedule, steps_to_settle
+from vae.data.batches import Batch, InOrder, Share, open_feed
 from vae.data.parquet import Dataset
-from vae.errors import CheckpointError, DataError, Diverged
-from vae.likelihoods import binarization, to_examples
-from vae.metrics.likelihood import Bound, Sums, bound_sums
-from vae.model import VAE, ExampleSpec
-from vae.objectives import elbo_loss
+from vae.data.statistics import example_spec
+from vae.errors import CheckpointError, ConfigError, DataError, Diverged
+from vae.likelihoods import binarization
+from vae.metrics.likelihood import Bound, Sums, bound_sums, inputs_of, is_quantized
+from vae.model import VAE
 from vae.optimizer import FusedAdamW
+from vae.reports import EpochReport, Hooks, Progress, TrainingResult
 from vae.seeds import Stream, derive
 from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
+from vae.step import Step, draw
+from vae.world import World
 
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0
-
-
-@dataclass(frozen=True)
-class World:
-    """The ranks of a run, and this one among them."""
-
-    rank: int = 0
-    size: int = 1
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-
-    @classmethod
-    def current(cls, device: torch.device | str = "cpu") -> World:
-        """As torch.distributed has been set up; one rank where it has not."""
-        if distributed.is_available() and distributed.is_initialized():
-            return cls(distributed.get_rank(), distributed.get_world_size(), torch.device(device))
-        return cls(device=torch.device(device))
-
-    def total(self, values: Tensor) -> Tensor:
-        """The sum over ranks, the same on each."""
-        if self.size > 1:
-            distributed.all_reduce(values)
-        return values
-
-    def each(self, values: Tensor) -> Tensor:
-        """The values of every rank, [rank, …], the same on each."""
-        everything = values.new_zeros(self.size, *values.shape)
-        everything[self.rank] = values
-        return self.total(everything)
-
-    def first(self, value: Any) -> Any:
-        """The first rank's value that is not None, the same on each; None where there is none."""
-        values = [value] * self.size
-        if self.size > 1:
-            distributed.all_gather_object(values, value)
-        return next((found for found in values if found is not None), None)
-
-
-@dataclass(frozen=True)
-class EpochReport:
-    """What an epoch came to; equal on every rank. Distortions, rates and bounds are nats per example."""
-
-    epoch: int
-    """Counted from 1."""
-    step: int
-    """Optimiser steps done since the start of the run."""
-    beta: float
-    train_distortion: float
-    train_rate: float
-    validation_distortion: float
-    validation_rate: float
-    validation_negative_elbo: float
-    """The bound at β = 1."""
-    active_units: int
-    best_epoch: int
-    """The epoch with the lowest validation bound so far; once the controller has reached β, of the epochs since."""
-    best_negative_elbo: float
-    """Its bound."""
-    examples_per_second: float
-    """Of training, over all ranks, since the last report."""
-    elapsed_seconds: float
-    """Of this process's training, by rank 0's clock; a resumed run counts anew."""
-    is_last: bool
-    """Whether the run ends here, by its length or for want of progress."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where rank 0 is inside an epoch."""
-
-    epoch: int
-    step: int
-    total_steps: int
-    """Optimiser steps of the whole run, if it is not stopped early."""
-    examples_per_second: float
-    """Over all ranks."""
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A finished run."""
-
-    model: VAE
-    """With the weights of the best epoch, in evaluation mode."""
-    history: tuple[EpochReport, ...]
-    best: EpochReport
-    resumed_from_step: int
-    """0 for a run that was not resumed."""
-
-
-class Hooks:
-    """What a run tells while it goes on; by itself, nobody listens."""
-
-    def on_epoch(self, report: EpochReport) -> None:
-        """Called on every rank, at the same epochs."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Called on rank 0, at most once a second."""
-
-
-class Step(nn.Module):
-    """One forward pass to the loss: what is wrapped for several ranks, and compiled."""
-
-    def __init__(self, model: VAE) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor, noise: Tensor, labels: Tensor | None, beta: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss, and [distortion, rate] without gradient."""
-        losses = elbo_loss(self.model(x, noise, labels), beta)
-        return losses.loss, torch.stack([losses.distortion.detach(), losses.rate.detach()])
-
-
-def example_spec(dataset: Dataset) -> ExampleSpec:
-    """Shape and classes of a dataset's examples."""
-    example = image_spec(dataset)
-    return ExampleSpec((example.channels, example.height, example.width), dataset.manifest.classes)
+AGGREGATE_ROWS = 10_000
+"""Of the training split, which ingest has shuffled: what the aggregate posterior's mixture is fitted to."""
 
 
 class Training:
@@ -184,11 +75,13 @@ class Training:
                 f"{dataset.uri} has no validation split, which says when to stop and which epoch is best; "
                 "ingest the data with one"
             )
-        self.model = VAE(config.model, example_spec(dataset), derive(training.seed, Stream.WEIGHTS)).to(device)
+        self.dataset = dataset
+        spec = example_spec(dataset, config.data.missing)
+        self.model = VAE(config.model, spec, derive(training.seed, Stream.WEIGHTS)).to(device)
+        self._start_with_data()
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
-        policy = binarization(config.model.likelihood)
         self.batch_size = training.batch_size // size
-        share = Share.of(dataset, "train", rank, size, device, policy)
+        share = self._share("train", rank, size)
         self.feed = open_feed(
             share,
             world_size=size,
@@ -197,14 +90,15 @@ class Training:
             mode=training.feed,
             memory_budget_bytes=training.memory_budget_bytes,
         )
-        validation = Share.of(dataset, "validation", rank, size, device, policy)
+        validation = self._share("validation", rank, size)
         self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
         self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
+        self.controller = Controller(config.objective, device)
+        self.discriminator = self._discriminator()
         self.autocast = self._autocast()
         self.generator = torch.Generator(device)
-        self.beta = torch.zeros((), device=device)
         self.store = self._open_store(checkpoints, dataset)
 
         self.steps_done = 0
@@ -212,6 +106,36 @@ class Training:
         self.history: list[EpochReport] = []
         self.best: EpochReport | None = None
         self.best_weights: Tensors = {}
+
+    # --- what a run is made of --------------------------------------------------------------------------------------
+
+    def _share(self, split: str, rank: int = 0, size: int = 1) -> Share:
+        config = self.config
+        policy = binarization(config.model.likelihood)
+        return Share.of(self.dataset, split, rank, size, self.world.device, policy, config.data.missing)
+
+    def _start_with_data(self) -> None:
+        """Lets pseudo-inputs and codes begin with the same examples on every rank."""
+        wanted, there = self.model.num_starting_examples, self.dataset.num_rows("train")
+        if not wanted:
+            return
+        components = getattr(self.config.model.prior, "components", 0)
+        if components > there:
+            raise ConfigError(
+                f"model.prior.components: a vamp prior of {components} pseudo-inputs starts with as many examples, and the "
+                f"train split of {self.dataset.uri} has {there}; use at most {there}"
+            )
+        rows = self._share("train").load(0, min(wanted, there))
+        generator = torch.Generator(self.world.device)
+        generator.manual_seed(derive(self.config.training.seed, Stream.STARTING_EXAMPLES))
+        self.model.start_at(inputs_of(self.model, rows, generator))
+
+    def _discriminator(self) -> Discriminator | None:
+        for regularizer in self.config.objective.regularizers:
+            if isinstance(regularizer, Adversary):
+                seed = derive(self.config.training.seed, Stream.DISCRIMINATOR)
+                return Discriminator(regularizer, self.config.model.latent_dim, seed, self.world.device)
+        return None
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 
@@ -236,6 +160,22 @@ class Training:
         self.model.load_state_dict(self.best_weights)
         return TrainingResult(self.model.eval(), tuple(self.history), self.best, self.resumed_from_step)
 
+    @torch.no_grad()
+    def fit_aggregate(self) -> None:
+        """Gives the trained model the mixture fitted to its aggregate posterior, unless its latent is made of codes."""
+        training = self.config.training
+        if not training.aggregate_components or is_quantized(self.model):
+            return
+        share = self._share("train")
+        rows = share.load(0, min(AGGREGATE_ROWS, share.num_rows))
+        self.generator.manual_seed(derive(training.seed, Stream.AGGREGATE))
+        inputs = inputs_of(self.model, rows, self.generator)
+        noise = torch.randn(1, len(rows), self.model.noise_dim, generator=self.generator, device=self.world.device)
+        prior = self.model.prior_of(inputs.condition)
+        z_NL = self.model.encode(inputs).draw(noise, prior).z[0].cpu().numpy()
+        mixture = fit_aggregate(z_NL, training.aggregate_components, derive(training.seed, Stream.AGGREGATE))
+        self.model.aggregate = mixture.to(self.world.device)
+
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""
         self.model.train()
@@ -254,13 +194,12 @@ class Training:
         return time.monotonic() - started
 
     def _train_step(self, batch: Batch) -> None:
-        training, model = self.config.training, self.model
+        training, model, controller = self.config.training, self.model, self.controller
         self.generator.manual_seed(derive(training.seed, Stream.STEP, self.world.rank, self.steps_done))
-        x = to_examples(batch.pixels, self.config.model.likelihood, self.generator)
-        noise = torch.randn(1, len(batch), model.noise_dim, generator=self.generator, device=self.world.device)
-        self.beta.fill_(beta_at(self.config.objective, self.steps_done))
+        draws = draw(model, self.config.objective, batch, self.generator)
+        controller.prepare(self.steps_done)
         with self.autocast:
-            loss, parts = self.step(x, noise, batch.labels, self.beta)
+            loss, parts, z_BL = self.step(draws, controller.beta, controller.capacity)
         loss.backward()
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
@@ -270,6 +209,9 @@ class Training:
             with torch.no_grad():  # or the average would hold the graph of every step
                 for average, current in zip(self.averaged.parameters(), model.parameters(), strict=True):
                     average.lerp_(current, 1 - training.ema_decay)
+        if self.discriminator is not None:
+            self.discriminator.learn(z_BL, self.generator)
+        controller.observe(*parts)
         self.sums += parts
         self.steps_done += 1
 
@@ -277,6 +219,9 @@ class Training:
         # Rank 0's clock goes through the sum, so that every rank reports, and decides, the same.
         clock = torch.tensor([examples_per_second, elapsed_seconds], dtype=torch.float64) * (self.world.rank == 0)
         train = self.sums.double() / (self.feed.steps_per_epoch * self.world.size)
+        if self.averaged is not None:  # buffers, such as a codebook, are averages already
+            for average, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+                average.copy_(current)
         sums = bound_sums(self.shipped, self.validation, self.config.training.seed, self.world.rank)
         width = len(sums.vector)
         everything = self.world.total(torch.cat([sums.vector, train, clock.to(self.world.device)]))
@@ -319,7 +264,7 @@ class Training:
         report = EpochReport(
             epoch=epoch + 1,
             step=self.steps_done,
-            beta=self.beta.item(),
+            beta=self.controller.beta.item(),
             train_distortion=distortion,
             train_rate=rate,
             validation_distortion=bound.distortion,
@@ -346,7 +291,8 @@ class Training:
     # --- how a step is run ------------------------------------------------------------------------------------------
 
     def _wrap(self) -> nn.Module:
-        step: nn.Module = Step(self.model)
+        num_examples = self.dataset.num_rows("train")
+        step: nn.Module = Step(self.model, self.config.objective, num_examples, self.discriminator)
         if self.world.size > 1:
             step = DistributedDataParallel(step, forward_sync_buffers=False, gradient_as_bucket_view=True)
         compiles = self.config.training.compile
@@ -391,6 +337,10 @@ class Training:
         if self.store is None or self.world.rank:
             return
         tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        tensors["controller"] = {"state": self.controller.state, "beta": self.controller.beta}
+        if self.discriminator is not None:
+            tensors["discriminator"] = self.discriminator.network.state_dict()
+            tensors["discriminator_optimizer"] = optimizer_tensors(self.discriminator.optimizer)
         if self.averaged is not None:
             tensors["averaged"] = self.averaged.state_dict()
         if self.best_weights:
@@ -411,6 +361,11 @@ class Training:
             return 0
         self.model.load_state_dict(checkpoint.tensors["model"])
         restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"])
+        self.controller.state.copy_(checkpoint.tensors["controller"]["state"])
+        self.controller.beta.copy_(checkpoint.tensors["controller"]["beta"])
+        if self.discriminator is not None:
+            self.discriminator.network.load_state_dict(checkpoint.tensors["discriminator"])
+            restore_optimizer(self.discriminator.optimizer, checkpoint.tensors["discriminator_optimizer"])
         if self.averaged is not None:
             self.averaged.load_state_dict(checkpoint.tensors["averaged"])
         self.steps_done = checkpoint.step

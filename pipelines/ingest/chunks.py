@@ -12,8 +12,9 @@ from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.sources import Problem, Reader
-from vae.data.manifest import ImageSpec, Shard, SplitName, TableSpec
-from vae.data.parquet import IMAGE, LABEL, SOURCE_ROW, arrow_schema, write_shard
+from vae.data.manifest import Column, ImageSpec, Shard, SplitName, TableSpec
+from vae.data.parquet import write_shard
+from vae.data.rows import IMAGE, LABEL, SOURCE_ROW, arrow_schema
 from vae.storage import locate, sha256_of, write_whole
 
 
@@ -38,6 +39,8 @@ class ChunkWork:
     labels: NDArray[np.int32] | None
     chunks: tuple[Chunk, ...]
     group_rows: int
+    attributes: tuple[Column, ...] = ()
+    attribute_values: NDArray[np.float32] | None = None
 
 
 class ChunkRecord(BaseModel):
@@ -95,7 +98,7 @@ def _assemble(
     examples: NDArray[np.uint8] | pa.Table,
     labels: NDArray[np.int32] | None,
 ) -> pa.Table:
-    schema = arrow_schema(work.example, labelled=labels is not None)
+    schema = arrow_schema(work.example, labelled=labels is not None, attributes=work.attributes)
     if isinstance(examples, pa.Table):
         features = [name for name in schema.names if name not in (LABEL, SOURCE_ROW)]
         columns: list[Any] = [examples[name] for name in features]
@@ -104,6 +107,8 @@ def _assemble(
         columns = [pa.FixedSizeBinaryArray.from_buffers(kind, len(kept), [None, pa.py_buffer(examples)])]
     if labels is not None:
         columns.append(pa.array(labels, pa.int32()))
+    if work.attribute_values is not None:
+        columns += [pa.array(values, pa.float32()) for values in work.attribute_values[kept].T]
     return pa.table([*columns, pa.array(kept, pa.int64())], schema=schema)
 
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from pyarrow import fs
 
 from pipelines.ingest.chunks import Chunk, ChunkWork
-from pipelines.ingest.splits import assign_splits, order_rows
-from pipelines.sources import DIGITS, IngestConfig, RejectedSource, Survey, survey_source
+from pipelines.ingest.splits import assign_splits, draw_rows, order_rows
+from pipelines.sources import BUILT_IN, IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, ImageSpec, SplitName, TableSpec, derive_dataset_id
 from vae.data.parquet import rows_per_group
 from vae.errors import DataError
@@ -52,6 +52,7 @@ def plan(config: IngestConfig) -> IngestPlan:
     survey = survey_source(config)
     if survey.problems and config.on_bad == "reject":
         raise RejectedSource(config.source, survey.problems, ADVICE)
+    survey = draw_rows(survey, config.max_rows, config.seed)
     splits, problems = assign_splits(survey, config.split, config.seed)
     if problems:
         raise RejectedSource(
@@ -66,7 +67,7 @@ def plan(config: IngestConfig) -> IngestPlan:
     if not len(order["train"]):
         raise DataError(f"{config.source}: 0 examples for training. Add examples, or hold fewer out")
     # A file is the same whatever it is called; within a folder, names tell classes and splits.
-    single = config.source != DIGITS and locate(config.source).info().type == fs.FileType.File
+    single = config.source not in BUILT_IN and locate(config.source).info().type == fs.FileType.File
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
     group_rows, chunks = _cut(order, row_bytes(survey.example))
     work = ChunkWork(
@@ -78,6 +79,8 @@ def plan(config: IngestConfig) -> IngestPlan:
         labels=survey.labels,
         chunks=chunks,
         group_rows=group_rows,
+        attributes=survey.attributes,
+        attribute_values=survey.attribute_values,
     )
     return IngestPlan(config, survey, work)
 

@@ -66,12 +66,13 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
         created_at=datetime.now(UTC),
         example=survey.example,
         classes=survey.classes,
+        attributes=survey.attributes,
         splits=shards,
         class_counts={split: _class_counts(done, split) for split in SPLITS} if survey.classes else {},
         sources=() if long else survey.files,
         source_listing=_write_source_listing(target, survey.files) if long else None,
         ingest=config.model_dump(mode="json"),
-        schema_fingerprint=derive_schema_fingerprint(survey.example, survey.classes),
+        schema_fingerprint=derive_schema_fingerprint(survey.example, survey.classes, survey.attributes),
         rejected=rejected,
     )
     if not write_whole(target / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode(), overwrite=False):

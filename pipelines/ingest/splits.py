@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,19 @@ from vae.data.manifest import SPLITS, SplitName
 _TRAIN, _VALIDATION, _TEST = range(3)
 _LEFT_OUT = 255
 # Streams of randomness: the split of a row does not move when the shuffle changes.
-_SPLIT_STREAM, _ORDER_STREAM = 0, 1
+_SPLIT_STREAM, _ORDER_STREAM, _DRAW_STREAM = 0, 1, 2
+
+
+def draw_rows(survey: Survey, max_rows: int | None, seed: int) -> Survey:
+    """The survey with all but so many of its rows left out; None leaves none out."""
+    excluded = np.zeros(survey.num_rows, bool) if survey.excluded is None else survey.excluded
+    rows = np.flatnonzero(~excluded)
+    if max_rows is None or len(rows) <= max_rows:
+        return survey
+    kept = np.random.default_rng([seed, _DRAW_STREAM]).choice(rows, max_rows, replace=False, shuffle=False)
+    excluded = np.ones(survey.num_rows, bool)
+    excluded[kept] = False
+    return replace(survey, excluded=excluded)
 
 
 def assign_splits(survey: Survey, config: SplitConfig, seed: int) -> tuple[NDArray[np.uint8], list[Problem]]:

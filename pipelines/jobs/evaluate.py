@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+
+import torch
 
 from pipelines import packaging, registry, report
 from pipelines.jobs.job import Job
@@ -15,16 +17,19 @@ from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
 from vae import serving
-from vae.config import RunConfig, parse
+from vae.config import Categorical, Missing, ModelConfig, RunConfig, VectorQuantized, parse
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
 from vae.errors import DataError, Diverged, RegistryError
+from vae.examples import Column, ExampleSpec
 from vae.likelihoods import binarization
-from vae.metrics.likelihood import bound_sums, importance_sampled_nll
+from vae.metrics.likelihood import bound_sums, negative_log_likelihood
+from vae.metrics.suite import measure
 from vae.model import VAE
 from vae.state import WEIGHTS, load_model
 from vae.storage import locate, sha256_of, write_whole
-from vae.training import example_spec
+from vae.tables import write_rows
 
 REPORT_ROWS = 1000
 
@@ -43,8 +48,9 @@ def run(job: Job) -> dict[str, Any]:
     assert evidence.model is not None
     assert evidence.nll is not None
     assert evidence.bound is not None
-    score_name = protocol(evidence.model, request.num_samples)
-    score = registry.Score(evidence.nll.nll, score_name, dataset.manifest.dataset_id)
+    missing = evidence.config.data.missing
+    score_name = protocol(evidence.config.model, missing, request.num_samples)
+    score = registry.Score(evidence.nll.nats, score_name, dataset.manifest.dataset_id)
     if not math.isfinite(score.nats):
         raise Diverged(f"{score_name} of {request.run} is {score.nats}: the model is not registered")
     metrics = {
@@ -54,12 +60,16 @@ def run(job: Job) -> dict[str, Any]:
         "test_active_units": float(evidence.bound.active_units),
         f"test_{score_name}": score.nats,
     }
+    if request.metrics:
+        emit("evaluate", {"what": ", ".join(request.metrics)})
+        measured = measure(evidence.model, dataset, request.metrics)
+        metrics |= {f"test_{metric}": value for metric, value in measured.items()}
     run_id = trained["mlflow_run_id"]
     registry.log_metrics(run_id, metrics)
     with TemporaryDirectory() as scratch:
         version = _register(request, evidence, trained, score, Path(scratch))
         champion = registry.find(request.name, request.alias)
-        champion_score = _score_champion(champion, score, dataset, request.num_samples, Path(scratch))
+        champion_score = _score_champion(champion, score, dataset, missing, request.num_samples, Path(scratch))
     return {
         "version": asdict(version),
         "score": asdict(score),
@@ -78,8 +88,8 @@ def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapp
     """Everything that the report is made of, measured on the test split."""
     config = parse(RunConfig, trained["config"], request.run)
     model = load_model(trained["model"])
-    test = InOrder(Share.of(dataset, "test", binarization=binarization(config.model.likelihood)))
-    rows = dataset.read_rows("test", 0, min(REPORT_ROWS, test.share.num_rows))
+    test = _test_split(dataset, config.model, config.data.missing)
+    rows = replace(test.share, binarization=None).load(0, min(REPORT_ROWS, test.share.num_rows))
     found = job.result_of(request.search) if request.search else None
     return report.Evidence(
         model=model,
@@ -87,15 +97,18 @@ def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapp
         dataset=dataset.manifest,
         name=request.name,
         run_id=trained["mlflow_run_id"],
-        pixels=rows.pixels.reshape(-1, *model.examples.shape),
-        labels=rows.labels,
+        rows=rows,
         history=trained["history"],
-        nll=importance_sampled_nll(model, _announced(test), num_samples=request.num_samples, seed=0),
+        nll=negative_log_likelihood(model, _announced(test), num_samples=request.num_samples, seed=0),
         bound=bound_sums(model, test, seed=0).bound(),
         trials=[Trial(**trial) for trial in found["trials"]] if found else [],
         chosen_trial=found["best"]["trial_id"] if found else None,
         seconds={"train": trained["train_seconds"]},
     )
+
+
+def _test_split(dataset: Dataset, config: ModelConfig, missing: Missing | None) -> InOrder:
+    return InOrder(Share.of(dataset, "test", binarization=binarization(config.likelihood), missing=missing))
 
 
 def _register(
@@ -115,7 +128,7 @@ def _register(
     version = registry.registered(request.name, run_id, weights)
     if version is None:
         emit("evaluate", {"what": "registering"})
-        uri = packaging.log_model(run_id, local, _input_example(evidence), card)
+        uri = packaging.log_model(run_id, local, evidence.config.model, _input_example(evidence), card)
         version = registry.register(request.name, uri, run_id, weights, score, card)
     emit("evaluate", {"what": "loading it from the registry"})
     packaging.check_loads(version.uri)
@@ -123,34 +136,44 @@ def _register(
 
 
 def _input_example(evidence: report.Evidence) -> Any:
-    """Two images as `predict` takes them, with their classes where the model is conditional."""
-    images = (evidence.pixels[:2] / 255).astype("float32")
-    if evidence.model is None or not evidence.model.num_classes or evidence.labels is None:
-        return images
-    classes = evidence.model.examples.classes or ()
-    return images, {"condition": [classes[label] for label in evidence.labels[:2]]}
+    """Two rows as `predict` takes them, with what the model is told of them where it is conditional."""
+    assert evidence.model is not None
+    assert evidence.rows is not None
+    values, columns = evidence.rows.values[:2], evidence.model.examples.columns
+    rows = (values.float() / 255).numpy() if columns is None else write_rows(values.numpy(), columns)
+    conditions = evidence.conditions(2)
+    return (rows, {"condition": conditions}) if conditions else rows
 
 
 def _announced(batches: InOrder) -> Iterator[Batch]:
     """The batches, with an event for each: a large test split takes minutes."""
     total, done = batches.share.num_rows, 0
     for batch in batches:
-        emit("evaluate", {"what": f"importance-sampled likelihood, {done:,} of {total:,} test examples"})
+        emit("evaluate", {"what": f"likelihood, {done:,} of {total:,} test examples"})
         yield batch
         done += len(batch)
 
 
-def protocol(model: VAE, num_samples: int) -> str:
-    """Name of the score: figures under different binarisation policies or densities are not comparable."""
-    policy = binarization(model.config.likelihood)
-    kind = model.config.likelihood.kind
-    return f"nll_{kind}{f'_{policy}' if policy else ''}_is{num_samples}"
+def protocol(config: ModelConfig, missing: Missing | None, num_samples: int) -> str:
+    """Name of the score: figures under different binarisation policies, densities or holes are not comparable, and a
+    vector-quantised model has a bound where others have an estimate."""
+    likelihood, policy = config.likelihood, binarization(config.likelihood)
+    quantized = isinstance(config.posterior, VectorQuantized)
+    parts = [
+        "nelbo" if quantized else "nll",
+        f"{likelihood.kind}{likelihood.levels}" if isinstance(likelihood, Categorical) else likelihood.kind,
+        policy,
+        missing and f"{missing.kind}{missing.share:g}",
+        None if quantized else f"is{num_samples}",
+    ]
+    return "_".join(filter(None, parts))
 
 
 def _score_champion(
     champion: registry.Version | None,
     candidate: registry.Score,
     dataset: Dataset,
+    missing: Missing | None,
     num_samples: int,
     scratch: Path,
 ) -> registry.Score | None:
@@ -160,14 +183,42 @@ def _score_champion(
     if (champion.score.dataset_id, champion.score.name) == (candidate.dataset_id, candidate.name):
         return champion.score
     model = load_model(str(packaging.download(champion.uri, scratch / "champion")))
-    data = example_spec(dataset)
-    fits = model.examples == data if model.num_classes else model.examples.shape == data.shape
-    if not fits or protocol(model, num_samples) != candidate.name:
+    data = example_spec(dataset, missing)
+    if not fits(model, data) or protocol(model.config, missing, num_samples) != candidate.name:
         return champion.score
     emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
-    test = InOrder(Share.of(dataset, "test", binarization=binarization(model.config.likelihood)))
-    nll = importance_sampled_nll(model, test, num_samples=num_samples, seed=0)
-    return registry.Score(nll.nll, candidate.name, candidate.dataset_id)
+    test = _test_split(dataset, model.config, missing)
+    nll = negative_log_likelihood(model, test, num_samples=num_samples, seed=0)
+    return registry.Score(nll.nats + unit_change(model, data, test), candidate.name, candidate.dataset_id)
+
+
+def fits(model: VAE, data: ExampleSpec) -> bool:
+    """Whether a model can be asked about other data: the same shape and columns, and the same of what it is told. Means and
+    standard deviations may differ: it keeps its own."""
+    known, told = model.examples, set(model.config.condition)
+    return (
+        known.shape == data.shape
+        and _names(known.columns) == _names(data.columns)
+        and (known.classes == data.classes or "class" not in told)
+        and (_names(known.attributes) == _names(data.attributes) or not told - {"class"})
+    )
+
+
+def _names(columns: Sequence[Column] | None) -> list[tuple[str, tuple[str, ...] | None]] | None:
+    return None if columns is None else [(column.name, column.categories) for column in columns]
+
+
+def unit_change(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> float:
+    """What a model's negative log-likelihood of a table grows by in the units of other data, in nats per example.
+
+    A density is per unit: of each observed number by log of the model's standard deviation over the data's.
+    """
+    if model.examples.columns is None or data.columns is None:
+        return 0.0
+    ratios = [mine.std / theirs.std for mine, theirs in zip(model.examples.columns, data.columns, strict=True)]
+    log_ratio_D = torch.tensor(ratios, dtype=torch.float64).log()
+    changes = [(~batch.values.isnan()).double() @ log_ratio_D for batch in batches]
+    return torch.cat(changes).mean().item()
 
 
 def _local_copy(uri: str, folder: Path) -> Path:

@@ -24,8 +24,8 @@ from tuning.space import configuration
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
+from vae.reports import EpochReport
 from vae.storage import write_whole
-from vae.training import EpochReport
 
 
 class TrialLog:

@@ -9,7 +9,9 @@ from pipelines.report import wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
 from tuning.frontier import Trial, pareto, select
+from vae.conditions import example_condition
 from vae.config import Bernoulli
+from vae.data.manifest import TableSpec
 
 MOST_CLASSES, MOST_SOURCES, MOST_CHARACTERS = 12, 4, 40
 
@@ -41,11 +43,11 @@ def _what_it_is(evidence: Evidence) -> list[str]:
     decoder = "its mirror" if config.decoder is None else wording.body(config.decoder)
     told = (
         f"A variational autoencoder of {wording.shape(evidence.dataset)}: encoder {wording.body(config.encoder)}; "
-        f"decoder {decoder}; {config.latent_dim} latent dimensions; diagonal Gaussian posterior; standard normal "
-        f"prior; likelihood: {wording.likelihood(config.likelihood)}."
+        f"decoder {decoder}; {config.latent_dim} latent dimensions; posterior: {wording.posterior(config.posterior)}; "
+        f"prior: {wording.prior(config.prior)}; likelihood: {wording.likelihood(config.likelihood)}."
     )
-    if config.condition == "class":
-        told += " Encoder and decoder are told the example's class."
+    if config.condition:
+        told += f" Encoder and decoder are told {_escape(wording.condition(config), 200)} of the example."
     if evidence.model is not None:
         told += f" {sum(p.numel() for p in evidence.model.parameters()):,} parameters."
     return ["## What it is", f"{told} Trained to minimise {wording.objective(evidence.config.objective)}."]
@@ -55,6 +57,11 @@ def _trained_on(evidence: Evidence) -> list[str]:
     dataset = evidence.dataset
     rows = ", ".join(f"{count:,} {split}" for split, count in dataset.num_rows.items())
     lines = [f"- dataset: {_escape(dataset.name)}, `{dataset.dataset_id}`", f"- examples: {rows}"]
+    if isinstance(dataset.example, TableSpec):
+        names = [column.name for column in dataset.example.columns]
+        lines.append(f"- columns: {_listed(names, MOST_CLASSES, 'columns')}")
+    if evidence.config.data.missing is not None:
+        lines.append(f"- {wording.missing(evidence.config.data.missing)}")
     if dataset.classes:
         lines.append(f"- classes: {_listed(dataset.classes, MOST_CLASSES, 'classes')}")
     if dataset.sources:
@@ -70,21 +77,30 @@ def _listed(names: Sequence[str], most: int, noun: str) -> str:
 
 
 def _what_it_can_do(evidence: Evidence, uri: str) -> list[str]:
-    needs = ""
-    if evidence.config.model.condition == "class" and evidence.dataset.classes:
-        needs = f', "condition": [{_literal(evidence.dataset.classes[0])}]'
+    what, form = (
+        ("rows", "a data frame with the columns above") if evidence.is_table else ("images", "[N,C,H,W] in [0, 1]")
+    )
+    model, needs = evidence.model, ""
+    if model is not None and model.conditions:
+        needs = f', "condition": [{_literal(example_condition(model.conditions)[0])}]'
     lines = [
         "import mlflow",
         f"model = mlflow.pyfunc.load_model({_literal(uri)})",
-        f'images = model.predict(None, params={{"task": "generate", "n": 16{needs}}})',
+        f'{what} = model.predict(None, params={{"task": "generate", "n": 16{needs}}})',
     ]
     more = [
-        f'model.predict(images, params={{"task": "reconstruct"{needs}}})  # images [N,C,H,W] in [0, 1]',
-        f'model.predict(images, params={{"task": "encode"{needs}}})  # {{"mean": [N,L], "std": [N,L]}}',
-        f'model.predict(latents, params={{"task": "decode"{needs}}})  # latents [N,L] to images',
-        f'model.predict(images, params={{"task": "score"{needs}}})  # log p(x) in nats, [N]',
+        f'model.predict({what}, params={{"task": "reconstruct"{needs}}})  # {what}, {form}',
+        f'model.predict({what}, params={{"task": "encode"{needs}}})  # {{"mean": [N,L], "std": [N,L]}}',
+        f'model.predict(latents, params={{"task": "decode"{needs}}})  # latents [N,L] to {what}',
+        f'model.predict({what}, params={{"task": "score"{needs}}})  # log p(x) in nats, [N]',
     ]
-    return ["## What it can do", _code(lines), "And with images or latents of your own:", _code(more)]
+    if model is not None and model.aggregate is not None:
+        more.append(
+            f'model.predict(None, params={{"task": "generate", "sampler": "aggregate"{needs}}})  # closer to the data'
+        )
+    if evidence.config.model.beta_gates:
+        more.append(f'model.predict({what}, params={{"task": "reconstruct", "beta": 0.5{needs}}})  # at another β')
+    return ["## What it can do", _code(lines), f"And with {what} or latents of your own:", _code(more)]
 
 
 def _scores(evidence: Evidence) -> list[str]:
@@ -97,12 +113,13 @@ def _scores(evidence: Evidence) -> list[str]:
 
 
 def _limits(evidence: Evidence) -> list[str]:
+    other = "other columns and categories are refused" if evidence.is_table else "other sizes are refused, not resized"
     lines = [
-        f"It takes {wording.shape(evidence.dataset)} and nothing else: other sizes are refused, not resized.",
+        f"It takes {wording.shape(evidence.dataset)} and nothing else: {other}.",
         "What it makes resembles its training data and inherits what is missing or skewed there; it may come close to "
         "single training examples, and nothing here measures that.",
         "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "
-        "high log p(x) does not prove that an image belongs to the data: simple images score high.",
+        "high log p(x) does not prove that an example belongs to the data: simple ones score high.",
     ]
     likelihood = evidence.config.model.likelihood
     if isinstance(likelihood, Bernoulli) and likelihood.binarization != "none":

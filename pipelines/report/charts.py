@@ -36,6 +36,7 @@ from pipelines.report.theme import (
 from pipelines.report.wording import architecture_of, beta_of, nats
 from tuning.frontier import Trial, pareto
 from vae import tasks
+from vae.metrics.likelihood import Bound
 
 CHART_INCHES = 3.8
 LATENT_ROWS = 2000
@@ -183,14 +184,15 @@ def _beta_bar(
 # --- the latent space -----------------------------------------------------------------------------------------------
 
 
-def kl(per_dimension: Sequence[float], theme: Theme) -> bytes:
-    """KL of each latent dimension, the largest first."""
+def dimensions(bound: Bound, theme: Theme) -> bytes:
+    """The latent dimensions, the most informative first: by KL, or by the mean's variance where there is no KL."""
     figure = blank(theme, CHART_INCHES)
     axes = figure.subplots()
-    values = np.asarray(per_dimension)
-    order = np.argsort(-values, kind="stable")
+    by_kl, order = bound.kl_per_dimension, bound.informative_dimensions
+    values = np.asarray(by_kl or bound.mean_variance_per_dimension)
     many = len(values) > MOST_BARS
-    dress(axes, theme, "dimensions by KL" if many else "latent dimension", "KL to the prior (nats per example)")
+    measure = "KL to the prior (nats per example)" if by_kl else "variance of the posterior mean"
+    dress(axes, theme, f"dimensions by {'KL' if by_kl else 'variance'}" if many else "latent dimension", measure)
     axes.grid(visible=False, axis="x")
     axes.bar(np.arange(1, len(values) + 1), values[order], width=1.0 if many else 0.7, color=COLOURS[0])
     axes.set_xlim(0.4, len(values) + 0.6)
@@ -208,7 +210,7 @@ def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, st
     components.
     """
     assert evidence.model is not None, "callers ask `cannot_run` first"
-    code = tasks.encode(evidence.model, *evidence.rows(LATENT_ROWS))
+    code = tasks.encode(evidence.model, evidence.inputs(LATENT_ROWS))
     mean_NL = code.mean.double().cpu().numpy()
     if mean_NL.shape[1] == 1:
         return np.hstack([mean_NL, code.std.double().cpu().numpy()]), ("posterior mean", "posterior standard deviation")
@@ -239,7 +241,7 @@ def latent(evidence: Evidence, theme: Theme) -> bytes:
     if evidence.labels is None or not classes or len(classes) > MOST_CLASSES:
         axes.scatter(*points.T, s=size, color=COLOURS[0], alpha=0.85, linewidths=0)
         return png(figure)
-    labels = evidence.labels[: len(points)]
+    labels = np.asarray(evidence.labels[: len(points)])
     for index, name in enumerate(classes):
         of_class = points[labels == index]
         if len(of_class):
@@ -247,7 +249,7 @@ def latent(evidence: Evidence, theme: Theme) -> bytes:
                 *of_class.T, s=size, color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)],
                 alpha=0.85, linewidths=0, label=plain(name, 16),
             )  # fmt: skip
-    if evidence.config.model.condition != "class":
+    if "class" not in evidence.config.model.condition:
         _name_clusters(axes, points, labels, classes, theme)
     figure.legend(
         loc="outside lower center", ncols=5 if max(map(len, classes)) < 8 else 3, fontsize=SMALL_SIZE, frameon=False,

@@ -7,31 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from tuning.frontier import Trial
+from vae.conditions import write_condition
 from vae.config import RunConfig
+from vae.data.batches import Batch
 from vae.data.manifest import Manifest
-from vae.metrics.likelihood import Bound, ImportanceSampledNLL
-from vae.model import VAE
+from vae.metrics.likelihood import Bound, NegativeLogLikelihood
+from vae.model import VAE, Inputs
 
 # Colours and cursor moves, which the logs of Ray's workers are full of.
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-def _no_pixels() -> NDArray[np.uint8]:
-    return np.zeros((0, 1, 1, 1), np.uint8)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Everything a report is made of. What is None or empty is left out of the page, which says so.
-
-    Shapes: N rows, C channels, H height, W width.
-    """
+    """Everything a report is made of. What is None or empty is left out of the page, which says so."""
 
     config: RunConfig
     dataset: Manifest
@@ -39,15 +31,14 @@ class Evidence:
     """Of the registered model, or what it would be called."""
     model: VAE | None = None
     """In evaluation mode; None for a run that trained none."""
-    pixels: NDArray[np.uint8] = field(default_factory=_no_pixels)
-    """Fixed test rows, [N,C,H,W]. The pictures show the first of them, the latent scatter all."""
-    labels: NDArray[np.int64] | None = None
-    """Class indices of the rows, [N]."""
+    rows: Batch | None = None
+    """Fixed test rows on the model's device, pixels as they are and not binarised. The pictures show the first of them, the
+    latent scatter all."""
     history: Sequence[Mapping[str, Any]] = ()
     """Fields of `vae.training.EpochReport`, one mapping for each epoch."""
     bound: Bound | None = None
     """On the test split."""
-    nll: ImportanceSampledNLL | None = None
+    nll: NegativeLogLikelihood | None = None
     """On the test split."""
     trials: Sequence[Trial] = ()
     """Of the search that chose the configuration."""
@@ -85,16 +76,51 @@ class Evidence:
             return "there is no trained model"
         if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
             return "the model's weights are not finite numbers"
-        if not len(self.pixels):
+        if not self.num_rows:
             return "no test rows were given"
-        if self.model.num_classes and self.labels is None:
+        assert self.rows is not None, "it has been counted"
+        told = self.config.model.condition
+        if "class" in told and self.rows.labels is None:
             return "the model is conditional and the test rows have no labels"
+        if set(told) - {"class"} and self.rows.attributes is None:
+            return "the model is conditional and the test rows have no attributes"
         return None
 
-    def rows(self, most: int) -> tuple[Tensor, Tensor | None]:
-        """The first test rows, float32 [N,C,H,W] in [0, 1], and their class indices [N], on the model's device."""
+    @property
+    def num_rows(self) -> int:
+        """Test rows that were given."""
+        return 0 if self.rows is None else len(self.rows)
+
+    @property
+    def is_table(self) -> bool:
+        """Whether an example is a row of a table, which is no picture."""
+        return self.dataset.example.kind == "table"
+
+    @property
+    def labels(self) -> list[int] | None:
+        """Class index of each test row."""
+        return None if self.rows is None or self.rows.labels is None else self.rows.labels.tolist()
+
+    def inputs(self, most: int) -> Inputs:
+        """The first test rows as the model takes them; grey pixels stay grey."""
         assert self.model is not None, "callers ask `cannot_run` first"
-        device = next(self.model.parameters()).device
-        x_NCHW = torch.from_numpy(self.pixels[:most].astype(np.float32) / 255).to(device)
-        labels_N = None if self.labels is None else torch.from_numpy(self.labels[:most].astype(np.int64)).to(device)
-        return x_NCHW, labels_N
+        assert self.rows is not None, "callers ask `cannot_run` first"
+        rows = self.rows.take(slice(most))
+        if self.is_table:
+            return self.model.inputs(rows.values, rows.labels, rows.attributes, generator=torch.Generator())
+        condition_NK = self.model.condition(rows.labels, rows.attributes)
+        return Inputs(rows.values.float() / 255, rows.observed, None, condition_NK)
+
+    def conditions(self, most: int) -> list[str]:
+        """What the model is told of the first test rows, as `predict` takes it; empty for a model without a condition."""
+        if self.model is None or self.rows is None or not self.model.conditions:
+            return []
+        rows, told = self.rows.take(slice(most)), []
+        for column in self.model.conditions:
+            by_class = column.name == "class"
+            values = rows.labels if by_class else rows.attributes
+            assert values is not None, "callers ask `cannot_run` first"
+            told.append(values if by_class else values[:, self.model.examples.attributes.index(column)])
+        return [
+            write_condition(self.model.conditions, values) for values in zip(*(v.tolist() for v in told), strict=True)
+        ]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from pipelines.report import wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.wording import UNIT, beta_of, nats, shorten
-from vae.likelihoods import binarization
+from vae.config import Bernoulli, Categorical, DiscretizedLogistic, Mixed, MultiRate, VectorQuantized
 
 
 class Score(NamedTuple):
@@ -20,9 +21,12 @@ class Score(NamedTuple):
 
 
 def nll_protocol(evidence: Evidence) -> str:
-    """How the importance-sampled likelihood was measured."""
+    """How the likelihood was measured."""
     assert evidence.nll is not None
-    return f"{evidence.nll.num_samples} draws from the posterior per example; {_targets(evidence)}"
+    if not evidence.nll.num_samples:
+        return f"a bound: distortion plus the rate of each example's codes; {_targets(evidence)}"
+    draws = evidence.nll.num_samples
+    return f"importance sampling, {draws} draws from the posterior per example; {_targets(evidence)}"
 
 
 def bound_protocol(evidence: Evidence) -> str:
@@ -31,32 +35,50 @@ def bound_protocol(evidence: Evidence) -> str:
 
 
 def _targets(evidence: Evidence) -> str:
-    match binarization(evidence.config.model.likelihood):
-        case "dynamic" | "static":
-            return "targets are binarised pixels"
-        case "none":
-            return "targets are the data's binary pixels"
-        case None:
-            return "density over pixels in [0, 1], which may be negative in nats"
+    match evidence.config.model.likelihood:
+        case Bernoulli(binarization="none"):
+            targets = "targets are the data's binary pixels"
+        case Bernoulli():
+            targets = "targets are binarised pixels"
+        case DiscretizedLogistic():
+            targets = "probability of the 256 levels of each pixel"
+        case Categorical(levels=levels):
+            targets = f"probability of {levels} levels of each pixel"
+        case Mixed():
+            targets = "density of standardised numbers (may be negative), probability of categories"
+        case _:
+            targets = "density over pixels in [0, 1], which may be negative in nats"
+    missing = evidence.config.data.missing
+    return targets if missing is None else f"{targets}; {wording.missing(missing)}"
+
+
+def rate_protocol(evidence: Evidence) -> str:
+    """What the rate is, of such a model."""
+    bound, model = evidence.bound, evidence.config.model
+    if isinstance(model.posterior, VectorQuantized):
+        return "−log p(codes)"
+    return "KL(q(z|x) ‖ p(z))" if bound and bound.kl_per_dimension else "log q(z|x) − log p(z) of the draw"
 
 
 def scores(evidence: Evidence) -> list[Score]:
     """Of the test split."""
     rows: list[Score] = []
     if (nll := evidence.nll) is not None:
-        value = f"{nats(nll.nll)} ± {nats(nll.standard_error)}"
-        rows.append(Score("Negative log-likelihood", value, UNIT, f"importance sampling, {nll_protocol(evidence)}"))
+        value = f"{nats(nll.nats)} ± {nats(nll.standard_error)}"
+        name = "Negative log-likelihood" if nll.num_samples else "Negative log-likelihood, at most"
+        rows.append(Score(name, value, UNIT, nll_protocol(evidence)))
         if nll.bits_per_dim is not None:
-            rows.append(Score("The same in bits", f"{nll.bits_per_dim:.3f}", "bits per pixel value", "as above"))
+            unit = "bits per value" if evidence.is_table else "bits per pixel value"
+            rows.append(Score("The same in bits", f"{nll.bits_per_dim:.3f}", unit, "as above"))
     if (bound := evidence.bound) is not None:
         protocol = bound_protocol(evidence)
         rows += [
             Score("Negative ELBO", nats(bound.negative_elbo), UNIT, f"rate + distortion; {protocol}"),
             Score("Distortion", nats(bound.distortion), UNIT, "−log p(x|z); as the ELBO"),
-            Score("Rate", nats(bound.rate), UNIT, "KL(q(z|x) ‖ p(z)); as the ELBO"),
+            Score("Rate", nats(bound.rate), UNIT, f"{rate_protocol(evidence)}; as the ELBO"),
             Score(
                 "Active units",
-                f"{bound.active_units} of {len(bound.kl_per_dimension)}",
+                f"{bound.active_units} of {evidence.config.model.latent_dim}",
                 "latent dimensions",
                 "the posterior mean varies over the split by more than 0.01",
             ),
@@ -74,8 +96,8 @@ def verdict(evidence: Evidence) -> str:
         return f"Failed{done}: {shorten(told, 240)}"
     if (nll := evidence.nll) is not None:
         return (
-            f"Negative log-likelihood {nats(nll.nll)} ± {nats(nll.standard_error)} {UNIT} on "
-            f"{nll.num_examples:,} test examples{_units(evidence)}."
+            f"Negative log-likelihood {'' if nll.num_samples else 'at most '}{nats(nll.nats)} ± "
+            f"{nats(nll.standard_error)} {UNIT} on {nll.num_examples:,} test examples{_units(evidence)}."
         )
     if (bound := evidence.bound) is not None:
         return (
@@ -91,8 +113,8 @@ def verdict(evidence: Evidence) -> str:
 
 
 def _units(evidence: Evidence) -> str:
-    bound = evidence.bound
-    return f", with {bound.active_units} of {len(bound.kl_per_dimension)} latent dimensions in use" if bound else ""
+    bound, latent_dim = evidence.bound, evidence.config.model.latent_dim
+    return f", with {bound.active_units} of {latent_dim} latent dimensions in use" if bound else ""
 
 
 def remarks(evidence: Evidence) -> list[str]:
@@ -104,12 +126,16 @@ def remarks(evidence: Evidence) -> list[str]:
             f"The latent carries almost nothing (rate {nats(bound.rate)} nats): the posterior has collapsed onto the "
             "prior. Lower objective.beta, or let it warm up."
         )
-    elif bound is not None and 2 * bound.active_units <= (dimensions := len(bound.kl_per_dimension)):
+    elif bound is not None and 2 * bound.active_units <= (dimensions := config.model.latent_dim):
         told.append(
             f"{dimensions - bound.active_units} of {dimensions} latent dimensions are not in use; a smaller "
             "model.latent_dim would do as well."
         )
-    if config.objective.beta != 1:
+    if isinstance(rates := config.objective.controller, MultiRate):
+        told.append(
+            f"The model was trained at every β from {rates.low:g} to {rates.high:g}; every figure here is at β = 1."
+        )
+    elif config.objective.beta != 1:
         told.append(
             f"The model was trained with β = {config.objective.beta:g}; every bound here is at β = 1, so that models "
             "with different β can be compared."

@@ -11,6 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from pipelines.report import charts, pictures, wording
+from pipelines.report.columns import columns
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
 from pipelines.report.theme import DARK, LIGHT, Theme
@@ -24,7 +25,7 @@ HEADINGS = (
     ("reconstructions", "Reconstructions"),
     ("samples", "Samples from the prior"),
     ("curves", "Distortion and rate"),
-    ("kl", "KL per dimension"),
+    ("kl", "Latent dimensions"),
     ("latent", "Latent space"),
     ("frontier", "Rate and distortion of the trials"),
 )
@@ -103,6 +104,7 @@ def _render(evidence: Evidence, shown: Mapping[str, Picture], left_out: list[str
         shape=wording.shape(evidence.dataset),
         sources=_sources(evidence),
         classes=list(enumerate(evidence.dataset.classes or ()))[:MOST_CLASSES],
+        columns=columns(evidence),
         search=_search(evidence),
         unit=wording.UNIT,
     )
@@ -158,11 +160,14 @@ def _plan_curves(evidence: Evidence) -> _Plan | str:
 
 
 def _plan_reconstructions(evidence: Evidence) -> _Plan | str:
-    if reason := evidence.cannot_run:
+    if reason := _no_pictures(evidence) or evidence.cannot_run:
         return reason
     grid = pictures.reconstructions(evidence)
     rows, columns = grid.images.shape[:2]
-    conditional = " The model is told each row's own class." if evidence.config.model.condition == "class" else ""
+    told = "class" if evidence.config.model.condition == ("class",) else "condition"
+    conditional = f" The model is told each row's own {told}." if evidence.config.model.condition else ""
+    if evidence.config.data.missing is not None:
+        conditional += " Black in the data is also what was hidden from the model."
     return _Plan(
         "reconstructions",
         grid.draw,
@@ -172,24 +177,33 @@ def _plan_reconstructions(evidence: Evidence) -> _Plan | str:
     )
 
 
+def _no_pictures(evidence: Evidence) -> str | None:
+    return "an example is a row of a table" if evidence.is_table else None
+
+
 def _plan_samples(evidence: Evidence) -> _Plan | str:
     model = evidence.model
-    if model is None or (reason := evidence.cannot_run) == "the model's weights are not finite numbers":
-        return "there is no trained model" if model is None else str(reason)
-    grid = pictures.samples(model)
-    seed = pictures.SAMPLES_SEED
-    if not model.num_classes:
+    if model is None:
+        return "there is no trained model"
+    # Without a condition, or with the class alone, no test row is needed.
+    needs_rows = set(model.config.condition) - {"class"}
+    reason = _no_pictures(evidence) or evidence.cannot_run
+    if reason and (needs_rows or evidence.is_table or reason == "the model's weights are not finite numbers"):
+        return reason
+    grid = pictures.samples(evidence)
+    caption = f"Decoder's mean at latents drawn from the prior, seed {pictures.SAMPLES_SEED}."
+    if not model.conditions:
         alt = f"{grid.images.shape[0] * grid.images.shape[1]} images drawn from the prior."
-        return _Plan("samples", grid.draw, alt, f"Decoder's mean at latents drawn from the prior, seed {seed}.")
-    shown = len(grid.images)
-    most = "" if shown == model.num_classes else f" The first {shown} of {model.num_classes} classes."
+        return _Plan("samples", grid.draw, alt, caption)
+    shown, columns = grid.images.shape[:2]
+    one, many = ("a condition of the test rows", "conditions") if needs_rows else ("a class", "classes")
+    most = "" if needs_rows or shown == model.num_classes else f" The first {shown} of {model.num_classes} classes."
     return _Plan(
         "samples",
         grid.draw,
-        f"Images drawn from the prior: a row for each of {shown} classes, a column for each of "
-        f"{grid.images.shape[1]} latents.",
-        f"Decoder's mean at latents drawn from the prior, seed {seed}. A row is a class; a column is one latent for "
-        f"all classes, so what stays the same down a column is the style.{most}",
+        f"Images drawn from the prior: a row for each of {shown} {many}, a column for each of {columns} latents.",
+        f"{caption} A row is {one}; a column is one latent for all {many}, so what stays the same down a column is the "
+        f"style.{most}",
     )
 
 
@@ -217,17 +231,21 @@ def _plan_frontier(evidence: Evidence) -> _Plan | str:
 
 
 def _plan_kl(evidence: Evidence) -> _Plan | str:
-    bound = evidence.bound
+    bound, dimensions = evidence.bound, evidence.config.model.latent_dim
     if bound is None:
         return "nothing was measured on the test split"
-    dimensions = len(bound.kl_per_dimension)
+    if bound.kl_per_dimension:
+        measure = "KL to the prior of each of"
+        caption = f"Means over the test split; they add up to the rate, {wording.nats(bound.rate)} nats."
+    else:
+        measure = "Variance of the posterior mean over the test split, for each of"
+        caption = f"{measure} the latent dimensions: this model's KL has no closed form for each of them."
     return _Plan(
         "kl",
-        lambda theme: charts.kl(bound.kl_per_dimension, theme),
-        f"KL of each of {dimensions} latent dimensions in nats per example, the largest first.",
-        f"Means over the test split, the largest first; they add up to the rate, {wording.nats(bound.rate)} nats. "
-        f"{bound.active_units} of {dimensions} dimensions are active: their posterior mean varies over the data by "
-        "more than 0.01.",
+        lambda theme: charts.dimensions(bound, theme),
+        f"{measure} {dimensions} latent dimensions, the largest first.",
+        f"{caption} {bound.active_units} of {dimensions} dimensions are active: their posterior mean varies over the data "
+        "by more than 0.01.",
     )
 
 
@@ -235,10 +253,10 @@ def _plan_latent(evidence: Evidence) -> _Plan | str:
     if reason := evidence.cannot_run:
         return reason
     classes = evidence.dataset.classes
-    count = min(len(evidence.pixels), charts.LATENT_ROWS)
+    count = min(evidence.num_rows, charts.LATENT_ROWS)
     caption = f"Posterior means of {count} test rows"
     caption += " projected onto their first two principal components." if evidence.config.model.latent_dim > 2 else "."
-    if evidence.config.model.condition == "class":
+    if "class" in evidence.config.model.condition:
         caption += " The model is told the class, so a good latent mixes the classes."
     if classes and evidence.labels is not None and len(classes) > charts.MOST_CLASSES:
         caption += f" {len(classes)} classes are too many to tell apart by colour."
@@ -260,8 +278,10 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
                 ("encoder", wording.body(model.encoder)),
                 ("decoder", "mirrors the encoder" if model.decoder is None else wording.body(model.decoder)),
                 ("latent dimensions", str(model.latent_dim)),
+                ("posterior", wording.posterior(model.posterior)),
+                ("prior", wording.prior(model.prior)),
                 ("likelihood", wording.likelihood(model.likelihood)),
-                ("condition", model.condition),
+                ("condition", wording.condition(model) or "none"),
                 *([("parameters", f"{parameters:,}")] if parameters is not None else []),
             ],
         ),
@@ -269,6 +289,7 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
             "Objective and training",
             [
                 ("minimises", wording.objective(evidence.config.objective)),
+                *([("missing", wording.missing(missing))] if (missing := evidence.config.data.missing) else []),
                 ("epochs", f"{training.epochs} at most" + (f", patience {patience}" if patience else "")),
                 ("batch size", f"{training.batch_size} examples over all workers"),
                 ("learning rate", f"{training.learning_rate:g}"),

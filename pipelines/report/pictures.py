@@ -16,7 +16,6 @@ from torch import Tensor
 from pipelines.report.evidence import Evidence
 from pipelines.report.theme import SMALL_SIZE, WIDTH_INCHES, Theme, blank, plain, png
 from vae import tasks
-from vae.model import VAE
 from vae.seeds import Stream, derive
 
 MOST_NAME = 14
@@ -26,6 +25,8 @@ CHARACTER_INCHES = 0.074
 TITLE_INCHES = 0.2
 PAIR = ("data", "model")
 SAMPLES_SEED = 0
+# Different conditions of the test rows among the first of them, for a model that is told more than the class.
+MOST_CONDITIONS = 10
 # A grid no taller than this stays on one screen.
 MOST_INCHES = 4.2
 
@@ -96,49 +97,68 @@ def num_columns(height: int) -> int:
 
 
 def reconstructions(evidence: Evidence) -> Grid:
-    """The first test rows above what the model makes of them; a conditional model is told each row's own class."""
+    """The first test rows above what the model makes of them; a conditional model is told each row's own condition."""
     model = evidence.model
     assert model is not None, "callers ask `cannot_run` first"
     _, height, width = model.examples.shape
-    columns = min(num_columns(height), len(evidence.pixels))
+    columns = min(num_columns(height), evidence.num_rows)
     cell_height = (WIDTH_INCHES - gutter(PAIR) - EDGE_INCHES) / columns * height / width
-    bands = min(max(1, int(MOST_INCHES / (2 * cell_height + TITLE_INCHES))), len(evidence.pixels) // columns)
-    x_NCHW, labels_N = evidence.rows(bands * columns)
-    pairs = torch.stack([x_NCHW, tasks.reconstruct(model, x_NCHW, labels_N)]).cpu()
+    bands = min(max(1, int(MOST_INCHES / (2 * cell_height + TITLE_INCHES))), evidence.num_rows // columns)
+    inputs = evidence.inputs(bands * columns)
+    pairs = torch.stack([inputs.x, tasks.reconstruct(model, inputs)]).cpu()
     images = pairs.unflatten(1, (bands, columns)).transpose(0, 1).flatten(0, 1).numpy()
     names: list[list[str]] = []
-    if labels_N is not None and evidence.dataset.classes:
-        named = [evidence.dataset.classes[label] for label in labels_N.tolist()]
+    if evidence.labels is not None and evidence.dataset.classes:
+        named = [evidence.dataset.classes[label] for label in evidence.labels[: bands * columns]]
         names = [named[row // 2 * columns :][:columns] if row % 2 == 0 else [] for row in range(2 * bands)]
     return Grid(images, PAIR * bands, names)
 
 
-def samples(model: VAE) -> Grid:
-    """Draws from the prior. For a conditional model a row is a class, and a column one latent for all classes."""
+def samples(evidence: Evidence) -> Grid:
+    """Draws from the prior. For a conditional model a row is a condition, and a column one latent for all of them."""
+    model = evidence.model
+    assert model is not None, "callers ask first"
     _, height, width = model.examples.shape
     device = next(model.parameters()).device
-    classes = (model.examples.classes or ()) if model.num_classes else ()
-    rows, columns = _sample_rows(classes, height, width)
-    classes = classes[:rows]
+    names, conditions_NK = _conditions(evidence)
+    rows, columns = _sample_rows(names, height, width)
+    names = names[:rows]
     generator = torch.Generator(device).manual_seed(derive(SAMPLES_SEED, Stream.GENERATION, 0))
-    num_latents = columns if classes else rows * columns
-    noise = torch.randn(num_latents, model.prior.noise_dim, generator=generator, device=device)
-    z_NL = model.prior.sample(noise)
-    labels_N: Tensor | None = None
-    if classes:
-        z_NL = z_NL.repeat(rows, 1)
-        labels_N = torch.arange(rows, device=device).repeat_interleave(columns)
-    images = tasks.decode(model, z_NL, labels_N).cpu().unflatten(0, (rows, columns)).numpy()
-    return Grid(images, classes)
+    noise = torch.randn(columns if names else rows * columns, model.prior.noise_dim, generator=generator, device=device)
+    condition_NK = None
+    if conditions_NK is not None:
+        noise = noise.repeat(rows, 1)
+        condition_NK = conditions_NK[:rows].repeat_interleave(columns, 0)
+    with torch.no_grad():
+        z_NL = model.sample_prior(noise, condition_NK)
+    images = tasks.decode(model, z_NL, condition_NK).cpu().unflatten(0, (rows, columns)).numpy()
+    return Grid(images, names)
 
 
-def _sample_rows(classes: Sequence[str], height: int, width: int) -> tuple[int, int]:
-    """Rows and columns of the grid of samples: a row for each class, in smaller images where there are many."""
+def _conditions(evidence: Evidence) -> tuple[Sequence[str], Tensor | None]:
+    """What the rows of the samples are told: every class, or what different test rows have where there is more to tell."""
+    model = evidence.model
+    assert model is not None, "callers ask first"
+    classes = model.examples.classes
+    if model.config.condition == ("class",) and classes:
+        return classes, model.condition(torch.arange(len(classes), device=next(model.parameters()).device))
+    names = evidence.conditions(MOST_CONDITIONS)
+    if not names:
+        return (), None
+    first = {name: row for row, name in reversed(list(enumerate(names)))}  # of each condition, once
+    rows = sorted(first.values())
+    condition_NK = evidence.inputs(len(names)).condition
+    assert condition_NK is not None, "the model is conditional"
+    return [names[row] for row in rows], condition_NK[rows]
+
+
+def _sample_rows(names: Sequence[str], height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the grid of samples: a row for each condition, in smaller images where there are many."""
     fewest = num_columns(height)
     rows, columns = 1, fewest
-    for columns in range(fewest, (fewest * 8 // 5 if classes else fewest) + 1):
-        cell = (WIDTH_INCHES - gutter(classes) - EDGE_INCHES) / columns
+    for columns in range(fewest, (fewest * 8 // 5 if names else fewest) + 1):
+        cell = (WIDTH_INCHES - gutter(names) - EDGE_INCHES) / columns
         rows = max(1, int(MOST_INCHES / (cell * height / width)))
-        if rows >= len(classes) > 0:
-            return len(classes), columns
+        if rows >= len(names) > 0:
+            return len(names), columns
     return rows, columns

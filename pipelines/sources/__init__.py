@@ -1,11 +1,11 @@
-"""Sources: IDX, image folder, npz, CSV, Parquet, scikit-learn's digits. Each is one class with a line in
+"""Sources: IDX, image folder, npz, CSV, Parquet, scikit-learn's digits, sprites. Each is one class with a line in
 `SOURCES`."""
 
 from __future__ import annotations
 
-from pipelines.sources.config import IngestConfig, SplitConfig
+from pipelines.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.sources.csv_files import CsvSource
-from pipelines.sources.digits import DIGITS, DigitsSource
+from pipelines.sources.digits import DigitsSource
 from pipelines.sources.folder import FolderSource
 from pipelines.sources.idx import IdxSource
 from pipelines.sources.npz import NpzSource
@@ -13,11 +13,12 @@ from pipelines.sources.parquet_files import ParquetSource
 from pipelines.sources.parquet_images import ParquetImageSource
 from pipelines.sources.parts import forget_parts
 from pipelines.sources.problems import Problem, RejectedSource, problems_as_json
+from pipelines.sources.sprites import SpritesSource
 from pipelines.sources.survey import Block, Listing, Reader, Source, Survey, list_source
 from vae.errors import DataError
 
 __all__ = [
-    "DIGITS",
+    "BUILT_IN",
     "Block",
     "IngestConfig",
     "Listing",
@@ -33,6 +34,7 @@ __all__ = [
 
 SOURCES: tuple[type[Source], ...] = (
     DigitsSource,
+    SpritesSource,
     IdxSource,
     FolderSource,
     NpzSource,
@@ -48,11 +50,17 @@ def survey_source(config: IngestConfig) -> Survey:
     Raises:
         DataError: If it is no source betaline knows, or cannot be ingested whatever is left out.
     """
-    digits = config.source == DIGITS
-    listing = Listing(DIGITS, (), (), single=True) if digits else list_source(config.source)
+    built_in = config.source in BUILT_IN
+    listing = Listing(config.source, (), (), single=True) if built_in else list_source(config.source)
     for source in SOURCES:
         if source.claims(listing):
-            return source.survey(config, listing)
+            survey = source.survey(config, listing)
+            if config.attributes and not survey.attributes:
+                raise DataError(
+                    f"{config.source}: attributes come beside images in an .npz file or in Parquet files, found "
+                    "another kind of source. Leave attributes out, or write such a file"
+                )
+            return survey
     if not listing.paths:
         raise DataError(f"{config.source}: 0 examples. The folder is empty")
     shown = ", ".join(listing.paths[:5]) + (", …" if len(listing.paths) > 5 else "")

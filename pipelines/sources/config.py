@@ -10,6 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator,
 
 from vae.storage import refuse_credentials
 
+DIGITS, SPRITES, COLOUR_SPRITES = "sklearn:digits", "sprites", "sprites:colour"
+BUILT_IN = (DIGITS, SPRITES, COLOUR_SPRITES)
+"""Sources that are no files."""
+
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
@@ -43,8 +47,8 @@ class IngestConfig(BaseModel):
 
     source: str = Field(
         description="A folder of IDX files (`*-ubyte`, gzipped or not), a folder of images (class "
-        "subfolders, or flat), an .npz, CSV or Parquet file or folder, or `sklearn:digits`. A "
-        "path, or any pyarrow filesystem URI.",
+        "subfolders, or flat), an .npz, CSV or Parquet file or folder, `sklearn:digits`, `sprites` or "
+        "`sprites:colour`. A path, or any pyarrow filesystem URI.",
         min_length=1,
     )
     name: str = Field(
@@ -91,6 +95,14 @@ class IngestConfig(BaseModel):
         default=None,
         description="The name of an .npz file's image array, where it is not one of the usual names.",
     )
+    attributes: tuple[str, ...] = Field(
+        default=(),
+        description="What is known of every image beside its class: arrays of an .npz file, or columns of Parquet "
+        "files of images. Text, and what `categorical` names, become categories. Sprites have their factors anyway.",
+    )
+    max_rows: PositiveInt | None = Field(
+        default=None, description="Take so many examples at most, drawn by the seed; empty takes all."
+    )
     header: bool = Field(default=True, description="Whether the first line of a CSV names its columns.")
     delimiter: str = Field(default=",", min_length=1, max_length=1, description="The CSV delimiter.")
     na_values: tuple[str, ...] = Field(
@@ -122,6 +134,13 @@ class IngestConfig(BaseModel):
             )
         return name
 
+    @field_validator("attributes")
+    @classmethod
+    def _are_different(cls, attributes: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(attributes)) < len(attributes):
+            raise ValueError(f"attributes must differ, got {', '.join(attributes)}")
+        return attributes
+
     @field_validator("source")
     @classmethod
     def _has_no_credentials(cls, source: str) -> str:
@@ -131,11 +150,13 @@ class IngestConfig(BaseModel):
     def absolute(self) -> IngestConfig:
         """The same, with a relative source path made absolute, so that it means the same in another
         folder."""
-        if "://" in self.source or self.source.startswith("sklearn:"):
+        if "://" in self.source or self.source.startswith("sklearn:") or self.source in BUILT_IN:
             return self
         return self.model_copy(update={"source": os.path.abspath(os.path.expanduser(self.source))})
 
     def identity(self) -> dict[str, Any]:
         """What of this configuration is part of a dataset's identity: all but its name and the source's
         place."""
-        return self.model_dump(mode="json", exclude={"source", "name"})
+        # Younger than datasets that are called without them.
+        unused = {field for field in ("attributes", "max_rows") if not getattr(self, field)}
+        return self.model_dump(mode="json", exclude={"source", "name"} | unused)

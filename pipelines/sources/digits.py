@@ -8,12 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.sources.config import IngestConfig
+from pipelines.sources.config import DIGITS, IngestConfig
 from pipelines.sources.parts import PartsReader
 from pipelines.sources.pixels import check_array, to_pixels
 from pipelines.sources.survey import Listing, Survey, source_file
 
-DIGITS = "sklearn:digits"
 _TOP = 16  # the scans hold 0 to 16
 
 

@@ -5,18 +5,20 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.sources.attributes import survey_attributes
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.parts import PartsReader
 from pipelines.sources.pixels import check_array, to_pixels
 from pipelines.sources.survey import Listing, Survey, read_unchanged, source_file
-from vae.data.manifest import SourceFile
+from vae.data.manifest import Column, SourceFile
 from vae.errors import DataError
 
 # (split, names of the images, names of the labels), as the well-known files have them.
@@ -88,6 +90,7 @@ class NpzSource:
             raise DataError(f"{path}: the arrays hold images of different shapes ({sizes}). Use --resize HEIGHTxWIDTH")
         if labels and len(labels) < len(parts):
             raise DataError(f"{path}: some splits have labels and some have none. Add the missing array")
+        attributes, attribute_values = _attributes(data, headers, path, parts, config)
         values, indices = np.unique(np.concatenate(labels), return_inverse=True) if labels else (None, None)
         return Survey(
             files=(file,),
@@ -96,6 +99,8 @@ class NpzSource:
             reader=PartsReader(tuple(parts)),
             classes=None if values is None else tuple(str(value) for value in values),
             labels=None if indices is None else indices.astype(np.int32),
+            attributes=attributes,
+            attribute_values=attribute_values,
             own_splits=np.concatenate(splits) if len(parts) > 1 else None,
         )
 
@@ -169,6 +174,31 @@ def _labels(data: bytes, name: str, where: str, num_images: int) -> NDArray[np.g
             f"{labels.shape} of {labels.dtype}"
         )
     return labels
+
+
+def _attributes(
+    data: bytes, headers: Mapping[str, Header], path: str, parts: Sequence[NpzPart], config: IngestConfig
+) -> tuple[tuple[Column, ...], NDArray[np.float32] | None]:
+    """See `survey_attributes`. An array of several columns gives several attributes, numbered from 0."""
+    if config.attributes and len(parts) > 1:
+        raise DataError(f"{path}: attributes belong to one array of images, found {len(parts)}. Use --set image=NAME")
+    columns: dict[str, NDArray[np.generic]] = {}
+    categorical: set[str] = set()
+    for name in config.attributes:
+        if name not in headers:
+            raise DataError(f"{path}: no array {name!r}. There are: {_describe(headers)}")
+        array = _load_array(data, name, path)
+        if array.ndim not in (1, 2) or len(array) != parts[0].num_rows:
+            raise DataError(
+                f"{path}, array {name!r}: expected {parts[0].num_rows:,} attributes, or rows of them, found shape "
+                f"{array.shape}"
+            )
+        found = {name: array} if array.ndim == 1 else {f"{name}.{i}": part for i, part in enumerate(array.T)}
+        columns |= found
+        categorical |= found.keys() if name in config.categorical else set()
+    # By `from_pandas` NaN is null.
+    table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
+    return survey_attributes(table, path, categorical)
 
 
 def _refuse_dark(data: bytes, name: str, dtype: np.dtype, where: str, config: IngestConfig) -> None:

@@ -154,6 +154,15 @@ def _check_types(schema: pa.Schema, path: str) -> None:
         )
 
 
+def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Text as plain strings, and NaN, which other tools write for missing, as null."""
+    if pa.types.is_dictionary(values.type) or pa.types.is_large_string(values.type):
+        return pc.cast(values, pa.string())
+    if pa.types.is_floating(values.type):
+        return pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
+    return values
+
+
 def _is_allowed(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         return _is_text(kind.value_type)
@@ -166,17 +175,9 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _read(data: bytes, path: str) -> pa.Table:
-    """All columns; text as plain strings, and NaN, which other tools write for missing, as null."""
+    """All columns, plain."""
     try:
         table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}. Fetch or write it again") from error
-    columns = {}
-    for name in table.column_names:
-        values = table[name]
-        if pa.types.is_dictionary(values.type) or pa.types.is_large_string(values.type):
-            values = pc.cast(values, pa.string())
-        elif pa.types.is_floating(values.type):
-            values = pc.if_else(pc.is_nan(values), pa.scalar(None, values.type), values)
-        columns[name] = values
-    return pa.table(columns)
+    return pa.table({name: plain(table[name]) for name in table.column_names})

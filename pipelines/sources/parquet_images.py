@@ -15,14 +15,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from pipelines.sources.attributes import survey_attributes
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
-from pipelines.sources.parquet_files import SUFFIXES, check_drift, check_size, read_footer
+from pipelines.sources.parquet_files import SUFFIXES, check_drift, check_size, plain, read_footer
 from pipelines.sources.parts import load_once
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, read_unchanged, source_file
 from pipelines.sources.tables import RowNames, group_files
-from vae.data.manifest import ImageSpec, SourceFile
+from vae.data.manifest import Column, ImageSpec, SourceFile
 from vae.errors import DataError
 
 _LABEL = "label"
@@ -101,6 +102,8 @@ class ParquetImageSource:
             ),
             classes=found.classes,
             labels=found.labels,
+            attributes=found.attributes,
+            attribute_values=found.attribute_values,
             own_splits=_own_splits(paths, sizes),
             excluded=np.array([shape is None for shape in found.shapes]),
             groups=np.repeat(np.arange(len(groups), dtype=np.int32), group_sizes),
@@ -120,13 +123,15 @@ class _Scan:
     problems: list[Problem]
     classes: tuple[str, ...] | None
     labels: NDArray[np.int32] | None
+    attributes: tuple[Column, ...]
+    attribute_values: NDArray[np.float32] | None
 
 
 def _scan(config: IngestConfig, listing: Listing) -> _Scan:
     paths = listing.matching(SUFFIXES)
     schema = _schema(listing.location(paths[0]).read(), paths[0])
     column, label = _choose(schema, paths[0], config)
-    files, sizes, shapes, problems, values = [], [], [], [], []
+    files, sizes, shapes, problems, values, attributes = [], [], [], [], [], []
     for path in paths:
         data = listing.location(path).read()
         files.append(source_file(path, data))
@@ -141,10 +146,12 @@ def _scan(config: IngestConfig, listing: Listing) -> _Scan:
                 problems.append(Problem(path, found, row, column))
         if label is not None:
             values.append(_read_labels(data, path, label))
+        attributes.append(_read_attributes(data, path, config))
     if not shapes:
         raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
     classes, labels = (None, None) if label is None else _classes(np.concatenate(values), schema, label)
-    return _Scan(column, files, sizes, shapes, problems, classes, labels)
+    known = survey_attributes(pa.concat_tables(attributes), listing.root, config.categorical)
+    return _Scan(column, files, sizes, shapes, problems, classes, labels, *known)
 
 
 def _starts(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -176,6 +183,15 @@ def _choose(schema: pa.Schema, path: str, config: IngestConfig) -> tuple[str, st
     if config.image is None and len(columns) > 1:
         raise DataError(f"{path}: cannot tell which column holds the images. Columns: {listed}. Use --set image=COLUMN")
     return config.image or columns[0], config.label or (_LABEL if _LABEL in schema.names else None)
+
+
+def _read_attributes(data: bytes, path: str, config: IngestConfig) -> pa.Table:
+    """The columns of attributes; NaN, which other tools write for missing, as null."""
+    names = _schema(data, path).names
+    absent = [name for name in config.attributes if name not in names]
+    if absent:
+        raise DataError(f"{path}: no column {absent[0]!r}. Columns: {', '.join(names)}")
+    return pa.table({name: plain(_read_column(data, path, name)) for name in config.attributes})
 
 
 def _read_column(data: bytes, path: str, column: str) -> pa.ChunkedArray:

@@ -13,9 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyarrow import fs
 
-from pipelines.sources.config import IngestConfig
+from pipelines.sources.config import BUILT_IN, IngestConfig
 from pipelines.sources.problems import Problem
-from vae.data.manifest import ImageSpec, SourceFile, TableSpec
+from vae.data.manifest import Column, ImageSpec, SourceFile, TableSpec
 from vae.errors import DataError
 from vae.storage import Location, locate
 
@@ -58,10 +58,14 @@ class Survey:
     classes: tuple[str, ...] | None = None
     labels: NDArray[np.int32] | None = None
     """Shape (num_rows,): indices into classes."""
+    attributes: tuple[Column, ...] = ()
+    """What is known of every image beside its class."""
+    attribute_values: NDArray[np.float32] | None = None
+    """Shape (num_rows, attributes): numbers, and categories as codes; NaN where missing."""
     own_splits: NDArray[np.uint8] | None = None
     """Shape (num_rows,): the source's own split of each row, as an index into SPLITS."""
     excluded: NDArray[np.bool_] | None = None
-    """Shape (num_rows,): rows that are already known to be bad."""
+    """Shape (num_rows,): rows that are left out, most for being bad."""
     groups: NDArray[np.int32] | None = None
     """Shape (num_rows,): rows of one group are read together, and shuffled only among themselves."""
     problems: tuple[Problem, ...] = ()
@@ -99,7 +103,7 @@ def list_source(uri: str) -> Listing:
     location = locate(uri)
     info = location.info()
     if info.type == fs.FileType.NotFound:
-        raise DataError(f"no such source: {uri}. Give a file, a folder, or sklearn:digits")
+        raise DataError(f"no such source: {uri}. Give a file, a folder, or one of {', '.join(BUILT_IN)}")
     if info.type == fs.FileType.File:
         return Listing(location.parent.uri, (info.base_name,), (info.size,), single=True)
     start = len(location.path.rstrip("/")) + 1

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.problems import Problem
 from vae.data.manifest import Column, SourceFile, TableSpec
-from vae.data.parquet import LABEL, SOURCE_ROW
+from vae.data.rows import LABEL, SOURCE_ROW
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -113,14 +113,14 @@ def survey_columns(
     reject(np.logical_and.reduce(missing), "every value is missing; leave the row out")
     for name in features:
         if pa.types.is_floating(table[name].type):
-            infinite = pc.fill_null(pc.is_inf(table[name]), False)
-            reject(_as_mask(infinite), "expected a finite number, found an infinite one", name)
+            infinite = pc.fill_null(pc.is_inf(pc.cast(table[name], pa.float32(), safe=False)), False)
+            reject(_as_mask(infinite), "expected a number within ±3.4e38, found one beyond", name)
     classes, labels = None, None
     if config.label is not None:
         reject(_as_mask(pc.is_null(table[config.label])), "the label is missing", config.label)
         classes, labels = _classes(table[config.label], excluded, names.files[0], config.label)
     good = table.filter(pa.array(~excluded))
-    columns = tuple(_column(name, good[name], config) for name in features)
+    columns = tuple(column_of(name, good[name], categorical=name in config.categorical) for name in features)
     return SurveyedTable(TableSpec(columns=columns), classes, labels, excluded, tuple(problems))
 
 
@@ -142,9 +142,10 @@ def _classes(
     return tuple(values), np.array([index.get(value, 0) for value in text], np.int32)
 
 
-def _column(name: str, values: pa.ChunkedArray, config: IngestConfig) -> Column:
+def column_of(name: str, values: pa.ChunkedArray, *, categorical: bool) -> Column:
+    """What a column holds: numbers, unless it is of text or asked to be categories."""
     text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    if not text and name not in config.categorical:
+    if not text and not categorical:
         return Column(name=name, kind="numeric", dtype=str(values.type))
     found = pc.unique(values.drop_null()).to_pylist()
     return Column(

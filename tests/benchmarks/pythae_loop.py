@@ -45,9 +45,31 @@ class QuietTrainer(BaseTrainer):
         self.callback_handler.callbacks = [c for c in self.callback_handler.callbacks if isinstance(c, Clock)]
 
 
-def main(data: str, epochs: int, batch_size: int, threads: int, learning_rate: float, fused: bool) -> None:
+@torch.no_grad()
+def save(model: VAE, x: torch.Tensor, file: str) -> None:
+    """Writes the weights, some rows, their posteriors' log variances and the decoded means."""
+    encoded = model.encoder(x)
+    check = {
+        "x": x,
+        "log_var": encoded.log_covariance,
+        "reconstruction": model.decoder(encoded.embedding)["reconstruction"],
+    }
+    np.savez(file, **{name: value.cpu().numpy() for name, value in {**model.state_dict(), **check}.items()})
+
+
+def main(
+    data: str,
+    epochs: int,
+    batch_size: int,
+    threads: int,
+    learning_rate: float,
+    fused: bool,
+    seed: int = 0,
+    weights: str | None = None,
+) -> None:
     """Trains and prints; `fused` replaces Pythae's default optimiser by the one that betaline uses."""
     torch.set_num_threads(threads)
+    torch.manual_seed(seed)
     rows = torch.from_numpy(np.load(data)).float().div_(255).view(-1, 1, 28, 28)
     steps = len(rows) // batch_size
     rows = rows[: steps * batch_size]
@@ -56,6 +78,7 @@ def main(data: str, epochs: int, batch_size: int, threads: int, learning_rate: f
         config = BaseTrainerConfig(
             output_dir=folder,
             num_epochs=epochs,
+            seed=seed,
             per_device_train_batch_size=batch_size,
             learning_rate=learning_rate,
             optimizer_cls="AdamW" if fused else "Adam",
@@ -63,6 +86,8 @@ def main(data: str, epochs: int, batch_size: int, threads: int, learning_rate: f
         )
         model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=16, reconstruction_loss="bce"))
         QuietTrainer(model, BaseDataset(rows, torch.zeros(len(rows))), None, config, [clock]).train()
+    if weights is not None:
+        save(model.eval(), rows[:16], weights)
     print(json.dumps([len(rows) / (b - a) for a, b in zip(clock.began, clock.ended, strict=True)]))
 
 

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from pipelines.cli import app
+from pipelines.ingest import ingest
+from pipelines.options import configured, first_training
+from pipelines.sources import IngestConfig
+from vae import presets
+from vae.config import Conv, RunConfig, parse
+from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
+from vae.model import VAE
 
 
 def betaline(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
@@ -60,9 +71,43 @@ def test_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
+def test_hint_after_ingesting_a_table_trains_on_it(tmp_path: Path) -> None:
+    """The command that a new table is followed by has a model that fits the table; images need no setting."""
+    (tmp_path / "people.csv").write_text("age,colour\n" + "".join(f"{n},{'red' if n % 3 else ''}\n" for n in range(40)))
+    home = str(tmp_path / "home")
+    config = parse(IngestConfig, {"source": str(tmp_path / "people.csv"), "name": "people"})
+    uri = ingest(config, home, map, lambda rows, total: None).uri
+    *command, option, preset = shlex.split(first_training("people", uri))
+    assert (command, option) == (["betaline", "train", "people"], "--preset")
+    chosen = presets.preset(preset)
+    assert VAE(chosen.model, example_spec(Dataset.open(uri))).likelihood.outputs_shape == (3,)
+    digits = ingest(parse(IngestConfig, {"source": "sklearn:digits", "name": "digits"}), home, map, lambda *_: None)
+    assert first_training("digits", digits.uri) == "betaline train digits"
+
+
 def test_up_beyond_loopback_is_refused(tmp_path: Path) -> None:
     """Embedded services have no authentication of their own for other machines."""
     done = betaline("up", "--host", "0.0.0.0", home=tmp_path / "home")
     assert done.returncode == 1
     assert "0.0.0.0" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[str]) -> None:
+    """The last line of `betaline presets --json` is the list, each with what it changes."""
+    app(["presets", "--json"], standalone_mode=False)
+    listed = json.loads(capsys.readouterr().out.splitlines()[-1])["presets"]
+    assert {"vae", "vamp_vae", "miwae"} <= {preset["name"] for preset in listed}
+    assert all(preset["reference"] and preset["summary"] for preset in listed)
+    assert next(p for p in listed if p["name"] == "beta_vae")["changes"] == {"objective.beta": 4.0}
+
+
+def test_file_lies_over_a_preset(tmp_path: Path) -> None:
+    """A preset, then the file, then `--set`: each changes what came before it, and an unknown preset is refused."""
+    file = tmp_path / "train.yaml"
+    file.write_text("model: {encoder: {kind: conv, channels: [4]}}\ntraining: {epochs: 3}\n")
+    preset = presets.preset("vamp_vae").model_dump()
+    config = configured(RunConfig, preset, file, ["model.prior.components=7"], {})
+    assert (config.model.prior.kind, config.model.prior.components) == ("vamp", 7)
+    assert config.model.encoder == Conv(channels=(4,))
+    assert (config.training.epochs, config.training.learning_rate) == (3, 5e-4)

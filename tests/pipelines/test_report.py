@@ -21,13 +21,23 @@ from PIL import Image
 
 from pipelines.report import Evidence, card, search_table, write
 from tuning.frontier import Trial
+from vae.aggregate import AggregateMixture
 from vae.config import RunConfig, parse
 from vae.data.batches import Batch
-from vae.data.manifest import ImageSpec, Manifest, SourceFile, derive_dataset_id, derive_schema_fingerprint
-from vae.metrics.likelihood import bound_sums, importance_sampled_nll
+from vae.data.manifest import (
+    Column,
+    ImageSpec,
+    Manifest,
+    SourceFile,
+    TableSpec,
+    derive_dataset_id,
+    derive_schema_fingerprint,
+)
+from vae.examples import Column as ScaledColumn
+from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.model import VAE, ExampleSpec
+from vae.reports import EpochReport
 from vae.state import save_model
-from vae.training import EpochReport
 
 FIGURES = {"reconstructions.png", "samples.png", "curves.png", "latent.png", "kl.png", "frontier.png"}
 HOSTILE = (
@@ -41,11 +51,23 @@ HOSTILE = (
 )
 # What costs time to draw, left out where a test looks at something else.
 BRIEF: dict[str, Any] = {"history": (), "bound": None, "nll": None, "trials": (), "chosen_trial": None}
+TABLE_PARTS: dict[str, Any] = {"encoder": {"kind": "table", "hidden": [8]}, "likelihood": {"kind": "mixed"}}
 Make = Callable[..., Evidence]
 
 
-def manifest(classes: tuple[str, ...] | None, shape: tuple[int, int, int] = (1, 8, 8)) -> Manifest:
-    example = ImageSpec(channels=shape[0], height=shape[1], width=shape[2])
+SIZE, COLOUR = (
+    Column(name="size", kind="numeric", dtype="float"),
+    Column(name="colour", kind="categorical", dtype="string", categories=("red", "<i>blue</i>")),
+)
+
+
+def manifest(classes: tuple[str, ...] | None, shape: tuple[int, ...] = (1, 8, 8)) -> Manifest:
+    attributes = ()
+    if len(shape) == 3:
+        example = ImageSpec(channels=shape[0], height=shape[1], width=shape[2])
+        attributes = (SIZE, COLOUR)
+    else:
+        example = TableSpec(columns=(SIZE, COLOUR))
     return Manifest(
         format_version=1,
         dataset_id=derive_dataset_id(["ab"], {}),
@@ -53,11 +75,12 @@ def manifest(classes: tuple[str, ...] | None, shape: tuple[int, int, int] = (1, 
         created_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
         example=example,
         classes=classes,
+        attributes=attributes,
         splits={"train": (), "validation": (), "test": ()},
         class_counts={"train": tuple(range(len(classes)))} if classes else {},
         sources=(SourceFile(path="<b>digits</b>.gz", bytes=1234567, sha256="ab" * 32),),
         ingest={"source": "</pre><script>alert(2)</script>"},
-        schema_fingerprint=derive_schema_fingerprint(example, classes),
+        schema_fingerprint=derive_schema_fingerprint(example, classes, attributes),
         rejected=3,
     )
 
@@ -90,25 +113,45 @@ def search(num: int = 6) -> list[Trial]:
     return [*made, failed]
 
 
+def batch(classes: tuple[str, ...] | None, shape: tuple[int, ...]) -> Batch:
+    """30 rows: images with attributes, or of a table with holes."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, 256, (30, *shape), np.uint8)
+    columns = np.stack([rng.normal(5, 2, 30), rng.integers(0, 2, 30)], axis=1).astype(np.float32)
+    labels = torch.from_numpy(rng.integers(0, len(classes), 30)) if classes else None
+    if len(shape) == 3:
+        return Batch(torch.from_numpy(values), labels, torch.from_numpy(columns))
+    columns[:6, 0] = np.nan
+    columns[:20, 1] = 1
+    return Batch(torch.from_numpy(columns), labels)
+
+
 @pytest.fixture(scope="module")
 def make() -> Make:
-    """Builds the evidence of a small run: by class or not, on digits-like images of any shape."""
+    """Builds the evidence of a small run, on digits-like images of any shape or on a table; `parts` are the model's."""
 
     def build(
-        condition: str = "none", classes: tuple[str, ...] | None = tuple("0123"), shape: Any = (1, 8, 8), **changes: Any
+        condition: Any = "none",
+        classes: tuple[str, ...] | None = tuple("0123"),
+        shape: tuple[int, ...] = (1, 8, 8),
+        latent_dim: int = 3,
+        parts: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        **changes: Any,
     ) -> Evidence:
-        encoder = {"kind": "mlp", "hidden": [8]}
-        model_config = {"condition": condition, "latent_dim": changes.pop("latent_dim", 3), "encoder": encoder}
-        config = parse(RunConfig, {"model": model_config, "training": {"epochs": 5}})
-        model = VAE(config.model, ExampleSpec(shape, classes)).eval()
-        rng = np.random.default_rng(0)
-        pixels = rng.integers(0, 256, (30, *shape), np.uint8)
-        labels = rng.integers(0, len(classes), 30) if classes else None
-        batch = Batch(torch.from_numpy(pixels), None if labels is None else torch.from_numpy(labels))
+        model_config = {"condition": condition, "latent_dim": latent_dim, "encoder": {"kind": "mlp", "hidden": [8]}}
+        config = parse(
+            RunConfig, {"model": {**model_config, **(parts or {})}, "training": {"epochs": 5}, "data": data or {}}
+        )
+        scaled = (ScaledColumn("size", None, 5.0, 2.0), ScaledColumn("colour", COLOUR.categories))
+        is_table = len(shape) == 1
+        examples = ExampleSpec(shape, classes, scaled if is_table else None, () if is_table else scaled)
+        model = VAE(config.model, examples).eval()
+        rows = batch(classes, shape)
         evidence = Evidence(
-            config=config, dataset=manifest(classes, shape), name="digits", model=model, pixels=pixels, labels=labels,
-            history=epochs(5), bound=bound_sums(model, [batch], seed=0).bound(),
-            nll=importance_sampled_nll(model, [batch], num_samples=2, seed=0), trials=search(), chosen_trial="t0",
+            config=config, dataset=manifest(classes, shape), name="digits", model=model, rows=rows,
+            history=epochs(5), bound=bound_sums(model, [rows], seed=0).bound(),
+            nll=negative_log_likelihood(model, [rows], num_samples=2, seed=0), trials=search(), chosen_trial="t0",
             seconds={"ingest": 0.5, "train": 75.0}, version="3", run_id="abc",
         )  # fmt: skip
         return dataclasses.replace(evidence, **changes)
@@ -204,7 +247,7 @@ def test_page_states_scores_lineage_configuration_and_time(make: Make, written: 
     assert evidence.bound
     text = Page(written["report.html"]).text
     for expected in (
-        f"{evidence.nll.nll:.2f} ± {evidence.nll.standard_error:.2f} nats per example",
+        f"{evidence.nll.nats:.2f} ± {evidence.nll.standard_error:.2f} nats per example",
         "importance sampling, 2 draws from the posterior per example",
         f"{evidence.bound.negative_elbo:.2f} nats per example",
         evidence.dataset.dataset_id,
@@ -275,6 +318,56 @@ def test_report_takes_any_image_and_latent(make: Make, tmp_path: Path, shape: An
     assert all(image(file).height < 1200 for name, file in files.items() if name != "report.html")
 
 
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"posterior": {"kind": "vector_quantized", "code_dim": 1}, "prior": {"kind": "autoregressive_codes", "hidden": 4}},
+         ["Negative log-likelihood, at most", "rate of each example's codes", "−log p(codes)", "nearest of 64 codes"]),
+        ({"posterior": {"kind": "student_t"}, "prior": {"kind": "gaussian_mixture"}},
+         ["log q(z|x) − log p(z) of the draw", "mixture of 10 Gaussians", "Variance of the posterior mean"]),
+        ({"likelihood": {"kind": "categorical"}, "beta_gates": False},
+         ["probability of 16 levels of each pixel", "bits per pixel value", "KL to the prior"]),
+    ],
+    ids=["codes", "no closed form", "levels"],
+)  # fmt: skip
+def test_report_of_every_kind_of_latent(make: Make, tmp_path: Path, parts: dict[str, Any], said: list[str]) -> None:
+    """Codes and posteriors without a KL have their figures too, with words that say what was measured."""
+    evidence = make(parts=parts, history=(), trials=())
+    files = write(evidence, tmp_path)
+    assert files.keys() == {"report.html", *FIGURES} - {"curves.png", "frontier.png"}
+    page = Page(files["report.html"])
+    text = " ".join([page.text, *(str(picture["alt"]) for picture in page.all("img"))])
+    for words in said:
+        assert words in text, words
+
+
+def test_samples_of_several_conditions_show_those_of_test_rows(make: Make, tmp_path: Path) -> None:
+    """A model that is told class and attributes draws what the first test rows are told, each once."""
+    evidence = make(("class", "size", "colour"), **BRIEF)
+    assert evidence.conditions(1)[0].startswith("class=")
+    files = write(evidence, tmp_path)
+    page = Page(files["report.html"])
+    assert "a row for each of 10 conditions" in " ".join(str(picture["alt"]) for picture in page.all("img"))
+    assert "The model is told each row's own condition." in page.text
+    assert "the class, size and colour" in page.text
+
+
+def test_report_of_a_table_has_its_columns(make: Make, tmp_path: Path) -> None:
+    """No pictures of examples, but curves, latent and each column beside what the model draws, in its own unit."""
+    evidence = make(shape=(2,), parts=TABLE_PARTS, data={"missing": {"kind": "mcar", "share": 0.2}})
+    files = write(evidence, tmp_path)
+    assert files.keys() == {"report.html", *FIGURES} - {"reconstructions.png", "samples.png"}
+    text = Page(files["report.html"]).text
+    assert evidence.rows is not None
+    size = evidence.rows.values[6:, 0].double()
+    assert f"size numbers 20 % {size.mean():.4g} ± {size.std(correction=0):.4g}" in text
+    assert "colour 2 categories 0 %" in text
+    assert "<i>blue</i> (" in text
+    assert "Samples from the prior: an example is a row of a table." in text
+    assert "20 % of entries hidden completely at random" in text
+    assert "density of standardised numbers" in text
+
+
 def test_failed_run_gets_a_page_with_what_there_is(make: Make, tmp_path: Path) -> None:
     """Without model, scores and search the page has the failure, the curves, and a word for what is left out."""
     failure = 'Traceback (most recent call last):\n  File "x.py"\nDiverged: the loss became nan in epoch 4'
@@ -292,7 +385,7 @@ def test_failed_run_gets_a_page_with_what_there_is(make: Make, tmp_path: Path) -
 def test_run_that_failed_at_once_still_gets_a_page(make: Make, tmp_path: Path) -> None:
     """No epoch, no rows, no time and only failed trials: the page is there and has no figure."""
     lost = {"model": None, "bound": None, "nll": None, "history": (), "seconds": {}, "trials": search(0)}
-    files = write(make(failure="", chosen_trial=None, pixels=np.zeros((0, 1, 8, 8), np.uint8), **lost), tmp_path)
+    files = write(make(failure="", chosen_trial=None, rows=None, **lost), tmp_path)
     assert files.keys() == {"report.html"}
     text = Page(files["report.html"]).text
     assert "Failed: no reason was given" in text
@@ -334,11 +427,21 @@ def test_same_evidence_gives_the_same_page(make: Make, written: dict[str, Path],
 # --- the model card -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("condition", ["none", "class"])
-def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, condition: str) -> None:
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"condition": "class"},
+        {"condition": ("class", "size", "colour")},
+        {"shape": (2,), "parts": TABLE_PARTS},
+    ],
+    ids=["plain", "class", "several", "table"],
+)
+def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str, Any]) -> None:
     """The Python of the card pulls a model through MLflow and calls every task by its real name and parameters."""
-    evidence = make(condition, HOSTILE)
+    evidence = make(classes=HOSTILE, **kind)
     assert evidence.model is not None
+    evidence.model.aggregate = AggregateMixture(1, 3)
     save_model(evidence.model, str(tmp_path / "weights"))
     stored = str(tmp_path / "stored")
     with warnings.catch_warnings():
@@ -360,7 +463,7 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, condition: str
     assert len(pull.splitlines()) == 3
     scope: dict[str, Any] = {"latents": np.zeros((16, 3), np.float32)}
     exec(pull, scope)
-    assert scope["images"].shape == (16, 1, 8, 8)
+    assert scope["rows" if evidence.is_table else "images"].shape == (16, 2) if evidence.is_table else (16, 1, 8, 8)
     for line in more.splitlines():
         exec(f"answer = {line}", scope)
         found = scope["answer"]["std"] if '"encode"' in line else scope["answer"]
@@ -377,7 +480,7 @@ def test_card_states_data_scores_and_limits(make: Make) -> None:
     assert f"`{evidence.dataset.dataset_id}`" in text
     assert "&lt;b\\>digits&lt;/b\\>.gz" in text
     score = (
-        f"| Negative log-likelihood | {evidence.nll.nll:.2f} ± {evidence.nll.standard_error:.2f} | nats per example |"
+        f"| Negative log-likelihood | {evidence.nll.nats:.2f} ± {evidence.nll.standard_error:.2f} | nats per example |"
     )
     assert score in text
     assert "other sizes are refused, not resized" in text

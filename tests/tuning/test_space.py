@@ -161,3 +161,9 @@ def test_bad_search_is_refused(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError) as error:
         parse(SearchConfig, values, "search")
     assert str(error.value) == message
+
+
+def test_population_based_training_is_refused() -> None:
+    """A scheduler that changes β in mid-run is refused with what works."""
+    with pytest.raises(ConfigError, match=r"pbt changes β and weights in mid-run.* use asha$"):
+        parse(SearchConfig, {"scheduler": "pbt"})

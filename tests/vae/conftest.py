@@ -1,8 +1,8 @@
-"""A small published dataset, written by hand: these tests do not stand on ingest."""
+"""Small published datasets, written by hand: these tests do not stand on ingest."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 from vae.data.manifest import (
     FORMAT_VERSION,
     MANIFEST_NAME,
+    Column,
     ImageSpec,
     Manifest,
+    TableSpec,
     derive_dataset_id,
     derive_schema_fingerprint,
 )
-from vae.data.parquet import Dataset, arrow_schema, write_shard
+from vae.data.parquet import Dataset, write_shard
+from vae.data.rows import arrow_schema
 from vae.storage import locate
 
-PublishImages = Callable[..., Dataset]
+Publish = Callable[..., Dataset]
 
 
 def _publish(
@@ -31,20 +34,46 @@ def _publish(
     labels: NDArray[np.int64] | None,
     splits: dict[str, int],
     group_rows: int = 100,
+    attributes: Sequence[Column] = (),
+    attribute_values: NDArray[np.float32] | None = None,
 ) -> Dataset:
     channels, height, width = pixels.shape[1:]
     example = ImageSpec(channels=channels, height=height, width=width)
+    images = pa.array([row.tobytes() for row in pixels], pa.binary(example.row_bytes))
+    values = [] if attribute_values is None else [pa.array(column) for column in attribute_values.T]
+    return _write(folder, example, [images], labels, splits, group_rows, tuple(attributes), values)
+
+
+def _publish_table(
+    folder: Path,
+    table: pa.Table,
+    columns: Sequence[Column],
+    labels: NDArray[np.int64] | None,
+    splits: dict[str, int],
+    group_rows: int = 100,
+) -> Dataset:
+    return _write(folder, TableSpec(columns=tuple(columns)), table.columns, labels, splits, group_rows)
+
+
+def _write(
+    folder: Path,
+    example: ImageSpec | TableSpec,
+    values: Sequence[pa.Array],
+    labels: NDArray[np.int64] | None,
+    splits: dict[str, int],
+    group_rows: int,
+    attributes: tuple[Column, ...] = (),
+    attribute_values: Sequence[pa.Array] = (),
+) -> Dataset:
     classes = None if labels is None else tuple(str(c) for c in range(int(labels.max()) + 1))
-    schema = arrow_schema(example, labelled=labels is not None)
+    columns = [*values, *([] if labels is None else [pa.array(labels, pa.int32())]), *attribute_values]
+    columns.append(pa.array(range(len(values[0])), pa.int64()))
+    schema = arrow_schema(example, labelled=labels is not None, attributes=attributes)
+    whole = pa.Table.from_arrays(columns, schema=schema)
     shards, start = {}, 0
     for split, rows in splits.items():
-        part = slice(start, start + rows)
-        columns = [pa.array([row.tobytes() for row in pixels[part]], pa.binary(example.row_bytes))]
-        if labels is not None:
-            columns.append(pa.array(labels[part], pa.int32()))
-        columns.append(pa.array(range(start, start + rows), pa.int64()))
-        table = pa.Table.from_arrays(columns, schema=schema)
-        shards[split] = (write_shard(locate(str(folder / f"{split}.parquet")), table, group_rows),)
+        location = locate(str(folder / f"{split}.parquet"))
+        shards[split] = (write_shard(location, whole.slice(start, rows), group_rows),)
         start += rows
     manifest = Manifest(
         format_version=FORMAT_VERSION,
@@ -53,11 +82,12 @@ def _publish(
         created_at=datetime.now(UTC),
         example=example,
         classes=classes,
+        attributes=attributes,
         splits=shards,
         class_counts={},
         sources=(),
         ingest={},
-        schema_fingerprint=derive_schema_fingerprint(example, classes),
+        schema_fingerprint=derive_schema_fingerprint(example, classes, attributes),
         rejected=0,
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
@@ -65,9 +95,39 @@ def _publish(
 
 
 @pytest.fixture(scope="session")
-def publish() -> PublishImages:
-    """Publishes arrays of images [N,C,H,W] as a dataset in a folder."""
+def publish() -> Publish:
+    """Publishes arrays of images [N,C,H,W], and attributes [N,A] perhaps, as a dataset in a folder."""
     return _publish
+
+
+@pytest.fixture(scope="session")
+def publish_table() -> Publish:
+    """Publishes an Arrow table as a dataset in a folder."""
+    return _publish_table
+
+
+@pytest.fixture(scope="session")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """A table of 900 to train and 100 to validate: age and income, which go together, a constant, and a colour; holes in
+    age and colour."""
+    rng = np.random.default_rng(0)
+    age = rng.normal(40, 10, 1000)
+    income = np.exp(age / 20 + rng.normal(0, 0.5, 1000))
+    colour = np.array(["blue", "green", "red"])[rng.integers(3, size=1000)]
+    table = pa.table(
+        {
+            "age": pa.array(age, mask=rng.random(1000) < 0.1),
+            "income": income,
+            "year": np.full(1000, 2026),
+            "colour": pa.array(colour, mask=rng.random(1000) < 0.2),
+        }
+    )
+    columns = [
+        *(Column(name=name, kind="numeric", dtype=str(table[name].type)) for name in ("age", "income", "year")),
+        Column(name="colour", kind="categorical", dtype="string", categories=("blue", "green", "red")),
+    ]
+    splits = {"train": 900, "validation": 100}
+    return _publish_table(tmp_path_factory.mktemp("people"), table, columns, rng.integers(2, size=1000), splits)
 
 
 @pytest.fixture(scope="session")

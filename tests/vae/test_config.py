@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from vae.config import MLP, Conv, RunConfig, override, parse
+from vae.config import MLP, Conv, RunConfig, merged, override, parse
 from vae.errors import ConfigError
 
 
@@ -30,7 +30,7 @@ def refusal(values: dict[str, Any]) -> str:
         ),
         (
             {"zzz": 1},
-            "configuration: zzz: unknown key; known keys: model, objective, scaling, training",
+            "configuration: zzz: unknown key; known keys: data, model, objective, scaling, training",
         ),
     ],
 )
@@ -145,3 +145,10 @@ def test_sections_are_frozen() -> None:
     """A configuration cannot change under a running job."""
     with pytest.raises(ValueError, match="frozen"):
         RunConfig().training.epochs = 3  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_merged_replaces_a_section_of_another_kind() -> None:
+    """Fields of a section are laid over those below; a section that names its kind replaces the other whole."""
+    below = {"a": {"kind": "x", "one": 1}, "b": {"two": 2, "three": 3}}
+    assert merged(below, {"a": {"kind": "y"}, "b": {"two": 5}}) == {"a": {"kind": "y"}, "b": {"two": 5, "three": 3}}
+    assert merged(below, {"a": {"one": 7}})["a"] == {"kind": "x", "one": 7}

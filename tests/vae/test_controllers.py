@@ -1,19 +1,66 @@
-"""Controllers: β at each optimiser step."""
+"""Controllers: what β and the capacity are at each optimiser step, and that the ones with feedback settle."""
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Callable
+from itertools import pairwise
 
-from vae.config import ObjectiveConfig, Warmup
-from vae.controllers import beta_at, check_schedule
+import pytest
+import torch
+from torch import Tensor
+
+from vae.config import (
+    Capacity,
+    Constant,
+    ControlVae,
+    Cyclical,
+    FreeBits,
+    Geco,
+    MultiRate,
+    ObjectiveConfig,
+    Warmup,
+    parse,
+)
+from vae.config import Controller as ControllerConfig
+from vae.controllers import Controller, beta_at, check_schedule, steps_to_settle
 from vae.errors import ConfigError
 
 WARMUP = ObjectiveConfig(beta=4.0, controller=Warmup(steps=10))
+CYCLICAL = ObjectiveConfig(beta=4.0, controller=Cyclical(steps=10, cycles=2, rising=0.5))
+CAPACITY = ObjectiveConfig(beta=4.0, controller=Capacity(capacity=20.0, steps=10))
+GECO = ObjectiveConfig(controller=Geco(distortion=60.0, decay=0.9, speed=0.05))
+CONTROL = ObjectiveConfig(controller=ControlVae(rate=8.0, proportional=0.01, integral=1e-3))
+
+
+class Plant:
+    """What a model does at a weight β: its rate falls and its distortion rises with β, and both lag behind.
+
+    At rest the rate is 20 / (1 + β) and the distortion 50 + 30 β / (1 + β), in nats.
+    """
+
+    def __init__(self, lag: float = 0.05) -> None:
+        self.lag, self.distortion, self.rate = lag, torch.tensor(80.0), torch.tensor(0.0)
+
+    def step(self, beta: Tensor) -> tuple[Tensor, Tensor]:
+        self.distortion = self.distortion.lerp(50 + 30 * beta / (1 + beta), self.lag)
+        self.rate = self.rate.lerp(20 / (1 + beta), self.lag)
+        return self.distortion, self.rate
+
+
+def run(controller: Controller, plant: Plant, first: int, last: int) -> list[float]:
+    """β at steps `first` to `last` − 1."""
+    betas = []
+    for step in range(first, last):
+        controller.prepare(step)
+        betas.append(controller.beta.item())
+        controller.observe(*plant.step(controller.beta))
+    return betas
 
 
 def test_constant_beta_is_the_same_at_every_step() -> None:
-    """Without a controller β is what the configuration says."""
-    assert {beta_at(ObjectiveConfig(beta=0.3), step) for step in (0, 1, 10**6)} == {0.3}
+    """Without a schedule β is what the configuration says."""
+    for kind in (Constant(), FreeBits(), MultiRate()):
+        assert {beta_at(ObjectiveConfig(beta=0.3, controller=kind), step) for step in (0, 1, 10**6)} == {0.3}
 
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (1, 0.4), (5, 2.0), (9, 3.6), (10, 4.0), (11, 4.0), (10**6, 4.0)])
@@ -22,17 +69,152 @@ def test_warmup_rises_linearly_and_stays(step: int, beta: float) -> None:
     assert beta_at(WARMUP, step) == pytest.approx(beta, abs=1e-12)
 
 
-def test_schedule_longer_than_the_run_is_refused() -> None:
-    """A warm-up that the run is too short for is refused with both lengths."""
+@pytest.mark.parametrize(
+    ("step", "beta"),
+    [(0, 0.0), (1, 0.8), (5, 4.0), (9, 4.0), (10, 0.0), (11, 0.8), (15, 4.0), (19, 4.0), (20, 4.0), (10**6, 4.0)],
+)
+def test_cyclical_rises_again_and_again_and_stays(step: int, beta: float) -> None:
+    """In each cycle β rises over its share and stays for the rest; after the last one it stays."""
+    assert beta_at(CYCLICAL, step) == pytest.approx(beta, abs=1e-12)
+
+
+@pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (1, 2.0), (5, 10.0), (10, 20.0), (10**6, 20.0)])
+def test_capacity_rises_linearly_and_stays(step: int, capacity: float) -> None:
+    """C rises to its end in nats while β is the same at every step."""
+    controller = Controller(CAPACITY)
+    controller.prepare(step)
+    assert controller.capacity.item() == pytest.approx(capacity)
+    assert controller.beta.item() == 4.0
+
+
+def test_schedules_count_optimiser_steps() -> None:
+    """Trap, warm-up: the controller's β is the schedule's at the step it is told, whatever it has observed."""
+    controller = Controller(WARMUP)
+    for step in (3, 7, 2, 11):
+        controller.prepare(step)
+        controller.observe(torch.tensor(1e3), torch.tensor(1e3))
+        assert controller.beta.item() == pytest.approx(beta_at(WARMUP, step))
+    assert torch.equal(controller.state, torch.zeros(2))
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (WARMUP, "the warmup takes 10 steps and the run has {steps}, so beta would never reach 4.0"),
+        (CYCLICAL, "the cyclical takes 20 steps and the run has {steps}, so its 2 cycles would never end"),
+        (CAPACITY, "the capacity takes 10 steps and the run has {steps}, so the capacity would never reach 20.0"),
+    ],
+)
+def test_schedule_longer_than_the_run_is_refused(config: ObjectiveConfig, words: str) -> None:
+    """Trap, warm-up: a run too short for its schedule is refused with both lengths; one step more is taken."""
+    steps = steps_to_settle(config)
     with pytest.raises(ConfigError) as error:
-        check_schedule(WARMUP, 10)
-    assert str(error.value) == (
-        "objective.controller.steps: the warm-up takes 10 steps and the run has 10, so beta would never "
-        "reach 4.0; shorten the warm-up or train more epochs"
-    )
+        check_schedule(config, steps)
+    told = words.format(steps=steps)
+    assert str(error.value) == f"objective.controller.steps: {told}; shorten it or train more epochs"
+    check_schedule(config, steps + 1)
 
 
-@pytest.mark.parametrize("config", [WARMUP, ObjectiveConfig(beta=4.0)])
-def test_schedule_within_the_run_is_taken(config: ObjectiveConfig) -> None:
-    """A warm-up that ends a step before the run fits; a constant β fits any run."""
-    check_schedule(config, 11)
+@pytest.mark.parametrize("kind", [Constant(), FreeBits(), GECO.controller, CONTROL.controller, MultiRate()])
+def test_controllers_without_a_schedule_fit_any_run(kind: ControllerConfig) -> None:
+    """There is nothing for a run of one step to be too short for."""
+    check_schedule(ObjectiveConfig(controller=kind), 1)
+
+
+# --- feedback -------------------------------------------------------------------------------------------------------
+
+
+def test_geco_reaches_its_distortion() -> None:
+    """Trap, GECO: on the plant the distortion comes to its target of 60 nats, where β is ½, and stays."""
+    controller, plant = Controller(GECO), Plant()
+    betas = run(controller, plant, 0, 3000)
+    assert plant.distortion.item() == pytest.approx(60.0, abs=0.1)
+    assert betas[-500:] == pytest.approx([0.5] * 500, rel=0.01)
+
+
+@pytest.mark.parametrize(("distortion", "direction"), [(90.0, -1), (30.0, 1)])
+def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -> None:
+    """Too much distortion lowers β, so that the distortion counts for more; too little raises it. It stays positive."""
+    controller, betas = Controller(GECO), []
+    for step in range(2000):
+        controller.prepare(step)
+        betas.append(controller.beta.item())
+        controller.observe(torch.tensor(distortion), torch.tensor(5.0))
+    assert all((after - before) * direction >= 0 for before, after in pairwise(betas))
+    assert betas[0] == 1.0
+    assert (betas[100] - 1.0) * direction > 0
+    assert 0 < min(betas) <= max(betas) < float("inf")
+
+
+def test_geco_starts_at_the_configured_beta() -> None:
+    """β of the first step is `objective.beta`, and the whole course scales with it."""
+    controller = Controller(ObjectiveConfig(beta=3.0, controller=GECO.controller))
+    controller.prepare(0)
+    assert controller.beta.item() == 3.0
+
+
+def test_control_holds_the_rate_at_its_set_point() -> None:
+    """Trap, ControlVAE: on the plant the rate comes to 8 nats, where β is 1.5, and stays."""
+    controller, plant = Controller(CONTROL), Plant()
+    betas = run(controller, plant, 0, 8000)
+    assert plant.rate.item() == pytest.approx(8.0, abs=0.05)
+    assert betas[-500:] == pytest.approx([1.5] * 500, rel=0.02)
+
+
+def test_control_is_the_papers_equation() -> None:
+    """β = K_p / (1 + exp(e)) − K_i Σ e + β_min, with e = set point − rate, step by step (Shao et al. 2020, eq. 7)."""
+    config = ControlVae(rate=8.0, proportional=0.5, integral=0.1, lowest=0.2, highest=100.0)
+    controller = Controller(ObjectiveConfig(controller=config))
+    total = 0.0
+    for step, rate in enumerate((9.0, 12.0, 10.0, 9.5)):
+        controller.observe(torch.tensor(1.0), torch.tensor(rate))
+        controller.prepare(step)
+        error = torch.tensor(8.0 - rate)
+        total += error.item()
+        expected = 0.5 / (1 + error.exp()) - 0.1 * total + 0.2
+        assert controller.beta.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_control_leaves_its_bounds_as_soon_as_the_error_turns() -> None:
+    """β stays within its bounds, and a long time at one does not wind up: once the rate is right, β moves within a few
+    steps."""
+    config = ControlVae(rate=8.0, proportional=0.01, integral=0.05, lowest=0.0, highest=5.0)
+    controller = Controller(ObjectiveConfig(controller=config))
+    betas = []
+    for step in range(2000):
+        controller.prepare(step)
+        betas.append(controller.beta.item())
+        controller.observe(torch.tensor(1.0), torch.tensor(18.0 if step < 1000 else 7.0))
+    assert max(betas) <= 5.0
+    assert min(betas[900:1000]) > 4.0
+    assert betas[1010] < betas[1000] - 0.2
+    assert min(betas) >= 0.0
+
+
+@pytest.mark.parametrize("config", [GECO, CONTROL], ids=["geco", "control"])
+def test_controller_resumes_to_the_last_bit(config: ObjectiveConfig) -> None:
+    """Trap, resume: from its state and β alone a new controller goes on with the same bits."""
+    controller, plant = Controller(config), Plant()
+    run(controller, plant, 0, 50)
+    resumed = Controller(config)
+    resumed.state.copy_(controller.state.clone())
+    resumed.beta.copy_(controller.beta.clone())
+    again = Plant()
+    again.distortion, again.rate = plant.distortion.clone(), plant.rate.clone()
+    assert run(resumed, again, 50, 150) == run(controller, plant, 50, 150)
+    assert torch.equal(resumed.state, controller.state)
+
+
+@pytest.mark.parametrize(
+    "settle",
+    [lambda c: c.prepare(0), lambda c: c.observe(torch.tensor(70.0), torch.tensor(3.0))],
+    ids=["prepare", "observe"],
+)
+@pytest.mark.parametrize("kind", ["constant", "warmup", "capacity", "geco", "control"])
+def test_beta_and_state_keep_their_place(kind: str, settle: Callable[[Controller], None]) -> None:
+    """β, capacity and state change in place, as a captured step and a checkpoint hold on to them."""
+    extra = {"distortion": 60.0} if kind == "geco" else {}
+    controller = Controller(parse(ObjectiveConfig, {"controller": {"kind": kind, **extra}}))
+    places = [each.data_ptr() for each in (controller.beta, controller.capacity, controller.state)]
+    settle(controller)
+    assert [each.data_ptr() for each in (controller.beta, controller.capacity, controller.state)] == places

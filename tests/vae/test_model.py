@@ -9,10 +9,12 @@ import torch
 from torch import Tensor, distributions
 
 from vae.config import ModelConfig, parse
+from vae.distributions import Gaussian
 from vae.errors import DataError
-from vae.model import VAE, ExampleSpec
+from vae.model import VAE, ExampleSpec, Inputs
 
 SHAPE = (1, 4, 4)
+WEIGHT = "encoder.dense.stages.0.layer.weight"
 
 
 def build(seed: int = 0, classes: int = 0, **changes: Any) -> VAE:
@@ -29,9 +31,14 @@ def build(seed: int = 0, classes: int = 0, **changes: Any) -> VAE:
     return VAE(config, ExampleSpec(SHAPE, tuple("abcdef"[:classes]) or None), seed)
 
 
-def batch(rows: int = 5, samples: int = 2, latent: int = 3) -> tuple[Tensor, Tensor]:
+def batch(rows: int = 5, samples: int = 2, latent: int = 3) -> tuple[Inputs, Tensor]:
     generator = torch.Generator().manual_seed(7)
-    return torch.rand(rows, *SHAPE, generator=generator), torch.randn(samples, rows, latent, generator=generator)
+    x = torch.rand(rows, *SHAPE, generator=generator)
+    return Inputs(x), torch.randn(samples, rows, latent, generator=generator)
+
+
+def told(inputs: Inputs, model: VAE, labels: Tensor) -> Inputs:
+    return inputs._replace(condition=model.condition(labels))
 
 
 def test_terms_match_torch_distributions() -> None:
@@ -42,8 +49,9 @@ def test_terms_match_torch_distributions() -> None:
     q = distributions.Normal(terms.posterior.mean, terms.posterior.std())
     p = distributions.Normal(0.0, 1.0)
     torch.testing.assert_close(terms.z, q.mean + q.stddev * noise)
-    torch.testing.assert_close(terms.kl, distributions.kl_divergence(q, p))
-    torch.testing.assert_close(terms.rate, distributions.kl_divergence(q, p).sum(-1))
+    assert terms.kl is not None
+    torch.testing.assert_close(terms.kl[0], distributions.kl_divergence(q, p))
+    torch.testing.assert_close(terms.rate[0], distributions.kl_divergence(q, p).sum(-1))
     log_weight = terms.log_likelihood + (p.log_prob(terms.z) - q.log_prob(terms.z)).sum(-1)
     torch.testing.assert_close(terms.log_weight, log_weight)
     assert torch.equal(terms.distortion, -terms.log_likelihood)
@@ -54,10 +62,12 @@ def test_kl_closed_form_matches_monte_carlo() -> None:
     model = build()
     with torch.no_grad():
         model.posterior.head.bias[3:] = torch.tensor([-1.5, 0.0, 0.7])  # narrow, equal and wide dimensions
-        posterior = model.encode(batch()[0])
-        z = posterior.sample(torch.randn(100_000, 5, 3, generator=torch.Generator().manual_seed(0)))
-        ratio = (posterior.log_prob(z) - model.prior.log_prob(z)).double()
-        error = (ratio.mean(0) - model.prior.kl(posterior).sum(-1)) / (ratio.std(0) / len(z) ** 0.5)
+        posterior, prior = model.encode(batch()[0]), model.prior_of()
+        draw = posterior.draw(torch.randn(100_000, 5, 3, generator=torch.Generator().manual_seed(0)), prior)
+        ratio = (draw.log_prob() - prior.log_prob(draw)).double()
+        kl = prior.kl(posterior, draw)
+        assert kl is not None
+        error = (ratio.mean(0) - kl[0].sum(-1)) / (ratio.std(0) / len(ratio) ** 0.5)
     assert error.abs().max() < 5
 
 
@@ -66,12 +76,12 @@ def test_terms_do_not_mix_examples() -> None:
     model = build(classes=3)
     x, noise = batch()
     labels = torch.tensor([0, 1, 2, 0, 1])
-    together = model(x, noise, labels)
+    together = model(told(x, model, labels), noise)
     for row in range(5):
         part = slice(row, row + 1)
-        alone = model(x[part], noise[:, part], labels[part])
+        alone = model(told(Inputs(x.x[part]), model, labels[part]), noise[:, part])
         torch.testing.assert_close(alone.log_likelihood, together.log_likelihood[:, part])
-        torch.testing.assert_close(alone.rate, together.rate[part])
+        torch.testing.assert_close(alone.rate, together.rate[:, part])
 
 
 def test_condition_reaches_encoder_and_decoder() -> None:
@@ -79,17 +89,22 @@ def test_condition_reaches_encoder_and_decoder() -> None:
     model = build(classes=3)
     x, noise = batch()
     labels = torch.tensor([0, 1, 2, 0, 1])
-    q, other_q = model.encode(x, labels), model.encode(x, labels.roll(1))
+    one, other = told(x, model, labels), told(x, model, labels.roll(1))
+    q, other_q = model.encode(one), model.encode(other)
+    assert isinstance(q, Gaussian)
+    assert isinstance(other_q, Gaussian)
     assert (q.log_prob(noise) != other_q.log_prob(noise)).all()
     score = model.likelihood.log_prob
-    assert (score(x, model.decode(noise, labels)) != score(x, model.decode(noise, labels.roll(1)))).all()
+    first, second = model.decode(noise, one.condition), model.decode(noise, other.condition)
+    assert (score(x.x, first) != score(x.x, second)).all()
 
 
 def test_unconditional_model_ignores_labels() -> None:
     """Labels of the data change nothing in a model without a condition."""
     model = build()
     x, noise = batch()
-    assert torch.equal(model(x, noise).log_weight, model(x, noise, torch.arange(5)).log_weight)
+    assert model.condition(torch.arange(5)) is None
+    assert torch.equal(model(x, noise).log_weight, model(told(x, model, torch.arange(5)), noise).log_weight)
 
 
 def test_condition_without_labels_in_the_data_is_refused() -> None:
@@ -110,7 +125,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
     assert torch.equal(torch.rand(1), expected)
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
-    assert not torch.equal(first.encoder.layers[0].weight, other.encoder.layers[0].weight)
+    assert not torch.equal(first.state_dict()[WEIGHT], other.state_dict()[WEIGHT])
 
 
 def test_decoder_may_differ_from_the_encoder() -> None:

@@ -7,7 +7,8 @@ import torch
 
 from vae.config import MLP, Body, Conv
 from vae.errors import ConfigError
-from vae.networks import ACTIVATIONS, ResidualBlock, decoder_body, encoder_body, halvings
+from vae.examples import ExampleSpec
+from vae.networks import ACTIVATIONS, Context, ContextDims, ResidualBlock, decoder_body, encoder_body, halvings
 
 CONV = Conv(channels=(4, 6, 8), hidden=16)
 
@@ -19,11 +20,11 @@ CONV = Conv(channels=(4, 6, 8), hidden=16)
 @pytest.mark.parametrize("classes", [0, 3])
 def test_bodies_fit_any_example_size(body: Body, shape: tuple[int, int, int], classes: int) -> None:
     """The encoder returns the features it announces and the decoder the exact shape, at odd sizes too."""
-    condition = torch.eye(classes)[:2] if classes else None
-    encoder, features = encoder_body(body, shape, classes)
-    decoder = decoder_body(body, 5, shape, classes)
-    assert encoder(torch.rand(2, *shape), condition).shape == (2, features)
-    assert decoder(torch.randn(2, 5), condition).shape == (2, *shape)
+    context, widths = Context(torch.eye(classes)[:2] if classes else None), ContextDims(classes)
+    encoder, features = encoder_body(body, ExampleSpec(shape), widths)
+    decoder = decoder_body(body, 5, shape, widths)
+    assert encoder(torch.rand(2, *shape), None, context).shape == (2, features)
+    assert decoder(torch.randn(2, 5), context).shape == (2, *shape)
 
 
 def test_halvings_lists_each_size() -> None:
@@ -34,8 +35,9 @@ def test_halvings_lists_each_size() -> None:
 @pytest.mark.parametrize("build", ["encoder", "decoder"])
 def test_conv_refuses_examples_too_small_to_halve(build: str) -> None:
     """Too many halvings are refused with the size they need and the size there is."""
+    small, none = (1, 8, 4), ContextDims()
     with pytest.raises(ConfigError) as error:
-        encoder_body(CONV, (1, 8, 4), 0) if build == "encoder" else decoder_body(CONV, 2, (1, 8, 4), 0)
+        encoder_body(CONV, ExampleSpec(small), none) if build == "encoder" else decoder_body(CONV, 2, small, none)
     assert str(error.value) == (
         "model: a conv body with 3 channels entries halves the example 3 times and needs at least 8x8 "
         "pixels, the examples have 8x4; use fewer channels entries"
@@ -59,6 +61,7 @@ def test_activation_changes_the_function() -> None:
     outputs = []
     for activation in ACTIVATIONS:
         torch.manual_seed(0)
-        body, _ = encoder_body(MLP.model_validate({"hidden": (16,), "activation": activation}), (1, 4, 4), 0)
-        outputs.append(body(torch.linspace(-1, 1, 16).view(1, 1, 4, 4), None))
+        config = MLP.model_validate({"hidden": (16,), "activation": activation})
+        body, _ = encoder_body(config, ExampleSpec((1, 4, 4)), ContextDims())
+        outputs.append(body(torch.linspace(-1, 1, 16).view(1, 1, 4, 4), None, Context()))
     assert all(not torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])

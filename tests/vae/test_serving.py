@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from numpy.typing import NDArray
 
 from vae import serving, tasks
-from vae.config import MLP, Gaussian, ModelConfig
-from vae.model import VAE, ExampleSpec
+from vae.aggregate import AggregateMixture
+from vae.conditions import read_conditions, write_condition
+from vae.config import MLP, Bernoulli, Gaussian, ModelConfig
+from vae.likelihoods import binarize
+from vae.model import VAE, Column, ExampleSpec, Inputs
+from vae.seeds import Stream, derive
 from vae.state import save_model
 
 SHAPE = (1, 4, 3)
 LATENT = 2
 CLASSES = ("cat", "dog", "emu")
+ATTRIBUTES = (Column("size", None, 3.0, 2.0), Column("unused"), Column("colour", ("light, blue", "red")))
+COLUMNS = (Column("age", None, 40.0, 10.0), Column("colour", ("blue", "green", "red")), Column("level", ("1", "2")))
 
 
-def build(condition: str = "none", shape: tuple[int, int, int] = SHAPE) -> VAE:
+def build(condition: Any = "none", shape: tuple[int, ...] = SHAPE, **parts: Any) -> VAE:
     config = ModelConfig.model_validate(
-        {"latent_dim": LATENT, "encoder": MLP(hidden=(8,)), "likelihood": Gaussian(), "condition": condition}
+        {"latent_dim": LATENT, "encoder": MLP(hidden=(8,)), "likelihood": Gaussian(), "condition": condition, **parts}
     )
-    return VAE(config, ExampleSpec(shape, CLASSES)).eval()
+    examples = ExampleSpec(shape, CLASSES, attributes=ATTRIBUTES)
+    if len(shape) == 1:
+        examples = ExampleSpec(shape, CLASSES, COLUMNS)
+    return VAE(config, examples).eval()
 
 
 def served(model: VAE) -> serving.RegisteredVAE:
@@ -34,6 +47,12 @@ def served(model: VAE) -> serving.RegisteredVAE:
 
 PLAIN = build()
 CONDITIONAL = build("class")
+SEVERAL = build(("class", "size", "colour"))
+GATED = build(beta_gates=True)
+for gate in (stage.gate for stage in GATED.decoder.dense.stages):  # pyright: ignore
+    torch.nn.init.normal_(gate.weight, generator=torch.Generator().manual_seed(0))  # they start at 0, open alike
+TABLE = build(shape=(3,), encoder={"kind": "table", "hidden": [8]}, likelihood={"kind": "mixed", "numeric": "gaussian"})
+PEOPLE = pd.DataFrame({"age": [20.0, np.nan, 61.5], "colour": ["red", "blue", None], "level": [2, 1, 1]})
 
 
 def predict(inputs: Any, model: VAE = PLAIN, **params: Any) -> Any:
@@ -52,7 +71,7 @@ def refusal(inputs: Any, model: VAE = PLAIN, **params: Any) -> str:
 
 def test_each_task_gives_what_its_function_gives() -> None:
     """Every task returns float32 arrays, equal to the functions of `vae.tasks`."""
-    x, z = torch.from_numpy(images()), torch.randn(4, LATENT)
+    x, z = Inputs(torch.from_numpy(images())), torch.randn(4, LATENT)
     encoded = predict(images(), task="encode")
     assert set(encoded) == {"mean", "std"}
     expected = {
@@ -129,6 +148,7 @@ def test_condition_by_name() -> None:
         ),
         ({"task": "fly"}, "unknown task 'fly': this model knows reconstruct, encode, decode, generate, score"),
         ({"output": "men"}, "unknown output 'men': this model knows mean, sample; did you mean `mean`?"),
+        ({"sampler": "prio"}, "unknown sampler 'prio': this model knows prior, aggregate; did you mean `prior`?"),
     ],
 )
 def test_unknown_names_are_refused(params: dict[str, str], message: str) -> None:
@@ -159,11 +179,46 @@ def test_colour_images_need_their_channels() -> None:
     assert message == "task reconstruct: expected images of shape (N, 3, 4, 4) or (N, 48), found (5, 4, 4)"
 
 
-def test_missing_values_are_refused() -> None:
-    """NaN pixels are counted and refused."""
+@pytest.mark.parametrize("task", ["reconstruct", "encode", "score"])
+def test_missing_pixels_are_left_out(task: str) -> None:
+    """NaN is a pixel that is not there: the result is that of the task on what is observed, and finite."""
     x = images()
     x[1, 0, 2, :2] = np.nan
-    assert refusal(x, task="score") == "task score: 2 of 60 values are missing (NaN); give complete images"
+    observed = torch.from_numpy(~np.isnan(x))
+    inputs = Inputs(torch.from_numpy(np.nan_to_num(x, nan=0.5)), observed)
+    expected = {
+        "reconstruct": lambda: tasks.reconstruct(PLAIN, inputs),
+        "encode": lambda: tasks.encode(PLAIN, inputs).mean,
+        "score": lambda: tasks.score(PLAIN, inputs, num_samples=5),
+    }[task]()
+    found = predict(x, task=task, num_samples=5)
+    found = found["mean"] if task == "encode" else found
+    assert np.array_equal(found, expected.numpy())
+    whole = predict(images(), task=task, num_samples=5)
+    assert not np.array_equal(found[1], (whole["mean"] if task == "encode" else whole)[1])
+
+
+def test_images_of_nothing_are_answered() -> None:
+    """An image of which every pixel is missing has log p = log 1, and the others' results do not change."""
+    x = images()
+    x[0] = np.nan
+    scores = predict(x, task="score", num_samples=2000)
+    assert scores[0] == pytest.approx(0, abs=0.2)
+
+
+def test_grey_pixels_are_scored_as_binary_draws() -> None:
+    """A model of binarised pixels scores grey ones by a draw of the seed; one of binary data refuses them."""
+    dynamic = build(likelihood=Bernoulli())
+    scores = [predict(images(), dynamic, task="score", seed=seed, num_samples=9) for seed in (4, 4, 5)]
+    assert np.array_equal(scores[0], scores[1])
+    assert not np.array_equal(scores[0], scores[2])
+    generator = torch.Generator().manual_seed(derive(4, Stream.GENERATION, 3))
+    binary = binarize((torch.from_numpy(images()) * 255).round().byte(), generator)
+    expected = tasks.score(dynamic, Inputs(binary), num_samples=9, seed=4).numpy()
+    assert np.array_equal(scores[0], expected)
+    assert np.array_equal(predict(binary, dynamic, task="score", seed=4, num_samples=9), expected)
+    message = refusal(images(), build(likelihood=Bernoulli(binarization="none")), task="score")
+    assert message.startswith("task score: 60 of 60 pixels are neither 0 nor 1")
 
 
 @pytest.mark.parametrize(("low", "high", "found"), [(-0.5, 1.0, "-0.5 to 1"), (0.0, 255.0, "0 to 255")])
@@ -242,6 +297,176 @@ def test_unconditional_model_refuses_a_condition() -> None:
     assert message == "task reconstruct: this model takes no condition, got ['cat']"
 
 
+@pytest.mark.parametrize(
+    ("condition", "message"),
+    [
+        ([], "this model is conditional; give params['condition'], one entry for all rows or one for each, such as "
+             "'class=cat, size=3.0, colour=light, blue' (class: cat, dog, emu; size: a number; colour: light, blue, red)"),
+        (["class=cat, siz=2, colour=red"], "condition 'class=cat, siz=2, colour=red': 'siz' is not known "
+                                           "(did you mean `size`?); give one entry"),
+        (["cat"], "condition 'cat': 'cat' is not known; give one entry"),
+        (["class=cat, class=dog"], "condition 'class=cat, class=dog': 'class' is there twice; give one entry"),
+        (["size=2"], "condition 'size=2' says nothing of class, colour; give one entry"),
+        (["class=cat, size=big, colour=red"], "size must be a number, got 'big'"),
+        (["class=cat, size=nan, colour=red"], "size must be a number, got 'nan'"),
+        (["class=cat, size=2, colour=pink"], "unknown colour pink: expected light, blue, red"),
+    ],
+)  # fmt: skip
+def test_bad_conditions_of_several_are_refused(condition: list[str], message: str) -> None:
+    """What is unknown, missing, twice or no number is named, with what is expected."""
+    found = refusal(None, SEVERAL, task="generate", n=3, condition=condition)
+    assert found.startswith(f"task generate: {message}")
+
+
+def test_several_conditions_in_any_order() -> None:
+    """Names and values, a comma inside a value too, are what the model's own condition is made of."""
+    found = predict(None, SEVERAL, task="generate", n=2, condition=["size=5,colour = light, blue,class=emu"])
+    condition = SEVERAL.condition(torch.tensor([2, 2]), torch.tensor([[5.0, 0.0, 0.0]] * 2))
+    assert np.array_equal(found, tasks.generate(SEVERAL, 2, condition).numpy())
+    x = torch.from_numpy(images(2))
+    entries = ["class=cat, size=-1e1, colour=red", "class=dog, size=0.1, colour=light, blue"]
+    condition = SEVERAL.condition(torch.tensor([0, 1]), torch.tensor([[-10, 0, 1], [0.1, 0, 0]]))
+    expected = tasks.reconstruct(SEVERAL, Inputs(x, condition=condition)).numpy()
+    assert np.array_equal(predict(images(2), SEVERAL, condition=entries), expected)
+
+
+def test_single_attribute_is_given_by_its_value() -> None:
+    """A model that is told one number takes the number."""
+    model = build("size")
+    expected = tasks.generate(model, 2, model.condition(None, torch.tensor([[1.5, 0, 0]] * 2)))
+    assert np.array_equal(predict(None, model, task="generate", n=2, condition=["1.5"]), expected.numpy())
+    assert refusal(None, model, task="generate") == (
+        "task generate: this model is conditional; give params['condition'], one size for all rows or one for each, a "
+        "number"
+    )
+
+
+def test_written_conditions_are_read_back() -> None:
+    """Every value goes through text and back, and the example is one that the model takes."""
+    for columns, values in [(SEVERAL.conditions, [2, 0.1, 0]), (SEVERAL.conditions[2:], [1]), (PLAIN.conditions, [])]:
+        entries = [write_condition(columns, values)] if columns else []
+        np.testing.assert_array_equal(read_conditions(entries, columns, 2, "test"), np.array([values] * 2, np.float32))
+    for model in (PLAIN, CONDITIONAL, SEVERAL):
+        example = served(model).example_condition()
+        assert len(predict(None, model, task="generate", n=2, condition=example)) == 2
+
+
+def test_beta_is_for_models_with_gates() -> None:
+    """A gated model's results follow β, of which 1 is the default; another model refuses any but 1."""
+    z = np.ones((3, LATENT), np.float32)
+    for beta in (0.1, 4.0):
+        log_beta = torch.full((3, 1), float(np.log(beta)))
+        expected = tasks.decode(GATED, torch.from_numpy(z), log_beta_N1=log_beta).numpy()
+        assert np.array_equal(predict(z, GATED, task="decode", beta=beta), expected)
+    assert not np.array_equal(predict(z, GATED, task="decode", beta=4.0), predict(z, GATED, task="decode"))
+    assert np.array_equal(predict(z, GATED, task="decode", beta=1.0), predict(z, GATED, task="decode"))
+    for task in ("reconstruct", "score"):
+        assert not np.array_equal(predict(images(), GATED, task=task, beta=9.0), predict(images(), GATED, task=task))
+    assert refusal(z, GATED, task="decode", beta=0.0) == "task decode: beta must be above 0, got 0.0"
+    assert refusal(z, task="decode", beta=2.0) == (
+        "task decode: this model was trained at one beta and takes no other, got 2.0; one that was trained with "
+        "model.beta_gates does"
+    )
+
+
+def test_sampler_is_the_prior_or_the_aggregate_posterior() -> None:
+    """The mixture that was fitted is drawn from when it is asked for; a model without one says so."""
+    assert "no mixture fitted to its aggregate posterior" in refusal(None, task="generate", sampler="aggregate")
+    model = build()
+    model.aggregate = AggregateMixture(1, LATENT)  # no spread: every draw is its mean
+    model.aggregate.means.fill_(3.0)
+    found = predict(None, model, task="generate", n=2, sampler="aggregate")
+    assert np.array_equal(found, tasks.decode(model, torch.full((2, LATENT), 3.0)).numpy())
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def prepared(age: list[float], colour: list[int], level: list[int]) -> torch.Tensor:
+    return torch.stack([(torch.tensor(age) - 40) / 10, torch.tensor(colour), torch.tensor(level)], dim=1)
+
+
+def test_table_rows_are_standardised_encoded_and_masked() -> None:
+    """A data frame becomes deviations from the mean, codes, and which entries are there."""
+    x = prepared([20, 40, 61.5], [2, 0, 0], [1, 0, 0])
+    inputs = Inputs(x, torch.tensor([[True, True, True], [False, True, True], [True, False, True]]))
+    code = predict(PEOPLE, TABLE, task="encode")
+    assert np.array_equal(code["mean"], tasks.encode(TABLE, inputs).mean.numpy())
+    scores = predict(PEOPLE, TABLE, task="score", num_samples=5)
+    assert np.array_equal(scores, tasks.score(TABLE, inputs, num_samples=5).numpy())
+
+
+@pytest.mark.parametrize("task", ["reconstruct", "decode", "generate"])
+def test_tables_come_back_in_their_own_units(task: str) -> None:
+    """Results are data frames with the model's columns: numbers in their unit, categories by name."""
+    z = torch.randn(16, LATENT, generator=torch.Generator().manual_seed(0))
+    given = {"reconstruct": PEOPLE, "decode": z.numpy(), "generate": None}[task]
+    found = predict(given, TABLE, task=task, output="sample")
+    assert list(found.columns) == ["age", "colour", "level"]
+    assert set(found["colour"]) <= {"blue", "green", "red"}
+    assert set(found["level"]) <= {"1", "2"}
+    if task == "decode":
+        x = tasks.decode(TABLE, z, output="sample").numpy()
+        np.testing.assert_allclose(found["age"], 40 + 10 * x[:, 0], rtol=1e-6)
+        assert found["colour"].tolist() == [COLUMNS[1].categories[int(code)] for code in x[:, 1]]  # pyright: ignore
+        assert predict(found, TABLE).shape == (16, 3)  # what it gives, it takes
+
+
+@pytest.mark.parametrize(
+    "convert",
+    [
+        lambda frame: frame[["level", "age", "colour"]],
+        lambda frame: frame.to_dict("list"),
+        lambda frame: frame.to_records(index=False),
+        lambda frame: frame.to_numpy(),
+        lambda frame: frame.to_numpy().tolist(),
+        lambda frame: frame.astype({"age": "Float64", "level": "float"}),
+        lambda frame: frame.astype({"colour": "category", "level": "str"}),
+        lambda frame: frame.assign(age=["20", None, "61.5"]),
+    ],
+    ids=["another order", "dict", "records", "array", "lists", "nullable", "categories", "text"],
+)
+def test_tables_may_come_in_several_forms(convert: Any) -> None:
+    """Whatever holds the same rows gives the same result."""
+    expected, found = predict(PEOPLE, TABLE), predict(convert(PEOPLE), TABLE)
+    pd.testing.assert_frame_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (PEOPLE.rename(columns={"age": "agee"}), "unknown column 'agee' (did you mean `age`?), column 'age' is missing; "
+                                                 "expected the columns age, colour, level"),
+        (PEOPLE.drop(columns="level"), "column 'level' is missing; expected the columns age, colour, level"),
+        (pd.concat([PEOPLE, PEOPLE[["age"]]], axis=1), "column 'age' is there 2 times; expected"),
+        (PEOPLE.assign(colour="gren"), "column 'colour': unknown category 'gren' (did you mean `green`?); expected "
+                                       "blue, green, red"),
+        (PEOPLE.assign(level=1.5), "column 'level': unknown category '1.5'"),
+        (PEOPLE.assign(age=["20", "old", None]), "column 'age': expected numbers, found 'old'; None or NaN is missing"),
+        (PEOPLE.assign(age=-np.inf), "column 'age': expected numbers, found '-inf'"),
+        (PEOPLE.to_numpy()[:, :2], "expected a data frame, or an array of shape (N, 3) with the columns age, colour, "
+                                   "level; found shape (3, 2)"),
+        ({"age": [1], "colour": ["red", "red"], "level": ["1"]}, "these columns are no table: "),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused(rows: Any, message: str) -> None:
+    """Unknown, missing and repeated columns, unknown categories and what is no number, with the nearest name."""
+    assert refusal(rows, TABLE).startswith(f"task reconstruct: {message}")
+
+
+def test_conditional_table_takes_its_condition() -> None:
+    """A table's model may be told the class as well."""
+    model = build("class", (3,), encoder={"kind": "table", "hidden": [8]}, likelihood={"kind": "mixed"})
+    dog, emu = (predict(PEOPLE, model, condition=[name]) for name in ("dog", "emu"))
+    assert not dog.equals(emu)
+    pd.testing.assert_frame_equal(
+        predict(PEOPLE, model, condition=["dog", "emu", "dog"]).iloc[[0, 2]], dog.iloc[[0, 2]]
+    )
+
+
+# --- what is registered ---------------------------------------------------------------------------------------------
+
+
 def test_signature_names_every_parameter() -> None:
     """What `predict` reads and what the signature announces are the same, with defaults that give a result."""
     assert {param.name for param in serving.signature().params} == set(serving.Request.__dataclass_fields__)
@@ -249,11 +474,22 @@ def test_signature_names_every_parameter() -> None:
 
 
 def test_requirements_are_exact() -> None:
-    """Every requirement is pinned, and without a local build tag."""
-    found = serving.requirements()
+    """Every requirement is pinned, and without a local build tag; zuko is for flows and pandas for tables alone."""
+    found = serving.requirements(PLAIN.config)
     assert [line.partition("==")[0] for line in found] == list(serving.REQUIREMENTS)
     assert all("+" not in line for line in found)
     assert f"torch=={torch.__version__.partition('+')[0]}" in found
+    flow = ModelConfig.model_validate({"prior": {"kind": "flow"}})
+    added = [set(serving.requirements(config)) - set(found) for config in (flow, TABLE.config)]
+    assert [[line.partition("==")[0] for line in lines] for lines in added] == [["zuko"], ["pandas"]]
+
+
+@pytest.mark.parametrize("name", ["posteriors", "priors"])
+def test_model_without_a_flow_does_without_zuko(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model is made of is imported where zuko is not installed."""
+    for module in ("zuko", "vae.flows"):
+        monkeypatch.setitem(sys.modules, module, None)
+    runpy.run_path(str(Path(serving.__file__).with_name(f"{name}.py")), run_name="fresh")
 
 
 def test_context_loads_the_model_that_was_saved(tmp_path: Any) -> None:

@@ -176,10 +176,10 @@ def test_another_run_is_refused_with_the_differences(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of another version's format is refused as such, not read as one of this version."""
     store = filled(tmp_path, 5)
-    monkeypatch.setattr("vae.state.FORMAT", 2)
+    monkeypatch.setattr("vae.state.FORMAT", 3)
     with pytest.raises(CheckpointError) as error:
         store.load_newest()
-    assert str(error.value) == f"{tmp_path}/step-00000005 has format 1, this version reads 2"
+    assert str(error.value) == f"{tmp_path}/step-00000005 has format 2, this version reads 3"
 
 
 @pytest.mark.parametrize("step", [7, 5])
@@ -238,7 +238,7 @@ def test_saved_model_holds_no_pickle(tmp_path: Path) -> None:
     """The folder holds safetensors and JSON alone."""
     save_model(model(), str(tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.json", "weights.safetensors"]
-    assert json.loads((tmp_path / "model.json").read_text())["shape"] == [1, 4, 4]
+    assert json.loads((tmp_path / "model.json").read_text())["examples"]["shape"] == [1, 4, 4]
     assert b"pickle" not in (tmp_path / "weights.safetensors").read_bytes()
 
 
@@ -273,4 +273,4 @@ def test_model_of_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text(json.dumps({**facts, "format": 9}))
     with pytest.raises(CheckpointError) as error:
         load_model(str(tmp_path))
-    assert str(error.value) == f"{tmp_path} holds a model of format 9, this version reads 1"
+    assert str(error.value) == f"{tmp_path} holds a model of format 9, this version reads 2"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from vae import importance, tasks
+from vae.aggregate import fit_aggregate
 from vae.config import MLP, Bernoulli, Gaussian, Likelihood, ModelConfig
-from vae.model import VAE, ExampleSpec
+from vae.errors import ConfigError
+from vae.model import VAE, ExampleSpec, Inputs
 
 SHAPE = (1, 4, 4)
 LATENT = 3
@@ -26,8 +26,8 @@ def build(likelihood: Likelihood | None = None, classes: int = 0) -> VAE:
     return VAE(config, ExampleSpec(SHAPE, tuple("abc"[:classes]) or None)).eval()
 
 
-def images(rows: int = 6) -> Tensor:
-    return torch.rand(rows, *SHAPE, generator=torch.Generator().manual_seed(0))
+def images(rows: int = 6) -> Inputs:
+    return Inputs(torch.rand(rows, *SHAPE, generator=torch.Generator().manual_seed(0)))
 
 
 def test_encode_gives_the_posterior() -> None:
@@ -85,37 +85,31 @@ def test_tasks_use_the_condition() -> None:
     x, first, second = images(), torch.zeros(6, dtype=torch.int64), torch.ones(6, dtype=torch.int64)
     z = torch.zeros(6, LATENT)
     for task in (
-        lambda labels: tasks.encode(model, x, labels).mean,
-        lambda labels: tasks.decode(model, z, labels),
-        lambda labels: tasks.reconstruct(model, x, labels),
-        lambda labels: tasks.generate(model, 6, labels),
-        lambda labels: tasks.score(model, x, labels, num_samples=2),
+        lambda condition: tasks.encode(model, x._replace(condition=condition)).mean,
+        lambda condition: tasks.decode(model, z, condition),
+        lambda condition: tasks.reconstruct(model, x._replace(condition=condition)),
+        lambda condition: tasks.generate(model, 6, condition),
+        lambda condition: tasks.score(model, x._replace(condition=condition), num_samples=2),
     ):
-        assert not torch.allclose(task(first), task(second))
+        assert not torch.allclose(task(model.condition(first)), task(model.condition(second)))
 
 
 def test_score_is_the_importance_sampled_evidence() -> None:
     """The score of grey pixels under a Gaussian is the estimate of log p(x), a draw that the seed repeats."""
     model = build(Gaussian(sigma="fixed"))
     score = tasks.score(model, images(), num_samples=4000, seed=0)
-    reference = importance.log_likelihood(
-        model, images(), None, num_samples=4000, generator=torch.Generator().manual_seed(5)
-    )
+    reference = importance.log_likelihood(model, images(), num_samples=4000, generator=torch.Generator().manual_seed(5))
     torch.testing.assert_close(score, reference, atol=0.2, rtol=0)
     assert torch.equal(score, tasks.score(model, images(), num_samples=4000, seed=0))
     assert not torch.equal(score, tasks.score(model, images(), num_samples=4000, seed=1))
 
 
-@pytest.mark.parametrize("policy", ["static", "dynamic"])
-def test_score_binarises_what_the_model_saw_binary(policy: str) -> None:
-    """Grey images are scored as binary ones: where every pixel has logit 1, the score counts whole pixels."""
-    model = build(Bernoulli.model_validate({"binarization": policy}))
-    with torch.no_grad():
-        for parameter in [*model.decoder.parameters(), *model.posterior.parameters()]:
-            parameter.zero_()  # the posterior is the prior, so that every importance weight is p(x|z)
-        model.decoder.get_parameter("out.bias").fill_(1.0)
-    white = tasks.score(model, images(), num_samples=3) + 16 * math.log(1 + math.e)
-    torch.testing.assert_close(white, white.round(), atol=1e-4, rtol=0)
-    binary = images().round()
-    expected = binary.sum((1, 2, 3)) - 16 * math.log(1 + math.e)
-    torch.testing.assert_close(tasks.score(model, binary, num_samples=3), expected)
+def test_generate_from_the_aggregate_posterior() -> None:
+    """Latents come from the fitted mixture: from one narrow component, every image is the decoder's at its mean."""
+    model = build()
+    z = np.random.default_rng(0).normal([2.0, -1.0, 0.5], 1e-3, (100, LATENT)).astype(np.float32)
+    with pytest.raises(ConfigError, match=r"no mixture .* use the prior$"):
+        tasks.generate(model, 3, sampler="aggregate")
+    model.aggregate = fit_aggregate(z, 1, seed=0)
+    expected = tasks.decode(model, torch.tensor([[2.0, -1.0, 0.5]]).expand(3, -1))
+    torch.testing.assert_close(tasks.generate(model, 3, sampler="aggregate"), expected, atol=0.02, rtol=0)

@@ -1,6 +1,7 @@
 """Batches: how a worker's share of a split reaches the model, resident in memory or streamed, behind one interface.
 
-Shapes: N rows of the share, B rows of a batch, C channels, H height, W width. Both feeds follow one rule: the share is a
+Shapes: N rows of the share, B rows of a batch, C channels, H height, W width, D columns of a table (or values of an image),
+A attributes. Both feeds follow one rule: the share is a
 contiguous range of rows, an epoch is an order of it derived from (seed, rank, epoch), and step k of the epoch is rows
 [k·B, (k+1)·B) of that order. A position is therefore one number, and resuming in mid-epoch is arithmetic.
 """
@@ -11,16 +12,19 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, Protocol
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vae.config import Missing
+from vae.data.corruption import Logistic, fit_logistic, without_hidden
 from vae.data.manifest import SPLITS, ImageSpec
-from vae.data.parquet import Dataset, Rows
-from vae.errors import ConfigError, DataError
+from vae.data.parquet import Dataset
+from vae.data.rows import Rows, empty_rows, fill
+from vae.errors import ConfigError
 from vae.likelihoods import check_binary
 from vae.seeds import Stream, derive
 
@@ -34,23 +38,35 @@ BLOCK_BYTES, DRAW_BYTES = 1 << 20, 1 << 18
 class Batch:
     """Some examples, on the device."""
 
-    pixels: Tensor
-    """uint8, [B,C,H,W]"""
-    labels: Tensor | None
+    values: Tensor
+    """uint8 [B,C,H,W] of images; float32 [B,D] of tables, categories as codes, NaN where missing."""
+    labels: Tensor | None = None
     """Class indices, int64, [B]"""
+    attributes: Tensor | None = None
+    """float32 [B,A] in the order of the manifest's attributes, categories as codes, NaN where missing."""
+    observed: Tensor | None = None
+    """bool [B,C,H,W]: which values of images are there, the others being 0; None where all are. A table says it by NaN."""
 
     def __len__(self) -> int:
-        return len(self.pixels)
+        return len(self.values)
 
     def take(self, index: slice) -> Batch:
         """A view of some examples."""
-        return Batch(self.pixels[index], None if self.labels is None else self.labels[index])
+        labels, attributes, observed = (
+            None if field is None else field[index] for field in (self.labels, self.attributes, self.observed)
+        )
+        return Batch(self.values[index], labels, attributes, observed)
 
     def gather(self, index_B: Tensor) -> Batch:
         """A copy of some examples."""
-        # index_select beats indexing by a tensor, which goes through the general gather.
-        labels = None if self.labels is None else self.labels.index_select(0, index_B)
-        return Batch(self.pixels.index_select(0, index_B), labels)
+        labels, attributes, observed = self.labels, self.attributes, self.observed
+        return Batch(  # spelt out: it is on every step's way
+            # index_select beats indexing by a tensor, which goes through the general gather.
+            self.values.index_select(0, index_B),
+            None if labels is None else labels.index_select(0, index_B),
+            None if attributes is None else attributes.index_select(0, index_B),
+            None if observed is None else observed.index_select(0, index_B),
+        )
 
 
 @dataclass(frozen=True)
@@ -65,6 +81,10 @@ class Share:
     device: torch.device
     binarization: Binarization | None = None
     """Policy of a Bernoulli likelihood; None for likelihoods over grey pixels."""
+    missing: Missing | None = None
+    """Entries to hide."""
+    logistic: Logistic | None = None
+    """What decides which, unless they are hidden completely at random."""
 
     @classmethod
     def of(
@@ -75,11 +95,17 @@ class Share:
         world_size: int = 1,
         device: torch.device | str = "cpu",
         binarization: Binarization | None = None,
+        missing: Missing | None = None,
     ) -> Share:
-        """The share of one of `world_size` ranks; shares differ by one row at most."""
+        """The share of one of `world_size` ranks; shares differ by one row at most.
+
+        Raises:
+            ConfigError: If entries of such a dataset cannot go missing in that way.
+        """
         rows = dataset.num_rows(split)
         start, stop = rows * rank // world_size, rows * (rank + 1) // world_size
-        return cls(dataset, split, start, stop, rank, torch.device(device), binarization)
+        logistic = None if missing is None else fit_logistic(dataset, missing)
+        return cls(dataset, split, start, stop, rank, torch.device(device), binarization, missing, logistic)
 
     @property
     def num_rows(self) -> int:
@@ -87,11 +113,17 @@ class Share:
 
     @property
     def row_bytes(self) -> int:
-        return image_spec(self.dataset).row_bytes
+        """Bytes of a row's values and attributes, and of the mask that says which pixels are there."""
+        example, attributes = self.dataset.manifest.example, self.dataset.manifest.attributes
+        return example.row_bytes * (2 if self._has_mask else 1) + 4 * len(attributes)
+
+    @property
+    def _has_mask(self) -> bool:
+        return self.missing is not None and isinstance(self.dataset.manifest.example, ImageSpec)
 
     def read(self, start: int, stop: int) -> Rows:
-        """Rows [start, stop) of the split at once, binarised by the policy."""
-        return self._binarized(self.dataset.read_rows(self.split, start, stop), start)
+        """Rows [start, stop) of the split at once, binarised by the policy, without what is hidden."""
+        return self._prepared(self.dataset.read_rows(self.split, start, stop), start)
 
     def blocks(self, start: int, stop: int) -> Iterator[Rows]:
         """The same rows in order, some at a time.
@@ -99,40 +131,46 @@ class Share:
         In NumPy and one thread: torch would open a second pool of threads here, which spins against the training's own.
         """
         for block in self.dataset.blocks(self.split, start, stop, max(1, BLOCK_BYTES // self.row_bytes)):
-            yield self._binarized(block, start)
-            start += len(block.pixels)
+            yield self._prepared(block, start)
+            start += len(block.values)
+
+    def empty(self, num_rows: int) -> Rows:
+        """Rows to be filled, as `read` gives them."""
+        rows = empty_rows(self.dataset.manifest, num_rows)
+        return rows._replace(observed=np.empty(rows.values.shape, bool)) if self._has_mask else rows
+
+    def _prepared(self, rows: Rows, start: int) -> Rows:
+        rows = self._binarized(rows, start)
+        return rows if self.missing is None else without_hidden(rows, self.missing, self.split, start, self.logistic)
 
     def _binarized(self, rows: Rows, start: int) -> Rows:
+        if self.binarization is None or not isinstance(self.dataset.manifest.example, ImageSpec):
+            return rows
+        pixels = cast(NDArray[np.uint8], rows.values)
         if self.binarization == "static":
-            out = rows.pixels if rows.pixels.flags.writeable else None  # in place, unless it is a view of Arrow's
-            return rows._replace(pixels=static_binarization(rows.pixels, start, self.split, out))
+            out = pixels if pixels.flags.writeable else None  # in place, unless it is a view of Arrow's
+            return rows._replace(values=static_binarization(pixels, start, self.split, out))
         if self.binarization == "none":
-            check_binary(rows.pixels, f"{self.dataset.uri}, {self.split} rows {start} to {start + len(rows.pixels)}")
+            check_binary(pixels, f"{self.dataset.uri}, {self.split} rows {start} to {start + len(pixels)}")
         return rows
 
     def to_device(self, rows: Rows) -> Batch:
-        example = image_spec(self.dataset)
+        shape = (-1, *self.dataset.manifest.example.shape)
         # Torch has no read-only tensors, so a view of Arrow's memory is copied.
-        pixels = torch.from_numpy(rows.pixels if rows.pixels.flags.writeable else rows.pixels.copy())
-        labels = None if rows.labels is None else torch.from_numpy(rows.labels).to(self.device)
-        shape = (-1, example.channels, example.height, example.width)
-        return Batch(pixels.to(self.device).view(shape), labels)
+        values = torch.from_numpy(rows.values if rows.values.flags.writeable else rows.values.copy())
+        labels, attributes, observed = (
+            None if field is None else torch.from_numpy(field).to(self.device) for field in rows[1:]
+        )
+        return Batch(
+            values.to(self.device).view(shape),
+            labels,
+            attributes,
+            None if observed is None else observed.view(shape),
+        )
 
     def load(self, start: int, stop: int) -> Batch:
         """Rows [start, stop) of the split, on the device."""
         return self.to_device(self.read(start, stop))
-
-
-def image_spec(dataset: Dataset) -> ImageSpec:
-    """Shape of a dataset's images.
-
-    Raises:
-        DataError: If the dataset holds a table.
-    """
-    example = dataset.manifest.example
-    if not isinstance(example, ImageSpec):
-        raise DataError(f"{dataset.uri} holds a table; this version trains on images. Ingest images to train on them")
-    return example
 
 
 def static_binarization(
@@ -182,7 +220,7 @@ class Feed(Protocol):
     steps_per_epoch: int
     """The same on every rank."""
     held_bytes: int
-    """Pixels that it may hold at once."""
+    """Bytes of data that it may hold at once."""
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from a step on, in the order that (seed, rank, epoch) gives."""
@@ -200,7 +238,7 @@ def open_feed(
         batch_size: Rows per step on this rank.
         seed: Of the permutations.
         mode: `resident`, `streaming`, or `auto`, which is resident while the share fits the budget.
-        memory_budget_bytes: Pixels that this rank may hold. A streaming feed takes a few MB at least, whatever it is.
+        memory_budget_bytes: Data that this rank may hold. A streaming feed takes a few MB at least, whatever it is.
 
     Raises:
         ConfigError: If the split has fewer rows than one step takes.
@@ -230,7 +268,7 @@ class ResidentFeed:
         self.held_bytes = share.num_rows * share.row_bytes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        order = permutation(len(self.rows), self.seed, self.rank, epoch).to(self.rows.pixels.device)
+        order = permutation(len(self.rows), self.seed, self.rank, epoch).to(self.rows.values.device)
         for step in range(first_step, self.steps_per_epoch):
             yield self.rows.gather(order[step * self.batch_size : (step + 1) * self.batch_size])
 
@@ -262,7 +300,7 @@ class StreamingFeed:
         number = first_step // self.steps_per_window
         for window in self._windows(epoch, number):
             order = permutation(len(window), self.seed, self.share.rank, epoch, number + 1)
-            order = order.to(window.pixels.device)
+            order = order.to(window.values.device)
             start = number * self.steps_per_window
             for step in range(max(first_step, start), min(start + self.steps_per_window, self.steps_per_epoch)):
                 yield window.gather(order[(step - start) * self.batch_size : (step - start + 1) * self.batch_size])
@@ -302,24 +340,19 @@ class _Concatenated:
     def __init__(self, share: Share, ranges: Iterable[tuple[int, int]]) -> None:
         self.share = share
         self.blocks = chain.from_iterable(share.blocks(start, stop) for start, stop in ranges)
-        self.rest = Rows(np.empty((0, share.row_bytes), np.uint8), None)
+        self.rest = share.empty(0)
 
     def take(self, num_rows: int) -> Rows:
         """The next rows, in memory of their own. There must be as many."""
-        pixels = np.empty((num_rows, self.share.row_bytes), np.uint8)
-        labels = None if self.share.dataset.manifest.classes is None else np.empty(num_rows, np.int64)
-        filled = 0
+        taken, filled = self.share.empty(num_rows), 0
         while filled < num_rows:
-            if not len(self.rest.pixels):
+            if not len(self.rest.values):
                 self.rest = next(self.blocks)
-            now = min(num_rows - filled, len(self.rest.pixels))
-            pixels[filled : filled + now] = self.rest.pixels[:now]
-            rest_labels = self.rest.labels
-            if labels is not None and rest_labels is not None:
-                labels[filled : filled + now] = rest_labels[:now]
-            self.rest = Rows(self.rest.pixels[now:], None if rest_labels is None else rest_labels[now:])
+            now = min(num_rows - filled, len(self.rest.values))
+            fill(taken, filled, self.rest.each(lambda field, now=now: field[:now]))
+            self.rest = self.rest.each(lambda field, now=now: field[now:])
             filled += now
-        return Rows(pixels, labels)
+        return taken
 
 
 class InOrder:

@@ -41,18 +41,28 @@ class ImageSpec(_Record):
     layout: Literal["CHW"] = "CHW"
 
     @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, height, width)."""
+        return self.channels, self.height, self.width
+
+    @property
+    def num_values(self) -> int:
+        """Pixels times channels."""
+        return self.channels * self.height * self.width
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one image's pixels."""
-        return self.channels * self.height * self.width
+        return self.num_values
 
 
 class Column(_Record):
-    """One column of a table."""
+    """One column of a table, or an attribute that comes beside an image."""
 
     name: str
     kind: Literal["numeric", "categorical"]
     dtype: str
-    """The Arrow type, for example `double` or `string`."""
+    """The Arrow type, for example `double` or `string`; of an attribute in its source."""
     categories: tuple[str, ...] | None = None
     """The sorted values of a categorical column, as text."""
 
@@ -62,6 +72,21 @@ class TableSpec(_Record):
 
     kind: Literal["table"] = "table"
     columns: tuple[Column, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(columns,)."""
+        return (len(self.columns),)
+
+    @property
+    def num_values(self) -> int:
+        """Columns."""
+        return len(self.columns)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's float32 values."""
+        return 4 * self.num_values
 
 
 class Shard(_Record):
@@ -112,6 +137,8 @@ class Manifest(_Record):
     example: ImageSpec | TableSpec = Field(discriminator="kind")
     classes: tuple[str, ...] | None
     """The names the `label` column indexes; None where the source has no labels."""
+    attributes: tuple[Column, ...] = ()
+    """What is known of every image beside its class; stored as float32, categories as codes, NaN where missing."""
     splits: dict[SplitName, tuple[Shard, ...]]
     class_counts: dict[SplitName, tuple[int, ...]]
     """Examples of each class in each split, in the order of `classes`; empty where there are none."""
@@ -121,7 +148,7 @@ class Manifest(_Record):
     ingest: dict[str, Any]
     """The configuration that made this dataset."""
     schema_fingerprint: Digest
-    """SHA-256 of the example's specification and the classes: two datasets with the same one fit the same
+    """SHA-256 of the example's specification, the classes and the attributes: two datasets with the same one fit the same
     model."""
     rejected: NonNegativeInt
     """Examples of the source that were refused and put in quarantine."""
@@ -136,14 +163,19 @@ class Manifest(_Record):
         names = [shard.path for shards in self.splits.values() for shard in shards]
         if len(set(names)) != len(names):
             raise ValueError("a shard is named twice")
-        if self.schema_fingerprint != derive_schema_fingerprint(self.example, self.classes):
-            raise ValueError("schema_fingerprint does not fit example and classes")
+        if self.schema_fingerprint != derive_schema_fingerprint(self.example, self.classes, self.attributes):
+            raise ValueError("schema_fingerprint does not fit example, classes and attributes")
         return self
 
 
-def derive_schema_fingerprint(example: ImageSpec | TableSpec, classes: tuple[str, ...] | None) -> str:
-    """SHA-256 over the example's specification and the classes, as hex."""
-    return _digest({"example": example.model_dump(mode="json"), "classes": classes})
+def derive_schema_fingerprint(
+    example: ImageSpec | TableSpec, classes: tuple[str, ...] | None, attributes: tuple[Column, ...] = ()
+) -> str:
+    """SHA-256 over the example's specification, the classes and the attributes, as hex."""
+    schema: dict[str, Any] = {"example": example.model_dump(mode="json"), "classes": classes}
+    if attributes:  # what has none is called as it was before there were any
+        schema["attributes"] = [column.model_dump(mode="json") for column in attributes]
+    return _digest(schema)
 
 
 def derive_dataset_id(sources: Iterable[str], ingest: Mapping[str, Any]) -> str:

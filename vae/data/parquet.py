@@ -1,7 +1,8 @@
 """Reading and writing a dataset's Parquet shards.
 
 Images are one `fixed_size_binary(C·H·W)` column of uint8 pixels, so that a row group is one contiguous block
-that becomes a NumPy array without a copy. Pages carry checksums, and the manifest carries each shard's size
+that becomes a NumPy array without a copy. Attributes are float32 columns beside it, and a table's columns are
+themselves. Pages carry checksums, and the manifest carries each shard's size
 and SHA-256.
 """
 
@@ -15,34 +16,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, pairwise
-from typing import NamedTuple, assert_never
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 from pyarrow import fs
 from pydantic import ValidationError
 
-from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, ImageSpec, Manifest, Shard, TableSpec
+from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, ImageSpec, Manifest, Shard
+from vae.data.rows import IMAGE, Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
 from vae.errors import CorruptData, DataError
 from vae.storage import Location, locate, sha256_of, write_whole
 
-IMAGE, LABEL, SOURCE_ROW = "image", "label", "source_row"
 ROW_GROUP_BYTES = 4 << 20
 ROW_GROUP_ROWS = 8192
 # What a row group may hold beside its pixels: labels, source rows, page headers.
 _ROW_OVERHEAD_BYTES, _GROUP_OVERHEAD_BYTES = 16, 1 << 16
 _READ_BUFFER_BYTES = 1 << 16
-
-
-class Rows(NamedTuple):
-    """A contiguous range of a split's images."""
-
-    pixels: NDArray[np.uint8]
-    """Shape (rows, channels · height · width), CHW. May be read-only, where it is a view of what was read."""
-    labels: NDArray[np.int64] | None
-    """Shape (rows,): indices into the manifest's classes; None where there are none."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +118,7 @@ class Dataset:
             raise CorruptData("; ".join(faults) + self._advice())
 
     def read_rows(self, split: str, start: int, stop: int, *, verify: bool = False) -> Rows:
-        """Read a range of images, from the row groups that overlap it alone.
+        """Read a range of rows, from the row groups that overlap it alone.
 
         Args:
             split: `train`, `validation` or `test`.
@@ -138,62 +128,56 @@ class Dataset:
                 quickest way to read a whole split with every check.
 
         Raises:
-            DataError: If the dataset holds a table, or the range is not in the split.
+            DataError: If the range is not in the split.
             CorruptData: If a shard is not what the manifest says, or a page's checksum does not fit.
         """
-        example, pieces = self._wanted(split, start, stop)
+        pieces = self._wanted(split, start, stop)
         if len(pieces) == 1 and not verify:
-            return self._read_piece(pieces[0], example, None)
-        pixels = np.empty((stop - start, example.row_bytes), np.uint8)
-        labels = None if self.manifest.classes is None else np.empty(stop - start, np.int64)
+            return self._read_piece(pieces[0], None)
+        whole = empty_rows(self.manifest, stop - start)
 
-        def fill(together: Sequence[_Piece]) -> None:
+        def read(together: Sequence[_Piece]) -> None:
             data = self._read_whole(together[0].shard) if verify else None
             for piece in together:
-                rows = self._read_piece(piece, example, data)
-                target = slice(piece.position, piece.position + piece.rows)
-                pixels[target] = rows.pixels
-                if labels is not None and rows.labels is not None:
-                    labels[target] = rows.labels
+                fill(whole, piece.position, self._read_piece(piece, data))
 
         tasks = [list(group) for _, group in groupby(pieces, lambda piece: piece.shard.path if verify else piece)]
         with ThreadPoolExecutor(_num_threads(len(tasks))) as pool:
-            list(pool.map(fill, tasks))
-        return Rows(pixels, labels)
+            list(pool.map(read, tasks))
+        return whole
 
     def blocks(self, split: str, start: int, stop: int, block_rows: int) -> Iterator[Rows]:
         """The rows of a range in order, at most so many at a time, in the memory of a page and a block.
 
         Raises:
-            DataError: If the dataset holds a table, or the range is not in the split.
+            DataError: If the range is not in the split.
             CorruptData: As `read_rows`, once the fault is reached.
         """
-        example, pieces = self._wanted(split, start, stop)
-        for piece in pieces:
+        for piece in self._wanted(split, start, stop):
             skip, left = piece.skip, piece.rows
             for block in self._group_blocks(piece.shard, piece.group, block_rows):
-                part = slice(min(skip, block.num_rows), skip + left)
+                part = slice(min(skip, block.num_rows), min(skip + left, block.num_rows))
                 skip -= part.start
-                rows = self._rows_of(block, example, part)
-                left -= len(rows.pixels)
-                if len(rows.pixels):
-                    yield rows
+                if part.start < part.stop:
+                    left -= part.stop - part.start
+                    yield rows_of(block, self.manifest, part)
                 if not left:
                     break
 
-    def read_table(self, split: str) -> pa.Table:
-        """Read a whole split, all columns, as Arrow.
+    def read_table(self, split: str, columns: list[str] | None = None) -> pa.Table:
+        """Read a whole split as Arrow: all columns, or some.
 
         Raises:
             CorruptData: If a page's checksum or a footer does not fit.
         """
 
         def read(shard: Shard) -> pa.Table:
-            return self._read_groups(shard, list(range(len(shard.row_groups))), None)
+            return self._read_groups(shard, list(range(len(shard.row_groups))), columns)
 
         shards = self._shards(split)
         if not shards:
-            return arrow_schema(self.manifest.example, labelled=self.manifest.classes is not None).empty_table()
+            table = self._schema().empty_table()
+            return table if columns is None else table.select(columns)
         with ThreadPoolExecutor(_num_threads(len(shards))) as pool:
             return pa.concat_tables(pool.map(read, shards))
 
@@ -202,13 +186,14 @@ class Dataset:
             raise DataError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
         return self.manifest.splits.get(split, ())
 
-    def _wanted(self, split: str, start: int, stop: int) -> tuple[ImageSpec, list[_Piece]]:
-        example = self.manifest.example
-        if not isinstance(example, ImageSpec):
-            raise DataError(f"{self.uri} holds a table, not images: read it with read_table")
+    def _schema(self) -> pa.Schema:
+        manifest = self.manifest
+        return arrow_schema(manifest.example, labelled=manifest.classes is not None, attributes=manifest.attributes)
+
+    def _wanted(self, split: str, start: int, stop: int) -> list[_Piece]:
         if not 0 <= start <= stop <= self.num_rows(split):
             raise DataError(f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows")
-        return example, self._pieces(split, start, stop)
+        return self._pieces(split, start, stop)
 
     def _pieces(self, split: str, start: int, stop: int) -> list[_Piece]:
         pieces, first = [], 0
@@ -220,18 +205,9 @@ class Dataset:
                 first += rows
         return pieces
 
-    def _read_piece(self, piece: _Piece, example: ImageSpec, data: bytes | None) -> Rows:
-        table = self._read_groups(piece.shard, [piece.group], self._columns(), data)
-        return self._rows_of(table, example, slice(piece.skip, piece.skip + piece.rows))
-
-    def _columns(self) -> list[str]:
-        return [IMAGE] if self.manifest.classes is None else [IMAGE, LABEL]
-
-    def _rows_of(self, table: pa.Table, example: ImageSpec, part: slice) -> Rows:
-        pixels = pixels_of(table.column(IMAGE), example.row_bytes)[part]
-        if self.manifest.classes is None:
-            return Rows(pixels, None)
-        return Rows(pixels, table.column(LABEL).to_numpy()[part].astype(np.int64))
+    def _read_piece(self, piece: _Piece, data: bytes | None) -> Rows:
+        table = self._read_groups(piece.shard, [piece.group], stored_columns(self.manifest), data)
+        return rows_of(table, self.manifest, slice(piece.skip, piece.skip + piece.rows))
 
     def _read_whole(self, shard: Shard) -> bytes:
         """A shard's bytes, which are what the manifest says."""
@@ -255,7 +231,7 @@ class Dataset:
     def _group_blocks(self, shard: Shard, group: int, block_rows: int) -> Iterator[pa.Table]:
         """One row group, some rows at a time."""
         with self._reader(shard, None, buffered=True) as reader:
-            for batch in reader.iter_batches(block_rows, [group], self._columns(), use_threads=False):
+            for batch in reader.iter_batches(block_rows, [group], stored_columns(self.manifest), use_threads=False):
                 yield pa.Table.from_batches([batch])
 
     @contextmanager
@@ -298,8 +274,10 @@ class Dataset:
             raise CorruptData(f"{path}: expected row groups of {shard.row_groups} rows, found {found}{self._advice()}")
         if not isinstance(self.manifest.example, ImageSpec):
             return
+        row_bytes = self.manifest.example.row_bytes + 4 * len(self.manifest.attributes) + _ROW_OVERHEAD_BYTES
+        group_bytes = _GROUP_OVERHEAD_BYTES * (1 + len(self.manifest.attributes))
         for index, rows in enumerate(found):
-            allowed = rows * (self.manifest.example.row_bytes + _ROW_OVERHEAD_BYTES) + _GROUP_OVERHEAD_BYTES
+            allowed = rows * row_bytes + group_bytes
             size = footer.row_group(index).total_byte_size
             if size > allowed:
                 raise CorruptData(
@@ -342,39 +320,6 @@ def _parse_manifest(text: bytes, where: str) -> Manifest:
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'manifest'}: {e['msg']}" for e in error.errors()[:5])
         raise CorruptData(f"{where} is damaged: {faults}. Remove its folder and run the ingest again") from error
-
-
-def pixels_of(column: pa.ChunkedArray, row_bytes: int) -> NDArray[np.uint8]:
-    """A fixed-size binary column as an array of shape (rows, row_bytes): a view where the column is one
-    chunk."""
-    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-    if isinstance(array, pa.ChunkedArray):  # no chunk at all, or more than one array can hold
-        return np.concatenate(
-            [
-                np.empty((0, row_bytes), np.uint8),
-                *(pixels_of(pa.chunked_array([c]), row_bytes) for c in array.chunks),
-            ]
-        )
-    data = array.buffers()[1]
-    flat = np.frombuffer(data, np.uint8, count=len(array) * row_bytes, offset=array.offset * row_bytes)
-    return flat.reshape(len(array), row_bytes)
-
-
-def arrow_schema(example: ImageSpec | TableSpec, *, labelled: bool) -> pa.Schema:
-    """The schema of a dataset's shards."""
-    match example:
-        case ImageSpec():
-            shape = [example.channels, example.height, example.width]
-            metadata = {"shape": json.dumps(shape), "layout": example.layout, "dtype": example.dtype}
-            fields = [pa.field(IMAGE, pa.binary(example.row_bytes), nullable=False, metadata=metadata)]
-        case TableSpec():
-            fields = [pa.field(column.name, pa.type_for_alias(column.dtype)) for column in example.columns]
-        case _:
-            assert_never(example)
-    if labelled:
-        fields.append(pa.field(LABEL, pa.int32(), nullable=False))
-    fields.append(pa.field(SOURCE_ROW, pa.int64(), nullable=False))
-    return pa.schema(fields)
 
 
 def rows_per_group(row_bytes: int) -> int:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from vae import importance
 from vae.data.batches import Batch
-from vae.likelihoods import to_examples
-from vae.model import VAE
+from vae.distributions import Gaussian
+from vae.errors import ConfigError
+from vae.model import VAE, Inputs
+from vae.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
 
 ACTIVE_UNIT_VARIANCE = 0.01
@@ -26,19 +28,20 @@ class Sums:
     """Sums over examples, as one vector that ranks can add up."""
 
     vector: Tensor
-    """[count, Σ distortion, Σ KL of each dimension …, Σ mean of each dimension …, Σ mean² …], float64, [2 + 3L]"""
+    """[count, Σ distortion, Σ rate, Σ KL of each dimension …, Σ mean of each dimension …, Σ mean² …], float64, [3 + 3L];
+    the KLs are NaN where there is no closed form."""
 
     def bound(self) -> Bound:
         values = self.vector.cpu()
         count = values[0].item()
-        kl, mean, square = (values[2:] / count).chunk(3)
+        kl, mean, square = (values[3:] / count).chunk(3)
         variance = square - mean.square()
         return Bound(
             num_examples=round(count),
             distortion=values[1].item() / count,
-            rate=kl.sum().item(),
-            kl_per_dimension=tuple(kl.tolist()),
-            active_units=int((variance > ACTIVE_UNIT_VARIANCE).sum()),
+            rate=values[2].item() / count,
+            kl_per_dimension=None if kl.isnan().any() else tuple(kl.tolist()),
+            mean_variance_per_dimension=tuple(variance.tolist()),
         )
 
 
@@ -50,15 +53,27 @@ class Bound:
     distortion: float
     """E[−log p(x|z)], one draw of z per example."""
     rate: float
-    """E[KL(q(z|x) ‖ p(z))]."""
-    kl_per_dimension: tuple[float, ...]
-    active_units: int
-    """Dimensions whose posterior mean varies over the data by more than 0.01 (Burda et al. 2016, section 5.2)."""
+    """E[KL(q(z|x) ‖ p(z))]; by the same draw where there is no closed form."""
+    kl_per_dimension: tuple[float, ...] | None
+    """None where there is no closed form, or a latent is not made of dimensions but of codes."""
+    mean_variance_per_dimension: tuple[float, ...]
+    """How much the posterior's mean varies over the data."""
 
     @property
     def negative_elbo(self) -> float:
         """distortion + rate: the bound at β = 1, whatever β the model was trained with."""
         return self.distortion + self.rate
+
+    @property
+    def active_units(self) -> int:
+        """Dimensions whose posterior mean varies over the data by more than 0.01 (Burda et al. 2016, section 5.2)."""
+        return sum(variance > ACTIVE_UNIT_VARIANCE for variance in self.mean_variance_per_dimension)
+
+    @property
+    def informative_dimensions(self) -> list[int]:
+        """Dimensions with the most informative first: by KL, or by the mean's variance where there is no KL."""
+        measure = self.kl_per_dimension or self.mean_variance_per_dimension
+        return sorted(range(len(measure)), key=lambda dimension: -measure[dimension])
 
 
 @torch.no_grad()
@@ -66,23 +81,26 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0) -
     """Sums for the evidence lower bound at β = 1 over some batches.
 
     Protocol: z is sampled, never the posterior mean, which would be no bound; draws derive from (seed, rank, batch), so two
-    epochs are compared on the same noise. Where the binarisation policy is dynamic, so are the targets.
+    epochs are compared on the same noise. Where the binarisation policy is dynamic, so are the targets. Missing entries
+    are left out.
     """
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device)
     latent_dim = model.config.latent_dim
-    total = torch.zeros(2 + 3 * latent_dim, dtype=torch.float64, device=device)
+    total = torch.zeros(3 + 3 * latent_dim, dtype=torch.float64, device=device)
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
-        x = to_examples(batch.pixels, model.config.likelihood, generator)
+        inputs = inputs_of(model, batch, generator)
         noise = torch.randn(1, len(batch), model.noise_dim, generator=generator, device=device)
-        terms = model(x, noise, batch.labels)
-        mean = terms.posterior.mean.double()
+        terms = model(inputs, noise)
+        mean, kl = terms.posterior.mean.double(), terms.kl
+        by_dimension = kl is not None and kl.shape[-1] == latent_dim
+        count = torch.tensor(float(len(batch)), device=device)
         total += torch.cat(
             [
-                torch.stack([torch.tensor(float(len(batch)), device=device), terms.distortion.sum()]).double(),
-                terms.kl.double().sum(0),
+                torch.stack([count, terms.distortion.sum(), terms.rate.sum()]).double(),
+                kl.double().sum((0, 1)) if kl is not None and by_dimension else torch.full_like(mean[0], torch.nan),
                 mean.sum(0),
                 mean.square().sum(0),
             ]
@@ -90,26 +108,34 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0) -
     return Sums(total)
 
 
-@dataclass(frozen=True)
-class ImportanceSampledNLL:
-    """Negative log-likelihood by importance sampling, in nats per example."""
+def inputs_of(model: VAE, batch: Batch, generator: torch.Generator) -> Inputs:
+    """A batch as the model takes it."""
+    return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
 
-    nll: float
+
+@dataclass(frozen=True)
+class NegativeLogLikelihood:
+    """A β-independent score by which models are compared, in nats per example."""
+
+    nats: float
     standard_error: float
     """Of the mean over examples."""
     num_samples: int
+    """0 for the bound of a vector-quantised model, which draws nothing."""
     num_examples: int
     bits_per_dim: float | None
-    """nll / (values per example · ln 2); None for densities over continuous pixels, where it depends on their unit."""
+    """nats / (values per example · ln 2); None for densities over continuous values, where it depends on their unit."""
 
 
-def importance_sampled_nll(
+@torch.no_grad()
+def negative_log_likelihood(
     model: VAE, batches: Iterable[Batch], *, num_samples: int, seed: int
-) -> ImportanceSampledNLL:
+) -> NegativeLogLikelihood:
     """The β-independent score by which models are compared.
 
     Protocol: the whole split, `num_samples` draws from the posterior per example (Burda et al. 2016); targets binarised by
-    the model's own policy with draws derived from (seed, batch).
+    the model's own policy with draws derived from (seed, batch); missing entries left out. Of a vector-quantised model,
+    whose posterior is one code, the bound: distortion plus the rate of that code.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -117,15 +143,59 @@ def importance_sampled_nll(
     nlls = []
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.EVALUATION, number))
-        x = to_examples(batch.pixels, model.config.likelihood, generator)
-        nlls.append(-importance.log_likelihood(model, x, batch.labels, num_samples=num_samples, generator=generator))
+        inputs = inputs_of(model, batch, generator)
+        if is_quantized(model):
+            terms = model(inputs, torch.zeros(1, len(batch), 0, device=device))
+            nlls.append((terms.distortion + terms.rate)[0])
+        else:
+            nlls.append(-importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator))
     nll = torch.cat(nlls).double()
     mean = nll.mean().item()
     discrete = model.likelihood.is_discrete
-    return ImportanceSampledNLL(
-        nll=mean,
+    return NegativeLogLikelihood(
+        nats=mean,
         standard_error=nll.std().item() / math.sqrt(len(nll)),
-        num_samples=num_samples,
+        num_samples=0 if is_quantized(model) else num_samples,
         num_examples=len(nll),
         bits_per_dim=mean / (model.examples.num_values * math.log(2)) if discrete else None,
     )
+
+
+def is_quantized(model: VAE) -> bool:
+    """Whether the latent is made of codes."""
+    return isinstance(model.posterior, VectorQuantizedPosterior)
+
+
+@torch.no_grad()
+def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_examples: int = 10_000) -> float:
+    r"""I(x; z) under q, in nats: E[log q(z|x) − log q(z)], with q(z) the mixture of all the posteriors.
+
+    Protocol: one draw per example, of the first `max_examples`; q(z) averages over the same examples, so that the estimate
+    is at most log of their number (Hoffman & Johnson, ELBO surgery, 2016).
+
+    Raises:
+        ConfigError: If the posterior is not Gaussian: its density at the draws of other examples is not to be had.
+    """
+    generator = torch.Generator(next(model.parameters()).device)
+    means, log_stds, zs = [], [], []
+    for number, batch in enumerate(batches):
+        generator.manual_seed(derive(seed, Stream.EVALUATION, number))
+        posterior = model.eval().encode(inputs_of(model, batch, generator))
+        if not isinstance(posterior, Gaussian):
+            raise ConfigError(
+                f"mutual information needs q(z|x) at any z, which a {model.config.posterior.kind} posterior does not give; "
+                "use a diagonal_gaussian one"
+            )
+        noise = torch.randn(posterior.mean.shape, generator=generator, device=posterior.mean.device)
+        means.append(posterior.mean)
+        log_stds.append(posterior.log_std)
+        zs.append(posterior.sample(noise))
+        if sum(map(len, zs)) >= max_examples:
+            break
+    mean, log_std, z = (torch.cat(parts)[:max_examples] for parts in (means, log_stds, zs))
+    own = Gaussian(mean, log_std).log_prob(z)
+    among = [
+        torch.logsumexp(Gaussian(mean, log_std).log_prob(z[start : start + 64, None]), dim=1)
+        for start in range(0, len(z), 64)
+    ]
+    return (own - torch.cat(among)).mean().item() + math.log(len(z))

@@ -32,7 +32,7 @@ def test_remote_home_holds_the_same_dataset(pictures, remote, make) -> None:
     assert result.dataset_id == local.dataset_id
     there.verify()
     rows = there.read_rows("train", 0, there.num_rows("train"))
-    assert (rows.pixels == Dataset.open(local.uri).read_rows("train", 0, len(rows.pixels)).pixels).all()
+    assert (rows.values == Dataset.open(local.uri).read_rows("train", 0, len(rows.values)).values).all()
 
 
 def test_remote_source_is_read(pictures, remote, make) -> None:

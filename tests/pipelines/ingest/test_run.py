@@ -52,8 +52,8 @@ def test_ingest_keeps_every_image_with_its_label(pictures, make) -> None:
     seen = []
     for split, expected in (("train", 27), ("validation", 4), ("test", 4)):
         rows, table = dataset.read_rows(split, 0, dataset.num_rows(split)), dataset.read_table(split)
-        assert len(rows.pixels) == expected
-        for pixels, label, row in zip(rows.pixels, rows.labels, table["source_row"].to_pylist(), strict=True):
+        assert len(rows.values) == expected
+        for pixels, label, row in zip(rows.values, rows.labels, table["source_row"].to_pylist(), strict=True):
             np.testing.assert_array_equal(pixels.reshape(6, 5), np.asarray(Image.open(pictures / paths[row])))
             assert paths[row].split("/")[0] == result.classes[label]
             seen.append(row)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipelines.ingest.splits import assign_splits, order_rows
+from pipelines.ingest.splits import assign_splits, draw_rows, order_rows
 from pipelines.sources import SplitConfig, Survey
 from vae.data.manifest import ImageSpec
 
@@ -97,3 +97,18 @@ def test_order_keeps_groups_together() -> None:
     groups = (train // 25).reshape(4, 25)
     assert (groups == groups[:, :1]).all()
     assert (np.diff(train) != 1).sum() > 50
+
+
+def test_drawn_rows_are_as_many_as_asked_for() -> None:
+    """A draw takes exactly so many of the good rows, spread over the source; another seed takes others."""
+    excluded = np.zeros(1000, bool)
+    excluded[::10] = True
+    facts = survey(1000, excluded=excluded)
+    first, second = (draw_rows(facts, 90, seed).excluded for seed in (0, 1))
+    assert first is not None
+    assert (~first).sum() == 90
+    assert first[excluded].all()
+    assert abs(np.flatnonzero(~first).mean() - 500) < 150
+    assert not np.array_equal(first, second)
+    for enough in (None, 900, 2000):
+        assert draw_rows(facts, enough, 0) is facts

@@ -47,7 +47,7 @@ def test_parquet_infinite_value_is_refused_with_its_row(tmp_path, look) -> None:
     pq.write_table(pa.table({"a": [1.0, float("inf")]}), tmp_path / "t.parquet")
     survey, _ = look(tmp_path)
     assert [str(p) for p in survey.problems] == [
-        "t.parquet, row 1, column 'a': expected a finite number, found an infinite one"
+        "t.parquet, row 1, column 'a': expected a number within ±3.4e38, found one beyond"
     ]
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import torch
 
+from vae.config import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom
 from vae.data.batches import (
     Binarization,
     Feed,
@@ -24,7 +25,10 @@ from vae.data.batches import (
     static_binarization,
     uniform_below_255,
 )
-from vae.data.parquet import Dataset, Rows
+from vae.data.corruption import hide
+from vae.data.manifest import Column
+from vae.data.parquet import Dataset
+from vae.data.rows import Rows
 from vae.errors import ConfigError, DataError
 
 ROWS, GROUP, BATCH = 530, 20, 16
@@ -55,11 +59,11 @@ def rows_of(feed: Feed, epoch: int, first_step: int = 0) -> list[list[int]]:
     """The row numbers of each batch; asserts that labels are those of the rows."""
     steps = []
     for batch in feed.epoch(epoch, first_step):
-        flat = batch.pixels.flatten(1).long()
+        flat = batch.values.flatten(1).long()
         numbers = flat[:, 0] * 256 + flat[:, 1]
         assert batch.labels is not None
         assert torch.equal(batch.labels, numbers % 7)
-        assert batch.pixels.shape[1:] == (1, 4, 4)
+        assert batch.values.shape[1:] == (1, 4, 4)
         steps.append(numbers.tolist())
     return steps
 
@@ -133,7 +137,7 @@ def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     def counted(self: Share, start: int, stop: int) -> Iterator[Rows]:
         for block in inner(self, start, stop):
-            read.append(len(block.pixels))
+            read.append(len(block.values))
             yield block
 
     monkeypatch.setattr(Share, "blocks", counted)
@@ -218,7 +222,7 @@ def test_in_order_gives_every_row_once(numbered: Dataset, budget: int) -> None:
     share = Share.of(numbered, "validation", 1, 2)
     batches = InOrder(share, batch_size=10, memory_budget_bytes=budget)
     for _ in range(2):
-        rows = [batch.pixels.flatten(1)[:, :2].long() @ torch.tensor([256, 1]) for batch in batches]
+        rows = [batch.values.flatten(1)[:, :2].long() @ torch.tensor([256, 1]) for batch in batches]
         assert [len(row) for row in rows] == [10, 10, 5]
         assert torch.cat(rows).tolist() == list(range(ROWS + 25, ROWS + 50))
 
@@ -266,12 +270,12 @@ def test_thresholds_are_uniform_below_255() -> None:
 def test_static_share_is_the_same_in_every_epoch_and_feed(numbered: Dataset, mode: str) -> None:
     """A statically binarised row is one draw: resident and streamed, in any epoch, it is the same image."""
     share = Share.of(numbered, "train", binarization="static")
-    raw = numbered.read_rows("train", 0, ROWS).pixels
+    raw = numbered.read_rows("train", 0, ROWS).values
     expected = {tuple(row) for row in static_binarization(raw, 0, "train").tolist()}
     feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=BUDGET)
     for epoch in range(2):
         for batch in feed.epoch(epoch):
-            assert {tuple(row) for row in batch.pixels.flatten(1).tolist()} <= expected
+            assert {tuple(row) for row in batch.values.flatten(1).tolist()} <= expected
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -287,7 +291,64 @@ def test_feeds_work_without_labels(publish: Callable[..., Dataset], tmp_path: Pa
     dataset = publish(tmp_path, np.zeros((40, 3, 2, 2), np.uint8), None, {"train": 40}, 10)
     for mode in MODES:
         batches = list(feed(dataset, mode, budget=4 * 12 * 20).epoch(0))
-        assert [(len(batch), batch.labels, batch.pixels.shape[1:]) for batch in batches] == [(16, None, (3, 2, 2))] * 2
+        assert [(len(batch), batch.labels, batch.values.shape[1:]) for batch in batches] == [(16, None, (3, 2, 2))] * 2
+
+
+def as_set(*columns: torch.Tensor | None) -> set[bytes]:
+    """The rows of some tensors side by side, each once."""
+    flat = [column.reshape(len(column), -1).double().numpy() for column in columns if column is not None]
+    return {row.tobytes() for row in np.concatenate(flat, axis=1)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("missing", [None, MissingCompletelyAtRandom(), MissingAtRandom(), MissingNotAtRandom()])
+def test_table_feeds_give_its_rows(people: Dataset, mode: str, missing) -> None:
+    """Resident and streamed, in any epoch, a table's batches are its rows with their labels, with the same holes."""
+    share = Share.of(people, "train", 1, 2, missing=missing)
+    budget = 3 * 64 * share.row_bytes
+    feed = open_feed(share, world_size=2, batch_size=30, seed=0, mode=mode, memory_budget_bytes=budget)
+    whole = share.load(450, 900)
+    assert (whole.values.dtype, whole.values.shape, whole.observed) == (torch.float32, (450, 4), None)
+    assert share.row_bytes == 16
+    for epoch in range(2):
+        seen = [as_set(batch.values, batch.labels) for batch in feed.epoch(epoch)]
+        assert len(seen) == 15
+        assert set.union(*seen) == as_set(whole.values, whole.labels)
+    ordered = [batch.values for batch in InOrder(share, batch_size=100, memory_budget_bytes=1)]
+    np.testing.assert_array_equal(torch.cat(ordered), whole.values)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_hidden_pixels_are_black_and_told(numbered: Dataset, mode: str) -> None:
+    """Where pixels go missing, a batch says which are there, and the others are 0, the same in every epoch and feed."""
+    missing = MissingCompletelyAtRandom(share=0.4)
+    share = Share.of(numbered, "train", missing=missing)
+    assert share.row_bytes == 2 * ROW_BYTES
+    raw = numbered.read_rows("train", 0, ROWS).values
+    observed = hide(raw, missing, split="train", first_row=0)
+    expected = as_set(torch.from_numpy(raw * observed), torch.from_numpy(observed))
+    feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=2 * BUDGET)
+    for batch in feed.epoch(0):
+        assert batch.observed is not None
+        assert (batch.observed.shape, batch.observed.dtype) == (batch.values.shape, torch.bool)
+        assert as_set(batch.values, batch.observed) <= expected
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_attributes_stay_with_their_rows(publish: Callable[..., Dataset], tmp_path: Path, mode: str) -> None:
+    """A batch's attributes are those of its images, in every feed."""
+    pixels = np.zeros((200, 1, 4, 4), np.uint8)
+    pixels[:, 0, 0, 0] = np.arange(200)
+    values = np.stack([np.arange(200), np.arange(200) % 3], axis=1).astype(np.float32)
+    columns = [Column(name=name, kind="numeric", dtype="double") for name in ("row", "third")]
+    dataset = publish(tmp_path, pixels, None, {"train": 200}, 30, columns, values)
+    share = Share.of(dataset, "train")
+    assert share.row_bytes == 16 + 8
+    feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=3 * 48 * 24)
+    for batch in [*feed.epoch(0), *InOrder(share, 50, 1), *InOrder(share, 50)]:
+        rows = batch.values[:, 0, 0, 0].float()
+        assert batch.attributes is not None
+        assert torch.equal(batch.attributes, torch.stack([rows, rows % 3], dim=1))
 
 
 def test_permutation_depends_on_every_key() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from vae.data.manifest import Manifest, Shard, derive_dataset_id
+from vae.data.manifest import ImageSpec, Manifest, Shard, derive_dataset_id, derive_schema_fingerprint
 
 
 def test_dataset_id_follows_content_not_order() -> None:
@@ -50,3 +50,9 @@ def test_manifest_fingerprint_fits_its_schema(digits) -> None:
     changed = {**json.loads(digits.manifest.model_dump_json()), "classes": ["x", "y"]}
     with pytest.raises(ValidationError, match="schema_fingerprint does not fit"):
         Manifest.model_validate_json(json.dumps(changed))
+
+
+def test_schema_fingerprint_is_pinned() -> None:
+    """The fingerprint of what has no attributes stays what it is: models tell their data by it."""
+    expected = "8b378264b39b687d0f00438d066471eac0d12ddda0b8cc55de1b5de207d6c193"
+    assert derive_schema_fingerprint(ImageSpec(channels=1, height=2, width=2), ("a",)) == expected

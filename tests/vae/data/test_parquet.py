@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from vae.data.manifest import ImageSpec, Manifest
-from vae.data.parquet import Dataset, arrow_schema, rows_per_group
+from vae.data.parquet import Dataset, rows_per_group
+from vae.data.rows import arrow_schema
 from vae.errors import CorruptData, DataError
 
 
@@ -47,9 +48,9 @@ def replace_manifest(dataset: Dataset, split: str, data: bytes, **changes) -> Da
 def test_read_rows_gives_that_range(dataset, pixels, start, stop, verify) -> None:
     """Any range is the pixels and labels that were written, whether checked on the way or not."""
     rows = dataset.read_rows("train", start, stop, verify=verify)
-    np.testing.assert_array_equal(rows.pixels, pixels[start:stop].reshape(stop - start, 24))
+    np.testing.assert_array_equal(rows.values, pixels[start:stop].reshape(stop - start, 24))
     np.testing.assert_array_equal(rows.labels, np.arange(start, stop) % 3)
-    assert (rows.pixels.dtype, rows.labels.dtype) == (np.uint8, np.int64)
+    assert (rows.values.dtype, rows.labels.dtype) == (np.uint8, np.int64)
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 64, 1000])
@@ -58,9 +59,9 @@ def test_blocks_give_the_range_in_order(dataset, start, stop, block_rows) -> Non
     """Blocks of any size are what `read_rows` gives at once, none empty and none larger than asked for."""
     expected = dataset.read_rows("train", start, stop)
     blocks = list(dataset.blocks("train", start, stop, block_rows))
-    assert all(0 < len(block.pixels) == len(block.labels) <= block_rows for block in blocks)
+    assert all(0 < len(block.values) == len(block.labels) <= block_rows for block in blocks)
     if start < stop:
-        np.testing.assert_array_equal(np.concatenate([block.pixels for block in blocks]), expected.pixels)
+        np.testing.assert_array_equal(np.concatenate([block.values for block in blocks]), expected.values)
         np.testing.assert_array_equal(np.concatenate([block.labels for block in blocks]), expected.labels)
     else:
         assert blocks == []
@@ -74,7 +75,7 @@ def test_blocks_refuse_what_is_damaged_or_not_there(dataset) -> None:
     data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
     path.write_bytes(data)
     blocks = dataset.blocks("train", 0, 200, 64)
-    assert [len(next(blocks).pixels) for _ in range(3)] == [64, 64, 64]
+    assert [len(next(blocks).values) for _ in range(3)] == [64, 64, 64]
     with pytest.raises(CorruptData, match=r"train\.parquet cannot be read: .*CRC checksum verification failed"):
         next(blocks)
     path.unlink()
@@ -93,7 +94,7 @@ def test_read_rows_without_labels(publish, pixels, tmp_path) -> None:
 
 def test_read_rows_is_a_view_of_one_group(dataset) -> None:
     """Within one row group the pixels are a view of what Arrow read."""
-    assert dataset.read_rows("train", 0, 10).pixels.base is not None
+    assert dataset.read_rows("train", 0, 10).values.base is not None
 
 
 def test_read_rows_reads_only_what_overlaps(dataset) -> None:
@@ -127,7 +128,7 @@ def test_dataset_travels_to_another_process(dataset, pixels) -> None:
     """A pickled dataset reads the same."""
     dataset.read_rows("train", 0, 1)
     again = pickle.loads(pickle.dumps(dataset))
-    np.testing.assert_array_equal(again.read_rows("test", 0, 50).pixels, pixels[200:].reshape(50, 24))
+    np.testing.assert_array_equal(again.read_rows("test", 0, 50).values, pixels[200:].reshape(50, 24))
 
 
 def test_read_table_gives_all_columns(dataset) -> None:
@@ -225,7 +226,7 @@ def test_open_explains_what_is_missing_or_damaged(dataset, tmp_path) -> None:
 
 def test_open_takes_any_uri(dataset) -> None:
     """A file:// URI is the folder it means; an unknown scheme is named."""
-    assert Dataset.open(Path(dataset.uri).as_uri()).read_rows("test", 0, 50).pixels.shape == (50, 24)
+    assert Dataset.open(Path(dataset.uri).as_uri()).read_rows("test", 0, 50).values.shape == (50, 24)
     with pytest.raises(DataError, match="cannot use nope://x"):
         Dataset.open("nope://x")
 

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from vae import distributions
 from vae.config import MLP, Bernoulli, Gaussian, Likelihood, ModelConfig
 from vae.data.batches import Batch
-from vae.metrics.likelihood import Bound, Sums, bound_sums, importance_sampled_nll
-from vae.model import VAE, ExampleSpec
+from vae.metrics.likelihood import Sums, bound_sums, mutual_information, negative_log_likelihood
+from vae.model import VAE, ExampleSpec, Inputs
 
 SHAPE = (1, 4, 4)
 LATENT = 3
@@ -37,8 +38,9 @@ def test_bound_is_the_mean_of_the_terms() -> None:
     """Distortion, rate and KL per dimension are means over examples; the last batch may be shorter."""
     model, pixels = build(), images(10)
     bound = bound_sums(model, cut(pixels, 4), seed=0).bound()
+    standard = distributions.Gaussian(torch.zeros(LATENT), torch.zeros(LATENT))
     with torch.no_grad():
-        kl = model.prior.kl(model.encode(pixels.float() / 255)).mean(0)
+        kl = model.encode(Inputs(pixels.float() / 255)).kl(standard).mean(0)
     assert bound.num_examples == 10
     assert bound.kl_per_dimension == pytest.approx(kl.tolist(), rel=1e-5)
     assert bound.rate == pytest.approx(kl.sum().item(), rel=1e-5)
@@ -56,7 +58,7 @@ def test_bound_samples_the_posterior() -> None:
     assert first.distortion != other.distortion
     assert first.rate == other.rate
     with torch.no_grad():
-        x = images(256).float() / 255
+        x = Inputs(images(256).float() / 255)
         at_mean = model(x, torch.zeros(1, 256, LATENT)).distortion.mean().item()
     assert min(first.distortion, other.distortion) > 1.1 * at_mean
 
@@ -97,8 +99,11 @@ def test_bound_leaves_the_global_generator_alone() -> None:
 def test_active_units_counts_dimensions_that_vary() -> None:
     """Means with variance 1, 0.02, 0.009 and 0 around an offset make two active units (threshold 0.01)."""
     mean = torch.stack([torch.tensor([-1.0, 1.0]) * math.sqrt(v) + 5 for v in (1.0, 0.02, 0.009, 0.0)], -1).double()
-    vector = torch.cat([torch.tensor([2.0, 0.0]), torch.zeros(4), mean.sum(0), mean.square().sum(0)]).double()
-    assert Sums(vector).bound() == Bound(2, 0.0, 0.0, (0.0,) * 4, active_units=2)
+    vector = torch.cat([torch.tensor([2.0, 0.0, 0.0]), torch.zeros(4), mean.sum(0), mean.square().sum(0)]).double()
+    bound = Sums(vector).bound()
+    assert bound.active_units == 2
+    assert bound.mean_variance_per_dimension == pytest.approx((1.0, 0.02, 0.009, 0.0), rel=1e-4)
+    assert bound.informative_dimensions == [0, 1, 2, 3]
 
 
 def test_active_units_of_a_model_follow_its_encoder() -> None:
@@ -110,30 +115,61 @@ def test_active_units_of_a_model_follow_its_encoder() -> None:
     assert bound_sums(model, cut(images(), 16), seed=0).bound().active_units == 1
 
 
-def test_negative_elbo_is_above_the_importance_sampled_nll() -> None:
+def test_negative_elbo_is_above_the_negative_log_likelihood() -> None:
     """The bound is not below the NLL that 200 draws give, and one draw gives the bound within 5 standard errors."""
     model, pixels = build(), images(2048)
     with torch.no_grad():
         model.posterior.head.bias[LATENT:] = 1.0  # a posterior wide enough for the bound to be loose
     batches = cut(pixels, 512)
     bound = bound_sums(model, batches, seed=0).bound()
-    tight = importance_sampled_nll(model, batches, num_samples=200, seed=0)
-    loose = importance_sampled_nll(model, batches, num_samples=1, seed=0)
-    assert bound.negative_elbo > tight.nll + 5 * tight.standard_error
-    assert bound.negative_elbo == pytest.approx(loose.nll, abs=5 * math.sqrt(2) * loose.standard_error)
+    tight = negative_log_likelihood(model, batches, num_samples=200, seed=0)
+    loose = negative_log_likelihood(model, batches, num_samples=1, seed=0)
+    assert bound.negative_elbo > tight.nats + 5 * tight.standard_error
+    assert bound.negative_elbo == pytest.approx(loose.nats, abs=5 * math.sqrt(2) * loose.standard_error)
 
 
-def test_importance_sampled_nll_states_its_protocol() -> None:
+def test_negative_log_likelihood_states_its_protocol() -> None:
     """Count, draws, standard error and bits per dimension are what they say; the seed repeats it."""
     model, pixels = build(), images(100)
-    result = importance_sampled_nll(model, cut(pixels, 30), num_samples=4, seed=3)
-    assert result == importance_sampled_nll(model, cut(pixels, 30), num_samples=4, seed=3)
-    assert result != importance_sampled_nll(model, cut(pixels, 30), num_samples=4, seed=4)
+    result = negative_log_likelihood(model, cut(pixels, 30), num_samples=4, seed=3)
+    assert result == negative_log_likelihood(model, cut(pixels, 30), num_samples=4, seed=3)
+    assert result != negative_log_likelihood(model, cut(pixels, 30), num_samples=4, seed=4)
     assert (result.num_samples, result.num_examples) == (4, 100)
-    assert result.bits_per_dim == pytest.approx(result.nll / math.log(2) / 16)
+    assert result.bits_per_dim == pytest.approx(result.nats / math.log(2) / 16)
     assert 0 < result.standard_error < 1
 
 
-def test_importance_sampled_nll_of_continuous_pixels_has_no_bits() -> None:
+def test_negative_log_likelihood_of_continuous_pixels_has_no_bits() -> None:
     """A density over continuous pixels has no bits per dimension."""
-    assert importance_sampled_nll(build(Gaussian()), cut(images(8), 8), num_samples=2, seed=0).bits_per_dim is None
+    assert negative_log_likelihood(build(Gaussian()), cut(images(8), 8), num_samples=2, seed=0).bits_per_dim is None
+
+
+def test_mutual_information_of_known_posteriors() -> None:
+    """Posteriors far apart tell which of 64 examples it was, log 64 nats; equal ones tell nothing."""
+    model = build()
+    with torch.no_grad():
+        model.posterior.head.weight.mul_(1e4)
+        model.posterior.head.weight[LATENT:] = 0.0
+    assert mutual_information(model, cut(images(), 16), seed=0) == pytest.approx(math.log(64), abs=1e-3)
+    with torch.no_grad():
+        model.posterior.head.weight.zero_()
+    assert mutual_information(model, cut(images(), 16), seed=0) == pytest.approx(0, abs=1e-4)
+
+
+def test_quantized_model_is_scored_by_its_bound() -> None:
+    """One code for an example: the score is distortion plus rate, and needs no draws."""
+    config = ModelConfig.model_validate(
+        {
+            "latent_dim": 4,
+            "encoder": {"kind": "mlp", "hidden": [8]},
+            "posterior": {"kind": "vector_quantized", "codes": 5, "code_dim": 2},
+            "prior": {"kind": "uniform_codes"},
+        }
+    )
+    model, batches = VAE(config, ExampleSpec(SHAPE)), cut(images(), 16)
+    score = negative_log_likelihood(model, batches, num_samples=7, seed=0)
+    bound = bound_sums(model, batches, seed=0).bound()
+    assert score.num_samples == 0
+    assert score.nats == pytest.approx(bound.negative_elbo, rel=1e-5)
+    assert bound.rate == pytest.approx(2 * math.log(5), rel=1e-6)
+    assert bound.kl_per_dimension is None

@@ -1,0 +1,90 @@
+"""From what is written on the command line to configurations. Heavy imports wait until they are needed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipelines.yaml_files import read_mapping, read_yaml
+from vae.config import parse
+from vae.errors import ConfigError
+from vae.storage import locate
+
+
+def configured(
+    kind: Any, preset: dict[str, Any], file: Path | None, settings: list[str] | None, options: dict[str, Any]
+) -> Any:
+    """A configuration from a preset, then a file, then `--set`, then options of their own."""
+    from vae.config import merged, override
+
+    config = parse(kind, merged(preset, read_mapping(file) if file else {}), str(file or "preset"))
+    return override(config, {**assignments(settings), **options}, "--set")
+
+
+def assignments(settings: list[str] | None) -> dict[str, Any]:
+    """What `--set FIELD=VALUE` says, with values as YAML."""
+    pairs: dict[str, Any] = {}
+    for setting in settings or []:
+        field, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected FIELD=VALUE, such as objective.beta=4")
+        pairs[field] = read_yaml(text, f"--set {field}")
+    return pairs
+
+
+def ingest_config(
+    source: str,
+    name: str,
+    split: str,
+    seed: int,
+    resize: str | None,
+    color: str,
+    on_bad: str,
+    label: str | None,
+    settings: list[str] | None,
+) -> Any:
+    """What `betaline ingest` asks for."""
+    from pipelines.requests import IngestConfig
+
+    values: dict[str, Any] = {
+        "source": source,
+        "name": name,
+        "seed": seed,
+        "color": color,
+        "on_bad": on_bad,
+        "label": label,
+        "split": _parts(split, ("validation", "test"), ",", float, "--split"),
+        **assignments(settings),
+    }
+    if resize:
+        values["resize"] = tuple(_parts(resize, ("height", "width"), "x", int, "--resize").values())
+    return parse(IngestConfig, values, "ingest")
+
+
+def _parts(
+    text: str, names: tuple[str, ...], separator: str, convert: Callable[[str], Any], option: str
+) -> dict[str, Any]:
+    try:
+        return dict(zip(names, map(convert, text.split(separator)), strict=True))
+    except ValueError:
+        raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
+
+
+def first_training(name: str, uri: str) -> str:
+    """The command that trains on a new dataset; a table takes a body and a likelihood of its own."""
+    from vae.data.parquet import Dataset
+
+    is_table = Dataset.open(uri).manifest.example.kind == "table"
+    return f"betaline train {name}" + " --preset table_vae" * is_table
+
+
+def absolute(dataset: str) -> str:
+    """A dataset's folder as the job sees it, which runs elsewhere; a name stays a name."""
+    return locate(dataset).uri if "/" in dataset else dataset
+
+
+def name_of(dataset: str) -> str:
+    """The dataset's name, which is the second last part of its folder."""
+    parts = dataset.rstrip("/").split("/")
+    return parts[-2] if len(parts) > 1 else dataset.partition("@")[0]

@@ -1,0 +1,80 @@
+"""The page that a table is written to."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from tests.benchmarks.reproduce.work import Claim, Outcome, Table
+
+
+def summary(values: Sequence[float], decimals: int) -> str:
+    """Mean and, of several, standard deviation and every value: `0.281 ± 0.004 (0.277, 0.281, 0.285)`."""
+    if not values:
+        return ""
+    mean = f"{statistics.fmean(values):.{decimals}f}"
+    if len(values) == 1:
+        return mean
+    each = ", ".join(f"{value:.{decimals}f}" for value in values)
+    return f"{mean} ± {statistics.stdev(values):.{decimals}f} ({each})"
+
+
+def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, seconds: float, processes: int) -> None:
+    """Writes the page."""
+    claims = table.claims(outcomes)
+    seeds = sorted({outcome.seed for outcome in outcomes})
+    parts = [
+        f"# {table.title}",
+        f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, seeds {', '.join(map(str, seeds))} where a row has as many.",
+        table.render(outcomes),
+        "Mean ± standard deviation over seeds (each seed). ° recalled from the paper's table, not read again.",
+        "## Claims",
+        grid(("", "claim", "target", "found"), [_verdict(claim) for claim in claims]),
+        "## Protocol",
+        _items(table.protocol),
+        "## What was not reached, and why",
+        _items([*table.shortfalls, *(f"{c.text}: expected {c.target}, found {c.found}." for c in claims if not c.holds)]),
+        "## Time and machine",
+        f"{seconds:.0f} s in all, {processes} processes with one thread each. {_machine()}",
+        _times(outcomes),
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n\n".join(parts) + "\n")
+
+
+def _verdict(claim: Claim) -> list[str]:
+    return ["holds" if claim.holds else "**does not hold**", claim.text, claim.target, claim.found]
+
+
+def _items(texts: Sequence[str]) -> str:
+    return "\n".join(f"- {text}" for text in texts) or "- Nothing."
+
+
+def _times(outcomes: Sequence[Outcome]) -> str:
+    """Seconds of a job of each row, the median over seeds."""
+    rows = dict.fromkeys((outcome.row, outcome.setting) for outcome in outcomes)
+    seconds = [[o.seconds for o in outcomes if (o.row, o.setting) == row] for row in rows]
+    lines = [[*row, f"{statistics.median(found):.0f}"] for row, found in zip(rows, seconds, strict=True)]
+    return grid(("row", "setting", "median seconds of a job"), sorted(lines))
+
+
+def _machine() -> str:
+    name = platform.processor() or platform.machine()
+    if os.path.exists("/proc/cpuinfo"):
+        with open("/proc/cpuinfo") as lines:
+            name = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), name)
+    gpu = f"{torch.cuda.get_device_name()}, " if torch.cuda.is_available() else ""
+    load = os.getloadavg()[2]
+    return f"{gpu}{os.cpu_count()} CPUs ({name}), load average over 15 minutes {load:.1f}, torch {torch.__version__}."

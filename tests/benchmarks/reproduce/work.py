@@ -1,0 +1,146 @@
+"""The work behind a table: jobs in processes of their own, and the training that they share."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from pipelines.ingest import IngestConfig, ingest
+from vae.config import RunConfig
+from vae.data.batches import Batch
+from vae.data.parquet import Dataset
+from vae.model import VAE, Inputs
+from vae.reports import EpochReport, Hooks
+from vae.training import Training
+from vae.world import World
+
+Budget = Literal["smoke", "cpu", "full"]
+BUDGET_NAMES: tuple[Budget, ...] = ("smoke", "cpu", "full")
+Figures = Mapping[str, float]
+"""What a job found, by the figure's name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model, one seed."""
+
+    row: str
+    """Of the table."""
+    setting: str
+    """Data and protocol: what is compared only within itself."""
+    seed: int
+    work: Callable[[], Figures]
+    """Picklable."""
+    weight: float = 1.0
+    """How long it takes, in any unit; the longest begin first."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a job came to."""
+
+    row: str
+    setting: str
+    seed: int
+    figures: Figures
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Something that a table is to show."""
+
+    text: str
+    target: str
+    found: str
+    holds: bool
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to be filled."""
+
+    title: str
+    protocol: Sequence[str]
+    """What was done, a sentence or two each."""
+    shortfalls: Sequence[str]
+    """What differs from the papers, and why."""
+    jobs: Sequence[Job]
+    render: Callable[[Sequence[Outcome]], str]
+    """The table itself, in Markdown."""
+    claims: Callable[[Sequence[Outcome]], Sequence[Claim]]
+
+
+def run_jobs(jobs: Sequence[Job], num_processes: int) -> list[Outcome]:
+    """All jobs, each with one thread, the longest first; prints what each came to."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("spawn")
+    outcomes, started = [], time.monotonic()
+    with ProcessPoolExecutor(num_processes, context, torch.set_num_threads, (1,)) as pool:
+        futures = [pool.submit(_timed, job) for job in sorted(jobs, key=lambda job: -job.weight)]
+        for future in as_completed(futures):
+            outcome = future.result()
+            outcomes.append(outcome)
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in outcome.figures.items())
+            print(
+                f"{time.monotonic() - started:6.0f} s  {len(outcomes)}/{len(jobs)}  {outcome.row}, {outcome.setting}, "
+                f"seed {outcome.seed}: {figures}  ({outcome.seconds:.0f} s)",
+                flush=True,
+            )
+    return outcomes
+
+
+def _timed(job: Job) -> Outcome:
+    started = time.monotonic()
+    figures = job.work()
+    return Outcome(job.row, job.setting, job.seed, figures, time.monotonic() - started)
+
+
+def device() -> torch.device:
+    """The GPU where there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+class _LastWeights(Hooks):
+    """Keeps the weights of the last epoch, which a run gives up for those of the best one."""
+
+    def __init__(self) -> None:
+        self.model: VAE | None = None
+        self.weights: dict[str, torch.Tensor] = {}
+
+    def on_epoch(self, report: EpochReport) -> None:
+        if report.is_last and self.model is not None:
+            self.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+
+def trained(config: RunConfig, dataset: Dataset, *, last: bool = False) -> VAE:
+    """A trained model in evaluation mode: of the epoch with the best validation bound, or of the last one.
+
+    The validation bound is of one draw, and the best by it is not the best of a model that was trained for many.
+    """
+    hooks = _LastWeights()
+    training = Training(config, dataset, World(device=device()), hooks=hooks)
+    hooks.model = training.shipped
+    model = training.run().model
+    if last:
+        model.load_state_dict(hooks.weights)
+    return model
+
+
+def published(config: IngestConfig, home: Path) -> Dataset:
+    """A dataset, ingested as a user would."""
+    return Dataset.open(ingest(config, str(home), map, lambda done, total: None).uri)
+
+
+def inputs_of(model: VAE, batch: Batch, seed: int) -> Inputs:
+    """A batch as the model takes it."""
+    generator = torch.Generator(batch.values.device).manual_seed(seed)
+    return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)

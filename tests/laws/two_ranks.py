@@ -1,0 +1,121 @@
+"""What each rank of the two-rank laws runs: `python -m tests.laws.two_ranks RANK FOLDER`.
+
+The same functions, without a process group and on the whole batch, are the oracle.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import torch
+from torch import Tensor, distributed, nn
+
+from tests.laws import parts
+from tests.laws.parts import CONTROLLERS, LATENT, REGULARIZERS, Config, complete
+from vae.adversary import Discriminator
+from vae.config import Adversary, ControlVae, Geco, ObjectiveConfig, parse
+from vae.controllers import Controller
+from vae.model import VAE, Inputs
+from vae.step import Draws, Step
+
+BATCH, EXAMPLES = 64, 1000
+CAPACITY = 0.725
+"""In nats, between the rates of the two halves of the batch, 0.711 and 0.732, and above that of the whole, 0.721."""
+WHOLE = slice(None)
+OBJECTIVES: dict[str, Config] = {
+    "elbo": {},
+    **{name: {"regularizers": [part]} for name, part in REGULARIZERS.items() if name != "adversary"},
+    "capacity": {"controller": CONTROLLERS["capacity"]},
+    "free bits": {"controller": CONTROLLERS["free bits"]},
+}
+FEEDBACK = {
+    "geco": ObjectiveConfig(controller=Geco(distortion=60.0)),
+    "control": ObjectiveConfig(controller=ControlVae(rate=8.0)),
+}
+Found = dict[str, Tensor]
+
+
+def normal(*shape: int, seed: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def inputs_of(part: slice) -> Inputs:
+    """A part of one batch of images."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(BATCH, *parts.IMAGES.shape, generator=generator).round()
+    return Inputs(x[part], condition=torch.eye(3).repeat(BATCH, 1)[:BATCH][part])
+
+
+def gradients(part: slice) -> Found:
+    """Loss and gradient of each objective, averaged over the ranks as DistributedDataParallel does."""
+    found = {}
+    for name, config in OBJECTIVES.items():
+        model = parts.build(complete(condition="class"))
+        step = Step(model, parse(ObjectiveConfig, config), EXAMPLES)
+        noise, reference = normal(1, BATCH, LATENT, seed=1), normal(BATCH, LATENT, seed=2)
+        draws = Draws(inputs_of(part), noise[:, part], reference[part] if "mmd" in name else None)
+        loss = step(draws, torch.tensor(2.0), torch.tensor(CAPACITY)).loss
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        found[f"{name}: loss"], found[f"{name}: gradient"] = _mean(loss.detach()), _mean(gradient)
+    return found
+
+
+def codebook(part: slice) -> Found:
+    """The codebook after three steps."""
+    model = parts.build(parts.PAIRS["vector quantized, uniform codes"] | {"condition": "class"}).train()
+    model.start_at(inputs_of(WHOLE))
+    for _ in range(3):
+        model(inputs_of(part), torch.zeros(1, 1, 0))
+    return {f"codebook: {name}": value.clone() for name, value in _codebook(model).named_buffers()}
+
+
+def _codebook(model: VAE) -> nn.Module:
+    return model.posterior.codebook
+
+
+def controllers(part: slice) -> Found:
+    """State and β of the controllers with feedback, each rank having seen its own part of the examples."""
+    distortion_SB, rate_SB = 60 + 10 * normal(20, BATCH, seed=3), 8 + 5 * normal(20, BATCH, seed=4)
+    found = {}
+    for name, config in FEEDBACK.items():
+        controller = Controller(config)
+        for step, (distortion_B, rate_B) in enumerate(zip(distortion_SB, rate_SB, strict=True)):
+            controller.prepare(step)
+            controller.observe(distortion_B[part].mean(), rate_B[part].mean())
+        found[f"{name}: state"], found[f"{name}: beta"] = controller.state, controller.beta
+    return found
+
+
+def discriminator(part: slice) -> Found:
+    """Its weights after five steps, each on the rank's own draws and permutations."""
+    config = Adversary(hidden=(8,), learning_rate=1e-2)
+    made = Discriminator(config, LATENT, seed=0)
+    rank = distributed.get_rank() if distributed.is_initialized() else 0
+    for step in range(5):
+        made.learn(normal(BATCH, LATENT, seed=step)[part], torch.Generator().manual_seed(100 + 10 * step + rank))
+    return {"discriminator": nn.utils.parameters_to_vector(made.network.parameters()).detach()}
+
+
+def everything(part: slice) -> Found:
+    return gradients(part) | codebook(part) | controllers(part) | discriminator(part)
+
+
+def _mean(value: Tensor) -> Tensor:
+    if distributed.is_initialized():
+        distributed.all_reduce(value)
+        value /= distributed.get_world_size()
+    return value
+
+
+def main(rank: int, folder: Path) -> None:
+    torch.set_num_threads(1)
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    half = BATCH // 2
+    torch.save(everything(slice(half * rank, half * (rank + 1))), folder / f"rank-{rank}.pt")
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))

@@ -1,0 +1,90 @@
+"""Rows: Arrow's columns become arrays, whatever their type, and missing stays missing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from vae.data.manifest import Column, derive_schema_fingerprint
+from vae.data.parquet import Dataset
+from vae.data.rows import ATTRIBUTE, encode
+from vae.errors import CorruptData
+
+
+def numeric(name: str, dtype: str = "double") -> Column:
+    return Column(name=name, kind="numeric", dtype=dtype)
+
+
+def categorical(name: str, *categories: str, dtype: str = "string") -> Column:
+    return Column(name=name, kind="categorical", dtype=dtype, categories=categories)
+
+
+@pytest.mark.parametrize(
+    ("values", "column", "expected"),
+    [
+        (pa.array([1.5, None, -2.0]), numeric("a"), [1.5, np.nan, -2.0]),
+        (pa.array([7, None, -(2**40)], pa.int64()), numeric("a", "int64"), [7, np.nan, -(2.0**40)]),
+        (pa.array([True, None, False]), numeric("a", "bool"), [1, np.nan, 0]),
+        (pa.array(["b", None, "a"]), categorical("a", "a", "b"), [1, np.nan, 0]),
+        (pa.array([10, None, 9]), categorical("a", "9", "10", dtype="int64"), [1, np.nan, 0]),
+        (pa.array([True, None, False]), categorical("a", "False", "True", dtype="bool"), [1, np.nan, 0]),
+        (pa.array([], pa.string()), categorical("a", "a"), []),
+    ],
+)
+def test_encode_gives_numbers_codes_and_nan(values: pa.Array, column: Column, expected: list[float]) -> None:
+    """Numbers stay in their own unit, categories become their codes, and null becomes NaN, in every chunk."""
+    for chunks in ([values], [values[:1], values[1:]]):
+        found = encode(pa.table({"a": pa.chunked_array(chunks, values.type)}), [column])
+        assert found.dtype == np.float32
+        np.testing.assert_array_equal(found[:, 0], np.array(expected, np.float32))
+
+
+def test_encode_refuses_an_unknown_category() -> None:
+    """A value that the manifest does not know is no code."""
+    with pytest.raises(CorruptData, match="column 'a' holds 'c', which is none of its 2 categories"):
+        encode(pa.table({"a": ["a", "c"]}), [categorical("a", "a", "b")])
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 900), (0, 100), (150, 160), (95, 205), (900, 900)])
+def test_read_rows_of_a_table_is_any_range(people: Dataset, start: int, stop: int) -> None:
+    """A range of a table is its columns as float32, with the labels, in one read or in blocks of any size."""
+    table = people.read_table("train")
+    expected = encode(table, people.manifest.example.columns)[start:stop]
+    rows = people.read_rows("train", start, stop)
+    np.testing.assert_array_equal(rows.values, expected)
+    np.testing.assert_array_equal(rows.labels, table["label"].to_numpy()[start:stop])
+    assert (rows.values.dtype, rows.attributes, rows.observed) == (np.float32, None, None)
+    blocks = list(people.blocks("train", start, stop, 30))
+    assert all(0 < len(block.values) <= 30 for block in blocks)
+    np.testing.assert_array_equal(np.concatenate([rows.values[:0], *(block.values for block in blocks)]), expected)
+
+
+def test_attributes_come_beside_images(publish, tmp_path) -> None:
+    """Attributes are stored after the label, cannot collide with it, and come back as they were, in any range."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(256, size=(250, 1, 4, 4), dtype=np.uint8)
+    values = rng.normal(size=(250, 2)).astype(np.float32)
+    values[::7, 0], values[:, 1] = np.nan, rng.integers(3, size=250)
+    columns = (numeric("label", "double"), categorical("mood", "bad", "fair", "good"))
+    dataset = publish(tmp_path, pixels, np.arange(250) % 3, {"train": 200, "test": 50}, 64, columns, values)
+    names = ["image", "label", "attribute.label", "attribute.mood", "source_row"]
+    assert dataset.read_table("test").column_names == names
+    for start, stop in [(0, 200), (10, 20), (60, 130)]:
+        for rows in (dataset.read_rows("train", start, stop), dataset.read_rows("train", start, stop, verify=True)):
+            np.testing.assert_array_equal(rows.attributes, values[start:stop])
+            np.testing.assert_array_equal(rows.values, pixels[start:stop].reshape(-1, 16))
+        blocks = list(dataset.blocks("train", start, stop, 7))
+        np.testing.assert_array_equal(np.concatenate([block.attributes for block in blocks]), values[start:stop])
+    some = dataset.read_table("train", [ATTRIBUTE + "mood"])
+    assert some.column_names == ["attribute.mood"]
+    assert dataset.read_table("validation", [ATTRIBUTE + "mood"]).num_rows == 0
+
+
+def test_fingerprint_counts_attributes_only_where_there_are_any(digits: Dataset) -> None:
+    """What has no attributes is called as before there were any; another category is another fingerprint."""
+    example, classes = digits.manifest.example, digits.manifest.classes
+    plain = derive_schema_fingerprint(example, classes)
+    assert derive_schema_fingerprint(example, classes, ()) == plain
+    one = derive_schema_fingerprint(example, classes, (categorical("mood", "bad"),))
+    assert len({plain, one, derive_schema_fingerprint(example, classes, (categorical("mood", "good"),))}) == 3

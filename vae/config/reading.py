@@ -1,0 +1,125 @@
+"""Reading a configuration, and changing and comparing what was read."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from vae.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+def parse(kind: type[ConfigT], values: Mapping[str, Any], where: str = "configuration") -> ConfigT:
+    """Builds a configuration, or a section of one, from plain values.
+
+    Args:
+        kind: Its class.
+        values: Nested mappings as read from YAML or JSON. Flat keys with dots (`model.latent_dim`) are not accepted
+            here; `override` takes those.
+        where: What the values came from, for the message.
+
+    Raises:
+        ConfigError: Unknown key, wrong type, or value out of range; names each field, what was found, and the nearest
+            known key.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, kind, where)) from None
+
+
+def override(config: ConfigT, changes: Mapping[str, Any], where: str = "override") -> ConfigT:
+    """The configuration with dotted keys replaced: `{"model.latent_dim": 4, "objective.beta": 2.0}`.
+
+    A value may be a whole section as a mapping (`{"model.encoder": {"kind": "conv"}}`).
+
+    Raises:
+        ConfigError: A key that does not exist, or a value that is refused.
+    """
+    values = config.model_dump()
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        section: Any = values
+        for depth, parent in enumerate(parents):
+            section = section.get(parent) if isinstance(section, dict) else None
+            if not isinstance(section, dict):
+                raise ConfigError(f"{where}: {key}: there is no section '{'.'.join(parents[: depth + 1])}'")
+        section[last] = copy.deepcopy(value)  # a later key may lead inside it
+    return parse(type(config), values, where)
+
+
+def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings with others laid over them; a section that names its `kind` replaces the one below it whole."""
+    result = dict(values)
+    for name, change in changes.items():
+        below = result.get(name)
+        if isinstance(below, Mapping) and isinstance(change, Mapping) and "kind" not in change:
+            change = merged(below, change)
+        result[name] = change
+    return result
+
+
+def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The leaves of nested mappings with their dotted names: `{"a": {"b": 1}}` gives `("a.b", 1)`."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs between nested mappings, one line for each leaf: `objective.beta: was 1.0, is 2.0`."""
+    old, new = dict(dotted(before)), dict(dotted(after))
+    return [
+        f"{name}: was {old.get(name)!r}, is {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:
+    lines = []
+    for problem in error.errors(include_url=False):
+        section, parts = _walk(kind, problem["loc"])
+        path = ".".join(parts) or "(whole)"
+        match problem["type"]:
+            case "extra_forbidden":
+                known = list(section.model_fields)
+                near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
+                hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
+                lines.append(f"{path}: unknown key; {hint}")
+            case "value_error":
+                lines.append(problem["msg"].removeprefix("Value error, "))
+            case _:
+                lines.append(f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}")
+    return "\n".join(f"{where}: {line}" for line in lines)
+
+
+def _walk(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[type[BaseModel], list[str]]:
+    """The innermost section that a pydantic error location leads to, and its path as a user would write it: pydantic
+    names the chosen `kind` of a union too."""
+    section: type[BaseModel] = kind
+    choices: dict[Any, type[BaseModel]] = {}
+    path: list[str] = []
+    for part in location:
+        if part in choices:
+            section, choices = choices[part], {}
+            continue
+        path.append(str(part))
+        if part in section.model_fields:
+            candidates = _sections(section.model_fields[str(part)].annotation)
+            section = candidates[0] if candidates else section
+            choices = {c.model_fields["kind"].default: c for c in candidates if "kind" in c.model_fields}
+    return section, path
+
+
+def _sections(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in get_args(annotation) for found in _sections(part)]

@@ -1,0 +1,124 @@
+"""What a training run is: the data, the model, what it minimises, how it is trained and on how many workers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self, Union
+
+from pydantic import Field, model_validator
+
+from vae.config.checks import check_objective_fits
+from vae.config.model import ModelConfig
+from vae.config.objective import ObjectiveConfig
+from vae.config.section import Positive, Section
+
+
+class MissingCompletelyAtRandom(Section):
+    """Each value is missing with the same probability."""
+
+    kind: Literal["mcar"] = "mcar"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+class MissingAtRandom(Section):
+    """Half of the values of an example are always there, and decide how likely the others are missing."""
+
+    kind: Literal["mar"] = "mar"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of the values that can be missing."""
+
+
+class MissingNotAtRandom(Section):
+    """The larger a value, the likelier it is missing."""
+
+    kind: Literal["mnar"] = "mnar"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+
+
+Missing = Annotated[
+    Union[MissingCompletelyAtRandom, MissingAtRandom, MissingNotAtRandom],  # noqa: UP007
+    Field(discriminator="kind"),
+]
+
+
+MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation"]
+"""Metrics that are measured together: see `vae.metrics.suite`."""
+
+
+class DataConfig(Section):
+    """What is made of the dataset before the model sees it."""
+
+    missing: Missing | None = None
+    """Entries to hide, by a draw that depends on split and row alone; on top of what is missing already."""
+
+
+class TrainingConfig(Section):
+    """How long, how fast, and on what. Batches are counted over all workers, so results do not depend on their number."""
+
+    epochs: Positive = 100
+    """Passes over the training split, at most."""
+    batch_size: Positive = 128
+    """Examples per optimiser step over all workers; must divide evenly among them."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled (AdamW), per unit of learning rate."""
+    gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
+    """Largest Euclidean norm of the gradient of the mean loss; None leaves it as it is."""
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of an exponential moving average of the weights, which is then what is validated and shipped."""
+    patience_epochs: Positive | None = 20
+    """Stop after so many epochs without a better validation bound; None trains all epochs."""
+    aggregate_components: Annotated[int, Field(ge=0)] = 10
+    """Gaussians of the mixture that is fitted to the aggregate posterior after training, as a sampler beside the prior; 0
+    fits none."""
+    checkpoint_steps: Positive | None = None
+    """Optimiser steps between checkpoints; None writes them at the ends of epochs alone."""
+    checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
+    """Least seconds between checkpoints at the ends of epochs. A resumed run is exact from any checkpoint."""
+    keep_checkpoints: Annotated[int, Field(ge=2)] = 3
+    """Newest checkpoints kept. Two at least, so that a damaged one has a predecessor."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks; auto is bfloat16 on a GPU and float32 elsewhere. Densities are always float32."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """torch.compile with CUDA graphs; auto is on where there is a GPU."""
+    feed: Literal["auto", "resident", "streaming"] = "auto"
+    """resident: a worker holds its share of the data. streaming: it reads row groups through a shuffle window.
+    auto: resident while the share fits `memory_budget_bytes`."""
+    memory_budget_bytes: Positive = 2 * 1024**3
+    """Data a worker may hold, in bytes."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Every draw (weights, permutations, noise) derives from it together with the rank and the step."""
+
+
+class ScalingConfig(Section):
+    """Workers of a training job."""
+
+    num_workers: Positive = 1
+    cpus_per_worker: Positive = 1
+    gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """Worker-group restarts before the job fails."""
+
+
+class RunConfig(Section):
+    """One training run: the data, the model, what it minimises, how it is trained and on how many workers."""
+
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveConfig = ObjectiveConfig()
+    training: TrainingConfig = TrainingConfig()
+    scaling: ScalingConfig = ScalingConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        check_objective_fits(self.model, self.objective, self.training.batch_size)
+        return self
+
+    @model_validator(mode="after")
+    def _batch_divides_among_workers(self) -> Self:
+        batch, workers = self.training.batch_size, self.scaling.num_workers
+        if batch % workers:
+            raise ValueError(
+                f"training.batch_size must divide evenly among scaling.num_workers, got {batch} examples for "
+                f"{workers} workers; the nearest that does is {max(1, round(batch / workers)) * workers}"
+            )
+        return self

@@ -1,0 +1,217 @@
+"""What is done to examples on purpose: noise on the encoder's images, and entries that are hidden.
+
+Shapes: B batch, C channels, H height, W width; N rows, D values of a row (C·H·W of an image, columns of a table).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import assert_never
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from vae.config import (
+    BlockMask,
+    Blur,
+    Corruption,
+    GaussianNoise,
+    Missing,
+    MissingAtRandom,
+    MissingCompletelyAtRandom,
+    MissingNotAtRandom,
+    SaltAndPepper,
+)
+from vae.data.manifest import SPLITS, ImageSpec
+from vae.data.moments import Moments
+from vae.data.parquet import Dataset
+from vae.data.rows import Rows
+from vae.errors import ConfigError
+from vae.seeds import Stream, derive
+
+FIT_ROWS = 16_384
+"""Of the training split, which ingest has shuffled: what a logistic model of missing entries is fitted to."""
+_DRAW_BYTES = 1 << 18
+_LEVELS = 1 << 16
+"""Of a draw: a share of hidden entries is meant to one part in so many."""
+
+
+def corrupt(x_BCHW: Tensor, config: Corruption, generator: torch.Generator) -> Tensor:
+    """Images as a denoising model's encoder sees them (Vincent et al. 2008; Im et al. 2017).
+
+    Args:
+        x_BCHW: Pixels in [0, 1].
+        config: What is done to them; each image has its own draw.
+        generator: On the images' device.
+
+    Returns:
+        The same shape and type; outside [0, 1] only by Gaussian noise.
+    """
+    match config:
+        case GaussianNoise():
+            noise = torch.randn(x_BCHW.shape, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype)
+            return x_BCHW + config.sigma * noise
+        case SaltAndPepper():
+            draw = torch.rand(x_BCHW.shape, generator=generator, device=x_BCHW.device)
+            extreme = (draw < config.share / 2).to(x_BCHW.dtype)
+            return torch.where(draw < config.share, extreme, x_BCHW)
+        case BlockMask():
+            return x_BCHW * ~_squares(x_BCHW, config.side, generator)
+        case Blur():
+            return _blur(x_BCHW, config.sigma)
+        case _:
+            assert_never(config)
+
+
+def _squares(x_BCHW: Tensor, side: float, generator: torch.Generator) -> Tensor:
+    """A square of each image, wherever it fits, bool [B,1,H,W]."""
+    height, width = x_BCHW.shape[-2:]
+    pixels = max(1, round(side * min(height, width)))
+
+    def span(size: int) -> Tensor:
+        draw = torch.randint(size - pixels + 1, (len(x_BCHW), 1), generator=generator, device=x_BCHW.device)
+        offset = torch.arange(size, device=x_BCHW.device) - draw
+        return (offset >= 0) & (offset < pixels)
+
+    return span(height)[:, None, :, None] & span(width)[:, None, None, :]
+
+
+def _blur(x_BCHW: Tensor, sigma: float) -> Tensor:
+    """Convolution with a Gaussian, cut at three standard deviations; the border's pixels go on beyond it."""
+    radius = math.ceil(3 * sigma)
+    offset = torch.arange(-radius, radius + 1, device=x_BCHW.device, dtype=x_BCHW.dtype)
+    kernel = torch.softmax(-(offset**2) / (2 * sigma**2), 0)
+    x = functional.pad(x_BCHW.flatten(0, 1)[:, None], (radius,) * 4, mode="replicate")
+    return functional.conv2d(functional.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1)).view_as(x_BCHW)
+
+
+@dataclass(frozen=True, eq=False)
+class Logistic:
+    """The probability of a table's entries to be missing: σ(standardised values · weights + intercept)."""
+
+    mean: NDArray[np.float64]
+    """[D], of the columns."""
+    std: NDArray[np.float64]
+    """[D], 1 for a constant."""
+    weights: NDArray[np.float64]
+    """[D,D]: how the columns (rows of the matrix) drive the missing ones (its columns)."""
+    intercept: NDArray[np.float64]
+    """[D], -∞ for columns that are always there."""
+
+    def probability(self, values_ND: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Of each entry to be missing, [N,D]. What is missing already counts as its column's mean."""
+        z_ND = np.nan_to_num((values_ND - self.mean) / self.std)
+        # Not by a matrix product, whose rounding depends on how many rows there are.
+        score_ND = np.zeros_like(z_ND) + self.intercept
+        for z_N, weights_D in zip(z_ND.T, self.weights, strict=True):
+            score_ND += z_N[:, None] * weights_D
+        return _sigmoid(score_ND)
+
+
+def fit_logistic(dataset: Dataset, config: Missing) -> Logistic | None:
+    """What decides which entries of a dataset are missing; None where nothing does, or they are so completely at random.
+
+    The scores that drive a column have unit variance over the training split, and its intercept is such that the wanted
+    share of it is missing there on average. At random, half the columns (the larger half, drawn by their number alone) are
+    always there, and weights that are drawn once mix them. Not at random, each column is its own driver.
+
+    Raises:
+        ConfigError: If the dataset holds images and they are not to be missing completely at random, or a table has too
+            few columns.
+
+    References:
+        Muzellec, Josse, Boyer & Cuturi, Missing Data Imputation using Optimal Transport (2020): logistic masking.
+    """
+    if isinstance(config, MissingCompletelyAtRandom):
+        return None
+    if isinstance(dataset.manifest.example, ImageSpec):
+        raise ConfigError(
+            f"data.missing: {config.kind} is decided by the columns of a table, and {dataset.uri} holds images; use mcar"
+        )
+    values_ND = dataset.read_rows("train", 0, min(FIT_ROWS, dataset.num_rows("train"))).values
+    return _fit(values_ND.astype(np.float64), config)
+
+
+def _fit(values_ND: NDArray[np.float64], config: MissingAtRandom | MissingNotAtRandom) -> Logistic:
+    moments = Moments(values_ND.shape[1])
+    moments.add(values_ND)
+    z_ND = np.nan_to_num((values_ND - moments.mean) / moments.std)
+    weights_DD, can_miss_D = _drivers(values_ND.shape[1], config)
+    score_ND = z_ND @ weights_DD
+    scale_D = score_ND.std(0)
+    scale_D[scale_D == 0] = 1
+    low, high = np.full(len(scale_D), -60.0), np.full(len(scale_D), 60.0)
+    for _ in range(48):
+        middle = (low + high) / 2
+        above = _sigmoid(score_ND / scale_D + middle).mean(0) > config.share
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return Logistic(moments.mean, moments.std, weights_DD / scale_D, np.where(can_miss_D, low, -np.inf))
+
+
+def _drivers(
+    num_columns: int, config: MissingAtRandom | MissingNotAtRandom
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The weights [D,D] before they are scaled, and which columns can be missing [D]."""
+    if isinstance(config, MissingNotAtRandom):
+        return np.eye(num_columns), np.ones(num_columns, bool)
+    if num_columns < 2:
+        raise ConfigError(
+            "data.missing: mar needs a column that is always there beside one that is not; use mcar or mnar"
+        )
+    rng = np.random.default_rng(derive(0, Stream.MISSING, len(SPLITS), num_columns))
+    can_miss_D = np.zeros(num_columns, bool)
+    can_miss_D[rng.permutation(num_columns)[: num_columns // 2]] = True
+    weights_DD = rng.standard_normal((num_columns, num_columns))
+    return weights_DD * np.outer(~can_miss_D, can_miss_D), can_miss_D
+
+
+def hide(
+    values_ND: NDArray[np.uint8 | np.float32],
+    config: Missing,
+    *,
+    split: str,
+    first_row: int,
+    logistic: Logistic | None = None,
+) -> NDArray[np.bool_]:
+    """Which entries are still there after some were hidden, bool [N,D]; not those that were missing before.
+
+    An entry's draw depends on its split and row alone: not on which range it is read in, nor on the run's seed, so that two
+    models are trained and scored on the same holes.
+
+    Args:
+        values_ND: Of images or of a table's rows.
+        config: How they go missing.
+        split: Its name.
+        first_row: The first row's number in the split.
+        logistic: What `fit_logistic` gives for the dataset and the configuration.
+    """
+    num_rows, num_values = values_ND.shape
+    words_per_row = -(-num_values // 4)
+    bits = np.random.PCG64(derive(0, Stream.MISSING, SPLITS.index(split)))
+    bits.advance(first_row * words_per_row)
+    observed_ND = np.empty(values_ND.shape, bool)
+    rows_at_once = max(1, _DRAW_BYTES // (2 * max(1, num_values)))
+    for row in range(0, num_rows, rows_at_once):
+        values = values_ND[row : row + rows_at_once]
+        draw = bits.random_raw(len(values) * words_per_row).astype("<u8").view("<u2").reshape(len(values), -1)
+        share = config.share if logistic is None else logistic.probability(values.astype(np.float32))
+        threshold = np.rint(np.multiply(share, _LEVELS)).astype(np.uint32)
+        np.greater_equal(draw[:, :num_values], threshold, out=observed_ND[row : row + rows_at_once])
+    return observed_ND if values_ND.dtype == np.uint8 else observed_ND & ~np.isnan(values_ND)
+
+
+def without_hidden(rows: Rows, config: Missing, split: str, first_row: int, logistic: Logistic | None) -> Rows:
+    """Rows with entries hidden: NaN in a table, 0 in images, whose `observed` then says where."""
+    observed_ND = hide(rows.values, config, split=split, first_row=first_row, logistic=logistic)
+    if rows.values.dtype == np.uint8:
+        return rows._replace(values=rows.values * observed_ND, observed=observed_ND)
+    return rows._replace(values=np.where(observed_ND, rows.values, np.float32(np.nan)))
+
+
+def _sigmoid(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    # By tanh, which no argument overflows.
+    return 0.5 + 0.5 * np.tanh(score / 2)

@@ -1,0 +1,47 @@
+"""Means and standard deviations of columns, some rows at a time, in float64.
+
+Shapes: N rows, D columns.
+
+References:
+    Chan, Golub & LeVeque, Algorithms for Computing the Sample Variance (1983): the update by blocks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ROUNDING = 1e-12
+"""A standard deviation below this part of the mean is a constant's rounding."""
+
+
+class Moments:
+    """The moments of what has been added; NaN counts as not there."""
+
+    def __init__(self, num_columns: int) -> None:
+        self.count = np.zeros(num_columns)
+        """[D]: entries that were there."""
+        self.mean = np.zeros(num_columns)
+        """[D]: of those entries; 0 where there are none."""
+        self._squares = np.zeros(num_columns)
+
+    def add(self, values_ND: NDArray[Any]) -> None:
+        """Count some rows in."""
+        there_ND = ~np.isnan(values_ND)
+        values_ND = np.where(there_ND, values_ND, 0).astype(np.float64)
+        count_D = there_ND.sum(0)
+        total_D = np.maximum(self.count + count_D, 1)
+        mean_D = values_ND.sum(0) / np.maximum(count_D, 1)
+        gap_D = mean_D - self.mean
+        self._squares += np.where(there_ND, (values_ND - mean_D) ** 2, 0).sum(0)
+        self._squares += gap_D**2 * self.count * count_D / total_D
+        self.mean += gap_D * count_D / total_D
+        self.count += count_D
+
+    @property
+    def std(self) -> NDArray[np.float64]:
+        """[D]: with the count as divisor; 1 for a constant, and where nothing is there."""
+        std_D = np.sqrt(self._squares / np.maximum(self.count, 1))
+        return np.where(std_D > _ROUNDING * np.abs(self.mean), std_D, 1.0)

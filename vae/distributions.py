@@ -1,0 +1,81 @@
+"""Distributions over the latent that posteriors and priors are made of. Densities are in nats, in float32.
+
+Shapes: S samples, B batch, L latent, K components.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Independent Gaussians, one for each example and dimension."""
+
+    mean: Tensor
+    """[…,L]"""
+    log_std: Tensor
+    """[…,L]"""
+
+    def std(self) -> Tensor:
+        """[…,L]"""
+        return self.log_std.exp()
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Reparameterised draws μ + σ·ε, the shape of the noise (Kingma & Welling 2014, eq. 4)."""
+        return torch.addcmul(self.mean, self.log_std.exp(), noise)
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """log N(z; μ, σ²) summed over the latent, […]."""
+        return gaussian_log_prob(z, self.mean, self.log_std).sum(-1)
+
+    def kl(self, other: Gaussian) -> Tensor:
+        """KL(self ‖ other) for each dimension in closed form, […,L]."""
+        ratio = 2 * (self.log_std - other.log_std)
+        shift = (self.mean - other.mean) * torch.exp(-other.log_std)
+        return 0.5 * (ratio.expm1() - ratio + shift.square())
+
+
+def gaussian_log_prob(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
+    """log N(z; μ, σ²) of each entry."""
+    standardised = (z - mean) * torch.exp(-log_std)
+    return -0.5 * (standardised.square() + LOG_2PI) - log_std
+
+
+def standard_normal_log_prob(z: Tensor) -> Tensor:
+    """log N(z; 0, I) summed over the latent, […]."""
+    return (-0.5 * (z.square() + LOG_2PI)).sum(-1)
+
+
+class Mixture(NamedTuple):
+    """A mixture of diagonal Gaussians over the latent."""
+
+    log_weights: Tensor
+    """Normalised, [K]"""
+    components: Gaussian
+    """Means and log standard deviations [K,L]"""
+
+    def log_prob(self, z_SBL: Tensor) -> Tensor:
+        """[S,B]"""
+        return torch.logsumexp(self.components.log_prob(z_SBL.unsqueeze(-2)) + self.log_weights, dim=-1)
+
+    def sample(self, noise_BN: Tensor) -> Tensor:
+        """Draws [B,L] from noise [B,1+L]: the first number chooses the component."""
+        index_B = choose(self.log_weights, noise_BN[:, 0])
+        return Gaussian(self.components.mean[index_B], self.components.log_std[index_B]).sample(noise_BN[:, 1:])
+
+
+def choose(log_weights: Tensor, noise_B: Tensor) -> Tensor:
+    """Indices [B] with probabilities exp(log_weights) [K] or [B,K], by inverting the distribution function at Φ(noise)."""
+    ends = log_weights.exp().cumsum(-1)
+    uniform_B1 = torch.special.ndtr(noise_B)[:, None]
+    if ends.ndim == 1:
+        ends = ends.expand(len(noise_B), -1)
+    return torch.searchsorted(ends.contiguous(), uniform_B1).squeeze(-1).clamp(max=ends.shape[-1] - 1)

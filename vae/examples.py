@@ -1,0 +1,64 @@
+"""What one example is: an image or a row of a table, its classes and its attributes.
+
+Shapes: B batch, C channels, H height, W width, D columns of a table, A attributes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, or an attribute that comes beside an image."""
+
+    name: str
+    categories: tuple[str, ...] | None = None
+    """Names of the values in the order of their codes; None for numbers."""
+    mean: float = 0.0
+    """Of a number's observed entries in the training split."""
+    std: float = 1.0
+    """Their standard deviation; 1 for a constant."""
+
+
+@dataclass(frozen=True)
+class ExampleSpec:
+    """What one example is, as the dataset's manifest tells.
+
+    Values come as uint8 [B,C,H,W] for images and as float32 [B,D] for tables: numbers in their own unit, categories as
+    codes, NaN where missing. Attributes come as float32 [B,A] in the same way.
+    """
+
+    shape: tuple[int, ...]
+    """(channels, height, width) of an image, (columns,) of a table."""
+    classes: tuple[str, ...] | None = None
+    """Names of the classes in the order of their indices; None for unlabelled data."""
+    columns: tuple[Column, ...] | None = None
+    """Of a table; None for images."""
+    attributes: tuple[Column, ...] = ()
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> ExampleSpec:
+        """What `dataclasses.asdict` gave and JSON has kept."""
+        columns, classes = facts["columns"], facts["classes"]
+        return cls(
+            tuple(facts["shape"]),
+            None if classes is None else tuple(classes),
+            None if columns is None else _columns(columns),
+            _columns(facts["attributes"]),
+        )
+
+    @property
+    def num_values(self) -> int:
+        """Pixels times channels, or columns."""
+        return math.prod(self.shape)
+
+
+def _columns(facts: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
+    return tuple(
+        Column(**{**column, "categories": None if column["categories"] is None else tuple(column["categories"])})
+        for column in facts
+    )

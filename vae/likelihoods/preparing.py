@@ -1,0 +1,99 @@
+"""From what a batch holds to what a likelihood scores, and back.
+
+Shapes: B batch, C channels, H height, W width, D columns of a table.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae.config import Bernoulli, Likelihood
+from vae.errors import DataError
+from vae.examples import Column, ExampleSpec
+
+
+def prepare(
+    values: Tensor, config: Likelihood, examples: ExampleSpec, generator: torch.Generator
+) -> tuple[Tensor, Tensor | None]:
+    """A batch's values as the likelihood scores them.
+
+    Args:
+        values: uint8 [B,C,H,W] of images; float32 [B,D] of tables, NaN where missing.
+        config: Says how grey pixels become binary.
+        examples: Says what the columns are.
+        generator: Of the pixels that are drawn anew; tables draw nothing.
+
+    Returns:
+        x and which of its values are there. Images: float32 in [0, 1], and None. Tables: numbers in standard deviations
+        from the mean of their column, categories as codes, 0 where missing; and bool [B,D].
+    """
+    if examples.columns is None:
+        return to_examples(values, config, generator), None
+    observed = ~values.isnan()
+    mean_D, std_D = _units(examples.columns, values.device)
+    return ((values - mean_D) / std_D).masked_fill(~observed, 0), observed
+
+
+def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
+    """Prepared examples [...,D] of a table in the columns' own units, categories as codes; images as they are."""
+    if examples.columns is None:
+        return x
+    mean_D, std_D = _units(examples.columns, x.device)
+    return torch.addcmul(mean_D, x, std_D)
+
+
+@lru_cache(maxsize=64)
+def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each column, [D]; 0 and 1 of categories."""
+    units = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
+    mean_D, std_D = torch.tensor(units, device=device).T.contiguous()
+    return mean_D, std_D
+
+
+def binarize(pixels: Tensor, generator: torch.Generator) -> Tensor:
+    """Draws each uint8 pixel as 0 or 1, with its grey value / 255 as the probability of 1.
+
+    Args:
+        pixels: uint8, any shape, on the generator's device.
+
+    Returns:
+        float32 of the same shape, in {0, 1}. 0 is always 0 and 255 is always 1.
+    """
+    threshold = torch.randint(255, pixels.shape, generator=generator, device=pixels.device, dtype=torch.uint8)
+    return (threshold < pixels).float()
+
+
+def binarization(config: Likelihood) -> Literal["none", "static", "dynamic"] | None:
+    """The policy by which grey pixels become binary; None where the likelihood takes grey."""
+    return config.binarization if isinstance(config, Bernoulli) else None
+
+
+def to_examples(pixels: Tensor, config: Likelihood, generator: torch.Generator) -> Tensor:
+    """uint8 pixels to what the likelihood scores: float32 in [0, 1], drawn anew where the policy is dynamic."""
+    if binarization(config) == "dynamic":
+        return binarize(pixels, generator)
+    return pixels.float().div_(255)
+
+
+def check_binary(pixels: NDArray[np.uint8], where: str) -> None:
+    """Refuses grey pixels for a Bernoulli likelihood without a binarisation policy.
+
+    Args:
+        pixels: Any shape.
+        where: What the pixels are, for the message.
+
+    Raises:
+        DataError: If a pixel is neither 0 nor 255; says how many and what to do.
+    """
+    grey = np.count_nonzero(pixels + np.uint8(1) > 1)  # 255 wraps round to 0
+    if grey:
+        raise DataError(
+            f"{where}: {grey} of {pixels.size} pixels are neither 0 nor 255, and a Bernoulli likelihood has no density "
+            "for grey; set model.likelihood.binarization to `dynamic` or `static`, or use a gaussian likelihood"
+        )

@@ -1,0 +1,149 @@
+"""Scores from rows that share one factor: β-VAE's and FactorVAE's. Shapes as in the package.
+
+The papers ask a simulator for new examples with a factor held fixed. Here rows of a dataset are grouped by their value
+of it, so any dataset with factors will do. Rows to evaluate on are never among those to train on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vae.errors import DataError
+from vae.metrics.disentanglement.codes import NUM_TEST, NUM_TRAIN, labelled_codes, split_rows, standardised
+
+COLLAPSED_VARIANCE = 0.05
+"""A dimension that varies less has collapsed to the prior, whose own variance is 1."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Shares of right answers of a classifier, in [0, 1]."""
+
+    train: float
+    """On the draws that it was fitted to."""
+    evaluation: float
+    """On draws from other rows; the score."""
+
+
+def beta_vae_score(
+    codes_NL: ArrayLike,
+    factors_NF: ArrayLike,
+    rng: np.random.Generator,
+    num_train: int = NUM_TRAIN,
+    num_test: int = NUM_TEST,
+    num_pairs: int = 64,
+) -> Accuracy:
+    """How well a linear classifier tells which factor the rows of pairs share, from how far apart their codes are.
+
+    Protocol: a draw takes a factor, each as likely as another, and `num_pairs` pairs of different rows with the same
+    value of it: one row by its frequency, the other uniformly from those of its value. Its features are the means of
+    |z − z'| over the pairs, with each dimension in units of its standard deviation. Logistic regression (C = 1) is
+    fitted to 10,000 draws and scored on 5,000. Chance is 1/F.
+
+    Raises:
+        DataError: If codes or factors cannot be scored; says what and where.
+
+    References:
+        Higgins et al., β-VAE: Learning Basic Visual Concepts with a Constrained Variational Framework (2017), section 3.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    codes, factors = labelled_codes(codes_NL, factors_NF)
+    codes = standardised(codes)
+
+    def draws(rows: NDArray, num_draws: int) -> tuple[NDArray, NDArray]:
+        answers = np.sort(rng.integers(factors.shape[1], size=num_draws))
+        features = []
+        for factor, times in enumerate(np.bincount(answers, minlength=factors.shape[1])):
+            first_SP, second_SP = Groups.of(factors, factor, rows).pairs((times, num_pairs), rng)
+            features.append(np.stack([np.abs(z[first_SP] - z[second_SP]).mean(1) for z in codes.T], 1))
+        return np.concatenate(features), answers
+
+    train_rows, test_rows = split_rows(len(codes), num_train, num_test, rng)
+    train, test = draws(train_rows, num_train), draws(test_rows, num_test)
+    classifier = LogisticRegression(max_iter=1000).fit(*train)
+    return Accuracy(train=float(classifier.score(*train)), evaluation=float(classifier.score(*test)))
+
+
+def factor_vae_score(
+    codes_NL: ArrayLike,
+    factors_NF: ArrayLike,
+    rng: np.random.Generator,
+    num_train: int = NUM_TRAIN,
+    num_test: int = NUM_TEST,
+    batch_size: int = 64,
+) -> Accuracy:
+    """How well the dimension that varies least tells which factor a batch shares, by majority vote.
+
+    Protocol: dimensions are pruned whose variance over all rows is below 0.05, where the prior's is 1, so codes are
+    taken in their own unit. A draw takes a factor, each as likely as another, the value of a random row, and a batch of
+    `batch_size` rows of that value, with replacement; it votes for the dimension with the least variance, relative to
+    that over all rows. Each dimension is said to stand for the factor that most of 10,000 votes for it held fixed; the
+    score is how many of 5,000 other votes agree. Chance is about 1/F; both accuracies are 0 where all is pruned.
+
+    Raises:
+        DataError: If codes or factors cannot be scored; says what and where.
+
+    References:
+        Kim & Mnih, Disentangling by Factorising (2018), section 4. https://arxiv.org/abs/1802.05983
+        Locatello et al. (2019), appendix C: the threshold, the size of a batch and the number of votes.
+    """
+    codes, factors = labelled_codes(codes_NL, factors_NF)
+    active_L = codes.var(0, ddof=1) >= COLLAPSED_VARIANCE
+    if not active_L.any():
+        return Accuracy(train=0.0, evaluation=0.0)
+    codes = standardised(codes[:, active_L])
+
+    def votes(rows: NDArray, num_votes: int) -> NDArray:
+        counts_FL = np.zeros((factors.shape[1], codes.shape[1]))
+        answers = rng.integers(len(counts_FL), size=num_votes)
+        for factor, times in enumerate(np.bincount(answers, minlength=len(counts_FL))):
+            batches_SP = Groups.of(factors, factor, rows).batches((times, batch_size), rng)
+            least_S = np.stack([z[batches_SP].var(1) for z in codes.T]).argmin(0)
+            counts_FL[factor] = np.bincount(least_S, minlength=codes.shape[1])
+        return counts_FL
+
+    train_rows, test_rows = split_rows(len(codes), num_train, num_test, rng)
+    train_FL, test_FL = votes(train_rows, num_train), votes(test_rows, num_test)
+    stands_for_L, every_L = train_FL.argmax(0), np.arange(codes.shape[1])
+    train, test = (float(counts[stands_for_L, every_L].sum() / counts.sum()) for counts in (train_FL, test_FL))
+    return Accuracy(train=train, evaluation=test)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Rows in the order of their values of one factor, without values that occur once."""
+
+    rows: NDArray[np.int64]
+    start: NDArray[np.int64]
+    """Where the group of each row begins."""
+    size: NDArray[np.int64]
+    """Rows in the group of each row."""
+
+    @classmethod
+    def of(cls, factors_NF: NDArray, factor: int, rows: NDArray) -> Groups:
+        values = factors_NF[rows, factor]
+        size = np.bincount(values)[values]
+        order = np.argsort(values, kind="stable")
+        order = order[size[order] > 1]
+        if not len(order):
+            raise DataError(
+                f"factors: column {factor}: no value occurs twice in {len(rows)} rows, and rows that share one are "
+                "needed; pass more rows, or cut the factor into bins"
+            )
+        return cls(rows[order], np.searchsorted(values[order], values[order]), size[order])
+
+    def pairs(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[NDArray, NDArray]:
+        """Different rows with the same value, [S,P] each."""
+        first = rng.integers(len(self.rows), size=shape)
+        start, size = self.start[first], self.size[first]
+        second = start + (first - start + rng.integers(1, size)) % size
+        return self.rows[first], self.rows[second]
+
+    def batches(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray:
+        """In each draw rows of one value, with replacement, [S,P]."""
+        one = rng.integers(len(self.rows), size=(shape[0], 1))
+        return self.rows[self.start[one] + rng.integers(self.size[one], size=shape)]

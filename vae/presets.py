@@ -1,0 +1,180 @@
+"""Named models: each a configuration, with the paper it follows. None has code of its own.
+
+A preset is what changes from the defaults, as `override` takes it; a user's file or `--set` changes it further.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vae.config import RunConfig, override
+from vae.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A named configuration."""
+
+    summary: str
+    """One line."""
+    reference: str
+    changes: Mapping[str, Any]
+    """Dotted fields to values."""
+
+    def config(self) -> RunConfig:
+        """The whole configuration."""
+        return override(RunConfig(), self.changes, "preset")
+
+
+ITS_TABLE = {
+    "model.encoder": {"kind": "table", "hidden": [128, 128]},
+    "training.batch_size": 64,
+    "training.epochs": 200,
+}
+
+PRESETS: Mapping[str, Preset] = {
+    "vae": Preset("Gaussian posterior, N(0, I) prior, ELBO", "Kingma & Welling 2014, arXiv 1312.6114", {}),
+    "beta_vae": Preset(
+        "The rate weighed by β > 1, for a simpler code",
+        "Higgins et al. 2017, openreview Sy2fzU9gl",
+        {"objective.beta": 4.0},
+    ),
+    "annealed_vae": Preset(
+        "|rate − C| with a capacity C that rises in training",
+        "Burgess et al. 2018, arXiv 1804.03599",
+        {"objective.beta": 30.0, "objective.controller": {"kind": "capacity", "capacity": 25.0, "steps": 1000}},
+    ),
+    "cvae": Preset(
+        "Encoder and decoder are told the class",
+        "Sohn et al. 2015, NeurIPS",
+        {"model.condition": ["class"]},
+    ),
+    "iwae": Preset(
+        "The importance-weighted bound with 20 draws",
+        "Burda et al. 2016, arXiv 1509.00519",
+        {"objective.bound": {"kind": "iwae", "samples": 20}},
+    ),
+    "miwae": Preset(
+        "Tables with missing entries: the importance-weighted bound of what is observed",
+        "Mattei & Frellsen 2019, arXiv 1812.02633",
+        {
+            **ITS_TABLE,
+            "model.encoder": {"kind": "table", "hidden": [128, 128], "activation": "tanh", "missing_indicators": False},
+            "model.posterior": {"kind": "student_t"},
+            "model.likelihood": {"kind": "mixed", "numeric": "student_t"},
+            "objective.bound": {"kind": "iwae", "samples": 20},
+        },
+    ),
+    "denoising_vae": Preset(
+        "The encoder sees a noisy image, the likelihood is of the clean one",
+        "Im et al. 2017, arXiv 1511.06406",
+        {
+            "model.likelihood": {"kind": "gaussian", "sigma": "per_pixel"},
+            "objective.corruption": {"kind": "gaussian_noise", "sigma": 0.25},
+        },
+    ),
+    "beta_tc_vae": Preset(
+        "The total correlation weighed by 1 + 5",
+        "Chen et al. 2018, arXiv 1802.04942",
+        {"objective.regularizers": [{"kind": "total_correlation", "weight": 5.0}]},
+    ),
+    "factor_vae": Preset(
+        "The total correlation as a discriminator sees it",
+        "Kim & Mnih 2018, arXiv 1802.05983",
+        {"objective.regularizers": [{"kind": "adversary", "weight": 35.0}]},
+    ),
+    "dip_vae_i": Preset(
+        "The covariance of the posteriors' means pulled to the identity",
+        "Kumar et al. 2018, arXiv 1711.00848",
+        {"objective.regularizers": [{"kind": "dip", "variant": "i", "off_diagonal": 10.0, "diagonal": 100.0}]},
+    ),
+    "dip_vae_ii": Preset(
+        "The covariance of the posteriors' draws pulled to the identity",
+        "Kumar et al. 2018, arXiv 1711.00848",
+        {"objective.regularizers": [{"kind": "dip", "variant": "ii", "off_diagonal": 10.0, "diagonal": 10.0}]},
+    ),
+    "info_vae": Preset(
+        "The maximum mean discrepancy instead of most of the rate",
+        "Zhao et al. 2019, arXiv 1706.02262",
+        {"objective.beta": 0.01, "objective.regularizers": [{"kind": "mmd", "weight": 100.0}]},
+    ),
+    "gmm_vae": Preset(
+        "A learned mixture of Gaussians as the prior, for data with several modes",
+        "Jiang et al. 2017, arXiv 1611.05148; the marginal over components, trained by draws",
+        {"model.prior": {"kind": "gaussian_mixture", "components": 10}},
+    ),
+    "vamp_vae": Preset(
+        "The posteriors of learned pseudo-inputs as the prior",
+        "Tomczak & Welling 2018, arXiv 1705.07120",
+        {
+            "model.encoder": {"kind": "mlp", "hidden": [300, 300], "gated": True},
+            "model.latent_dim": 40,
+            "model.prior": {"kind": "vamp", "components": 500},
+            "training.learning_rate": 5e-4,
+        },
+    ),
+    "flow_prior_vae": Preset(
+        "A spline flow as the prior",
+        "Durkan et al. 2019, arXiv 1906.04032",
+        {"model.prior": {"kind": "flow", "transform": "nsf", "transforms": 2}},
+    ),
+    "iaf_vae": Preset(
+        "An inverse autoregressive flow as the posterior",
+        "Kingma et al. 2016, arXiv 1606.04934",
+        {"model.posterior": {"kind": "flow", "transform": "iaf", "transforms": 2}},
+    ),
+    "ladder_vae": Preset(
+        "Two groups of latents, inferred from the top down",
+        "Sønderby et al. 2016, arXiv 1602.02282",
+        {
+            "model.latent_dim": 16,
+            "model.posterior": {"kind": "ladder"},
+            "model.prior": {"kind": "hierarchical", "groups": 2},
+        },
+    ),
+    "vq_vae": Preset(
+        "Discrete codes, and an autoregressive prior over them",
+        "van den Oord et al. 2017, arXiv 1711.00937",
+        {
+            "model.latent_dim": 64,
+            "model.posterior": {"kind": "vector_quantized", "codes": 128, "code_dim": 4},
+            "model.prior": {"kind": "autoregressive_codes"},
+        },
+    ),
+    "control_vae": Preset(
+        "A controller holds the rate at 16 nats",
+        "Shao et al. 2020, arXiv 2004.05988",
+        {"objective.controller": {"kind": "control", "rate": 16.0}},
+    ),
+    "geco_vae": Preset(
+        "The least rate at a given distortion",
+        "Rezende & Viola 2018, arXiv 1810.00597",
+        {"objective.controller": {"kind": "geco", "distortion": 80.0}},
+    ),
+    "multi_rate_vae": Preset(
+        "One model for every β, given to `predict`",
+        "Bae et al. 2023, arXiv 2212.03905",
+        {"model.beta_gates": True, "objective.controller": {"kind": "multi_rate", "low": 0.1, "high": 10.0}},
+    ),
+    "table_vae": Preset(
+        "Tables of numbers and categories, with entries missing or not",
+        "Nazábal et al. 2020, arXiv 1807.03653",
+        {**ITS_TABLE, "model.likelihood": {"kind": "mixed"}},
+    ),
+}
+
+
+def preset(name: str) -> RunConfig:
+    """The configuration of a named model.
+
+    Raises:
+        ConfigError: If there is none of that name; says the nearest.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, n=1)
+        hint = f"did you mean `{near[0]}`? " if near else ""
+        raise ConfigError(f"unknown preset {name!r}: {hint}there are {', '.join(PRESETS)}")
+    return PRESETS[name].config()

@@ -1,0 +1,33 @@
+"""What the ranks of a run make together of a batch, with gradients."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed
+
+
+def gather(x: Tensor) -> Tensor:
+    """The rows of all ranks, [world·B,…], the same on each; with one rank, `x` itself.
+
+    A loss that every rank computes from gathered rows has, after DistributedDataParallel has averaged the ranks' gradients,
+    the gradient of that loss on the whole batch.
+    """
+    if not (distributed.is_available() and distributed.is_initialized()) or distributed.get_world_size() == 1:
+        return x
+    return _Gather.apply(x)  # pyright: ignore[reportReturnType]
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, x: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        everything = [torch.empty_like(x) for _ in range(distributed.get_world_size())]
+        distributed.all_gather(everything, x.contiguous())
+        return torch.cat(everything)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        gradient = gradient.contiguous()
+        distributed.all_reduce(gradient)
+        return gradient.chunk(distributed.get_world_size())[distributed.get_rank()]
