@@ -12,7 +12,18 @@ import pytest
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 
+# Files that start or use real servers. They wait more than they work, so the rest runs beside them.
+REAL = {"test_flows", "test_deployments", "test_launch", "test_services", "test_registry", "test_fresh_environment"}
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With `-n 2 --dist loadgroup`: all tests on real servers share one process, and come first; files stay together."""
+    items.sort(key=lambda item: item.path.stem not in REAL)
+    for item in items:
+        group = "real servers" if item.path.stem in REAL else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

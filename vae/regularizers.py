@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae.config import Adversary, Dip, Mmd, Regularizer, TotalCorrelation
-from vae.distributions import Gaussian, gaussian_log_prob
+from vae.distributions import LOG_2PI, Gaussian
 from vae.model import Terms
 from vae.ranks import gather
 
@@ -65,12 +65,24 @@ def total_correlation(z_BL: Tensor, mean_BL: Tensor, log_std_BL: Tensor, num_exa
     References:
         Chen et al., Isolating Sources of Disentanglement in VAEs (2018), appendix C.2. https://arxiv.org/abs/1802.04942
     """
-    log_q_BBL = gaussian_log_prob(z_BL[:, None], mean_BL[None], log_std_BL[None])
-    log_weights_BB = stratified_log_weights(len(z_BL), num_examples, z_BL.device)
-    log_q_B = torch.logsumexp(log_weights_BB + log_q_BBL.sum(-1), dim=1)
+    batch = len(z_BL)
+    log_q_LBB = _log_densities(z_BL, mean_BL, log_std_BL)
+    log_weights_BB = stratified_log_weights(batch, num_examples, z_BL.device)
+    log_q_B = torch.logsumexp(log_weights_BB + log_q_LBB.sum(0), dim=1)
     # The weights go inside each dimension's sum over examples, never before the sum over dimensions.
-    log_product_B = torch.logsumexp(log_weights_BB[..., None] + log_q_BBL, dim=1).sum(-1)
+    log_product_B = torch.logsumexp(log_q_LBB + log_weights_BB, dim=2).sum(0)
     return (log_q_B - log_product_B).mean()
+
+
+def _log_densities(z_BL: Tensor, mean_BL: Tensor, log_std_BL: Tensor) -> Tensor:
+    """log q(z_i|x_j) of each dimension, [L,B,B], as one product of matrices: the square is multiplied out."""
+    centre_L = mean_BL.detach().mean(0)
+    z_LB, mean_LB, log_std_LB = (z_BL - centre_L).T, (mean_BL - centre_L).T, log_std_BL.T
+    precision_LB = torch.exp(-2 * log_std_LB)
+    constant_LB = -0.5 * (mean_LB.square() * precision_LB + LOG_2PI) - log_std_LB
+    left_LB2 = torch.stack([z_LB.square(), z_LB], dim=-1)
+    right_L2B = torch.stack([-0.5 * precision_LB, mean_LB * precision_LB], dim=1)
+    return torch.baddbmm(constant_LB[:, None], left_LB2, right_L2B)
 
 
 def stratified_log_weights(batch: int, num_examples: int, device: torch.device | None = None) -> Tensor:
@@ -89,10 +101,10 @@ def disentangled_inferred_prior(config: Dip, mean_BL: Tensor, log_std_BL: Tensor
     """
     centred = mean_BL - mean_BL.mean(0)
     covariance = centred.T @ centred / len(mean_BL)
-    if config.variant == "ii":
-        covariance = covariance + torch.diag((2 * log_std_BL).exp().mean(0))
     diagonal = covariance.diagonal()
     off_diagonal = covariance.square().sum() - diagonal.square().sum()
+    if config.variant == "ii":  # of draws: the posteriors' own variances lie on the diagonal
+        diagonal = diagonal + (2 * log_std_BL).exp().mean(0)
     return config.off_diagonal * off_diagonal + config.diagonal * (diagonal - 1).square().sum()
 
 
@@ -103,16 +115,17 @@ def maximum_mean_discrepancy(x_BL: Tensor, y_BL: Tensor, kernel: str) -> Tensor:
         Gretton et al., A Kernel Two-Sample Test (2012), eq. 3. https://jmlr.org/papers/v13/gretton12a.html
         Tolstikhin et al., Wasserstein Auto-Encoders (2018), for the inverse multiquadratics. https://arxiv.org/abs/1711.01558
     """
-    count, latent_dim = x_BL.shape
-    both = torch.cat([x_BL, y_BL])
-    squares = both.square().sum(-1)
-    distances = (squares[:, None] + squares[None] - 2 * both @ both.T).clamp(min=0)
+    count = len(x_BL)
+    within_x, within_y, between = (_kernel(a, b, kernel) for a, b in ((x_BL, x_BL), (y_BL, y_BL), (x_BL, y_BL)))
+    own = within_x.sum() - within_x.diagonal().sum() + within_y.sum() - within_y.diagonal().sum()
+    return own / (count * (count - 1)) - 2 * between.mean()
+
+
+def _kernel(a_BL: Tensor, b_BL: Tensor, kernel: str) -> Tensor:
+    """The kernel's value of each pair, [B,B]."""
+    latent_dim = a_BL.shape[1]
+    squares_B1, squares_B = a_BL.square().sum(-1, keepdim=True), b_BL.square().sum(-1)
+    distances_BB = torch.addmm(squares_B1 + squares_B, a_BL, b_BL.T, alpha=-2).clamp(min=0)
     if kernel == "rbf":
-        values = torch.exp(-distances / (2 * latent_dim))
-    else:
-        scales = [2 * latent_dim * scale for scale in IMQ_SCALES]
-        values = torch.stack([scale / (scale + distances) for scale in scales]).sum(0)
-    within_x, within_y, between = values[:count, :count], values[count:, count:], values[:count, count:]
-    pairs = count * (count - 1)
-    own = (within_x.sum() - within_x.diagonal().sum() + within_y.sum() - within_y.diagonal().sum()) / pairs
-    return own - 2 * between.mean()
+        return torch.exp(-distances_BB / (2 * latent_dim))
+    return sum((scale / (scale + distances_BB) for scale in (2 * latent_dim * s for s in IMQ_SCALES)), start=0.0)  # pyright: ignore

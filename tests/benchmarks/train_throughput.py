@@ -275,7 +275,7 @@ def main() -> None:
         dataset = make_dataset(home)
         share = Share.of(dataset, "train", binarization="static")
         data = Path(temporary) / "train.npy"
-        np.save(data, share.read(share.start, share.stop).pixels)
+        np.save(data, share.read(share.start, share.stop).values)
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         where = torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} CPUs, load average {load}"
         print(f"{share.num_rows:,} examples, torch {torch.__version__}, {where}")

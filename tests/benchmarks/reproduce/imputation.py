@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.reproduce.page import grid, summary
-from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, inputs_of, trained
+from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, inputs_of, train
 from tests.vae.conftest import _publish_table
 from vae.config import override
 from vae.data.batches import InOrder, Share
@@ -148,7 +148,7 @@ def impute_by_model(name: str, seed: int, samples: int, settings: Settings) -> F
     config = override(preset("miwae"), changes, "the benchmark")
     with tempfile.TemporaryDirectory() as folder:
         dataset = publish_with_holes(truth_ND, missing_ND, Path(folder))
-        model = trained(config, dataset, last=True)
+        model = train(config, dataset, last=True).model
         imputed_ND = impute(model, dataset, settings.draws, seed)
     return {"mse": imputation_rmse(truth_ND, imputed_ND, missing_ND, truth_ND.std(0)).mse}
 

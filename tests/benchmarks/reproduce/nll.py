@@ -24,7 +24,7 @@ from pipelines.ingest import IngestConfig
 from pipelines.sources.config import SplitConfig
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.reproduce.page import grid, summary
-from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, published, trained
+from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, published, train
 from tests.benchmarks.train_throughput import find_pythae
 from vae.config import RunConfig, parse
 from vae.data.batches import InOrder, Share
@@ -196,7 +196,7 @@ def measure(row: str, setting: str, seed: int, settings: Settings, dataset: Data
         assert python is not None, "the row was left out"
         model = pythae_model(config, dataset, python)
     else:
-        model = trained(config, dataset, last=row not in (NORMAL, VAMP))
+        model = train(config, dataset, last=row not in (NORMAL, VAMP)).model
     share = Share.of(dataset, "test", device=device(), binarization=binarization(config.model.likelihood))
     batch_size = min(100, settings.test_images)
     batches = islice(InOrder(share, batch_size), settings.test_images // batch_size)

@@ -18,7 +18,7 @@ from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.model import VAE, Inputs
-from vae.reports import EpochReport, Hooks
+from vae.reports import EpochReport, Hooks, TrainingResult
 from vae.training import Training
 from vae.world import World
 
@@ -121,18 +121,18 @@ class _LastWeights(Hooks):
             self.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
-def trained(config: RunConfig, dataset: Dataset, *, last: bool = False) -> VAE:
-    """A trained model in evaluation mode: of the epoch with the best validation bound, or of the last one.
+def train(config: RunConfig, dataset: Dataset, *, last: bool = False) -> TrainingResult:
+    """A finished run, with the weights of the epoch with the best validation bound, or of the last one.
 
     The validation bound is of one draw, and the best by it is not the best of a model that was trained for many.
     """
     hooks = _LastWeights()
     training = Training(config, dataset, World(device=device()), hooks=hooks)
     hooks.model = training.shipped
-    model = training.run().model
+    result = training.run()
     if last:
-        model.load_state_dict(hooks.weights)
-    return model
+        result.model.load_state_dict(hooks.weights)
+    return result
 
 
 def published(config: IngestConfig, home: Path) -> Dataset:
