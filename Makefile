@@ -11,7 +11,7 @@ run: $(STAMP)
 	$(BIN)/betaline run
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --no-loadscope-reorder
 
 check: $(STAMP)
 	$(BIN)/ruff check .

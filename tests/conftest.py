@@ -8,22 +8,40 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 
 # Files that start or use real servers. They wait more than they work, so the rest runs beside them.
-REAL = {"test_flows", "test_deployments", "test_launch", "test_services", "test_registry", "test_fresh_environment"}
+REAL = {
+    "test_deployments",
+    "test_doctor",
+    "test_flows",
+    "test_fresh_environment",
+    "test_launch",
+    "test_registry",
+    "test_services",
+}
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-@pytest.hookimpl(tryfirst=True)
+class RealServersApart(LoadScopeScheduling):
+    """Files stay together, and those with real servers go to one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "real servers" if Path(file).stem in REAL else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealServersApart:
+    """How `-n 2` deals the tests out."""
+    return RealServersApart(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `-n 2 --dist loadgroup`: all tests on real servers share one process, and come first; files stay together."""
+    """Tests on real servers come first: they take longest."""
     items.sort(key=lambda item: item.path.stem not in REAL)
-    for item in items:
-        group = "real servers" if item.path.stem in REAL else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -144,6 +145,18 @@ def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -
     assert betas[0] == 1.0
     assert (betas[100] - 1.0) * direction > 0
     assert 0 < min(betas) <= max(betas) < float("inf")
+
+
+def test_geco_is_a_moving_average_of_relative_violations() -> None:
+    """log β falls by speed · v̄ at each step, with v̄ ← decay · v̄ + (1 − decay) · (distortion − target) / |target|."""
+    controller = Controller(ObjectiveConfig(beta=2.0, controller=Geco(distortion=-50.0, decay=0.8, speed=0.3)))
+    average, log_beta = 0.0, math.log(2.0)
+    for step, distortion in enumerate((-20.0, -60.0, 10.0, -50.0)):
+        controller.observe(torch.tensor(distortion), torch.tensor(1.0))
+        controller.prepare(step)
+        average = 0.8 * average + 0.2 * (distortion + 50.0) / 50.0
+        log_beta -= 0.3 * average
+        assert controller.beta.item() == pytest.approx(math.exp(log_beta), rel=1e-5)
 
 
 def test_geco_starts_at_the_configured_beta() -> None:
