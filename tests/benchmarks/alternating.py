@@ -31,7 +31,7 @@ def print_rates(rates: Rates, unit: str) -> None:
     """Median and range of every row."""
     print(f"{unit:<32}{'median':>12}{'min':>12}{'max':>12}")
     for row, values in rates.items():
-        print(f"{row:<32}{statistics.median(values):>12,.1f}{min(values):>12,.1f}{max(values):>12,.1f}")
+        print(f"{row:<32}{statistics.median(values):>12,.2f}{min(values):>12,.2f}{max(values):>12,.2f}")
 
 
 def print_ratio(name: str, values: Sequence[float], floor: float | None = None, ceiling: float | None = None) -> None:

@@ -5,7 +5,8 @@
   log-sum-exp, written for this one purpose.
 
 Both draw the same noise and have to agree. The unit is draws per second, that is images · samples / seconds: 10,000 images
-at 5,000 samples are 5·10⁷ draws. Memory is the peak of a process of its own, with few samples and with ten times as many (Linux).
+at 5,000 samples are 5·10⁷ draws. Memory is the peak of a process of its own, with few samples and with ten times as
+many (Linux).
 """
 
 from __future__ import annotations

@@ -152,6 +152,17 @@ def test_step_is_the_bound_and_its_regularizers(config: Config) -> None:
 
 
 @EVERY_OBJECTIVE
+def test_autocast_leaves_the_loss_in_full(config: Config) -> None:
+    """Trap, AMP: with networks in bfloat16 the loss is float32 and near what full precision gives."""
+    objective = parse(ObjectiveConfig, config)
+    model = model_of(objective)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = take(model, objective)
+    assert half.loss.dtype == half.parts.dtype == torch.float32
+    torch.testing.assert_close(half.loss, take(model, objective).loss, rtol=0.02, atol=0.1)
+
+
+@EVERY_OBJECTIVE
 def test_everything_drawn_for_a_step_repeats_with_its_generator(config: Config) -> None:
     """The same seed draws the same bits, another one others; the global generator is neither read nor moved."""
     objective = parse(ObjectiveConfig, config)
