@@ -46,7 +46,8 @@ class Codebook(nn.Module):
     def follow(self, pieces_BGD: Tensor, codes_BG: Tensor) -> None:
         """Moves the codes towards the pieces of a batch, of all ranks together."""
         chosen_NK = F.one_hot(codes_BG.flatten(), len(self.codes)).to(pieces_BGD.dtype)
-        found = torch.cat([chosen_NK.sum(0)[:, None], chosen_NK.T @ pieces_BGD.flatten(0, 1)], dim=1)
+        with torch.autocast(pieces_BGD.device.type, enabled=False):  # or the sums would be bfloat16
+            found = torch.cat([chosen_NK.sum(0)[:, None], chosen_NK.T @ pieces_BGD.flatten(0, 1)], dim=1)
         if distributed.is_available() and distributed.is_initialized():
             distributed.all_reduce(found)
         self.counts.lerp_(found[:, 0], 1 - self.decay)

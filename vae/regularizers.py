@@ -29,20 +29,21 @@ def penalty(config: Regularizer, terms: Terms, reference_BL: Tensor | None, num_
         num_examples: Of the training split, which the stratified estimate needs.
     """
     z_BL = gather(terms.z[0])
-    match config:
-        case TotalCorrelation(weight=weight):
-            posterior = _gathered(terms)
-            return weight * total_correlation(z_BL, posterior.mean, posterior.log_std, num_examples)
-        case Dip():
-            posterior = _gathered(terms)
-            return disentangled_inferred_prior(config, posterior.mean, posterior.log_std)
-        case Mmd(weight=weight, kernel=kernel):
-            assert reference_BL is not None, "the discrepancy is to draws from the prior"
-            return weight * maximum_mean_discrepancy(z_BL, gather(reference_BL), kernel)
-        case Adversary():
-            raise TypeError("an adversary has a state of its own: see vae.adversary")
-        case _:
-            assert_never(config)
+    with torch.autocast(z_BL.device.type, enabled=False):  # products of latents lose their differences in bfloat16
+        match config:
+            case TotalCorrelation(weight=weight):
+                posterior = _gathered(terms)
+                return weight * total_correlation(z_BL, posterior.mean, posterior.log_std, num_examples)
+            case Dip():
+                posterior = _gathered(terms)
+                return disentangled_inferred_prior(config, posterior.mean, posterior.log_std)
+            case Mmd(weight=weight, kernel=kernel):
+                assert reference_BL is not None, "the discrepancy is to draws from the prior"
+                return weight * maximum_mean_discrepancy(z_BL, gather(reference_BL), kernel)
+            case Adversary():
+                raise TypeError("an adversary has a state of its own: see vae.adversary")
+            case _:
+                assert_never(config)
 
 
 def _gathered(terms: Terms) -> Gaussian:

@@ -1,78 +1,106 @@
-"""What a regulariser adds to a step at batch 128: `python -m tests.benchmarks.step_costs`.
+"""What each regulariser adds to a training step: `python -m tests.benchmarks.step_costs`.
 
-A training step as the loop takes it, without the reading of data: drawing, forward, backward, optimiser, and for FactorVAE
-its discriminator's own step. Two bodies: the 784-512-16 MLP on 28×28, and a 32-64 convolution on 64×64. Ratios are to the
-plain ELBO of the same body, alternated; 0.87 is 15 % more time.
+Batches of 128; an MLP of 784-512-16 and back on 28×28 pixels, and convolutions of 32 and 64 channels on 64×64. Each row is
+`vae.training.Training` with nothing but its regulariser, and its time is that of the second epoch. On a CPU it is the time
+that the process had, which other work on the machine changes less than the clock. Rows take turns, and are compared
+with the plain one within a round.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import tempfile
+import time
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-from tests.benchmarks.alternation import compare, per_second
-from vae.adversary import Discriminator
-from vae.config import Adversary, RunConfig, override
-from vae.data.batches import Batch
-from vae.model import VAE, ExampleSpec
-from vae.optimizer import FusedAdamW
-from vae.step import Step, draw
+from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
+from tests.vae.conftest import _publish
+from vae.config import RunConfig, parse
+from vae.data.parquet import Dataset
+from vae.reports import EpochReport, Hooks
+from vae.training import Training
+from vae.world import World
 
-BATCH, SECONDS, NUM_EXAMPLES = 128, 1.0, 60_000
-FLOOR = 1 / 1.15
-BODIES: dict[str, tuple[dict[str, Any], tuple[int, int, int]]] = {
-    "MLP 784-512-16": ({"kind": "mlp", "hidden": [512]}, (1, 28, 28)),
-    "convolutions 32-64 on 64x64": ({"kind": "conv", "channels": [32, 64]}, (1, 64, 64)),
+BATCH_SIZE = 128
+CEILING = 1.15
+"""Time of a step over that of a plain one."""
+PLAIN = "plain"
+REGULARIZERS: Mapping[str, list[dict[str, Any]]] = {
+    PLAIN: [],
+    "total_correlation": [{"kind": "total_correlation"}],
+    "dip i": [{"kind": "dip", "variant": "i"}],
+    "dip ii": [{"kind": "dip", "variant": "ii"}],
+    "mmd imq": [{"kind": "mmd", "kernel": "imq"}],
+    "mmd rbf": [{"kind": "mmd", "kernel": "rbf"}],
+    "adversary": [{"kind": "adversary"}],
 }
-REGULARIZERS: dict[str, dict[str, Any]] = {
-    "total correlation": {"kind": "total_correlation"},
-    "dip i": {"kind": "dip", "variant": "i"},
-    "dip ii": {"kind": "dip", "variant": "ii"},
-    "mmd": {"kind": "mmd"},
-    "adversary, 3 x 256": {"kind": "adversary"},
-    "adversary, 5 x 1000 (the paper's)": {"kind": "adversary", "hidden": [1000] * 5},
+BODIES: Mapping[str, tuple[int, dict[str, Any]]] = {
+    "mlp": (28, {"latent_dim": 16, "encoder": {"kind": "mlp", "hidden": [512]}}),
+    "conv": (64, {"latent_dim": 16, "encoder": {"kind": "conv", "channels": [32, 64]}}),
 }
+"""Pixels of a side, and the model."""
 
 
-def training_step(config: RunConfig, shape: tuple[int, int, int]) -> Callable[[], None]:
-    """One step on the same batch again and again."""
-    model = VAE(config.model, ExampleSpec(shape))
-    optimizer = FusedAdamW(model.parameters(), 1e-4, 0.0)
-    adversaries = [r for r in config.objective.regularizers if isinstance(r, Adversary)]
-    discriminator = Discriminator(adversaries[0], config.model.latent_dim, 0) if adversaries else None
-    step = Step(model, config.objective, NUM_EXAMPLES, discriminator)
-    generator = torch.Generator().manual_seed(0)
-    batch = Batch(torch.randint(256, (BATCH, *shape), dtype=torch.uint8, generator=generator))
-    beta, capacity = torch.ones(()), torch.zeros(())
+class _Clock(Hooks):
+    """Reads the clock at the end of every epoch."""
 
-    def run() -> None:
-        result = step(draw(model, config.objective, batch, generator), beta, capacity)
-        result.loss.backward()
-        optimizer.advance()
-        optimizer.zero_grad(set_to_none=True)
-        if discriminator is not None:
-            discriminator.learn(result.z, generator)
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
 
-    return run
+    def on_epoch(self, report: EpochReport) -> None:
+        self.seconds.append(time.perf_counter() if torch.cuda.is_available() else time.process_time())
+
+
+def milliseconds_per_step(model: dict[str, Any], regularizers: list[dict[str, Any]], dataset: Dataset) -> float:
+    """Of the second epoch of a run, with a validation of one batch."""
+    values = {
+        "model": {**model, "likelihood": {"kind": "bernoulli", "binarization": "none"}},
+        "objective": {"regularizers": regularizers},
+        "training": {"epochs": 2, "batch_size": BATCH_SIZE, "patience_epochs": None, "aggregate_components": 0},
+    }
+    device, clock = "cuda" if torch.cuda.is_available() else "cpu", _Clock()
+    training = Training(parse(RunConfig, values), dataset, World.current(device), hooks=clock)
+    training.run()
+    first, second = clock.seconds
+    return 1e3 * (second - first) / training.feed.steps_per_epoch
+
+
+def binary_noise(side: int, num_rows: int, folder: Path) -> Dataset:
+    """Images that cost what any others do."""
+    pixels = np.random.default_rng(0).integers(2, size=(num_rows, 1, side, side), dtype=np.uint8) * np.uint8(255)
+    return _publish(folder, pixels, None, {"train": num_rows - BATCH_SIZE, "validation": BATCH_SIZE}, group_rows=1024)
 
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.step_costs", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.step_costs", description="See the module.")
+    parser.add_argument("--bodies", nargs="+", choices=BODIES, default=list(BODIES))
+    parser.add_argument("--rows", nargs="+", choices=REGULARIZERS, default=list(REGULARIZERS))
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
-    torch.set_num_threads(1)
-    for name, (body, shape) in BODIES.items():
-        base = override(RunConfig(), {"model.latent_dim": 16, "model.encoder": body})
-        steps = {"elbo": training_step(base, shape)}
-        for label, regularizer in REGULARIZERS.items():
-            steps[label] = training_step(override(base, {"objective.regularizers": [regularizer]}), shape)
-        print(f"\n{name}, batch {BATCH}, one thread")
-        rows = {label: lambda step=step: per_second(step, SECONDS, BATCH) for label, step in steps.items()}
-        compare(rows, rounds, "examples/s", dict.fromkeys(REGULARIZERS, FLOOR))
+    parser.add_argument("--steps", type=int, help="of an epoch; default 100 of the MLP, 8 of the convolutions")
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    print(f"batches of {BATCH_SIZE}, {machine()}")
+    for body in chosen.bodies:
+        side, model = BODIES[body]
+        steps = chosen.steps or {"mlp": 100, "conv": 8}[body]
+        with tempfile.TemporaryDirectory() as folder:
+            dataset = binary_noise(side, BATCH_SIZE * (steps + 1), Path(folder))
+            names = dict.fromkeys([PLAIN, *chosen.rows])
+            rows = {name: partial(milliseconds_per_step, model, REGULARIZERS[name], dataset) for name in names}
+            rates = alternate(rows, chosen.rounds)
+        print(f"\n{body}")
+        print_rates(rates, "ms a step")
+        for name in names:
+            if name != PLAIN:
+                print_ratio(f"step: {name} / {PLAIN}", ratios(rates, name, PLAIN), ceiling=CEILING)
 
 
 if __name__ == "__main__":

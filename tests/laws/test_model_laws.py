@@ -169,6 +169,18 @@ def test_condition_is_used_where_there_is_one(config: Config) -> None:
         assert (log_prior != other_log_prior).flatten().tolist() == [depends] * SAMPLES * ROWS
 
 
+@pytest.mark.parametrize("body", list(parts.BODIES))
+def test_film_scales_and_shifts_every_stage(body: str) -> None:
+    """Both halves of what the condition says of a stage reach the loss, in encoder and decoder."""
+    model = randomised(MODELS[f"{body}, film"])
+    found = gradients(model, loss_of(model(examples(model), noise(model))))
+    films = {name: gradient for name, gradient in found.items() if name.endswith("film.weight")}
+    assert {name.split(".")[0] for name in films} == {"encoder", "decoder"}
+    for name, gradient in films.items():
+        assert gradient is not None
+        assert all(half.abs().sum() > 0 for half in gradient.chunk(2)), name
+
+
 @EVERY_MODEL
 def test_log_beta_is_used_where_there_are_gates(config: Config) -> None:
     """Another β changes encoder and decoder of a model with gates, of every example; without a word it is 1."""
@@ -208,6 +220,19 @@ def test_what_is_missing_is_not_seen(config: Config) -> None:
         assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True)), junk
     other = inputs.x.masked_fill(observed, 0.5 if inputs.x.ndim > 2 else 0.0)
     assert not torch.equal(next(iter(everything(other))), expected[0])  # what is observed does count
+
+
+@pytest.mark.parametrize(("body", "told"), [("table", True), ("table without indicators", False)])
+def test_encoder_of_a_table_is_told_what_is_missing(body: str, told: bool) -> None:
+    """With indicators a missing number is another example than an average one; a missing category always is one."""
+    model = randomised(MODELS[f"{body}, nothing"])
+    inputs = examples(model)
+    inputs = inputs._replace(x=inputs.x.index_fill(1, torch.tensor([0, 1]), 0.0))
+    whole = model.encode(inputs).mean
+    for column, differs in ((0, told), (1, True)):
+        observed = torch.ones_like(inputs.x, dtype=torch.bool).index_fill(1, torch.tensor([column]), False)
+        without = model.encode(inputs._replace(observed=observed)).mean
+        assert (without != whole).any(1).tolist() == [differs] * ROWS
 
 
 @EVERY_MODEL

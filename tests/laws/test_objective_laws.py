@@ -126,7 +126,7 @@ def test_step_tells_distortion_rate_and_draws_without_gradient(config: Config) -
 
 @EVERY_OBJECTIVE
 def test_step_is_the_bound_and_its_regularizers(config: Config) -> None:
-    """The loss is the bound's, with each example's own β under multi_rate, plus each regulariser's penalty."""
+    """Loss and gradient are the bound's, with each example's own β under multi_rate, plus each regulariser's penalty."""
     objective = parse(ObjectiveConfig, config)
     model = model_of(objective)
     drawn = draw(model, objective, batch(model), generator())
@@ -143,9 +143,23 @@ def test_step_is_the_bound_and_its_regularizers(config: Config) -> None:
             expected = expected + discriminator.penalty(terms.z[0])
         else:
             expected = expected + penalty(regularizer, terms, reference, EXAMPLES)
-    torch.testing.assert_close(take(model, objective).loss, expected)
+    loss, parameters = take(model, objective).loss, list(model.parameters())
+    torch.testing.assert_close(loss, expected)
+    found, gradients = (torch.autograd.grad(each, parameters, retain_graph=True) for each in (loss, expected))
+    torch.testing.assert_close(found, gradients)
     if objective.regularizers:
         assert not torch.equal(expected, bound_loss(terms, objective, beta, 1.5).loss)
+
+
+@EVERY_OBJECTIVE
+def test_autocast_leaves_the_loss_in_full(config: Config) -> None:
+    """Trap, AMP: with networks in bfloat16 the loss is float32 and near what full precision gives."""
+    objective = parse(ObjectiveConfig, config)
+    model = model_of(objective)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = take(model, objective)
+    assert half.loss.dtype == half.parts.dtype == torch.float32
+    torch.testing.assert_close(half.loss, take(model, objective).loss, rtol=0.02, atol=0.1)
 
 
 @EVERY_OBJECTIVE

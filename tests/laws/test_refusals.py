@@ -98,6 +98,11 @@ REFUSALS: dict[str, Refusal] = {
         "objective.controller",
         [{"objective.controller": {"kind": "multi_rate"}}, {"model.beta_gates": False}],
     ),
+    "controller of the rate of codes": Refusal(
+        objective(QUANTIZED, controller={"kind": "capacity"}),
+        "objective.controller",
+        [{"objective.controller": {"kind": "constant"}}],
+    ),
     "capacity in iwae": Refusal(
         objective({}, bound={"kind": "iwae"}, controller={"kind": "capacity"}),
         "objective.controller",

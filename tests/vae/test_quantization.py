@@ -120,6 +120,17 @@ def test_code_that_nothing_is_near_stays_finite() -> None:
     assert codes.nearest(pieces).eq(0).all()
 
 
+def test_autocast_changes_no_code() -> None:
+    """Trap, AMP: the moving averages are of the pieces in full precision, to the last bit."""
+    pieces, codes = torch.randn(50, 2, 3, generator=generator()), torch.randn(4, 3, generator=generator(1))
+    full, half = book(codes), book(codes)
+    full.follow(pieces, full.nearest(pieces))
+    with torch.autocast("cpu", torch.bfloat16):
+        half.follow(pieces, half.nearest(pieces))
+    assert torch.equal(half.sums, full.sums)
+    assert torch.equal(half.codes, full.codes)
+
+
 def test_start_spreads_the_codes_over_the_data() -> None:
     """Every code begins near a piece of its own; more codes than pieces begin near the same ones."""
     pieces = torch.arange(12.0)[:, None]

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.config import Adversary, Dip, Mmd, TotalCorrelation
+from vae.config import Adversary, Dip, Mmd, Regularizer, TotalCorrelation
 from vae.model import Terms
 from vae.posteriors import GaussianPosterior
 from vae.priors import StandardNormalPrior
@@ -111,6 +111,15 @@ def test_total_correlation_of_one_dimension_is_zero() -> None:
     assert total_correlation(z_BL[:, :1], mean_BL[:, :1], log_std_BL[:, :1], EXAMPLES).item() == 0.0
 
 
+@pytest.mark.parametrize("std", [0.1, 0.01, 0.003])
+def test_total_correlation_of_narrow_posteriors_keeps_its_precision(std: float) -> None:
+    """However far z lies from another example's posterior in its standard deviations, float32 agrees with float64."""
+    mean_BL, log_std_BL = 1 + normal(64, LATENT), torch.full((64, LATENT), math.log(std))
+    z_BL = mean_BL + std * normal(64, LATENT, seed=1)
+    exact = total_correlation(z_BL.double(), mean_BL.double(), log_std_BL.double(), EXAMPLES)
+    assert total_correlation(z_BL, mean_BL, log_std_BL, EXAMPLES).item() == pytest.approx(exact.item(), abs=2e-3)
+
+
 def test_total_correlation_falls_where_dimensions_are_torn_apart() -> None:
     """A step against the gradient of a correlated toy makes it less."""
     z_BL, mean_BL, log_std_BL = Toy.make().batch(128, 0)
@@ -203,6 +212,19 @@ def test_penalty_is_weighted_and_of_the_first_draw() -> None:
         torch.testing.assert_close(penalty(config, terms, reference, 100), expected)
     with pytest.raises(TypeError, match=r"see vae\.adversary"):
         penalty(Adversary(), terms, None, 100)
+
+
+@pytest.mark.parametrize(
+    "config", [TotalCorrelation(), Dip(variant="i"), Dip(variant="ii"), Mmd(kernel="imq"), Mmd(kernel="rbf")], ids=str
+)
+def test_autocast_changes_no_penalty(config: Regularizer) -> None:
+    """Trap, AMP: products of latents stay in full precision: to the last bit, and in float32."""
+    terms, reference = terms_of(normal(64, 5), torch.full((64, 5), math.log(0.02))), normal(64, 5, seed=2)
+    full = penalty(config, terms, reference, EXAMPLES)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = penalty(config, terms, reference, EXAMPLES)
+    assert half.dtype == torch.float32
+    assert torch.equal(half, full)
 
 
 def test_penalty_of_total_correlation_is_that_of_beta_tcvae() -> None:

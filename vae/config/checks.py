@@ -57,6 +57,11 @@ def _check_controller(model: ModelConfig, objective: ObjectiveConfig) -> None:
             "objective.controller multi_rate and model.beta_gates belong together: the gates learn β from it, and a model "
             f"without them cannot; got controller {kind} and beta_gates {model.beta_gates}"
         )
+    if isinstance(controller, Capacity | Geco | ControlVae) and isinstance(model.posterior, VectorQuantized):
+        raise ValueError(
+            f"objective.controller: {kind} trades rate for distortion, and the rate of codes moves their prior alone; use "
+            "constant"
+        )
     if isinstance(controller, Capacity | FreeBits) and objective.bound.kind == "iwae":
         raise ValueError(
             f"objective.controller: {kind} changes the rate, which the iwae bound does not have apart; use bound elbo or "

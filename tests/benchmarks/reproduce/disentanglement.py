@@ -104,7 +104,8 @@ SHORTFALLS: dict[Budget, tuple[str, ...]] = {
         "6,000 steps at 1e-3 where the papers take 300,000 at 1e-4, on 50,000 images of the grid, with two layers of 256 "
         "units where they have four convolutions, which cost a CPU some ten times as much: distortions are far from their "
         "end, and orientation is hardly learnt. What is shown is the order of the rows.",
-        "FactorVAE with γ=10 and a discriminator at 1e-3 instead of 35 and 1e-4: it has to learn in a fiftieth of the steps.",
+        "FactorVAE with γ=10 and a discriminator at 1e-3 instead of 35 and 1e-4: it has to learn in a fiftieth of the "
+        "steps.",
         "One strength for each row; the papers sweep them.",
     ),
     "full": ("One strength for each row; the papers sweep them.",),
@@ -135,13 +136,15 @@ def protocol(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     """What was done."""
     num_train, num_test = settings.points
     return (
-        f"betaline's sprites, {dataset.num_rows('train'):,} of 737,280 binary images of 64×64, five factors: shape 3, scale 6, "
+        f"betaline's sprites, {dataset.num_rows('train'):,} of 737,280 binary images of 64×64, five factors: shape 3, "
+        f"scale 6, "
         "orientation 40, x 32, y 32. They are drawn like dSprites, not copied from it; published figures are of dSprites.",
         f"{LATENT_DIM} latents, Bernoulli likelihood, encoder {dict(settings.encoder)} and its mirror image, batches of "
         f"{BATCH_SIZE}, AdamW {settings.learning_rate:g} without decay, {settings.steps:,} steps, the last weights.",
         f"β-VAE: β={settings.beta:g}. β-TCVAE: 1 + {settings.total_correlation:g}, minibatch-stratified. FactorVAE: "
         f"γ={settings.gamma:g}, discriminator of three layers of 256 at {settings.discriminator_learning_rate:g}.",
-        f"Scores of the posterior's means of {num_train + num_test:,} images drawn from the whole grid, {num_train:,} to fit "
+        f"Scores of the posterior's means of {num_train + num_test:,} images drawn from the whole grid, {num_train:,} "
+        f"to fit "
         f"and {num_test:,} to score; MIG with 20 bins. The images and draws are the same for every row and seed.",
     )
 

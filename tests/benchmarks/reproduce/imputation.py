@@ -74,7 +74,7 @@ def table(budget: Budget, home: Path, num_seeds: int | None) -> Table:
     settings = BUDGETS[budget]
     seeds = range(num_seeds or settings.seeds)
     jobs = []
-    for number, name in enumerate(settings.tables):
+    for name in settings.tables:
         truth = complete_table(name)
         for seed in seeds:
             weight = truth.shape[0] / 1000
@@ -97,9 +97,11 @@ PROTOCOL = (
     "Half of all entries are hidden completely at random, another half for each seed; the same holes for every row of the "
     "table. All rows are trained on, as in the paper, which has no splits: the dataset's validation split, which betaline "
     "needs, is the same rows with the same holes, and no hidden entry is seen by anything.",
-    "Preset `miwae`: 10 latents, two layers of 128 tanh units, Student-t posterior and likelihood, Adam 1e-3, batches of 64, "
+    "Preset `miwae`: 10 latents, two layers of 128 tanh units, Student-t posterior and likelihood, Adam 1e-3, batches "
+    "of 64, "
     "600 epochs. MVAE is the same with one draw instead of 20. Conditional means of 1000 self-normalised importance draws.",
-    "Columns are standardised by what is observed of them. Errors are divided by the variance of the complete column, as the "
+    "Columns are standardised by what is observed of them. Errors are divided by the variance of the complete column, "
+    "as the "
     "paper's are, so that the mean scores 1.",
     "Baselines are scikit-learn's on the same holes: the column's mean, KNNImputer with 30 neighbours, "
     "IterativeImputer with Bayesian ridge regressions and with extra-trees (10 rounds), which stands in for missForest.",
@@ -111,7 +113,8 @@ SHORTFALLS: dict[Budget, tuple[str, ...]] = {
     "full": (),
 }
 _COMMON = (
-    "The authors' notebook standardises by the complete data, hidden entries included; here the model never sees their scale.",
+    "The authors' notebook standardises by the complete data, hidden entries included; here the model never sees "
+    "their scale.",
 )
 
 

@@ -156,16 +156,20 @@ COSTS = {NORMAL: 1.0, VAMP: 4.0, ELBO: 1.0, IWAE: 5.0, OURS: 1.0, PYTHAE: 1.5}
 SHORTFALLS: dict[Budget, tuple[str, ...]] = {
     "smoke": ("Two epochs of 3,000 rows: the figures mean nothing.",),
     "cpu": (
-        "A few epochs where the papers train for hundreds, so all figures lie above the published ones; rows of a pair have "
-        "the same number. The warm-up is scaled to a third of the run (paper: 100 epochs), the learning rate is 1e-3 (5e-4).",
+        "A few epochs where the papers train for hundreds, so all figures lie above the published ones; rows of a "
+        "pair have "
+        "the same number. The warm-up is scaled to a third of the run (paper: 100 epochs), the learning rate is 1e-3 "
+        "(5e-4).",
         "VampPrior with 200 pseudo-inputs instead of 500, IWAE with k=20 instead of 50.",
-        "500 test images and 500 draws instead of 10,000 and 5,000: standard errors over images are about 1 nat, but the rows "
+        "500 test images and 500 draws instead of 10,000 and 5,000: standard errors over images are about 1 nat, but "
+        "the rows "
         "of a pair are scored on the same images, and their difference is far surer than either.",
     ),
     "full": (),
 }
 COMMON_SHORTFALLS = (
-    "HVAE, convHVAE and Sylvester flows are left out: gated convolutions and two separate stochastic networks are no bodies "
+    "HVAE, convHVAE and Sylvester flows are left out: gated convolutions and two separate stochastic networks are no "
+    "bodies "
     "of betaline's.",
     "IWAE's own schedule (batches of 20, eight learning rates over 3,280 epochs) is replaced by batches of 100 and 1e-3.",
 )
@@ -175,13 +179,15 @@ def protocol(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     """What was done."""
     rows = dataset.manifest.num_rows
     return (
-        f"MNIST, {rows['train']:,} to train, {rows['validation']:,} to validate; scored on the first {settings.test_images:,} "
+        f"MNIST, {rows['train']:,} to train, {rows['validation']:,} to validate; scored on the first "
+        f"{settings.test_images:,} "
         f"images of the test split with {settings.draws:,} draws from the posterior each. static: one fixed binary draw of "
         "each pixel, for training and scoring. dynamic: drawn anew at every presentation.",
         f"Priors: batches of 100, AdamW {settings.learning_rate:g} without decay, β rising over {settings.warmup_epochs} "
         f"epochs, {settings.epochs[NORMAL]} epochs at most; {settings.components} pseudo-inputs, which start as training "
         "images. The weights are those of the best validation bound.",
-        f"Bounds: batches of 100, 1e-3, {settings.epochs[IWAE]} epochs, {settings.iwae_samples} draws; the last weights, for "
+        f"Bounds: batches of 100, 1e-3, {settings.epochs[IWAE]} epochs, {settings.iwae_samples} draws; the last "
+        f"weights, for "
         "the best bound of one draw is not the best of many.",
         f"Libraries: one fixed draw, batches of 128, AdamW 1e-3 without decay, {settings.epochs[OURS]} epochs, the last "
         "weights; Pythae trains with its own trainer, its weights are loaded into betaline's model, checked to reconstruct "

@@ -45,7 +45,9 @@ def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, s
         "## Protocol",
         _items(table.protocol),
         "## What was not reached, and why",
-        _items([*table.shortfalls, *(f"{c.text}: expected {c.target}, found {c.found}." for c in claims if not c.holds)]),
+        _items(
+            [*table.shortfalls, *(f"{c.text}: expected {c.target}, found {c.found}." for c in claims if not c.holds)]
+        ),
         "## Time and machine",
         f"{seconds:.0f} s in all, {processes} processes with one thread each. {_machine()}",
         _times(outcomes),
