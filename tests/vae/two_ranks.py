@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -156,7 +157,8 @@ def main(rank: int, folder: Path, dataset: Dataset, config: RunConfig) -> None:
     except CheckpointError as error:
         report["refusal"] = str(error)
     (folder / f"rank-{rank}.json").write_text(json.dumps(report))
-    distributed.destroy_process_group()
+    distributed.barrier()
+    os._exit(0)  # gloo's threads may outlive the interpreter, and then end it with an abort
 
 
 if __name__ == "__main__":
