@@ -48,6 +48,7 @@ class QuietTrainer(BaseTrainer):
 @torch.no_grad()
 def save(model: VAE, x: torch.Tensor, file: str) -> None:
     """Writes the weights, some rows, their posteriors' log variances and the decoded means."""
+    x = x.to(next(model.parameters()).device)
     encoded = model.encoder(x)
     check = {
         "x": x,

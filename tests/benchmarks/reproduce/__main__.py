@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from tests.benchmarks.reproduce import disentanglement, imputation, nll
@@ -30,6 +31,8 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         table = TABLES[chosen.table](chosen.budget, Path(home), chosen.seeds)
+        if chosen.budget == "smoke":
+            table = replace(table, claims=lambda outcomes: ())
         jobs = [job for job in table.jobs if chosen.rows is None or chosen.rows in job.row]
         outcomes = run_jobs(jobs, chosen.processes)
     outcomes.sort(key=lambda outcome: outcome.seed)

@@ -41,7 +41,9 @@ def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, s
         table.render(outcomes),
         "Mean ± standard deviation over seeds (each seed). ° recalled from the paper's table, not read again.",
         "## Claims",
-        grid(("", "claim", "target", "found"), [_verdict(claim) for claim in claims]),
+        grid(("", "claim", "target", "found"), [_verdict(claim) for claim in claims])
+        if claims
+        else "None at this budget.",
         "## Protocol",
         _items(table.protocol),
         "## What was not reached, and why",
