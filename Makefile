@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check format bench faults clean
+.PHONY: run test check format bench reproduce faults clean
 
 run: $(STAMP)
 	$(BIN)/betaline run
@@ -27,6 +27,15 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.ingest
 	$(BIN)/python -m tests.benchmarks.train_throughput
+	$(BIN)/python -m tests.benchmarks.conv_throughput
+	$(BIN)/python -m tests.benchmarks.step_costs
+	$(BIN)/python -m tests.benchmarks.is_nll
+
+# Slow: published tables at a budget of two CPU cores, written to tests/benchmarks/results/.
+reproduce: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.reproduce --table nll --budget cpu
+	$(BIN)/python -m tests.benchmarks.reproduce --table disentanglement --budget cpu
+	$(BIN)/python -m tests.benchmarks.reproduce --table imputation --budget cpu
 
 # Slow: kills real processes.
 faults: $(STAMP)

@@ -190,7 +190,7 @@ def train(
     best = result["best"]
     screen.say(
         f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
-        f"{best['validation_negative_elbo']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
+        f"{best['validation_negative_bound']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
         f"{best['validation_rate']:.3f}), {best['active_units']} active units."
     )
     screen.end(result, f"betaline promote {result['run']} {name}")

@@ -150,7 +150,7 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
     best = result["best"]
     create_markdown_artifact(
         f"Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is {best['epoch']}, "
-        f"validation bound {best['validation_negative_elbo']:.3f} nats (distortion "
+        f"validation bound {best['validation_negative_bound']:.3f} nats (distortion "
         f"{best['validation_distortion']:.3f}, rate {best['validation_rate']:.3f}).",
         key="training",
         description=f"Training of {request.name}",

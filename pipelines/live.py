@@ -50,8 +50,8 @@ class View:
             case "epoch":
                 self.epoch = fields
                 self.notes["train"] = (
-                    f"epoch {fields['epoch']}, validation bound {fields['validation_negative_elbo']:.2f} nats "
-                    f"(best {fields['best_negative_elbo']:.2f}), {fields['examples_per_second']:,.0f} examples/s"
+                    f"epoch {fields['epoch']}, validation bound {fields['validation_negative_bound']:.2f} nats "
+                    f"(best {fields['best_negative_bound']:.2f}), {fields['examples_per_second']:,.0f} examples/s"
                 )
             case "progress":
                 self.notes["train"] = (
@@ -79,7 +79,7 @@ class View:
         latest = sorted(self.trials.values(), key=lambda trial: trial["status"] != "running")[:LAST_TRIALS]
         for trial in latest:
             settings = ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in trial["parameters"].items())
-            figures = [trial["distortion"], trial["rate"], trial["negative_elbo"]]
+            figures = [trial["distortion"], trial["rate"], trial["negative_bound"]]
             cells = ["" if value is None else f"{value:.2f}" for value in figures]
             table.add_row(trial["trial_id"][-5:], settings, str(trial["epochs"]), *cells, trial["status"])
         return table

@@ -35,6 +35,7 @@ EPOCH_METRICS = (
     "validation_distortion",
     "validation_rate",
     "validation_negative_elbo",
+    "validation_negative_bound",
     "active_units",
 )
 # What MLflow takes in one request.

@@ -52,19 +52,19 @@ def search_table(trials: Sequence[Trial], chosen: str) -> Table:
 
 
 def _cell(trial: Trial, chosen: str, front: set[str]) -> Text:
-    if trial.negative_elbo is None:
+    if trial.negative_bound is None:
         return Text(trial.status, style="red")
     marks = ("◆" if trial.trial_id in front else "") + ("…" if trial.status == "stopped" else "")
     style = "bold green" if trial.trial_id == chosen else ""
     return Text.assemble(
-        (f"{marks} {trial.negative_elbo:.2f}\n", style), (f"{trial.distortion:.2f} + {trial.rate:.2f}", "dim")
+        (f"{marks} {trial.negative_bound:.2f}\n", style), (f"{trial.distortion:.2f} + {trial.rate:.2f}", "dim")
     )
 
 
 def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, front: set[str]) -> Table:
     table = Table(*(field.rsplit(".", 1)[-1] for field in fields), "bound", "distortion", "rate", "epochs", "")
-    for trial in sorted(trials, key=lambda t: float("inf") if t.negative_elbo is None else t.negative_elbo):
-        figures = [trial.negative_elbo, trial.distortion, trial.rate]
+    for trial in sorted(trials, key=lambda t: float("inf") if t.negative_bound is None else t.negative_bound):
+        figures = [trial.negative_bound, trial.distortion, trial.rate]
         table.add_row(
             *(str(trial.parameters.get(field, "")) for field in fields),
             *("" if value is None else f"{value:.3f}" for value in figures),

@@ -24,8 +24,8 @@ class Trial:
     epochs: int
     distortion: float | None = None
     rate: float | None = None
-    negative_elbo: float | None = None
-    """distortion + rate: the bound at β = 1, whatever β the trial was trained with."""
+    negative_bound: float | None = None
+    """Of the bound the trial was trained for, at β = 1, whatever β it was trained with."""
     active_units: int | None = None
     error: str | None = None
 
@@ -37,11 +37,11 @@ def select(trials: Sequence[Trial]) -> Trial:
         ClusterError: If no trial came to a result; says what the failed ones said.
     """
     # A trial that failed after a good epoch would fail again when it is trained to the end.
-    scored = [trial for trial in trials if trial.negative_elbo is not None and trial.status != "failed"]
+    scored = [trial for trial in trials if trial.negative_bound is not None and trial.status != "failed"]
     if not scored:
         reasons = sorted({trial.error or "no epoch was finished" for trial in trials})
         raise ClusterError(f"none of the {len(trials)} trials came to a result: {'; '.join(reasons)}")
-    return min(scored, key=lambda trial: (trial.negative_elbo, trial.trial_id))
+    return min(scored, key=lambda trial: (trial.negative_bound, trial.trial_id))
 
 
 def pareto(trials: Sequence[Trial]) -> list[Trial]:

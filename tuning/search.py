@@ -33,7 +33,7 @@ from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training import EpochReport, Hooks, Training, World
 
-SCORE = "validation_negative_elbo"
+SCORE = "validation_negative_bound"
 
 Observer = Callable[[Trial, EpochReport | None], None]
 
@@ -225,7 +225,7 @@ def _describe(
         epochs=metrics.get("epoch", 0),
         distortion=metrics.get("validation_distortion"),
         rate=metrics.get("validation_rate"),
-        negative_elbo=metrics.get("validation_negative_elbo"),
+        negative_bound=metrics.get("validation_negative_bound"),
         active_units=metrics.get("active_units"),
         error=error,
     )

@@ -32,10 +32,11 @@ class AggregateMixture(nn.Module):
         self.factors: Tensor
         """Lower Cholesky factors of the covariances, [K,L,L]"""
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
-        """Draws [B,L] from standard normal noise [B,1+L], whose first number chooses the component."""
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        """Draws [B,L] from standard normal noise [B,1+L], whose first number chooses the component; the temperature scales
+        the rest."""
         index_B = choose(self.log_weights, noise_BN[:, 0])
-        return self.means[index_B] + torch.einsum("bij,bj->bi", self.factors[index_B], noise_BN[:, 1:])
+        return self.means[index_B] + torch.einsum("bij,bj->bi", self.factors[index_B], temperature * noise_BN[:, 1:])
 
 
 def fit_aggregate(z_NL: NDArray[np.float32], components: int, seed: int) -> AggregateMixture:

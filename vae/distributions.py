@@ -36,6 +36,15 @@ class Gaussian:
         """log N(z; μ, σ²) summed over the latent, […]."""
         return gaussian_log_prob(z, self.mean, self.log_std).sum(-1)
 
+    def quadratic(self, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """log N(z; μ, σ²) of each entry multiplied out: (a, b, c) of a·(z−centre)² + b·(z−centre) + c, […,L] each.
+
+        For the densities of many draws under many Gaussians, which so become products of matrices. Digits are lost where
+        draws lie many σ from the centre: choose one near the means.
+        """
+        mean, precision = self.mean - centre, torch.exp(-2 * self.log_std)
+        return -0.5 * precision, mean * precision, -0.5 * (mean.square() * precision + LOG_2PI) - self.log_std
+
     def kl(self, other: Gaussian) -> Tensor:
         """KL(self ‖ other) for each dimension in closed form, […,L]."""
         ratio = 2 * (self.log_std - other.log_std)
@@ -63,13 +72,20 @@ class Mixture(NamedTuple):
     """Means and log standard deviations [K,L]"""
 
     def log_prob(self, z_SBL: Tensor) -> Tensor:
-        """[S,B]"""
-        return torch.logsumexp(self.components.log_prob(z_SBL.unsqueeze(-2)) + self.log_weights, dim=-1)
+        """[S,B]; nothing of size [S,B,K,L] is ever made."""
+        # In float64 the squares multiplied out lose nothing that counts, and autocast leaves them alone.
+        components = Gaussian(self.components.mean.double(), self.components.log_std.double())
+        centre_L = components.mean.detach().mean(0)
+        square_KL, linear_KL, constant_KL = components.quadratic(centre_L)
+        z_SBL = z_SBL.double() - centre_L
+        log_density_SBK = z_SBL.square() @ square_KL.T + z_SBL @ linear_KL.T + constant_KL.sum(-1)
+        return torch.logsumexp(log_density_SBK + self.log_weights, dim=-1).float()
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
-        """Draws [B,L] from noise [B,1+L]: the first number chooses the component."""
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        """Draws [B,L] from noise [B,1+L]: the first number chooses the component, and no temperature changes the choice."""
         index_B = choose(self.log_weights, noise_BN[:, 0])
-        return Gaussian(self.components.mean[index_B], self.components.log_std[index_B]).sample(noise_BN[:, 1:])
+        chosen = Gaussian(self.components.mean[index_B], self.components.log_std[index_B])
+        return chosen.sample(temperature * noise_BN[:, 1:])
 
 
 def choose(log_weights: Tensor, noise_B: Tensor) -> Tensor:

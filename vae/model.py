@@ -20,7 +20,7 @@ from vae.examples import Column, ExampleSpec
 from vae.likelihoods import build_likelihood, prepare
 from vae.networks import Context, ContextDims, decoder_body, encoder_body
 from vae.posteriors import Draw, LadderPosteriorModule, Posterior, VectorQuantizedPosterior, build_posterior
-from vae.priors import Prior, VampPrior, build_prior
+from vae.priors import ConditionalPriorModule, Prior, VampPrior, build_prior
 
 __all__ = ["VAE", "Column", "ExampleSpec", "Inputs", "Terms"]
 
@@ -187,13 +187,17 @@ class VAE(nn.Module):
 
     def encode(self, inputs: Inputs) -> Posterior:
         """q(z|x) of a batch."""
-        seen = inputs.x if inputs.seen is None else inputs.seen
-        if inputs.observed is not None:
-            seen = seen.masked_fill(~inputs.observed, 0.0)
-        features_BF = self.encoder(seen, inputs.observed, self._context(inputs))
+        features_BF = self._features(inputs)
         if isinstance(self.posterior, LadderPosteriorModule):
             return self.posterior(features_BF, self.prior_of(inputs.condition))
         return self.posterior(features_BF)
+
+    def _features(self, inputs: Inputs) -> Tensor:
+        """What the encoder's body makes of the observed entries, [B,features]."""
+        seen = inputs.x if inputs.seen is None else inputs.seen
+        if inputs.observed is not None:
+            seen = seen.masked_fill(~inputs.observed, 0.0)
+        return self.encoder(seen, inputs.observed, self._context(inputs))
 
     def decode(self, z_SBL: Tensor, condition_BK: Tensor | None = None, log_beta_B1: Tensor | None = None) -> Tensor:
         """The likelihood's parameters [S,B,*outputs_shape] at latents [S,B,L]."""
@@ -202,9 +206,9 @@ class VAE(nn.Module):
         outputs = self.decoder(z_SBL.flatten(0, 1), context)
         return outputs.view(samples, batch, *outputs.shape[1:])
 
-    def sample_prior(self, noise_BN: Tensor, condition_BK: Tensor | None = None) -> Tensor:
+    def sample_prior(self, noise_BN: Tensor, condition_BK: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Latents [B,L] from the prior, out of standard normal noise [B,N]."""
-        drawn = self.prior_of(condition_BK).sample(noise_BN)
+        drawn = self.prior_of(condition_BK).sample(noise_BN, temperature)
         if isinstance(self.posterior, VectorQuantizedPosterior):
             return self.posterior.codebook.embed(drawn)
         return drawn
@@ -225,11 +229,16 @@ class VAE(nn.Module):
         return self.terms(inputs, self.encode(inputs), self.prior_of(inputs.condition), noise_SBN)
 
     def aggregate_posterior(self) -> AggregateMixture:
-        """The mixture that was fitted to the draws of all the posteriors.
+        """The mixture that was fitted to the draws of all the posteriors, whatever their condition.
 
         Raises:
-            ConfigError: If none was.
+            ConfigError: If none was, or the latents of each condition are distributed in their own way.
         """
+        if isinstance(self.prior, ConditionalPriorModule):
+            raise ConfigError(
+                "the mixture fitted to the aggregate posterior knows no condition, and this model's conditional prior "
+                "gives each its own latents; use the prior"
+            )
         if self.aggregate is None:
             raise ConfigError(
                 "this model has no mixture fitted to its aggregate posterior: it was trained without "
@@ -252,7 +261,7 @@ class VAE(nn.Module):
         if isinstance(self.prior, VampPrior):
             self.prior.start_at(inputs.x, inputs.condition)
         if isinstance(self.posterior, VectorQuantizedPosterior):
-            encoded_BL = self.posterior.head(self.encoder(inputs.x, inputs.observed, self._context(inputs))).float()
+            encoded_BL = self.posterior.head(self._features(inputs)).float()
             codebook = self.posterior.codebook
             codebook.start_at(encoded_BL.unflatten(-1, (-1, codebook.code_dim)).flatten(0, 1))
 

@@ -2,7 +2,7 @@
 
 Shapes: S samples, B batch, L latent, K components, N noise, G pieces of a quantised latent. Densities are in nats. A
 prior's module gives a distribution: `log_prob(draw)` [S,B], `kl(posterior, draw)` for each dimension where there is a
-closed form, and `sample(noise)` [B,L] out of standard normal noise [B,N].
+closed form, and `sample(noise, temperature)` [B,L] out of standard normal noise [B,N].
 """
 
 from __future__ import annotations
@@ -46,8 +46,12 @@ class Prior(Protocol):
         """KL(q ‖ p) in nats for each dimension, [1 or S,B,L]; None where only draws can tell."""
         ...
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
-        """Latents [B,L], or codes [B,G] of a quantised latent."""
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        """Latents [B,L], or codes [B,G] of a quantised latent.
+
+        A temperature below 1 stays nearer to what is typical: it scales the noise of what is continuous, sharpens what
+        codes are chosen by, and leaves the choice of a mixture's component alone.
+        """
         ...
 
 
@@ -101,8 +105,8 @@ class StandardNormalPrior(nn.Module):
         log_variance = 2 * posterior.log_std
         return 0.5 * (torch.addcmul(log_variance.expm1(), posterior.mean, posterior.mean) - log_variance)[None]
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
-        return noise_BN
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        return temperature * noise_BN
 
 
 # --- mixtures -------------------------------------------------------------------------------------------------------
@@ -120,8 +124,8 @@ class MixtureDistribution:
     def kl(self, posterior: Any, draw: Draw) -> Tensor | None:
         return None
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
-        return self.mixture.sample(noise_BN)
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        return self.mixture.sample(noise_BN, temperature)
 
 
 class MixturePrior(nn.Module):
@@ -190,8 +194,8 @@ class FlowedNormal:
     def kl(self, posterior: Any, draw: Draw) -> Tensor | None:
         return None
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
-        return self.transform.inv(noise_BN)
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        return self.transform.inv(temperature * noise_BN)
 
 
 class FlowPriorModule(nn.Module):
@@ -213,14 +217,20 @@ class FlowPriorModule(nn.Module):
 # --- conditional ----------------------------------------------------------------------------------------------------
 
 
-class GaussianDistribution(Gaussian):
+@dataclass(frozen=True)
+class GaussianDistribution:
     """Independent Gaussians as a prior, one for each example."""
 
-    def log_prob(self, draw: Draw) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return super().log_prob(draw.z)
+    gaussian: Gaussian
 
-    def kl(self, posterior: Any, draw: Draw) -> Tensor | None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return posterior.kl(Gaussian(self.mean, self.log_std))[None] if isinstance(posterior, Gaussian) else None
+    def log_prob(self, draw: Draw) -> Tensor:
+        return self.gaussian.log_prob(draw.z)
+
+    def kl(self, posterior: Any, draw: Draw) -> Tensor | None:
+        return posterior.kl(self.gaussian)[None] if isinstance(posterior, Gaussian) else None
+
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
+        return self.gaussian.sample(temperature * noise_BN)
 
 
 class ConditionalPriorModule(nn.Module):
@@ -237,7 +247,7 @@ class ConditionalPriorModule(nn.Module):
 
     def forward(self, condition_BK: Tensor | None, encode: Encode) -> GaussianDistribution:
         assert condition_BK is not None, "the configuration asks for a condition"
-        return GaussianDistribution(*self.layers(condition_BK).float().chunk(2, dim=-1))
+        return GaussianDistribution(Gaussian(*self.layers(condition_BK).float().chunk(2, dim=-1)))
 
 
 # --- hierarchical ---------------------------------------------------------------------------------------------------
@@ -278,10 +288,10 @@ class HierarchicalPriorModule(nn.Module):
         """Of a ladder: each group's in closed form, given the drawn groups above it."""
         return torch.cat([q.kl(p) for q, p in draw.groups], dim=-1) if draw.groups else None
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
         z_BL = noise_BN[:, :0]
         for number, noise in enumerate(noise_BN.split(self.width, dim=-1)):
-            z_BL = torch.cat([z_BL, self.group(number, z_BL).sample(noise)], dim=-1)
+            z_BL = torch.cat([z_BL, self.group(number, z_BL).sample(temperature * noise)], dim=-1)
         return z_BL
 
 
@@ -307,7 +317,7 @@ class UniformCodesPrior(nn.Module):
         assert draw.codes is not None, "the configuration asks for codes"
         return torch.full(draw.codes.shape, float(self.num_codes), device=draw.codes.device).log()[None]
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
         uniform = torch.special.ndtr(noise_BN)
         return (uniform * self.num_codes).long().clamp(max=self.num_codes - 1)
 
@@ -336,11 +346,11 @@ class AutoregressiveCodesPrior(nn.Module):
         logits_BGK = self.head(self.recurrent(self.embedding(before_BG))[0]).float()
         return F.cross_entropy(logits_BGK.transpose(1, 2), codes_BG, reduction="none")[None]
 
-    def sample(self, noise_BN: Tensor) -> Tensor:
+    def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
         code_B1, state, codes = self._begin(len(noise_BN), noise_BN.new_zeros(0).long()), None, []
         for noise_B in noise_BN.unbind(-1):
             out, state = self.recurrent(self.embedding(code_B1), state)
-            code_B1 = choose(self.head(out[:, 0]).float().log_softmax(-1), noise_B)[:, None]
+            code_B1 = choose((self.head(out[:, 0]).float() / temperature).log_softmax(-1), noise_B)[:, None]
             codes.append(code_B1)
         return torch.cat(codes, dim=1)
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae.config import Adversary, Dip, Mmd, Regularizer, TotalCorrelation
-from vae.distributions import LOG_2PI, Gaussian
+from vae.distributions import Gaussian
 from vae.model import Terms
 from vae.ranks import gather
 
@@ -78,11 +78,10 @@ def total_correlation(z_BL: Tensor, mean_BL: Tensor, log_std_BL: Tensor, num_exa
 def _log_densities(z_BL: Tensor, mean_BL: Tensor, log_std_BL: Tensor) -> Tensor:
     """log q(z_i|x_j) of each dimension, [L,B,B], as one product of matrices: the square is multiplied out."""
     centre_L = mean_BL.detach().mean(0)
-    z_LB, mean_LB, log_std_LB = (z_BL - centre_L).T, (mean_BL - centre_L).T, log_std_BL.T
-    precision_LB = torch.exp(-2 * log_std_LB)
-    constant_LB = -0.5 * (mean_LB.square() * precision_LB + LOG_2PI) - log_std_LB
+    z_LB = (z_BL - centre_L).T
+    square_LB, linear_LB, constant_LB = (part.T for part in Gaussian(mean_BL, log_std_BL).quadratic(centre_L))
     left_LB2 = torch.stack([z_LB.square(), z_LB], dim=-1)
-    right_L2B = torch.stack([-0.5 * precision_LB, mean_LB * precision_LB], dim=1)
+    right_L2B = torch.stack([square_LB, linear_LB], dim=1)
     return torch.baddbmm(constant_LB[:, None], left_LB2, right_L2B)
 
 

@@ -21,11 +21,13 @@ class EpochReport:
     validation_distortion: float
     validation_rate: float
     validation_negative_elbo: float
-    """The bound at β = 1."""
+    """distortion + rate, whatever β is trained with."""
+    validation_negative_bound: float
+    """Of the bound that is trained for, with as many draws, at β = 1: what epochs and trials are compared by."""
     active_units: int
     best_epoch: int
     """The epoch with the lowest validation bound so far; once the controller has reached β, of the epochs since."""
-    best_negative_elbo: float
+    best_negative_bound: float
     """Its bound."""
     examples_per_second: float
     """Of training, over all ranks, since the last report."""

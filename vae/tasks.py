@@ -80,9 +80,10 @@ def generate(
         num: How many.
         condition_NK: What each is to be, for a conditional model.
         seed: Same seed, same examples, on any machine of one kind.
-        temperature: Scales the sampler's noise; below 1 nearer to the typical example.
+        temperature: Below 1 nearer to the typical example, see `vae.priors.Prior.sample`.
         output: The likelihood's mean, or a draw from it.
-        sampler: Where latents come from: the prior, or the mixture that was fitted to the aggregate posterior.
+        sampler: Where latents come from: the prior, or the mixture that was fitted to the aggregate posterior of all
+            conditions together.
         log_beta_N1: For a model with β gates.
 
     Raises:
@@ -91,9 +92,11 @@ def generate(
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(derive(seed, Stream.GENERATION, 0))
     noise_dim = model.prior.noise_dim if sampler == "prior" else 1 + model.config.latent_dim
-    noise = temperature * torch.randn(num, noise_dim, generator=generator, device=device)
-    aggregate = sampler == "aggregate"
-    z_NL = model.aggregate_posterior().sample(noise) if aggregate else model.sample_prior(noise, condition_NK)
+    noise = torch.randn(num, noise_dim, generator=generator, device=device)
+    if sampler == "aggregate":
+        z_NL = model.aggregate_posterior().sample(noise, temperature)
+    else:
+        z_NL = model.sample_prior(noise, condition_NK, temperature)
     return decode(model, z_NL, condition_NK, output, seed, log_beta_N1)
 
 

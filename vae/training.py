@@ -19,7 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vae.adversary import Discriminator
 from vae.aggregate import fit_aggregate
-from vae.config import Adversary, RunConfig
+from vae.config import Adversary, RunConfig, Vamp
 from vae.controllers import Controller, check_schedule, steps_to_settle
 from vae.data.batches import Batch, InOrder, Share, open_feed
 from vae.data.parquet import Dataset
@@ -119,11 +119,11 @@ class Training:
         wanted, there = self.model.num_starting_examples, self.dataset.num_rows("train")
         if not wanted:
             return
-        components = getattr(self.config.model.prior, "components", 0)
-        if components > there:
+        prior = self.config.model.prior
+        if isinstance(prior, Vamp) and prior.components > there:
             raise ConfigError(
-                f"model.prior.components: a vamp prior of {components} pseudo-inputs starts with as many examples, and the "
-                f"train split of {self.dataset.uri} has {there}; use at most {there}"
+                f"model.prior.components: a vamp prior of {prior.components} pseudo-inputs starts with as many examples, "
+                f"and the train split of {self.dataset.uri} has {there}; use at most {there}"
             )
         rows = self._share("train").load(0, min(wanted, there))
         generator = torch.Generator(self.world.device)
@@ -222,21 +222,22 @@ class Training:
         if self.averaged is not None:  # buffers, such as a codebook, are averages already
             for average, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 average.copy_(current)
-        sums = bound_sums(self.shipped, self.validation, self.config.training.seed, self.world.rank)
+        training, objective = self.config.training, self.config.objective
+        sums = bound_sums(self.shipped, self.validation, training.seed, self.world.rank, objective.bound)
         width = len(sums.vector)
         everything = self.world.total(torch.cat([sums.vector, train, clock.to(self.world.device)]))
         distortion, rate, examples_per_second, elapsed_seconds = everything[width:].tolist()
         bound = Sums(everything[:width]).bound()
         # The last step's weights are seen by the validation alone.
-        reached = distortion + rate + bound.negative_elbo
+        reached = distortion + rate + bound.negative_bound
         if not math.isfinite(reached):
             raise Diverged(
                 f"the loss became {reached} in epoch {epoch + 1} (step {self.steps_done}); lower "
-                f"training.learning_rate (now {self.config.training.learning_rate}) or set training.gradient_clip_norm"
+                f"training.learning_rate (now {training.learning_rate}) or set training.gradient_clip_norm"
             )
         self._record(epoch, bound, distortion, rate, examples_per_second, elapsed_seconds)
         self.sums.zero_()
-        due = time.monotonic() - self.last_checkpoint >= self.config.training.checkpoint_seconds
+        due = time.monotonic() - self.last_checkpoint >= training.checkpoint_seconds
         if due or self._is_checkpoint_step() or self.history[-1].is_last:
             self._save()
         self.hooks.on_epoch(self.history[-1])
@@ -255,10 +256,14 @@ class Training:
         settles_at = steps_to_settle(self.config.objective)
         settled = self.steps_done >= settles_at
         is_best = (
-            best is None or bound.negative_elbo < best.validation_negative_elbo or (settled and best.step < settles_at)
+            best is None
+            or bound.negative_bound < best.validation_negative_bound
+            or (settled and best.step < settles_at)
         )
-        best_epoch, best_negative_elbo = (
-            (epoch + 1, bound.negative_elbo) if best is None or is_best else (best.epoch, best.validation_negative_elbo)
+        best_epoch, best_negative_bound = (
+            (epoch + 1, bound.negative_bound)
+            if best is None or is_best
+            else (best.epoch, best.validation_negative_bound)
         )
         patience = self.config.training.patience_epochs
         report = EpochReport(
@@ -270,9 +275,10 @@ class Training:
             validation_distortion=bound.distortion,
             validation_rate=bound.rate,
             validation_negative_elbo=bound.negative_elbo,
+            validation_negative_bound=bound.negative_bound,
             active_units=bound.active_units,
             best_epoch=best_epoch,
-            best_negative_elbo=best_negative_elbo,
+            best_negative_bound=best_negative_bound,
             examples_per_second=examples_per_second,
             elapsed_seconds=elapsed_seconds,
             is_last=self.steps_done == self.total_steps

@@ -64,7 +64,7 @@ class TrialLog:
     def _close(self, trial: Trial, epochs: Sequence[dict[str, Any]]) -> None:
         run_id = self._open(trial)
         registry.log_epochs(run_id, epochs)
-        figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_elbo": trial.negative_elbo}
+        figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_bound": trial.negative_bound}
         registry.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
         status = "FAILED" if trial.status == "failed" else "FINISHED"
         registry.close_run(run_id, status, {"betaline.status": trial.status})
@@ -93,8 +93,8 @@ def _log_result(job: Job, run_id: str, trials: Sequence[Trial], best: Trial, con
         for name, text in files.items():
             (Path(scratch) / name).write_text(text, encoding="utf-8")
         registry.log_files(run_id, [Path(scratch) / name for name in files])
-    assert best.negative_elbo is not None
-    registry.log_metrics(run_id, {"best_negative_elbo": best.negative_elbo, "num_trials": len(trials)})
+    assert best.negative_bound is not None
+    registry.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})
 
 
 def _complain(done: Any) -> None:

@@ -150,7 +150,7 @@ def search_table(trials: Sequence[Trial], chosen: str | None = None) -> str:
         cells = [
             ", ".join(marks),
             *(_escape(wording.value(trial.parameters.get(name, "–"))) for name in names),
-            *map(wording.nats, (trial.negative_elbo, trial.rate, trial.distortion)),
+            *map(wording.nats, (trial.negative_bound, trial.rate, trial.distortion)),
             "–" if trial.active_units is None else str(trial.active_units),
             str(trial.epochs),
             _escape(ended, 120),

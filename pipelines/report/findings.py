@@ -105,9 +105,9 @@ def verdict(evidence: Evidence) -> str:
             f"{_units(evidence)}."
         )
     if (best := evidence.best) is not None:
-        return f"Best validation bound {nats(best['validation_negative_elbo'])} {UNIT}, in epoch {best['epoch']}."
+        return f"Best validation bound {nats(best['validation_negative_bound'])} {UNIT}, in epoch {best['epoch']}."
     if (chosen := evidence.chosen) is not None:
-        bound = nats(chosen.negative_elbo)
+        bound = nats(chosen.negative_bound)
         return f"The best of {len(evidence.trials)} trials has a validation bound of {bound} {UNIT}."
     return "Nothing was measured."
 
@@ -164,7 +164,7 @@ def _remarks_on_search(evidence: Evidence) -> list[str]:
     failed = sum(trial.status == "failed" for trial in evidence.trials)
     if failed:
         told.append(f"{failed} of {len(evidence.trials)} trials failed; the table says why.")
-    betas = sorted({beta for t in evidence.trials if t.negative_elbo is not None and (beta := beta_of(t)) is not None})
+    betas = sorted({beta for t in evidence.trials if t.negative_bound is not None and (beta := beta_of(t)) is not None})
     chosen = beta_of(evidence.chosen) if evidence.chosen else None
     if len(betas) > 2 and chosen in (betas[0], betas[-1]):
         end = "lowest" if chosen == betas[0] else "highest"

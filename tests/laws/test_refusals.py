@@ -44,6 +44,17 @@ REFUSALS: dict[str, Refusal] = {
         "model.prior",
         [{"model.prior": {"kind": "uniform_codes"}}, {"model.prior": {"kind": "autoregressive_codes"}}],
     ),
+    "condition named twice": Refusal(
+        model(condition=["class", "size", "class"]), "model.condition", [{"model.condition": ["class", "size"]}]
+    ),
+    "regulariser of codes": Refusal(
+        objective(QUANTIZED, regularizers=[{"kind": "mmd"}]),
+        "objective.regularizers",
+        [
+            {"objective.regularizers": []},
+            {"model.posterior": {"kind": "diagonal_gaussian"}, "model.prior": {"kind": "standard_normal"}},
+        ],
+    ),
     "latent that codes do not fill": Refusal(
         model(**{**QUANTIZED, "latent_dim": 10}), "model.latent_dim", [{"model.latent_dim": 8}]
     ),

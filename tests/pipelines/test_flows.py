@@ -70,7 +70,7 @@ def test_pipeline_logs_trials_curves_and_report(champion: dict[str, Any]) -> Non
     )
     assert len(children) == 4
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert all("negative_elbo" in run.data.metrics for run in children)
+    assert all("negative_bound" in run.data.metrics for run in children)
     run_id = champion["training"]["mlflow_run_id"]
     curve = client.get_metric_history(run_id, "validation_negative_elbo")
     assert [metric.step for metric in curve] == [1, 2, 3]

@@ -93,7 +93,8 @@ def epochs(num: int) -> list[dict[str, Any]]:
         report = EpochReport(
             epoch=epoch, step=10 * epoch, beta=1.0, train_distortion=distortion, train_rate=rate,
             validation_distortion=distortion, validation_rate=rate, validation_negative_elbo=distortion + rate,
-            active_units=2, best_epoch=min(epoch, 3), best_negative_elbo=23.5, examples_per_second=1e4,
+            validation_negative_bound=distortion + rate,
+            active_units=2, best_epoch=min(epoch, 3), best_negative_bound=23.5, examples_per_second=1e4,
             elapsed_seconds=0.1 * epoch, is_last=epoch == num,
         )  # fmt: skip
         reports.append(asdict(report))

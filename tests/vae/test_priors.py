@@ -14,7 +14,7 @@ from vae.distributions import Gaussian, Mixture, choose
 from vae.examples import ExampleSpec
 from vae.model import VAE, Inputs
 from vae.posteriors import Draw, GaussianPosterior
-from vae.priors import HierarchicalPriorModule, StandardNormalPrior, VampPrior
+from vae.priors import AutoregressiveCodesPrior, HierarchicalPriorModule, StandardNormalPrior, VampPrior
 
 SHAPE, COMPONENTS = (1, 4, 4), 5
 
@@ -142,6 +142,38 @@ def test_mixture_density_matches_torch_distributions() -> None:
     z_SBL = normal(4, 5, 2, seed=3)
     found = Mixture(log_weights, Gaussian(means, log_stds)).log_prob(z_SBL)
     torch.testing.assert_close(found, expected.log_prob(z_SBL), rtol=1e-4, atol=1e-4)
+
+
+def test_mixture_density_is_exact_for_narrow_components() -> None:
+    """The squares are multiplied out, and yet a spread of 0.001 a distance of 50 from the centre loses no digits."""
+    means = torch.tensor([[50.0, 0.0], [-50.0, 0.0]])
+    components = Gaussian(means, torch.full((2, 2), math.log(1e-3)))
+    z_SBL = (means[0].double() + 1e-3 * normal(1, 4, 2).double()).float()
+    exact = (z_SBL.double() - means[0].double()).div(1e-3).square().sum(-1).mul(-0.5) - 2 * math.log(1e-3)
+    expected = exact - math.log(2 * math.pi) - math.log(2)
+    found = Mixture(torch.full((2,), 0.5).log(), components).log_prob(z_SBL)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-4, atol=1e-3)
+
+
+def test_temperature_leaves_the_choice_of_a_component_alone() -> None:
+    """Near 0 each draw is the mean of the component that it was at temperature 1."""
+    means = torch.tensor([[-50.0, 0.0], [0.0, 50.0], [50.0, 0.0]])
+    mixture = Mixture(torch.full((3,), 1 / 3).log(), Gaussian(means, torch.zeros(3, 2)))
+    noise = normal(64, 3)
+    nearest = means[torch.cdist(mixture.sample(noise), means).argmin(-1)]
+    torch.testing.assert_close(mixture.sample(noise, temperature=1e-6), nearest, atol=1e-3, rtol=0)
+    assert len(nearest.unique(dim=0)) == 3
+
+
+def test_temperature_sharpens_codes() -> None:
+    """Near 0 every code is the likeliest given those before, whatever the noise."""
+    prior = AutoregressiveCodesPrior(5, 4, 8)
+    with torch.no_grad():
+        codes_BG = prior.sample(normal(32, 4), temperature=1e-6)
+        first = prior.head(prior.recurrent(prior.embedding(torch.tensor([[5]])))[0]).argmax(-1)
+    assert len(codes_BG.unique(dim=0)) == 1
+    assert codes_BG[0, 0] == first
+    assert len(prior.sample(normal(32, 4)).unique(dim=0)) > 16
 
 
 def test_standard_normal_kl_matches_torch_distributions() -> None:

@@ -484,12 +484,18 @@ def test_requirements_are_exact() -> None:
     assert [[line.partition("==")[0] for line in lines] for lines in added] == [["zuko"], ["pandas"]]
 
 
-@pytest.mark.parametrize("name", ["posteriors", "priors"])
-def test_model_without_a_flow_does_without_zuko(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a model is made of is imported where zuko is not installed."""
+@pytest.mark.parametrize(("part", "arguments"), [("posterior", (8,)), ("prior", (0, ExampleSpec(SHAPE)))])
+def test_model_without_a_flow_does_without_zuko(
+    part: str, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where zuko is not installed, the parts of a model are imported and built; a flow alone asks for it."""
     for module in ("zuko", "vae.flows"):
         monkeypatch.setitem(sys.modules, module, None)
-    runpy.run_path(str(Path(serving.__file__).with_name(f"{name}.py")), run_name="fresh")
+    fresh = runpy.run_path(str(Path(serving.__file__).with_name(f"{part}s.py")), run_name="fresh")
+    build = fresh[f"build_{part}"]
+    assert isinstance(build(ModelConfig(), *arguments), torch.nn.Module)
+    with pytest.raises(ImportError):
+        build(ModelConfig.model_validate({part: {"kind": "flow"}}), *arguments)
 
 
 def test_context_loads_the_model_that_was_saved(tmp_path: Any) -> None:

@@ -113,3 +113,12 @@ def test_generate_from_the_aggregate_posterior() -> None:
     model.aggregate = fit_aggregate(z, 1, seed=0)
     expected = tasks.decode(model, torch.tensor([[2.0, -1.0, 0.5]]).expand(3, -1))
     torch.testing.assert_close(tasks.generate(model, 3, sampler="aggregate"), expected, atol=0.02, rtol=0)
+
+
+def test_aggregate_posterior_is_refused_where_each_condition_has_its_own_latents() -> None:
+    """A mixture that knows no condition would give a class another's latents."""
+    config = ModelConfig.model_validate({"latent_dim": LATENT, "condition": "class", "prior": {"kind": "conditional"}})
+    model = VAE(config, ExampleSpec(SHAPE, classes=("a", "b")))
+    model.aggregate = fit_aggregate(np.zeros((20, LATENT), np.float32), 1, seed=0)
+    with pytest.raises(ConfigError, match=r"conditional prior .* use the prior$"):
+        tasks.generate(model, 2, model.condition(torch.tensor([0, 1])), sampler="aggregate")

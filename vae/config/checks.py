@@ -102,7 +102,7 @@ def _check_regularizers(model: ModelConfig, objective: ObjectiveConfig, batch_si
         if isinstance(model.posterior, VectorQuantized):
             raise ValueError(
                 f"objective.regularizers: {kind} is of a continuous latent, and a vector_quantized one is made of codes; "
-                "leave it out, or use posterior diagonal_gaussian"
+                "leave it out, or use posterior diagonal_gaussian with prior standard_normal"
             )
         if isinstance(regularizer, TotalCorrelation | Dip) and not isinstance(model.posterior, DiagonalGaussian):
             raise ValueError(

@@ -338,6 +338,10 @@ class ModelConfig(Section):
                 "model: a table takes body `table` and likelihood `mixed` together, an image neither, got encoder "
                 f"{self.encoder.kind}, decoder {(self.decoder or self.encoder).kind} and likelihood {self.likelihood.kind}"
             )
+        if (once := tuple(dict.fromkeys(self.condition))) != self.condition:
+            raise ValueError(
+                f"model.condition: expected each name once, {', '.join(once)}, got {', '.join(self.condition)}"
+            )
         if self.condition_by == "film" and not self.condition:
             raise ValueError("model.condition_by: film needs a condition; set model.condition, such as `class`")
         return self

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from vae import importance
+from vae.config import BoundConfig, Elbo
 from vae.data.batches import Batch
 from vae.distributions import Gaussian
 from vae.errors import ConfigError
 from vae.model import VAE, Inputs
+from vae.objectives import importance_weighted
 from vae.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
 
 ACTIVE_UNIT_VARIANCE = 0.01
+ONE_DRAW = Elbo()
 
 
 @dataclass(frozen=True)
@@ -28,18 +31,19 @@ class Sums:
     """Sums over examples, as one vector that ranks can add up."""
 
     vector: Tensor
-    """[count, Σ distortion, Σ rate, Σ KL of each dimension …, Σ mean of each dimension …, Σ mean² …], float64, [3 + 3L];
-    the KLs are NaN where there is no closed form."""
+    """[count, Σ distortion, Σ rate, Σ −bound, Σ KL of each dimension …, Σ mean of each dimension …, Σ mean² …], float64,
+    [4 + 3L]; the KLs are NaN where there is no closed form."""
 
     def bound(self) -> Bound:
         values = self.vector.cpu()
         count = values[0].item()
-        kl, mean, square = (values[3:] / count).chunk(3)
+        kl, mean, square = (values[4:] / count).chunk(3)
         variance = square - mean.square()
         return Bound(
             num_examples=round(count),
             distortion=values[1].item() / count,
             rate=values[2].item() / count,
+            negative_bound=values[3].item() / count,
             kl_per_dimension=None if kl.isnan().any() else tuple(kl.tolist()),
             mean_variance_per_dimension=tuple(variance.tolist()),
         )
@@ -47,13 +51,15 @@ class Sums:
 
 @dataclass(frozen=True)
 class Bound:
-    """The evidence lower bound and its parts, means over a split in nats per example."""
+    """A bound on the evidence and its parts, means over a split in nats per example."""
 
     num_examples: int
     distortion: float
-    """E[−log p(x|z)], one draw of z per example."""
+    """E[−log p(x|z)]"""
     rate: float
-    """E[KL(q(z|x) ‖ p(z))]; by the same draw where there is no closed form."""
+    """E[KL(q(z|x) ‖ p(z))]; by the same draws where there is no closed form."""
+    negative_bound: float
+    """Of the bound that was asked for: of an importance-weighted one −log 1/S Σ w, else `negative_elbo`."""
     kl_per_dimension: tuple[float, ...] | None
     """None where there is no closed form, or a latent is not made of dimensions but of codes."""
     mean_variance_per_dimension: tuple[float, ...]
@@ -61,7 +67,7 @@ class Bound:
 
     @property
     def negative_elbo(self) -> float:
-        """distortion + rate: the bound at β = 1, whatever β the model was trained with."""
+        """distortion + rate: the evidence lower bound at β = 1, whatever β the model was trained with."""
         return self.distortion + self.rate
 
     @property
@@ -77,30 +83,32 @@ class Bound:
 
 
 @torch.no_grad()
-def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0) -> Sums:
-    """Sums for the evidence lower bound at β = 1 over some batches.
+def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, bound: BoundConfig = ONE_DRAW) -> Sums:
+    """Sums for a bound on the evidence at β = 1 over some batches.
 
-    Protocol: z is sampled, never the posterior mean, which would be no bound; draws derive from (seed, rank, batch), so two
-    epochs are compared on the same noise. Where the binarisation policy is dynamic, so are the targets. Missing entries
-    are left out.
+    Protocol: z is sampled as often as the bound says, never the posterior mean, which would be no bound; draws derive from
+    (seed, rank, batch), so two epochs are compared on the same noise. Where the binarisation policy is dynamic, so are the
+    targets. Missing entries are left out. Of `ciwae` the importance-weighted part is taken: it is the tighter one.
     """
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device)
     latent_dim = model.config.latent_dim
-    total = torch.zeros(3 + 3 * latent_dim, dtype=torch.float64, device=device)
+    total = torch.zeros(4 + 3 * latent_dim, dtype=torch.float64, device=device)
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
         inputs = inputs_of(model, batch, generator)
-        noise = torch.randn(1, len(batch), model.noise_dim, generator=generator, device=device)
+        noise = torch.randn(bound.samples, len(batch), model.noise_dim, generator=generator, device=device)
         terms = model(inputs, noise)
         mean, kl = terms.posterior.mean.double(), terms.kl
         by_dimension = kl is not None and kl.shape[-1] == latent_dim
-        count = torch.tensor(float(len(batch)), device=device)
+        count = mean.new_tensor(len(batch))
+        distortion, rate = (part.mean(0).sum().double() for part in (terms.distortion, terms.rate))
+        negative = distortion + rate if isinstance(bound, Elbo) else -importance_weighted(terms).sum().double()
         total += torch.cat(
             [
-                torch.stack([count, terms.distortion.sum(), terms.rate.sum()]).double(),
-                kl.double().sum((0, 1)) if kl is not None and by_dimension else torch.full_like(mean[0], torch.nan),
+                torch.stack([count, distortion, rate, negative]),
+                kl.double().mean(0).sum(0) if kl is not None and by_dimension else torch.full_like(mean[0], torch.nan),
                 mean.sum(0),
                 mean.square().sum(0),
             ]

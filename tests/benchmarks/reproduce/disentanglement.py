@@ -52,7 +52,7 @@ LISTED = ("factor_vae", "mig")
 class Settings:
     """What a budget allows."""
 
-    seeds: int
+    seeds: tuple[int, ...]
     upright: bool
     """Whether only sprites of 0° are taken, 18,432 of 737,280, and orientation is no factor."""
     encoder: Mapping[str, Any]
@@ -71,7 +71,7 @@ class Settings:
 
 BUDGETS: dict[Budget, Settings] = {
     "smoke": Settings(
-        seeds=1,
+        seeds=(0,),
         upright=True,
         encoder={"kind": "mlp", "hidden": [64]},
         steps=60,
@@ -79,7 +79,7 @@ BUDGETS: dict[Budget, Settings] = {
         points=(1_000, 500),
     ),
     "cpu": Settings(
-        seeds=3,
+        seeds=(2, 3, 4, 5),
         upright=True,
         encoder={"kind": "mlp", "hidden": [128, 128]},
         steps=6_000,
@@ -89,7 +89,7 @@ BUDGETS: dict[Budget, Settings] = {
         discriminator_learning_rate=1e-3,
     ),
     "full": Settings(
-        seeds=5,
+        seeds=(0, 1, 2, 3, 4),
         upright=False,
         encoder={"kind": "conv", "channels": [32, 32, 64, 64], "hidden": 256, "activation": "relu"},
         steps=300_000,
@@ -106,7 +106,9 @@ SHORTFALLS: dict[Budget, tuple[str, ...]] = {
         "6,000 steps at 2e-3 where the papers take 300,000 at 1e-4, and two layers of 128 units where they have four "
         "convolutions, whose steps cost a CPU far more. What is shown is the order of the rows.",
         "Upright sprites alone, four factors instead of five: after 6,000 steps on all orientations the distortion is "
-        "still above 100 nats, places and sizes are all that is learnt, and the order of the rows is not settled.",
+        "still above 100 nats, places and sizes are all that is learnt, and no row came above β=1 in FactorVAE score.",
+        "The grid, the steps, the learning rates and the strengths were chosen by looking at these scores on seeds 0 "
+        "and 1, about seven settings; the seeds on this page were not looked at before.",
         "β-TCVAE with weight 2 (β=3) instead of 5, and FactorVAE's discriminator at 1e-3 instead of 1e-4, for there are "
         "so few steps.",
         "One strength for each row; the papers sweep them.",
@@ -121,7 +123,7 @@ def table(budget: Budget, home: Path, num_seeds: int | None) -> Table:
     dataset = upright_sprites(home) if settings.upright else all_sprites(home)
     jobs = [
         Job(row, "sprites", seed, partial(measure, row, seed, settings, dataset), 1.5 if row == FACTOR else 1.0)
-        for seed, row in product(range(num_seeds or settings.seeds), ROWS)
+        for seed, row in product(settings.seeds[:num_seeds], ROWS)
     ]
     return Table(
         title="Sprites: disentanglement of ten latents",
@@ -156,18 +158,17 @@ def grid_of(upright: bool) -> NDArray[np.int64]:
 def protocol(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
     """What was done."""
     num_train, num_test = settings.points
+    orientation = "" if settings.upright else "orientation 40, "
     return (
-        f"betaline's sprites, {dataset.num_rows('train'):,} of 737,280 binary images of 64×64, five factors: shape "
-        "3, scale 6, orientation 40, x 32, y 32. They are drawn like dSprites, not copied from it; published "
-        "figures are of dSprites.",
+        f"betaline's sprites, binary images of 64×64, {dataset.num_rows('train'):,} to train; factors: shape 3, scale 6, "
+        f"{orientation}x 32, y 32. They are drawn like dSprites, not copied from it; published figures are of dSprites.",
         f"{LATENT_DIM} latents, Bernoulli likelihood, encoder {dict(settings.encoder)} and its mirror image, "
-        f"batches of {BATCH_SIZE}, AdamW {settings.learning_rate:g} without decay, {settings.steps:,} steps, the "
-        "last weights.",
+        f"batches of {BATCH_SIZE}, AdamW {settings.learning_rate:g} without decay, {settings.steps:,} steps to the "
+        "nearest epoch, the last weights.",
         f"β-VAE: β={settings.beta:g}. β-TCVAE: 1 + {settings.total_correlation:g}, minibatch-stratified. FactorVAE: "
         f"γ={settings.gamma:g}, discriminator of three layers of 256 at {settings.discriminator_learning_rate:g}.",
-        f"Scores of the posterior's means of {num_train + num_test:,} images drawn from the whole grid, {num_train:,} "
-        f"to fit "
-        f"and {num_test:,} to score; MIG with 20 bins. The images and draws are the same for every row and seed.",
+        f"Scores of the posterior's means of {num_train + num_test:,} images drawn from the same grid, {num_train:,} to "
+        f"fit and {num_test:,} to score; MIG with 20 bins. Images and draws are the same for every row and seed.",
     )
 
 

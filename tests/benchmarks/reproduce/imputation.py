@@ -239,7 +239,8 @@ def _ridge(seed: int, trees: int) -> Any:
 def _trees(seed: int, trees: int) -> Any:
     from sklearn.ensemble import ExtraTreesRegressor
 
-    return _iterative(ExtraTreesRegressor(trees, max_features="sqrt", random_state=seed), seed)
+    forest = ExtraTreesRegressor(trees, max_features="sqrt", random_state=seed)  # pyright: ignore[reportArgumentType]
+    return _iterative(forest, seed)
 
 
 BASELINES: dict[str, Callable[[int, int], Any]] = {MEAN: _mean, KNN: _neighbours, RIDGE: _ridge, TREES: _trees}

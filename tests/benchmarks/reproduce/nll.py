@@ -188,8 +188,7 @@ def protocol(settings: Settings, dataset: Dataset) -> tuple[str, ...]:
         f"{settings.warmup_epochs} epochs, {settings.epochs[NORMAL]} epochs at most; {settings.components} "
         "pseudo-inputs, which start as training images. The weights are those of the best validation bound.",
         f"Bounds: batches of 100, 1e-3, {settings.epochs[IWAE]} epochs, {settings.iwae_samples} draws; the last "
-        f"weights, for "
-        "the best bound of one draw is not the best of many.",
+        "weights.",
         f"Libraries: one fixed draw, batches of 128, AdamW 1e-3 without decay, {settings.epochs[OURS]} epochs, the "
         "last weights; Pythae trains with its own trainer, its weights are loaded into betaline's model, checked "
         "to reconstruct the same, and scored by the same routine on the same images.",

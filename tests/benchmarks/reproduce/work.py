@@ -122,10 +122,7 @@ class _LastWeights(Hooks):
 
 
 def train(config: RunConfig, dataset: Dataset, *, last: bool = False) -> TrainingResult:
-    """A finished run, with the weights of the epoch with the best validation bound, or of the last one.
-
-    The validation bound is of one draw, and the best by it is not the best of a model that was trained for many.
-    """
+    """A finished run, with the weights of the epoch with the best validation bound, or of the last one."""
     hooks = _LastWeights()
     training = Training(config, dataset, World(device=device()), hooks=hooks)
     hooks.model = training.shipped

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vae import distributions
-from vae.config import MLP, Bernoulli, Gaussian, Likelihood, ModelConfig
+from vae.config import MLP, Bernoulli, Gaussian, Iwae, Likelihood, ModelConfig
 from vae.data.batches import Batch
 from vae.metrics.likelihood import Sums, bound_sums, mutual_information, negative_log_likelihood
 from vae.model import VAE, ExampleSpec, Inputs
@@ -45,6 +45,21 @@ def test_bound_is_the_mean_of_the_terms() -> None:
     assert bound.kl_per_dimension == pytest.approx(kl.tolist(), rel=1e-5)
     assert bound.rate == pytest.approx(kl.sum().item(), rel=1e-5)
     assert bound.negative_elbo == bound.distortion + bound.rate
+
+
+def test_importance_weighted_bound_is_of_as_many_draws() -> None:
+    """−log 1/S Σ w of the draws that distortion and rate are means of: below the ELBO, which is their sum."""
+    model, pixels = build(), images(10)
+    with torch.no_grad():
+        model.posterior.head.bias[LATENT:] = 1.0  # a posterior wide enough for the bounds to differ
+    drawn: list[Tensor] = []
+    model.register_forward_hook(lambda _, args, terms: drawn.append(terms.log_weight))
+    bound = bound_sums(model, cut(pixels, 10), seed=0, bound=Iwae(samples=5)).bound()
+    (log_weight_SB,) = drawn
+    assert bound.negative_bound == pytest.approx(-(log_weight_SB.exp().mean(0).log()).mean().item(), rel=1e-5)
+    assert bound.negative_bound < bound.negative_elbo - 0.1
+    single = bound_sums(model, cut(pixels, 10), seed=0).bound()
+    assert single.negative_bound == pytest.approx(single.negative_elbo, rel=1e-12)
 
 
 def test_bound_samples_the_posterior() -> None:
@@ -99,7 +114,7 @@ def test_bound_leaves_the_global_generator_alone() -> None:
 def test_active_units_counts_dimensions_that_vary() -> None:
     """Means with variance 1, 0.02, 0.009 and 0 around an offset make two active units (threshold 0.01)."""
     mean = torch.stack([torch.tensor([-1.0, 1.0]) * math.sqrt(v) + 5 for v in (1.0, 0.02, 0.009, 0.0)], -1).double()
-    vector = torch.cat([torch.tensor([2.0, 0.0, 0.0]), torch.zeros(4), mean.sum(0), mean.square().sum(0)]).double()
+    vector = torch.cat([torch.tensor([2.0, 0.0, 0.0, 0.0]), torch.zeros(4), mean.sum(0), mean.square().sum(0)]).double()
     bound = Sums(vector).bound()
     assert bound.active_units == 2
     assert bound.mean_variance_per_dimension == pytest.approx((1.0, 0.02, 0.009, 0.0), rel=1e-4)
