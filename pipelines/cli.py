@@ -239,7 +239,14 @@ def promote(
     threshold: Annotated[float | None, typer.Option(help="Highest NLL allowed, in nats per example.")] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(help="Measure more: reconstruction, information, disentanglement, generation (repeatable)."),
+        typer.Option(
+            help="Measure more: reconstruction, information, disentanglement, generation, denoising, imputation "
+            "(repeatable)."
+        ),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="What a metric must come to, such as 'denoise_psnr_db >= 20' (repeatable)."),
     ] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -254,6 +261,7 @@ def promote(
         "alias": alias,
         "threshold_nats": threshold,
         "metrics": tuple(metrics or ()),
+        "require": tuple(require or ()),
     }
     request = parse(PromoteRequest, values, "promote")
     with connected(home, screen, f"betaline promote {name}"):

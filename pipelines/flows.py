@@ -216,7 +216,8 @@ def decide(evaluated: dict[str, Any]) -> dict[str, Any]:
         score = _score(evaluated["champion_score"])
     if champion and score is None:
         return {"promoted": False, "reason": f"version {champion.version}, the {alias}, has no score to compare with"}
-    decision = registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
+    unmet = registry.unmet(evaluated["require"], evaluated["metrics"])
+    decision = unmet or registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
     if decision.promote:
         registry.move_alias(version, alias)
     get_run_logger().info("version %s: %s", version.version, decision.reason)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import queue
+import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -287,6 +289,25 @@ def gate(candidate: Score, champion: Score | None, threshold_nats: float | None,
     if candidate.nats < champion.nats:
         return Decision(True, f"{figure} beats the {alias}'s {champion.nats:.3f}")
     return Decision(False, f"{figure} is no better than the {alias}'s {champion.nats:.3f}")
+
+
+def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:
+    """The refusal of a candidate that does not come to what is required of its metrics; None if it does.
+
+    Args:
+        bars: Such as `denoise_psnr_db >= 20`; see `pipelines.requests.Bar`.
+        metrics: By name, those of the test split with `test_` in front.
+    """
+    for bar in bars:
+        name, sign, limit = re.split(r" *(<=|>=) *", bar)
+        value = metrics.get(f"test_{name}", metrics.get(name))
+        if value is None:
+            near = difflib.get_close_matches(f"test_{name}", metrics, n=1)
+            hint = f"; did you mean {near[0].removeprefix('test_')}?" if near else ""
+            return Decision(False, f"{bar} is required, and {name} was not measured{hint}")
+        if not (value <= float(limit) if sign == "<=" else value >= float(limit)):
+            return Decision(False, f"{bar} is required, and it is {value:.4g}")
+    return None
 
 
 def move_alias(version: Version, alias: str) -> None:

@@ -35,6 +35,10 @@ class TuneRequest(Section):
     search: SearchConfig = SearchConfig()
 
 
+Bar = Annotated[str, StringConstraints(pattern=r"^[\w.]+ *(<=|>=) *-?\d+(\.\d+)?$")]
+"""A metric, `<=` or `>=`, and a number."""
+
+
 class PromoteRequest(Section):
     """Evaluate a trained run on the test split, register it, and let it become the champion if it is better."""
 
@@ -50,7 +54,10 @@ class PromoteRequest(Section):
     num_samples: Positive = 200
     """Importance samples per example."""
     metrics: tuple[MetricFamily, ...] = ()
-    """What else is measured on the test split, and logged with the run: see `vae.metrics.suite`."""
+    """What is measured on the test split, and logged with the run, beside the uses that the model was trained for: see
+    `vae.metrics.suite`."""
+    require: tuple[Bar, ...] = ()
+    """What the metrics on the test split must come to, such as `denoise_psnr_db >= 20`, or the alias stays."""
 
 
 class PipelineRequest(Section):
