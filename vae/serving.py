@@ -139,7 +139,7 @@ def _reconstruct(model: VAE, examples: Any, request: Request) -> Any:
 
 def _encode(model: VAE, examples: Any, request: Request) -> dict[str, NDArray[np.float32]]:
     code = tasks.encode(model, _inputs(model, examples, request))
-    return {name: value.numpy() for name, value in code._asdict().items()}
+    return {name: value.cpu().numpy() for name, value in code._asdict().items()}
 
 
 def _decode(model: VAE, latents: Any, request: Request) -> Any:
@@ -149,7 +149,7 @@ def _decode(model: VAE, latents: Any, request: Request) -> Any:
         raise ValueError(f"task decode: expected latents of shape (N, {latent_dim}), found {_shape(z_NL.shape)}")
     if wrong := z_NL.size - int(np.isfinite(z_NL).sum()):
         raise ValueError(f"task decode: {wrong} of {z_NL.size} values are not finite; give complete latents")
-    z_NL = torch.from_numpy(z_NL.astype(np.float32))
+    z_NL = torch.from_numpy(z_NL.astype(np.float32)).to(_device(model))
     condition_NK, log_beta_N1 = _condition(model, request, len(z_NL)), _log_beta(model, request, len(z_NL))
     return _outputs(model, tasks.decode(model, z_NL, condition_NK, request.output, request.seed, log_beta_N1))
 
@@ -177,7 +177,7 @@ def _score(model: VAE, examples: Any, request: Request) -> NDArray[np.float32]:
         raise ValueError(f"task score: num_samples must be at least 1, got {request.num_samples}")
     inputs = _inputs(model, examples, request)
     inputs = inputs._replace(x=_as_scored(model, inputs.x, request.seed))
-    return tasks.score(model, inputs, num_samples=request.num_samples, seed=request.seed).numpy()
+    return tasks.score(model, inputs, num_samples=request.num_samples, seed=request.seed).cpu().numpy()
 
 
 Task = Callable[[VAE, Any, Request], Any]
@@ -201,14 +201,15 @@ def _inputs(model: VAE, examples: Any, request: Request) -> Inputs:
     else:
         values_ND = torch.from_numpy(read_rows(examples, model.examples.columns, request.where))
         x, observed = prepare(values_ND, model.config.likelihood, model.examples, torch.Generator())
+    x, observed = x.to(_device(model)), None if observed is None else observed.to(_device(model))
     return Inputs(x, observed, None, _condition(model, request, len(x)), _log_beta(model, request, len(x)))
 
 
 def _outputs(model: VAE, x: Tensor) -> Any:
     """Images as an array, rows of a table as a data frame."""
     if model.examples.columns is None:
-        return x.numpy()
-    return write_rows(restore(x, model.examples).numpy(), model.examples.columns)
+        return x.cpu().numpy()
+    return write_rows(restore(x.cpu(), model.examples).numpy(), model.examples.columns)
 
 
 def _images(model: VAE, images: Any, request: Request) -> tuple[Tensor, Tensor | None]:
@@ -236,7 +237,7 @@ def _as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
     match binarization(model.config.likelihood):
         case "static" | "dynamic":
             generator = torch.Generator().manual_seed(derive(seed, Stream.GENERATION, 3))
-            return binarize((x * 255).round().to(torch.uint8), generator)
+            return binarize((x.cpu() * 255).round().to(torch.uint8), generator).to(x.device)
         case "none" if grey := int(((x > 0) & (x < 1)).sum()):
             raise ValueError(
                 f"task score: {grey} of {x.numel()} pixels are neither 0 nor 1, and this model was trained on binary "
@@ -254,7 +255,8 @@ def _condition(model: VAE, request: Request, rows: int) -> Tensor | None:
             labels_N = values_N.long()
         else:
             attributes_NA[:, model.examples.attributes.index(column)] = values_N
-    return model.condition(labels_N, attributes_NA)
+    condition_NK = model.condition(labels_N, attributes_NA)
+    return None if condition_NK is None else condition_NK.to(_device(model))
 
 
 def _log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
@@ -262,13 +264,18 @@ def _log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
     if not 0 < request.beta < math.inf:
         raise ValueError(f"{request.where}: beta must be above 0, got {request.beta}")
     if model.config.beta_gates:
-        return torch.full((rows, 1), math.log(request.beta))
+        return torch.full((rows, 1), math.log(request.beta), device=_device(model))
     if request.beta != 1:
         raise ValueError(
             f"{request.where}: this model was trained at one beta and takes no other, got {request.beta}; one that was "
             "trained with model.beta_gates does"
         )
     return None
+
+
+def _device(model: VAE) -> torch.device:
+    """Where the model is, and its inputs have to be."""
+    return next(model.parameters()).device
 
 
 def _array(inputs: Any, request: Request) -> NDArray[Any]:

@@ -31,6 +31,8 @@ class Provenance(_Record):
     params: dict[str, Any]
     """Of the task, beside its seed; those that were not given are as the signature has them."""
     seed: int
+    device: str
+    """`cpu` or `cuda`: where the model ran, which the last bits depend on."""
     rows_per_call: int
     """Rows that the model is given at once. A call's seed derives from `seed`, the split and its first row's number."""
 

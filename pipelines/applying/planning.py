@@ -97,6 +97,7 @@ def plan(
     source: str,
     splits: Sequence[SplitName] | None,
     output: str,
+    device: str = "cpu",
 ) -> ApplyPlan:
     """Cuts the work into units.
 
@@ -109,6 +110,7 @@ def plan(
         source: The input's folder.
         splits: Of the input; None for all it has.
         output: The folder to write.
+        device: Where the workers' models will be, `cpu` or `cuda`.
 
     Raises:
         DataError: If the input is not what the model takes; names each column, what was expected and what was found.
@@ -133,6 +135,7 @@ def plan(
         splits=chosen,
         params={name: value for name, value in params.items() if name != "seed"},
         seed=params["seed"],
+        device=device,
         rows_per_call=ROWS_PER_CALL,
     )
     examples = given.manifest if isinstance(given, Examples) else None

@@ -39,13 +39,14 @@ AHEAD = 4
 
 
 def run(job: Job) -> dict[str, Any]:
-    request = parse(ApplyRequest, job.request, "apply")
     started = time.monotonic()
-    todo, worker = _plan(job, request)
+    ray.init()
+    request = parse(ApplyRequest, job.request, "apply")
+    todo, worker = _plan(job, "cuda" if ray.cluster_resources().get("GPU") else "cpu")
+    worker.probe()  # before the folder is taken: what is refused leaves nothing behind
     manifest = claim(todo)
     reused, resumed = manifest is not None, 0
     if manifest is None:
-        worker.probe()
         done = finished_units(todo)
         resumed = sum(record.shard.rows for record in done)
         done += _work(todo, {record.index for record in done}, request.workers, resumed)
@@ -63,8 +64,9 @@ def run(job: Job) -> dict[str, Any]:
     }
 
 
-def _plan(job: Job, request: ApplyRequest) -> tuple[ApplyPlan, Worker]:
+def _plan(job: Job, device: str) -> tuple[ApplyPlan, Worker]:
     """What is to be done, and a worker of this process that has asked for nothing yet."""
+    request = parse(ApplyRequest, job.request, "apply")
     check_task(request.task)
     params = read_params(request.task, request.params)
     # A retry keeps to what the first attempt has found, though an alias has moved or a newer dataset has come.
@@ -77,7 +79,7 @@ def _plan(job: Job, request: ApplyRequest) -> tuple[ApplyPlan, Worker]:
     if registered not in (None, weights):
         raise RegistryError(f"{version.uri}: expected weights of SHA-256 {registered}, found {weights}")
     output = request.output or ""
-    todo = plan(request.task, params, version, weights, served.model, source, request.splits, output)
+    todo = plan(request.task, params, version, weights, served.model, source, request.splits, output, device)
     if not output:
         todo = todo.placed(locate(job.home) / "applied")
     return todo, Worker(todo, served)
@@ -107,18 +109,19 @@ def _on_cluster(todo: ApplyPlan, left: Sequence[int], workers: int | None) -> It
     Raises:
         BetalineError: What a worker refused.
     """
-    ray.init()
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    resources = ray.cluster_resources()
-    most = min(workers or max(1, int(resources.get("CPU", 1)) - 1), len(left))
+    resources, on_gpu = ray.cluster_resources(), todo.provenance.device == "cuda"
+    room = int(resources["GPU"]) if on_gpu else int(resources.get("CPU", 1)) - 1
+    most = min(workers or max(1, room), len(left))
     stream = ray.data.from_items(list(left), override_num_blocks=len(left)).map_batches(
         _Actor,
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=AHEAD),
         fn_constructor_args=(ray.put(todo),),
         num_cpus=1,
+        num_gpus=1 if on_gpu else None,
     )
     for batch in stream.iter_batches(batch_size=None, prefetch_batches=0):
         for text, kind in zip(batch["record"], batch["refused"], strict=True):
@@ -132,7 +135,9 @@ class _Actor:
 
     def __init__(self, todo: Any) -> None:
         todo = ray.get(todo)
-        self.worker = Worker(todo, pull(todo.model_uri)[0])
+        served, _ = pull(todo.model_uri)
+        served.model.to(todo.provenance.device)
+        self.worker = Worker(todo, served)
 
     def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         answers, kinds = [], []

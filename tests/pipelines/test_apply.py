@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import psutil
@@ -12,9 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from pipelines import flows, packaging, registry
+from pipelines import applying, flows, packaging, registry
+from pipelines.jobs.apply import _plan
+from pipelines.jobs.job import Job
 from pipelines.requests import ApplyRequest
-from pipelines.runs import Event
+from pipelines.runs import Event, RunFolder
 from pipelines.services import Services
 from tests.pipelines.conftest import run_flow
 from tests.vae.conftest import _publish
@@ -58,62 +61,64 @@ def champion(services: Services, rows: Dataset, tmp_path_factory: pytest.TempPat
     return version
 
 
-def apply(
-    task: str, dataset: Dataset, output: Path | None, listener: Any = None, model: str = NAME, **params: Any
-) -> Any:
-    request = ApplyRequest(
-        task=task, model=model, dataset=dataset.uri, output=output and str(output), params=params, workers=1
-    )
-    return run_flow(flows.apply, request, listener=listener)
+def asked(task: str, dataset: Any, output: Path | None, model: str = NAME, **params: Any) -> ApplyRequest:
+    """The request as the command makes it."""
+    source = dataset.uri if isinstance(dataset, Dataset) else dataset
+    values = {"task": task, "model": model, "dataset": source, "output": output and str(output), "params": params}
+    return ApplyRequest.model_validate(values)
+
+
+def apply(task: str, dataset: Dataset, output: Path | None, listener: Any = None, **params: Any) -> Any:
+    """Runs the flow."""
+    return run_flow(flows.apply, asked(task, dataset, output, **params), listener=listener)
 
 
 def test_killed_job_goes_on_to_the_same_bytes(
-    services: Services, champion: registry.Version, rows: Dataset, tmp_path: Path
+    services: Services, champion: registry.Version, rows: Dataset, home: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL of the job's driver on its way: the flow tries again, keeps what is there, and ends as one undisturbed."""
+    """SIGKILL of the job's driver on its way: the flow tries again, keeps what is there, and ends with the bytes that one
+    process gives which nobody disturbs."""
     killed: list[int] = []
 
     def kill_the_driver(kind: str, event: Event) -> None:
-        if event.kind == "apply" and 0 < event.fields["rows"] < 6000 and not killed:
+        if event.kind == "apply" and 0 < event.fields["rows"] < event.fields["total"] and not killed:
             driver = _driver(services)
             driver.kill()
             killed.append(driver.pid)
 
-    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples=100)
+    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples="500")
     assert killed
     assert 0 < broken["resumed_rows"] < 8200
-    whole = apply("score", rows, tmp_path / "whole", num_samples=100)
-    assert whole["resumed_rows"] == 0
-    assert whole["rows"] == broken["rows"] == {"train": 8000, "validation": 200}
-    files = sorted(path.name for path in (tmp_path / "whole").glob("*.parquet"))
-    assert len(files) == 82
-    assert files == sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
-    for name in files:
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert broken["rows"] == {"train": 8000, "validation": 200}
+    assert broken["provenance"]["version"] == champion.version
+    assert broken["provenance"]["weights_sha256"] == registry.weights_of(champion)
+    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=500), "cpu")
+    files = sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
+    assert files == sorted(unit.shard for unit in todo.units)
+    applying.claim(todo)
+    for unit in todo.units:
+        worker.write(unit.index)
+        assert (tmp_path / "whole" / unit.shard).read_bytes() == (tmp_path / "broken" / unit.shard).read_bytes()
     found = np.concatenate([pq.read_table(tmp_path / "broken" / n)["row"] for n in files if n.startswith("train")])
     assert found.tolist() == list(range(8000))
-    again = apply("score", rows, tmp_path / "whole", num_samples="100", model=f"models:/{NAME}/{champion.version}")
-    assert again["reused"]
 
 
-def test_augmented_dataset_is_trained_on(champion: registry.Version, rows: Dataset, tiny: Any) -> None:
-    """Without a folder it goes to HOME/applied, says where it comes from, and is a dataset like any other."""
-    from pipelines.requests import TrainRequest
-
+def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, rows: Dataset, home: Path) -> None:
+    """It is called after the task and all that it depends on, so that the same command finds it there."""
     made = apply("augment", rows, None, per_class="13")
-    assert Path(made["uri"]).parent.name == "applied"
+    assert Path(made["uri"]).parent == home / "applied"
     assert made["rows"] == {"train": 130, "validation": 200}
-    assert made["provenance"]["version"] == champion.version
-    assert made["provenance"]["weights_sha256"] == registry.weights_of(champion)
-    trained = run_flow(flows.train, TrainRequest(dataset=made["uri"], name="augmented", config=tiny))
-    assert trained["dataset_id"] == made["dataset_id"]
+    assert Dataset.open(made["uri"]).manifest.dataset_id == made["dataset_id"]
+    todo, _ = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
+    assert todo.output == made["uri"]
+    assert applying.claim(todo) is not None
 
 
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
         ({"task": "reconstuct"}, ConfigError, "did you mean `reconstruct`"),
-        ({"params": {"num_sample": "2"}}, ConfigError, "did you mean `num_samples`"),
+        ({"num_sample": "2"}, ConfigError, "did you mean `num_samples`"),
         ({"model": f"{NAME}@chamion"}, RegistryError, f"there are {NAME}/1"),
         ({"model": "aplied-digits"}, RegistryError, f"did you mean '{NAME}'"),
         ({"model": f"{NAME}/9"}, RegistryError, f"there are {NAME}/1"),
@@ -123,17 +128,10 @@ def test_augmented_dataset_is_trained_on(champion: registry.Version, rows: Datas
 def test_refusals_come_back_as_they_are(
     champion: registry.Version, digits: dict[str, Any], rows: Dataset, change: Any, error: Any, message: str, home: Path
 ) -> None:
-    """What the job refuses before any work, in this process: a job for each would take seconds."""
-    from pipelines.jobs.apply import _plan
-    from pipelines.jobs.job import Job
-    from pipelines.runs import RunFolder
-
-    request = ApplyRequest.model_validate({"task": "score", "model": NAME, "dataset": rows.uri, **change})
-    folder = RunFolder(str(home), "refused")
-    folder.remove("pinned.json")
-    spec = {"home": str(home), "identity": "refused", "request": request.model_dump(mode="json")}
+    """What the job refuses before any work; in this process, for a job would take seconds each."""
+    request = {"task": "score", "dataset": rows.uri, "output": None, **change}
     with pytest.raises(error, match=message):
-        _plan(Job(folder.write("spec.json", spec)), request)
+        _plan(_job(home, **request), "cpu")
 
 
 def test_reference_finds_the_version_that_it_means(champion: registry.Version) -> None:
@@ -142,6 +140,17 @@ def test_reference_finds_the_version_that_it_means(champion: registry.Version) -
         assert asdict(registry.resolve(reference))["version"] == champion.version
     with pytest.raises(RegistryError, match="expected NAME, NAME@ALIAS"):
         registry.resolve("a/b/c")
+
+
+def _job(home: Path, task: str, dataset: Any, output: Path | None, **more: Any) -> Job:
+    """A job that nobody has submitted."""
+    folder = RunFolder(str(home), f"planned-{uuid4().hex}")
+    request = asked(task, dataset, output, **more).model_dump(mode="json")
+    return Job(
+        folder.write(
+            "spec.json", {"home": str(home), "identity": folder.location.path.rsplit("/", 1)[-1], "request": request}
+        )
+    )
 
 
 def _driver(services: Services) -> psutil.Process:

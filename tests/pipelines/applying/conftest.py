@@ -50,10 +50,10 @@ def planned(
 
 def carried_out(plan: ApplyPlan, model: RegisteredVAE, order: Sequence[int] | None = None) -> Any:
     """The manifest of a plan whose units were worked off in some order, but for those that are there."""
-    if (manifest := applying.claim(plan)) is not None:
-        return manifest
     worker = Worker(plan, model)
     worker.probe()
+    if (manifest := applying.claim(plan)) is not None:
+        return manifest
     done = applying.finished_units(plan)
     there = {record.index for record in done}
     todo = [index for index in order or range(len(plan.units)) if index not in there]

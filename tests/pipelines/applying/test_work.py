@@ -14,10 +14,12 @@ import pytest
 from pipelines import applying
 from pipelines.applying import Columns, Worker
 from tests.pipelines.applying.conftest import carried_out, planned, served
+from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
 from vae.data.manifest import MANIFEST_NAME, SPLITS, Manifest
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, CorruptData, DataError
 from vae.seeds import Stream, derive
+from vae.training import Training
 
 TABULAR = {"encoder": {"kind": "table", "hidden": [8]}, "likelihood": {"kind": "mixed"}}
 
@@ -161,6 +163,11 @@ def test_augmented_dataset_has_so_many_of_each_class(images: Dataset, tmp_path: 
     for split in ("validation", "test"):
         given = images.read_rows(split, 0, images.num_rows(split))
         assert np.array_equal(made.read_rows(split, 0, images.num_rows(split)).values, given.values)
+    training = TrainingConfig(epochs=1, batch_size=32)
+    config = RunConfig(
+        model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(4,)), condition=("class",)), training=training
+    )
+    assert len(Training(config, made).run().history) == 1
     call = slice(kept + 64, kept + 96)  # the third call: 6 of the first class, then 26 of the second
     params = {
         "task": "generate",
