@@ -1,8 +1,8 @@
 """What `betaline apply` costs over a bare loop, and whether its memory stays flat: `python -m tests.benchmarks.apply`.
 
 Throughput: a worker's units, from Parquet to Parquet, against a loop over the same rows in memory that asks the same model
-and keeps nothing; the two take turns in one process on one thread. Memory: the peak of a fresh process that holds the model
-and works off 10^5 and 10^6 rows, without Ray, whose own share does not depend on the rows.
+and keeps nothing; the two take turns in one process on one thread. Memory: the peak of a fresh process that works off
+10^5 and 10^6 small images, without Ray, whose own share does not depend on the rows.
 """
 
 from __future__ import annotations
@@ -44,47 +44,46 @@ from vae.model import VAE
 from vae.serving import RegisteredVAE
 from vae.storage import locate
 
-SIDE = 28
-SPEC = ImageSpec(channels=1, height=SIDE, width=SIDE)
-SHARD_ROWS = 20 * rows_per_group(SPEC.row_bytes)
+LARGE, SMALL = (ImageSpec(channels=1, height=side, width=side) for side in (28, 8))
 TASKS = {"reconstruct": {}, "encode": {}, "score": {"num_samples": 10}}
 FLOOR, MOST_GROWTH = 0.8, 1.1
 
 
-def publish(folder: Path, rows: int) -> Dataset:
-    """Images of noise, shard by shard, so that this process stays small."""
+def publish(folder: Path, spec: ImageSpec, rows: int) -> Dataset:
+    """Images of noise, some row groups at a time."""
     folder.mkdir(parents=True)
-    rng, schema, shards = np.random.default_rng(0), arrow_schema(SPEC, labelled=False), []
-    for number, first in enumerate(range(0, rows, SHARD_ROWS)):
-        count = min(SHARD_ROWS, rows - first)
-        pixels = pa.py_buffer(rng.integers(256, size=(count, SPEC.row_bytes), dtype=np.uint8))
-        images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(SPEC.row_bytes), count, [None, pixels])
+    rng, schema, shards = np.random.default_rng(0), arrow_schema(spec, labelled=False), []
+    group_rows = rows_per_group(spec.row_bytes)
+    for number, first in enumerate(range(0, rows, 20 * group_rows)):
+        count = min(20 * group_rows, rows - first)
+        pixels = pa.py_buffer(rng.integers(256, size=(count, spec.row_bytes), dtype=np.uint8))
+        images = pa.FixedSizeBinaryArray.from_buffers(pa.binary(spec.row_bytes), count, [None, pixels])
         table = pa.table([images, pa.array(np.arange(first, first + count))], schema=schema)
         place = locate(str(folder / f"train-{number:05d}.parquet"))
-        shards.append(write_shard(place, table, rows_per_group(SPEC.row_bytes)))
+        shards.append(write_shard(place, table, group_rows))
     manifest = Manifest(
         format_version=FORMAT_VERSION,
         dataset_id=derive_dataset_id([shard.sha256 for shard in shards], {}),
         name="noise",
         created_at=datetime.now(UTC),
-        example=SPEC,
+        example=spec,
         classes=None,
         splits={"train": tuple(shards)},
         class_counts={},
         sources=(),
         ingest={},
-        schema_fingerprint=derive_schema_fingerprint(SPEC, None),
+        schema_fingerprint=derive_schema_fingerprint(spec, None),
         rejected=0,
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
     return Dataset.open(str(folder))
 
 
-def served() -> RegisteredVAE:
-    """A 784-512-16 model that nobody has trained."""
+def served(spec: ImageSpec, hidden: int) -> RegisteredVAE:
+    """A model of one hidden layer and 16 latents that nobody has trained."""
     registered = RegisteredVAE()
-    config = ModelConfig(latent_dim=16, encoder=MLP(hidden=(512,)))
-    registered.model = VAE(config, ExampleSpec(SPEC.shape), seed=0).eval()
+    config = ModelConfig(latent_dim=16, encoder=MLP(hidden=(hidden,)))
+    registered.model = VAE(config, ExampleSpec(spec.shape), seed=0).eval()
     return registered
 
 
@@ -117,8 +116,8 @@ def bare(task: str, model: RegisteredVAE, images: Any, rows_per_call: int) -> fl
 
 def measure(rows: int, rounds: int, scratch: Path) -> None:
     """The table of throughputs."""
-    dataset, model = publish(scratch / "data", rows), served()
-    images = dataset.read_rows("train", 0, rows).values.reshape(-1, *SPEC.shape)
+    dataset, model = publish(scratch / "data", LARGE, rows), served(LARGE, 512)
+    images = dataset.read_rows("train", 0, rows).values.reshape(-1, *LARGE.shape)
     for task in TASKS:
         calls = planned(task, model, dataset, scratch / "never").provenance.rows_per_call
         measured = alternate(
@@ -134,7 +133,7 @@ def measure(rows: int, rounds: int, scratch: Path) -> None:
 
 def peak(rows: int, scratch: Path) -> float:
     """MiB that a fresh process needs at most for so many rows."""
-    publish(scratch / f"rows-{rows}", rows)
+    publish(scratch / f"rows-{rows}", SMALL, rows)
     gc.collect()
     command = [sys.executable, "-m", "tests.benchmarks.apply", "--one", str(rows), "--scratch", str(scratch)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -154,7 +153,7 @@ def main() -> None:
     torch.set_num_threads(1)
     if chosen.one:
         dataset = Dataset.open(str(chosen.scratch / f"rows-{chosen.one}"))
-        worked("reconstruct", served(), dataset, chosen.scratch / f"out-{chosen.one}")
+        worked("reconstruct", served(SMALL, 64), dataset, chosen.scratch / f"out-{chosen.one}")
         shutil.rmtree(chosen.scratch / f"out-{chosen.one}")
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
         return
