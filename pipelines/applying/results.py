@@ -52,6 +52,21 @@ def are_examples(result: Any, example: ImageSpec | TableSpec) -> bool:
     return isinstance(result, pd.DataFrame) and set(result.columns) == {column.name for column in example.columns}
 
 
+def compact(result: Any, example: ImageSpec | TableSpec) -> Any:
+    """Images as pixels of 8 bits, call by call, while they are in the cache; anything else as it is.
+
+    Raises:
+        DataError: If a pixel is no number.
+    """
+    if not isinstance(example, ImageSpec) or not are_examples(result, example) or result.dtype == np.uint8:
+        return result
+    if not np.isfinite(result.sum()):
+        raise DataError(f"{int((~np.isfinite(result)).sum())} of {result.size} pixels are not finite")
+    levels = result * np.float32(255)
+    np.rint(levels, out=levels)
+    return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
+
+
 def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table | None) -> list[pa.Array]:
     """Examples as a dataset stores them: pixels of 8 bits, or columns of the types that the table has.
 
@@ -65,9 +80,7 @@ def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table 
         DataError: If a pixel is no number.
     """
     if isinstance(example, ImageSpec):
-        if not np.isfinite(result).all():
-            raise DataError(f"{int((~np.isfinite(result)).sum())} of {result.size} pixels are not finite")
-        pixels = np.rint(result.clip(0, 1) * 255).astype(np.uint8)
+        pixels = compact(result, example)
         kind = pa.binary(example.row_bytes)
         return [pa.FixedSizeBinaryArray.from_buffers(kind, len(pixels), [None, pa.py_buffer(pixels)])]
     arrays = []

@@ -17,7 +17,7 @@ from pipelines.applying.inputs import Group
 from pipelines.applying.output import UnitRecord, keep
 from pipelines.applying.params import AUGMENT
 from pipelines.applying.planning import DECODE, GENERATE, ApplyPlan, Unit, open_input
-from pipelines.applying.results import are_examples, check_length, column_arrays, example_arrays, joined
+from pipelines.applying.results import are_examples, check_length, column_arrays, compact, example_arrays, joined
 from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.parquet import rows_per_group, write_shard
 from vae.data.rows import ATTRIBUTE, IMAGE, LABEL, arrow_schema
@@ -98,7 +98,7 @@ class Worker:
         calls = range(0, unit.rows, self.plan.provenance.rows_per_call)
         parts = [slice(start, min(start + calls.step, unit.rows)) for start in calls]
         try:
-            results = [self._call(unit, group, part) for part in parts]
+            results = [compact(self._call(unit, group, part), self.plan.example) for part in parts]
             result = joined(results)
             if not are_examples(result, self.plan.example):
                 return self._columns(unit, group, result), False, None
