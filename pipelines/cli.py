@@ -274,6 +274,52 @@ def promote(
     screen.end(result, f"betaline models {name}")
 
 
+@app.command()
+def apply(
+    task: Annotated[str, typer.Argument(help="One of the model's tasks, such as reconstruct or score, or augment.")],
+    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS, NAME/VERSION or a models:/ URI.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="NAME, NAME@ID, or a dataset's folder; for decode, what encode wrote."),
+    ],
+    output: Annotated[
+        str | None, typer.Argument(help="Folder or URI to write; HOME/applied/TASK-ID by default.")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split (repeatable); all by default.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the task: --param num_samples=100 (repeatable).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Models held at once, at most.")] = None,
+    run: RunName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Run one task of a registered model over a whole dataset."""
+    from pipelines.requests import ApplyRequest
+
+    screen = Screen(as_json)
+    values = {
+        "task": task,
+        "model": model,
+        "dataset": locate(dataset).uri if task == "decode" else options.absolute(dataset),
+        "output": None if output is None else locate(output).uri,
+        "splits": split,
+        "params": options.task_params(param),
+        "workers": workers,
+    }
+    request = parse(ApplyRequest, values, "apply")
+    with connected(home, screen, f"betaline apply {task}"):
+        from pipelines import flows
+
+        result = flows.apply(request, run=run)
+    rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
+    verb = "was there already, nothing was written" if result["reused"] else "is written"
+    screen.say(f"{escape(result['uri'])} {verb}: {rows}.")
+    if result["resumed_rows"]:
+        screen.say(f"{result['resumed_rows']:,} rows were there from an earlier attempt.")
+    screen.end(result, options.after_apply(result))
+
+
 @app.command("presets")
 def list_presets(as_json: Json = False) -> None:
     """List the published models that `--preset` names."""

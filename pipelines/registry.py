@@ -22,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from vae.config import dotted
+from vae.errors import RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -257,6 +258,46 @@ def find(name: str, alias: str) -> Version | None:
         if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
             return None
         raise
+
+
+def resolve(reference: str, alias: str = "champion") -> Version:
+    """The version that a reference means.
+
+    Args:
+        reference: `NAME` (the one that `alias` points at), `NAME@ALIAS`, `NAME/VERSION`, or any of them behind `models:/`.
+        alias: For a name alone.
+
+    Raises:
+        RegistryError: If there is none; says what there is.
+    """
+    found = re.fullmatch(r"(?:models:/)?([^/@]+)(?:@([^/@]+)|/(\d+))?", reference)
+    if found is None:
+        raise RegistryError(
+            f"model {reference!r}: expected NAME, NAME@ALIAS, NAME/VERSION, or one of them behind models:/"
+        )
+    name, given, number = found.groups()
+    if number is None:
+        version = find(name, given or alias)
+    else:
+        version = next((one for one in versions(name) if one.version == number), None)
+    if version is not None:
+        return version
+    there = versions(name)
+    if there:
+        listed = ", ".join(f"{name}/{one.version}" + "".join(f" @{a}" for a in one.aliases) for one in there[:20])
+        raise RegistryError(
+            f"no model {reference!r}{'' if given or number else f' with the alias {alias}'}; there are {listed}"
+        )
+    names = sorted({one.name for one in versions()})
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = f"there are {', '.join(names[:20])}" if names else "none is registered yet"
+    raise RegistryError(f"no model {name!r}: {listed}{hint}")
+
+
+def weights_of(version: Version) -> str | None:
+    """The SHA-256 that a version's weights were registered with."""
+    return (MlflowClient().get_model_version(version.name, version.version).tags or {}).get(WEIGHTS)
 
 
 def versions(name: str | None = None) -> list[Version]:
