@@ -90,6 +90,8 @@ def _typed(values_N: NDArray[np.float32], column: Column) -> Any:
         found = names[np.where(missing_N, -1, values_N).astype(int)]
         kind = _KINDS.get(column.dtype)
         return found if kind is None or missing_N.any() else found.astype(kind)
+    if _KINDS.get(column.dtype) == "bool":
+        return pd.arrays.BooleanArray(values_N >= 0.5, missing_N) if missing_N.any() else values_N >= 0.5
     if _KINDS.get(column.dtype) == "int64":
         whole_N = np.round(np.where(missing_N, 0, values_N).astype(np.float64)).astype(np.int64)
         return pd.arrays.IntegerArray(whole_N, missing_N) if missing_N.any() else whole_N

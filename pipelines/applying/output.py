@@ -101,7 +101,9 @@ def publish(plan: ApplyPlan, records: Iterable[UnitRecord]) -> Manifest | Column
 
 
 def _dataset(plan: ApplyPlan, done: Sequence[UnitRecord]) -> Manifest:
-    counts = {split: [r.class_counts for r in done if plan.units[r.index].split == split] for split in SPLITS}
+    counts: dict[SplitName, list[tuple[int, ...]]] = {
+        split: [r.class_counts for r in done if plan.units[r.index].split == split] for split in SPLITS
+    }
     return Manifest(
         format_version=FORMAT_VERSION,
         dataset_id=plan.identity,

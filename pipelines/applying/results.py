@@ -87,10 +87,10 @@ def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table 
     for column in example.columns:
         kind = pa.type_for_alias(column.dtype)
         if column.categories is not None:
-            arrays.append(pa.array(result[column.name], pa.string(), from_pandas=True).cast(kind))
+            arrays.append(pa.array(result[column.name], from_pandas=True).cast(kind))
         else:
             known = None if given is None else given.column(column.name).combine_chunks()
-            arrays.append(_numbers(result[column.name].to_numpy(np.float32), kind, known))
+            arrays.append(_numbers(result[column.name].to_numpy(np.float32, na_value=np.nan), kind, known))
     return arrays
 
 

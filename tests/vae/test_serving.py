@@ -493,6 +493,7 @@ TYPED = (
     Column("age", None, 40.0, 10.0, "int64"),
     Column("member", ("False", "True"), dtype="bool"),
     Column("level", ("1", "2"), dtype="int64"),
+    Column("keen", None, 0.5, 0.5, "bool"),
     Column("weight", None, 70.0, 5.0),
 )
 GUESTS = pd.DataFrame(
@@ -500,6 +501,7 @@ GUESTS = pd.DataFrame(
         "age": pd.array([20, None, 61], "Int64"),
         "member": pd.array([True, False, None], "boolean"),
         "level": pd.array([2, 1, 1], "Int64"),
+        "keen": pd.array([None, True, False], "boolean"),
         "weight": [0.1, 71.25, np.nan],
     }
 )
@@ -507,7 +509,7 @@ GUESTS = pd.DataFrame(
 
 def typed(**experience: Any) -> VAE:
     parts = {"encoder": {"kind": "table", "hidden": [8]}, "likelihood": {"kind": "mixed"}, "latent_dim": LATENT}
-    model = VAE(ModelConfig.model_validate(parts), ExampleSpec((4,), None, TYPED)).eval()
+    model = VAE(ModelConfig.model_validate(parts), ExampleSpec((5,), None, TYPED)).eval()
     model.experience = Experience(**experience)
     return model
 
@@ -543,7 +545,7 @@ def test_spread_of_a_table_is_in_its_units() -> None:
 def test_reconstructed_table_has_the_types_of_its_dataset() -> None:
     """Whole numbers, truth values and numbered categories come back as such where nothing is missing."""
     found = predict(GUESTS, typed(), task="reconstruct")
-    assert [str(kind) for kind in found.dtypes] == ["int64", "bool", "int64", "float64"]
+    assert [str(kind) for kind in found.dtypes] == ["int64", "bool", "int64", "bool", "float64"]
     assert set(found["level"]) <= {1, 2}
 
 
