@@ -26,9 +26,9 @@ from vae.data.parquet import Dataset
 from vae.model import VAE
 
 SEEDS = (0, 1, 2, 3, 4)
-PER_CLASS, NUM_VALIDATION, NUM_TEST = 10, 100, 10_000
+PER_CLASS, NUM_TEST = 10, 5_000
 NUM_GENERATED = 2_000
-STEPS = 600
+STEPS = 300
 """Of the classifier, with and without, in batches of 64."""
 
 
