@@ -85,11 +85,11 @@ def total_variation(images_NHW: Pixels, spread: float, factor: float) -> Pixels:
     return each(partial(denoise_tv_chambolle, weight=factor * spread), images_NHW)
 
 
-def wavelet(images_NHW: Pixels, spread: float, factor: float, name: str) -> Pixels:
-    """Soft thresholds by BayesShrink, averaged over shifts of up to one pixel (cycle spinning)."""
+def wavelet(images_NHW: Pixels, spread: float, factor: float) -> Pixels:
+    """Daubechies' second, soft thresholds by BayesShrink, averaged over shifts of up to one pixel (cycle spinning)."""
     from skimage.restoration import cycle_spin, denoise_wavelet
 
-    options = {"sigma": factor * spread, "wavelet": name, "method": "BayesShrink", "mode": "soft"}
+    options = {"sigma": factor * spread, "wavelet": "db2", "method": "BayesShrink", "mode": "soft"}
     spun = partial(cycle_spin, func=denoise_wavelet, max_shifts=1, func_kw=options, num_workers=1)
     return each(spun, images_NHW)
 
@@ -115,22 +115,24 @@ def bm3d(images_NHW: Pixels, spread: float, factor: float) -> Pixels:
     return np.concatenate(out).reshape(images_NHW.shape).astype(np.float32)
 
 
-FILTERS: Mapping[str, tuple[Filter, Mapping[str, Sequence[Any]]]] = {
+FILTERS: Mapping[str, tuple[Filter, Mapping[str, Sequence[float]]]] = {
     "median": (median, {"radius": (1, 1.5, 2, 3)}),
     "total variation": (total_variation, {"factor": (0.4, 0.5, 0.6, 0.7, 0.85)}),
-    "wavelets": (wavelet, {"factor": (0.7, 0.85, 1.0, 1.2), "name": ("db1", "db2")}),
+    "wavelets": (wavelet, {"factor": (0.7, 0.85, 1.0, 1.2)}),
     "non-local means": (non_local_means, {"factor": (0.3, 0.4, 0.5, 0.6), "size": (5, 7)}),
     "BM3D": (bm3d, {"factor": (0.75, 0.9)}),
 }
 """Each with what is tuned, on the validation split."""
+CHOSEN = "chosen "
+"""Before the name of a parameter, among a filter's figures."""
 
 
-def best_of(name: str, noise: str, validation_NHW: Pixels) -> dict[str, Any]:
+def best_of(name: str, noise: str, validation_NHW: Pixels) -> dict[str, float]:
     """The parameters of the best PSNR on the validation images."""
     filtered, tried = FILTERS[name]
     noisy_NHW = noisy(validation_NHW, noise, seed=0)
 
-    def reached(chosen: dict[str, Any]) -> float:
+    def reached(chosen: dict[str, float]) -> float:
         return psnr(filtered(noisy_NHW, SPREAD[noise], **chosen), validation_NHW).mean()
 
     return max((dict(zip(tried, values, strict=True)) for values in itertools.product(*tried.values())), key=reached)
@@ -141,8 +143,7 @@ def filter_figures(home: Path, name: str, noise: str, source: Dataset) -> Figure
     chosen = best_of(name, noise, clean(source, "validation", NUM_TUNED))
     test_NHW = clean(source, "test", NUM_TEST)
     found_NHW = FILTERS[name][0](noisy(test_NHW, noise, seed=1), SPREAD[noise], **chosen)
-    numbers = {f"chosen {key}": value for key, value in chosen.items() if isinstance(value, int | float)}
-    return kept(home, name, noise, found_NHW, test_NHW) | numbers
+    return kept(home, name, noise, found_NHW, test_NHW) | {CHOSEN + key: value for key, value in chosen.items()}
 
 
 # --- the model ------------------------------------------------------------------------------------------------------
@@ -264,8 +265,17 @@ def render(outcomes: Sequence[Outcome]) -> str:
         ]
         for name in (VAE_ROW, *FILTERS)
     ]
+    tuned = [
+        [name, *(_chosen(found[name, noise]) if (name, noise) in found else "" for noise in NOISES)] for name in FILTERS
+    ]
     picture = "![Digits, their noise, and what each method makes of it](../../../docs/denoise.png)"
-    return f"{grid(('PSNR, dB', *NOISES), rows)}\n\n{picture}"
+    return f"{grid(('PSNR, dB', *NOISES), rows)}\n\n{grid(('tuned to', *NOISES), tuned)}\n\n{picture}"
+
+
+def _chosen(figures: Figures) -> str:
+    """What a filter was tuned to."""
+    found = {name.removeprefix(CHOSEN): value for name, value in figures.items() if name.startswith(CHOSEN)}
+    return ", ".join(f"{name} {value:g}" for name, value in found.items())
 
 
 def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
