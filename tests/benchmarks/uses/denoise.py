@@ -17,7 +17,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from vae.inference.denoising import denoise
 
 from pipelines.report.theme import LIGHT, blank
 from tests.benchmarks.reproduce.page import grid
@@ -26,6 +25,7 @@ from tests.benchmarks.uses.work import Use, digits, mnist, run_config, show
 from vae.config import Corruption, GaussianNoise, RunConfig, SaltAndPepper
 from vae.data.corruption import corrupt
 from vae.data.parquet import Dataset
+from vae.inference.denoising import denoise
 from vae.model import Inputs
 
 Pixels = NDArray[np.float32]
@@ -245,8 +245,9 @@ def protocol() -> tuple[str, ...]:
 SHORTFALLS = (
     "The model knows digits, and the filters know none: that is what is shown. On other images it would do worse than "
     "they.",
-    "One seed, minutes of one core. The settings were chosen on validation images among about ten; longer training is "
-    "still better.",
+    "One seed, minutes of one core. The body was chosen on 500 validation images at σ=0.25, among three short runs: one "
+    "hidden layer of 512 units came to 21.9 dB in 10 epochs, two of 512 and 256 to 20.4 in 6, convolutions of 16 and 32 "
+    "channels to 20.6 in 3. How many epochs were needed was not known when their number was set.",
 )
 
 

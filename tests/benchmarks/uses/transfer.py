@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import grey_dilation
 from torch import Tensor
-from vae.inference.styles import transfer
 
 from pipelines.report.theme import LIGHT, blank
 from tests.benchmarks.reproduce.page import grid
@@ -25,6 +24,7 @@ from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.inference.styles import transfer
 from vae.model import VAE, Inputs
 
 STYLES = ("plain", "inverted", "thick", "gradient")
@@ -32,6 +32,7 @@ NUM_TRAIN, NUM_VALIDATION, NUM_JUDGED, NUM_TEST = 30_000, 2_000, 20_000, 1_000
 """Images that the model sees, that validate it, that the classifiers see, and that are transferred."""
 TOP, BOTTOM = np.array([1.0, 0.65, 0.1], np.float32), np.array([0.25, 0.45, 1.0], np.float32)
 """Colours of the gradient, RGB."""
+CAPACITY_STEPS = 1_500
 STYLE_TARGET, DIGIT_TARGET = 0.95, 0.92
 
 
@@ -66,15 +67,21 @@ def dataset_of(home: Path, source: Dataset) -> Dataset:
 
 
 def configuration(**training: object) -> RunConfig:
-    """The run."""
+    """The run.
+
+    The capacity rises from nothing: at first the style's name is all that the decoder has, so that it is no news to the
+    latent later on. At β=1 from the start the latent keeps the style, and the decoder does not listen to its name.
+    """
     model = {
-        "latent_dim": 32,
-        "encoder": {"kind": "mlp", "hidden": [384], "activation": "relu"},
+        "latent_dim": 16,
+        "encoder": {"kind": "conv", "channels": [16, 32], "hidden": 128, "activation": "relu"},
         "likelihood": {"kind": "gaussian", "sigma": "fixed", "initial_sigma": 0.25},
         "condition": ["style"],
         "condition_by": "film",
     }
-    return run_config(model, {"beta": 1.0}, **({"epochs": 12, "batch_size": 128, "learning_rate": 2e-3} | training))
+    controller = {"kind": "capacity", "capacity": 20.0, "steps": CAPACITY_STEPS}
+    chosen = {"epochs": 10, "batch_size": 64, "learning_rate": 2e-3}
+    return run_config(model, {"beta": 10.0, "controller": controller}, **(chosen | training))
 
 
 def tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -159,7 +166,8 @@ def protocol() -> tuple[str, ...]:
         "the style's name and without the digit's. Styles: plain (white on black), inverted (black on white), thick (the "
         "maximum over 3 × 3 pixels), gradient (orange at the top to blue at the bottom).",
         f"{model.encoder.model_dump()}, told the style by {model.condition_by}; {model.latent_dim} latents, "
-        f"{model.likelihood.model_dump()}, β={config.objective.beta:g}, batches of {training.batch_size}, "
+        f"{model.likelihood.model_dump()}, a rate held at a capacity that rises from 0 to 20 nats in {CAPACITY_STEPS:,} "
+        f"steps (weight {config.objective.beta:g}), batches of {training.batch_size}, "
         f"{training.epochs} epochs at {training.learning_rate:g}, the last weights.",
         f"The first {NUM_TEST:,} test images, in every style, are encoded with their own style; the posterior's mean is "
         "decoded with the target's.",
@@ -169,8 +177,11 @@ def protocol() -> tuple[str, ...]:
 
 
 SHORTFALLS = (
-    "Nothing ties the latents of two styles to each other but that one network reads and writes all of them; the settings "
-    "were chosen on 500 validation digits.",
+    "Nothing ties the latents of two styles to each other but that one network reads and writes all of them.",
+    "Two other settings were tried on 500 validation digits, each with one hidden layer of 384 units and FiLM: at β=1 from "
+    "the start the outputs kept their own style (31 % had the target's, all sixteen pairs together); with a capacity that "
+    "rises to 30 nats it was 61 % after 590 steps. Convolutions came in because an inverted image is then a change of sign "
+    "of each channel.",
 )
 
 
