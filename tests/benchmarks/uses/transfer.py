@@ -32,6 +32,8 @@ NUM_TRAIN, NUM_VALIDATION, NUM_JUDGED, NUM_TEST = 30_000, 2_000, 20_000, 1_000
 """Images that the model sees, that validate it, that the classifiers see, and that are transferred."""
 TOP, BOTTOM = np.array([1.0, 0.65, 0.1], np.float32), np.array([0.25, 0.45, 1.0], np.float32)
 """Colours of the gradient, RGB."""
+NUM_KEPT = 80
+"""Digits that are left for the picture, which shows eight that differ."""
 CAPACITY_STEPS = 1_500
 STYLE_TARGET, DIGIT_TARGET = 0.95, 0.92
 
@@ -128,11 +130,11 @@ def compare(
         for target, other in enumerate(STYLES):
             condition = one_hot(np.full(len(x), target))
             out = transfer(model, Inputs(x, condition=one_hot(source_N)), condition).clip(0, 1)
-            shown[f"{name}-{other}"] = out[:20].numpy()
+            shown[f"{name}-{other}"] = out[:NUM_KEPT].numpy()
             figures[f"style, {name} to {other}"] = _share(judged(style_judge, out) == target)
             figures[f"digit, {name} to {other}"] = _share(judged(digit_judge, out) == label)
-        shown[name] = x[:20].numpy()
-    np.savez(home / "transfer.npz", allow_pickle=False, labels=label_N[:20], **shown)
+        shown[name] = x[:NUM_KEPT].numpy()
+    np.savez(home / "transfer.npz", allow_pickle=False, labels=label_N[:NUM_KEPT], **shown)
     return figures
 
 
