@@ -140,8 +140,7 @@ def protocol() -> tuple[str, ...]:
 
 SHORTFALLS = (
     "Neither the model's settings nor the classifier's were tuned: with a hundred labels there is nothing to tune on.",
-    "What a hundred images hold the samples hold too: they lie between the images. Shifts say what is known of digits "
-    "beyond them, and are worth more.",
+    "What a hundred images hold the samples hold too: a model of them alone can add nothing but what lies between them.",
 )
 
 
