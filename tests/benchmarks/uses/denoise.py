@@ -237,7 +237,7 @@ def protocol() -> tuple[str, ...]:
         + ". The factors are in units of the noise's σ.",
         "BM3D (Mäkinen, Azzari & Foi 2020, Collaborative filtering of correlated noise, IEEE TIP 29; package bm3d 4.0.3, "
         "free for non-commercial use alone) sees mosaics of 10 × 10 digits, which takes a tenth of the time of single "
-        "images and has done better, by about half a dB at σ=0.25: there are more patches that are alike. The others are of "
+        "images and has done better, by half a dB at σ=0.25: there are more patches that are alike. The others are of "
         "scikit-image 0.26.0.",
     )
 
