@@ -239,7 +239,14 @@ def promote(
     threshold: Annotated[float | None, typer.Option(help="Highest NLL allowed, in nats per example.")] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(help="Measure more: reconstruction, information, disentanglement, generation (repeatable)."),
+        typer.Option(
+            help="Measure more: reconstruction, information, disentanglement, generation, denoising, imputation "
+            "(repeatable)."
+        ),
+    ] = None,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(help="What a metric must come to, such as 'denoise_psnr_db >= 20' (repeatable)."),
     ] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -254,6 +261,7 @@ def promote(
         "alias": alias,
         "threshold_nats": threshold,
         "metrics": tuple(metrics or ()),
+        "require": tuple(require or ()),
     }
     request = parse(PromoteRequest, values, "promote")
     with connected(home, screen, f"betaline promote {name}"):
@@ -264,6 +272,52 @@ def promote(
     verb = "is now" if result["promoted"] else "is not"
     screen.say(f"[bold]{name}[/] version {version['version']} {verb} {alias}: {escape(result['reason'])}.")
     screen.end(result, f"betaline models {name}")
+
+
+@app.command()
+def apply(
+    task: Annotated[str, typer.Argument(help="One of the model's tasks, such as reconstruct or score, or augment.")],
+    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS, NAME/VERSION or a models:/ URI.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(metavar="INPUT", help="NAME, NAME@ID, or a dataset's folder; for decode, what encode wrote."),
+    ],
+    output: Annotated[
+        str | None, typer.Argument(help="Folder or URI to write; HOME/applied/TASK-ID by default.")
+    ] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Only this split (repeatable); all by default.")] = None,
+    param: Annotated[
+        list[str] | None, typer.Option(help="A parameter of the task: --param num_samples=100 (repeatable).")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Models held at once, at most.")] = None,
+    run: RunName = None,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Run one task of a registered model over a whole dataset."""
+    from pipelines.requests import ApplyRequest
+
+    screen = Screen(as_json)
+    values = {
+        "task": task,
+        "model": model,
+        "dataset": locate(dataset).uri if task == "decode" else options.absolute(dataset),
+        "output": None if output is None else locate(output).uri,
+        "splits": split,
+        "params": options.task_params(param),
+        "workers": workers,
+    }
+    request = parse(ApplyRequest, values, "apply")
+    with connected(home, screen, f"betaline apply {task}"):
+        from pipelines import flows
+
+        result = flows.apply(request, run=run)
+    rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
+    verb = "was there already, nothing was written" if result["reused"] else "is written"
+    screen.say(f"{escape(result['uri'])} {verb}: {rows}.")
+    if result["resumed_rows"]:
+        screen.say(f"{result['resumed_rows']:,} rows were there from an earlier attempt.")
+    screen.end(result, options.after_apply(result))
 
 
 @app.command("presets")

@@ -1,4 +1,4 @@
-"""Prefect flows: ingest, tune, train, promote, and the pipeline of all four. They orchestrate; they never compute.
+"""Prefect flows: ingest, tune, train, promote, the pipeline of all four, and apply. They orchestrate; they never compute.
 
 Each stage is one Ray job (see `jobs.py`), submitted under an identity that derives from the flow run, so that a retry
 attaches to the running job, resumes from its last checkpoint, or returns its finished result.
@@ -27,6 +27,7 @@ from pipelines import registry
 from pipelines.cluster import Resources
 from pipelines.launch import run_job, stop_job
 from pipelines.requests import (
+    ApplyRequest,
     IngestConfig,
     PipelineRequest,
     PromoteRequest,
@@ -216,11 +217,31 @@ def decide(evaluated: dict[str, Any]) -> dict[str, Any]:
         score = _score(evaluated["champion_score"])
     if champion and score is None:
         return {"promoted": False, "reason": f"version {champion.version}, the {alias}, has no score to compare with"}
-    decision = registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
+    unmet = registry.unmet(evaluated["require"], evaluated["metrics"])
+    decision = unmet or registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
     if decision.promote:
         registry.move_alias(version, alias)
     get_run_logger().info("version %s: %s", version.version, decision.reason)
     return {"promoted": decision.promote, "reason": decision.reason}
+
+
+@flow(name="apply", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def apply(request: ApplyRequest, run: str | None = None) -> dict[str, Any]:
+    """Runs one task of a registered model over a whole dataset.
+
+    Args:
+        request: Which task, of which model, over what.
+        run: Name of the run; the same name goes on where an earlier one stopped. None derives one.
+    """
+    result = ray_job("apply", request.model_dump(mode="json"), _identity("apply", run))
+    provenance = result["provenance"]
+    create_markdown_artifact(
+        f"**{request.task}** by **{provenance['model']}** version {provenance['version']}: "
+        f"{sum(result['rows'].values()):,} rows.\n\n`{result['uri']}`",
+        key="applied",
+        description=f"{request.task} over {provenance['dataset']}",
+    )
+    return result
 
 
 STAGES = ("ingest", "tune", "train", "promote")

@@ -41,8 +41,8 @@ class View:
         self.stage = kind
         fields = event.fields
         match event.kind:
-            case "ingest":
-                self.notes["ingest"] = f"{fields['rows']:,} of {fields['total']:,} examples"
+            case "ingest" | "apply":
+                self.notes[event.kind] = f"{fields['rows']:,} of {fields['total']:,} examples"
             case "trial":
                 self.trials[fields["trial_id"]] = fields
                 done = sum(trial["status"] != "running" for trial in self.trials.values())

@@ -33,6 +33,19 @@ def assignments(settings: list[str] | None) -> dict[str, Any]:
     return pairs
 
 
+def task_params(texts: list[str] | None) -> dict[str, str]:
+    """What `--param NAME=VALUE` says; the job reads values by the types of the model's signature."""
+    found: dict[str, str] = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--param {text}: expected NAME=VALUE, such as num_samples=100")
+        if name in found:
+            raise ConfigError(f"--param {text}: {name} is there twice")
+        found[name] = value
+    return found
+
+
 def ingest_config(
     source: str,
     name: str,
@@ -77,6 +90,16 @@ def first_training(name: str, uri: str) -> str:
 
     is_table = Dataset.open(uri).manifest.example.kind == "table"
     return f"betaline train {name}" + " --preset table_vae" * is_table
+
+
+def after_apply(result: dict[str, Any]) -> str:
+    """The command that goes on with what an apply has written: codes are decoded, a training split is trained on."""
+    provenance, uri = result["provenance"], result["uri"]
+    if not result["examples"] and provenance["task"] == "encode":
+        return f"betaline apply decode {provenance['model']}/{provenance['version']} {uri}"
+    if result["examples"] and {"train", "validation"} <= result["rows"].keys():
+        return f"betaline train {uri} --name {result['name']}"
+    return "betaline models"
 
 
 def absolute(dataset: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import queue
+import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from vae.config import dotted
+from vae.errors import RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -257,6 +260,46 @@ def find(name: str, alias: str) -> Version | None:
         raise
 
 
+def resolve(reference: str, alias: str = "champion") -> Version:
+    """The version that a reference means.
+
+    Args:
+        reference: `NAME` (the one that `alias` points at), `NAME@ALIAS`, `NAME/VERSION`, or any of them behind `models:/`.
+        alias: For a name alone.
+
+    Raises:
+        RegistryError: If there is none; says what there is.
+    """
+    found = re.fullmatch(r"(?:models:/)?([^/@]+)(?:@([^/@]+)|/(\d+))?", reference)
+    if found is None:
+        raise RegistryError(
+            f"model {reference!r}: expected NAME, NAME@ALIAS, NAME/VERSION, or one of them behind models:/"
+        )
+    name, given, number = found.groups()
+    if number is None:
+        version = find(name, given or alias)
+    else:
+        version = next((one for one in versions(name) if one.version == number), None)
+    if version is not None:
+        return version
+    there = versions(name)
+    if there:
+        listed = ", ".join(f"{name}/{one.version}" + "".join(f" @{a}" for a in one.aliases) for one in there[:20])
+        raise RegistryError(
+            f"no model {reference!r}{'' if given or number else f' with the alias {alias}'}; there are {listed}"
+        )
+    names = sorted({one.name for one in versions()})
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    listed = f"there are {', '.join(names[:20])}" if names else "none is registered yet"
+    raise RegistryError(f"no model {name!r}: {listed}{hint}")
+
+
+def weights_of(version: Version) -> str | None:
+    """The SHA-256 that a version's weights were registered with."""
+    return (MlflowClient().get_model_version(version.name, version.version).tags or {}).get(WEIGHTS)
+
+
 def versions(name: str | None = None) -> list[Version]:
     """Every registered version, newest first; of one model where it is named."""
     client = MlflowClient()
@@ -287,6 +330,25 @@ def gate(candidate: Score, champion: Score | None, threshold_nats: float | None,
     if candidate.nats < champion.nats:
         return Decision(True, f"{figure} beats the {alias}'s {champion.nats:.3f}")
     return Decision(False, f"{figure} is no better than the {alias}'s {champion.nats:.3f}")
+
+
+def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:
+    """The refusal of a candidate that does not come to what is required of its metrics; None if it does.
+
+    Args:
+        bars: Such as `denoise_psnr_db >= 20`; see `pipelines.requests.Bar`.
+        metrics: By name, those of the test split with `test_` in front.
+    """
+    for bar in bars:
+        name, sign, limit = re.split(r" *(<=|>=) *", bar)
+        value = metrics.get(f"test_{name}", metrics.get(name))
+        if value is None:
+            near = difflib.get_close_matches(f"test_{name}", metrics, n=1)
+            hint = f"; did you mean {near[0].removeprefix('test_')}?" if near else ""
+            return Decision(False, f"{bar} is required, and {name} was not measured{hint}")
+        if not (value <= float(limit) if sign == "<=" else value >= float(limit)):
+            return Decision(False, f"{bar} is required, and it is {value:.4g}")
+    return None
 
 
 def move_alias(version: Version, alias: str) -> None:

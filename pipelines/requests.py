@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Self
 
-from pydantic import StringConstraints, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from pipelines.sources import IngestConfig
 from tuning.space import SearchConfig
 from vae.config import MetricFamily, Positive, RunConfig, ScalingConfig, Section, TrainingConfig
+from vae.data.manifest import SplitName
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
-__all__ = ["IngestConfig", "PipelineRequest", "PromoteRequest", "TrainRequest", "TuneRequest"]
+__all__ = ["ApplyRequest", "IngestConfig", "PipelineRequest", "PromoteRequest", "TrainRequest", "TuneRequest"]
 
 
 class TrainRequest(Section):
@@ -35,6 +36,10 @@ class TuneRequest(Section):
     search: SearchConfig = SearchConfig()
 
 
+Bar = Annotated[str, StringConstraints(pattern=r"^[\w.]+ *(<=|>=) *-?\d+(\.\d+)?$")]
+"""A metric, `<=` or `>=`, and a number."""
+
+
 class PromoteRequest(Section):
     """Evaluate a trained run on the test split, register it, and let it become the champion if it is better."""
 
@@ -50,7 +55,29 @@ class PromoteRequest(Section):
     num_samples: Positive = 200
     """Importance samples per example."""
     metrics: tuple[MetricFamily, ...] = ()
-    """What else is measured on the test split, and logged with the run: see `vae.metrics.suite`."""
+    """What is measured on the test split, and logged with the run, beside the uses that the model was trained for: see
+    `vae.metrics.suite`."""
+    require: tuple[Bar, ...] = ()
+    """What the metrics on the test split must come to, such as `denoise_psnr_db >= 20`, or the alias stays."""
+
+
+class ApplyRequest(Section):
+    """Run one task of a registered model over a whole dataset."""
+
+    task: str
+    """One that the model serves, or `augment`."""
+    model: str
+    """NAME (its champion), NAME@ALIAS, NAME/VERSION, or one of them behind models:/."""
+    dataset: str
+    """NAME, NAME@ID, or the URI of a dataset's folder; for `decode` the folder that `encode` wrote."""
+    output: str | None = None
+    """The folder to write; None is HOME/applied/TASK-ID, where ID derives from all that the result depends on."""
+    splits: tuple[SplitName, ...] | None = None
+    """Of the dataset; None is all it has."""
+    params: dict[str, str | bool | int | float | tuple[str | float, ...]] = Field(default={})
+    """Of the task, as `predict` takes them; `seed` among them. Text is read by the parameter's type."""
+    workers: Positive | None = None
+    """Models held at once, at most; None is one for each GPU of the cluster, or for each of its CPUs but one."""
 
 
 class PipelineRequest(Section):

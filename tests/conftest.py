@@ -15,6 +15,7 @@ from pipelines.services.commands import ray_folder
 
 # Files that start or use real servers. They wait more than they work, so the rest runs beside them.
 REAL = {
+    "test_apply",
     "test_deployments",
     "test_doctor",
     "test_flows",

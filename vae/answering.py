@@ -109,7 +109,7 @@ def _reconstruct(model: VAE, examples: Any, request: Request) -> Any:
 
 def _encode(model: VAE, examples: Any, request: Request) -> dict[str, NDArray[np.float32]]:
     code = inference.encode(model, _inputs(model, examples, request))
-    return {name: value.numpy() for name, value in code._asdict().items()}
+    return {name: value.cpu().numpy() for name, value in code._asdict().items()}
 
 
 def _decode(model: VAE, latents: Any, request: Request) -> Any:
@@ -119,7 +119,7 @@ def _decode(model: VAE, latents: Any, request: Request) -> Any:
         raise ValueError(f"task decode: expected latents of shape (N, {latent_dim}), found {_shape(z_NL.shape)}")
     if wrong := z_NL.size - int(np.isfinite(z_NL).sum()):
         raise ValueError(f"task decode: {wrong} of {z_NL.size} values are not finite; give complete latents")
-    z_NL = torch.from_numpy(z_NL.astype(np.float32))
+    z_NL = torch.from_numpy(z_NL.astype(np.float32)).to(_device(model))
     condition_NK, log_beta_N1 = _condition(model, request, len(z_NL)), _log_beta(model, request, len(z_NL))
     output = "sample" if request.output == "sample" else "mean"
     return _outputs(model, inference.decode(model, z_NL, condition_NK, output, request.seed, log_beta_N1))
@@ -144,7 +144,7 @@ def _generate(model: VAE, nothing: Any, request: Request) -> Any:
 def _score(model: VAE, examples: Any, request: Request) -> NDArray[np.float32]:
     inputs = _inputs(model, examples, request, empty=True)
     inputs = inputs._replace(x=_as_scored(model, inputs.x, request.seed))
-    return inference.score(model, inputs, num_samples=request.num_samples, seed=request.seed).numpy()
+    return inference.score(model, inputs, num_samples=request.num_samples, seed=request.seed).cpu().numpy()
 
 
 def _denoise(model: VAE, examples: Any, request: Request) -> Any:
@@ -183,7 +183,7 @@ def _traverse(model: VAE, examples: Any, request: Request) -> Any:
     found = inference.traverse(model, inputs, dimensions=dimensions, extent=request.extent, num_points=request.n)
     if model.examples.columns is not None:
         return _outputs(model, found.examples, "dimension", "point", labels=(found.dimensions.tolist(), None))
-    return {name: value.numpy() for name, value in found._asdict().items()}
+    return {name: value.cpu().numpy() for name, value in found._asdict().items()}
 
 
 def _edit(model: VAE, examples: Any, request: Request) -> Any:
@@ -309,6 +309,7 @@ def _inputs(
             f"{request.where}: nothing is observed of {_rows((~there_N).nonzero().flatten().tolist())}; leave such rows "
             "out, or draw new ones with generate"
         )
+    x, observed = x.to(_device(model)), None if observed is None else observed.to(_device(model))
     condition = _condition(model, request, len(x)) if told else None
     return Inputs(x, observed, None, condition, _log_beta(model, request, len(x)))
 
@@ -338,8 +339,8 @@ def _outputs(model: VAE, x: Tensor, *levels: str, labels: Sequence[Sequence[Any]
     """Examples [N,…,*shape]: images as an array; rows of a table as a data frame, whose index says which of the `levels`
     between N and the shape each belongs to."""
     if model.examples.columns is None:
-        return x.numpy()
-    values = restore(x, model.examples).flatten(0, -2).numpy()
+        return x.cpu().numpy()
+    values = restore(x.cpu(), model.examples).flatten(0, -2).numpy()
     if not levels:
         return write_rows(values, model.examples.columns)
     given = [None, *(labels or [None] * len(levels))]
@@ -350,8 +351,8 @@ def _outputs(model: VAE, x: Tensor, *levels: str, labels: Sequence[Sequence[Any]
 def _spread(model: VAE, std: Tensor) -> Any:
     """Standard deviations of examples: of images an array, of a table's rows a data frame of numbers."""
     if model.examples.columns is None:
-        return std.numpy()
-    return write_spread(std.numpy(), model.examples.columns)
+        return std.cpu().numpy()
+    return write_spread(std.cpu().numpy(), model.examples.columns)
 
 
 def _filled(model: VAE, examples: Any, found: Any, request: Request) -> Any:
@@ -394,7 +395,7 @@ def _as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
     match binarization(model.config.likelihood):
         case "static" | "dynamic":
             generator = torch.Generator().manual_seed(derive(seed, Stream.GENERATION, 3))
-            return binarize((x * 255).round().to(torch.uint8), generator)
+            return binarize((x.cpu() * 255).round().to(torch.uint8), generator).to(x.device)
         case "none" if grey := int(((x > 0) & (x < 1)).sum()):
             raise ValueError(
                 f"task score: {grey} of {x.numel()} pixels are neither 0 nor 1, and this model was trained on binary "
@@ -416,7 +417,8 @@ def _condition(
             labels_N = values_N.long()
         else:
             attributes_NA[:, model.examples.attributes.index(column)] = values_N
-    return model.condition(labels_N, attributes_NA)
+    condition_NK = model.condition(labels_N, attributes_NA)
+    return None if condition_NK is None else condition_NK.to(_device(model))
 
 
 def _log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
@@ -424,13 +426,18 @@ def _log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
     if not 0 < request.beta < math.inf:
         raise ValueError(f"{request.where}: beta must be above 0, got {request.beta}")
     if model.config.beta_gates:
-        return torch.full((rows, 1), math.log(request.beta))
+        return torch.full((rows, 1), math.log(request.beta), device=_device(model))
     if request.beta != 1:
         raise ValueError(
             f"{request.where}: this model was trained at one beta and takes no other, got {request.beta}; one that was "
             "trained with model.beta_gates does"
         )
     return None
+
+
+def _device(model: VAE) -> torch.device:
+    """Where the model is, and its inputs have to be."""
+    return next(model.parameters()).device
 
 
 def _array(inputs: Any, request: Request) -> NDArray[Any]:

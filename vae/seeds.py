@@ -21,6 +21,7 @@ class Stream(IntEnum):
     STARTING_EXAMPLES = 9
     DISCRIMINATOR = 10
     AGGREGATE = 11
+    APPLICATION = 12
 
 
 def derive(seed: int, stream: Stream, *keys: int) -> int:

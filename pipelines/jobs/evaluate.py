@@ -17,7 +17,7 @@ from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
 from vae import serving
-from vae.config import Categorical, Missing, ModelConfig, RunConfig, VectorQuantized, parse
+from vae.config import Categorical, MetricFamily, Missing, ModelConfig, RunConfig, VectorQuantized, parse
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
@@ -25,7 +25,7 @@ from vae.errors import DataError, Diverged, RegistryError
 from vae.examples import Column, ExampleSpec
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
-from vae.metrics.suite import measure
+from vae.metrics.suite import NOISE, claimed, measure
 from vae.model import VAE
 from vae.state import WEIGHTS, load_model
 from vae.storage import locate, sha256_of, write_whole
@@ -60,9 +60,11 @@ def run(job: Job) -> dict[str, Any]:
         "test_active_units": float(evidence.bound.active_units),
         f"test_{score_name}": score.nats,
     }
-    if request.metrics:
-        emit("evaluate", {"what": ", ".join(request.metrics)})
-        measured = measure(evidence.model, dataset, request.metrics)
+    families: tuple[MetricFamily, ...] = (*claimed(evidence.model), *request.metrics)
+    if families:
+        emit("evaluate", {"what": ", ".join(dict.fromkeys(families))})
+        corruption = evidence.config.objective.corruption or NOISE
+        measured = measure(evidence.model, dataset, families, corruption=corruption)
         metrics |= {f"test_{metric}": value for metric, value in measured.items()}
     run_id = trained["mlflow_run_id"]
     registry.log_metrics(run_id, metrics)
@@ -80,6 +82,7 @@ def run(job: Job) -> dict[str, Any]:
         "experiment_id": registry.experiment_of(run_id),
         "report": f"runs:/{run_id}/report/report.html",
         "threshold_nats": request.threshold_nats,
+        "require": request.require,
         "alias": request.alias,
     }
 

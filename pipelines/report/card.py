@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pipelines.report import wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
 from tuning.frontier import Trial, pareto, select
+from vae.answering import abilities
 from vae.conditions import example_condition
 from vae.config import Bernoulli
 from vae.data.manifest import TableSpec
@@ -80,27 +81,48 @@ def _what_it_can_do(evidence: Evidence, uri: str) -> list[str]:
     what, form = (
         ("rows", "a data frame with the columns above") if evidence.is_table else ("images", "[N,C,H,W] in [0, 1]")
     )
-    model, needs = evidence.model, ""
+    model, told = evidence.model, ""
+    lines = ["import mlflow", f"model = mlflow.pyfunc.load_model({_literal(uri)})"]
     if model is not None and model.conditions:
-        needs = f', "condition": [{_literal(example_condition(model.conditions)[0])}]'
-    lines = [
-        "import mlflow",
-        f"model = mlflow.pyfunc.load_model({_literal(uri)})",
-        f'{what} = model.predict(None, params={{"task": "generate", "n": 16{needs}}})',
-    ]
+        told = ", **told"
+        lines.append(f'told = {{"condition": [{_literal(example_condition(model.conditions)[0])}]}}')
+    lines.append(f'{what} = model.predict(None, params={{"task": "generate", "n": 16{told}}})')
+    cannot = {} if model is None else {task: why for task, why in abilities(model).items() if why}
     more = [
-        f'model.predict({what}, params={{"task": "reconstruct"{needs}}})  # {what}, {form}',
-        f'model.predict({what}, params={{"task": "encode"{needs}}})  # {{"mean": [N,L], "std": [N,L]}}',
-        f'model.predict(latents, params={{"task": "decode"{needs}}})  # latents [N,L] to {what}',
-        f'model.predict({what}, params={{"task": "score"{needs}}})  # log p(x) in nats, [N]',
+        f"model.predict({given}, params={{{asked}{told}}})  # {gives}"
+        for task, given, asked, gives in _asking(evidence, what, form)
+        if task not in cannot
     ]
-    if model is not None and model.aggregate is not None:
-        more.append(
-            f'model.predict(None, params={{"task": "generate", "sampler": "aggregate"{needs}}})  # closer to the data'
-        )
+    parts = ["## What it can do", _code(lines), f"And with {what} or latents of your own:", _code(more)]
+    if cannot:
+        parts += ["It cannot:", "\n".join(f"- {task}: {why}." for task, why in cannot.items())]
+    return parts
+
+
+def _asking(evidence: Evidence, what: str, form: str) -> Iterator[tuple[str, str, str, str]]:
+    """Of each use: its task, what is given, what is asked in `params`, and what comes back."""
+    model = evidence.model
+    yield "reconstruct", what, '"task": "reconstruct"', f"{what}, {form}"
+    yield "encode", what, '"task": "encode"', '{"mean": [N,L], "std": [N,L]}'
+    yield "decode", "latents", '"task": "decode"', f"latents [N,L] to {what}"
+    yield "score", what, '"task": "score"', "log p(x) in nats, [N]"
+    yield "denoise", what, '"task": "denoise"', '"output": "std" says how sure'
+    yield "impute", what, '"task": "impute"', 'NaN is a gap; "output": "std", or "sample" for n of each'
+    if model is None:
+        return
+    pairs = what if evidence.is_table else f"{what}.reshape(-1, 2, *{what}.shape[1:])"
+    yield "interpolate", pairs, '"task": "interpolate", "path": "spherical"', "pairs to paths of n points"
+    yield "traverse", what, '"task": "traverse", "n": 5', "each dimension of the latent set to n values"
+    if model.directions is not None:
+        asked = f'"task": "edit", "attribute": {_literal(model.directions.names[0])}, "strength": 1.0'
+        yield "edit", what, asked, f"one of {len(model.directions.names)} directions"
+    if model.conditions:
+        asked = '"task": "transfer", "target": told["condition"]'
+        yield "transfer", what, asked, f"{what} under another condition"
+    if model.aggregate is not None:
+        yield "generate", "None", '"task": "generate", "sampler": "aggregate"', "closer to the data"
     if evidence.config.model.beta_gates:
-        more.append(f'model.predict({what}, params={{"task": "reconstruct", "beta": 0.5{needs}}})  # at another β')
-    return ["## What it can do", _code(lines), f"And with {what} or latents of your own:", _code(more)]
+        yield "reconstruct", what, '"task": "reconstruct", "beta": 0.5', "at another β"
 
 
 def _scores(evidence: Evidence) -> list[str]:

@@ -54,7 +54,8 @@ def prefect(services: Services) -> Iterator[SyncPrefectClient]:
 
 def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClient) -> None:
     """Each flow is deployed, its parameters have a schema with descriptions, and training is on a cron schedule."""
-    names = ("ingest/default", "tune/default", "train/nightly", "promote/default", "pipeline/default")
+    others = ("ingest/default", "tune/default", "promote/default", "pipeline/default", "apply/default")
+    names = ("train/nightly", *others)
     found = {name: prefect.read_deployment_by_name(name) for name in names}
     for deployment in found.values():
         assert "request" in deployment.parameter_openapi_schema["properties"]

@@ -8,7 +8,7 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import registry
-from pipelines.registry import Score, gate
+from pipelines.registry import Score, gate, unmet
 from pipelines.services import Services
 
 BAR = Score(80.0, "nll_is200", "data")
@@ -44,6 +44,24 @@ def test_gate_decides_and_says_why(
     """Better on the same protocol and data passes; worse, incomparable, not finite or above the bar does not."""
     decision = gate(candidate, champion, threshold)
     assert (decision.promote, decision.reason) == (promote, reason)
+
+
+@pytest.mark.parametrize(
+    ("bar", "reason"),
+    [
+        ("denoise_psnr_db >= 20", None),
+        ("test_rate<=4.5", None),
+        ("denoise_psnr_db >= 20.5", "denoise_psnr_db >= 20.5 is required, and it is 20.25"),
+        ("rate <= 4", "rate <= 4 is required, and it is 4.5"),
+        ("denoise_psnr >= 1", "denoise_psnr >= 1 is required, and denoise_psnr was not measured; did you mean "
+                              "denoise_psnr_db?"),
+    ],
+)  # fmt: skip
+def test_what_is_required_of_metrics_keeps_the_alias(bar: str, reason: str | None) -> None:
+    """A bar that is met says nothing; one that is missed, or of a metric that was not measured, refuses in words."""
+    decision = unmet(["rate <= 100", bar], {"test_denoise_psnr_db": 20.25, "test_rate": 4.5})
+    assert (decision.reason if decision else None) == reason
+    assert decision is None or not decision.promote
 
 
 def test_run_of_an_identity_is_opened_once(services: Services) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -33,7 +34,9 @@ from vae.data.manifest import (
     derive_dataset_id,
     derive_schema_fingerprint,
 )
+from vae.directions import Directions
 from vae.examples import Column as ScaledColumn
+from vae.examples import Experience
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.model import VAE, ExampleSpec
 from vae.reports import EpochReport
@@ -443,6 +446,8 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
     evidence = make(classes=HOSTILE, **kind)
     assert evidence.model is not None
     evidence.model.aggregate = AggregateMixture(1, 3)
+    evidence.model.directions = Directions(["size"], 3)
+    evidence.model.experience = Experience(missing=evidence.is_table)
     save_model(evidence.model, str(tmp_path / "weights"))
     stored = str(tmp_path / "stored")
     with warnings.catch_warnings():
@@ -450,7 +455,7 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
         warnings.simplefilter("ignore")
         import mlflow.pyfunc
 
-        from vae import serving
+        from vae import answering, serving
 
         mlflow.pyfunc.save_model(
             stored,
@@ -461,15 +466,27 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
         )
     blocks = re.findall(r"^(`{3,})python\n(.*?)\n\1$", card(evidence, stored), re.DOTALL | re.MULTILINE)
     pull, more = (code for _, code in blocks)
-    assert len(pull.splitlines()) == 3
+    assert len(pull.splitlines()) == 3 + bool(evidence.model.conditions)
     scope: dict[str, Any] = {"latents": np.zeros((16, 3), np.float32)}
     exec(pull, scope)
     assert scope["rows" if evidence.is_table else "images"].shape == (16, 2) if evidence.is_table else (16, 1, 8, 8)
     for line in more.splitlines():
         exec(f"answer = {line}", scope)
-        found = scope["answer"]["std"] if '"encode"' in line else scope["answer"]
-        assert len(found) == 16, line
-    assert set(re.findall(r'"task": "(\w+)"', pull + more)) == set(serving.TASKS)
+        found = scope["answer"]
+        if isinstance(found, dict):
+            found = found["examples"] if '"traverse"' in line else found["std"]
+        assert _num_rows(found) == (8 if '"interpolate"' in line else 16), line
+    told = dict(re.findall(r"^- (\w+): (.*)\.$", card(evidence, stored), re.MULTILINE))
+    cannot = {task: why for task, why in answering.abilities(evidence.model).items() if why}
+    assert {task: told[task] for task in cannot} == cannot
+    assert set(re.findall(r'"task": "(\w+)"', pull + more)) == set(answering.TASKS) - set(cannot)
+
+
+def _num_rows(found: Any) -> int:
+    """Rows that were answered, of which a table's may be several each."""
+    if isinstance(found, pd.DataFrame) and "row" in found.index.names:
+        return found.index.get_level_values("row").nunique()
+    return len(found)
 
 
 def test_card_states_data_scores_and_limits(make: Make) -> None:

@@ -40,7 +40,7 @@ Missing = Annotated[
 ]
 
 
-MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation"]
+MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"]
 """Metrics that are measured together: see `vae.metrics.suite`."""
 
 

@@ -181,6 +181,19 @@ class Dataset:
         with ThreadPoolExecutor(_num_threads(len(shards))) as pool:
             return pa.concat_tables(pool.map(read, shards))
 
+    def read_group(self, split: str, group: int) -> pa.Table:
+        """Read one row group of a split as Arrow, all columns; `row_groups` says which rows it holds.
+
+        Raises:
+            DataError: If the split has no such row group.
+            CorruptData: If a page's checksum or a footer does not fit.
+        """
+        found = [(shard, index) for shard in self._shards(split) for index in range(len(shard.row_groups))]
+        if not 0 <= group < len(found):
+            raise DataError(f"row group {group} is not in {split}, which has {len(found)} row groups")
+        shard, index = found[group]
+        return self._read_groups(shard, [index], None)
+
     def _shards(self, split: str) -> tuple[Shard, ...]:
         if split not in SPLITS:
             raise DataError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
@@ -307,9 +320,15 @@ class Dataset:
 
 def _parse_manifest(text: bytes, where: str) -> Manifest:
     try:
-        version = json.loads(text).get("format_version")
+        facts = json.loads(text)
+        version, kind = facts.get("format_version"), facts.get("kind")
     except (ValueError, AttributeError) as error:
         raise CorruptData(f"{where} is not a manifest: {error}. Remove its folder and run the ingest again") from error
+    if kind is not None:
+        raise DataError(
+            f"{where} is of {kind}, such as codes or scores, and not of examples. Give a folder that `betaline "
+            "ingest` made, or `betaline apply` with a task that gives examples back"
+        )
     if version != FORMAT_VERSION:
         raise DataError(
             f"{where} has format version {version}, this betaline reads {FORMAT_VERSION}. Run the ingest "
@@ -327,13 +346,14 @@ def rows_per_group(row_bytes: int) -> int:
     return max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, row_bytes)))
 
 
-def write_shard(location: Location, table: pa.Table, group_rows: int) -> Shard:
+def write_shard(location: Location, table: pa.Table, group_rows: int, repeated: Sequence[str] | None = None) -> Shard:
     """Write one shard, whole or not at all.
 
     Args:
         location: The file to write; its name becomes the shard's path.
         table: The rows, in `arrow_schema`.
         group_rows: Rows in each row group but the last.
+        repeated: Columns of few values, stored as dictionaries, as no other is; None: all columns, or none beside pixels.
 
     Raises:
         DataError: If the disk is full.
@@ -346,7 +366,7 @@ def write_shard(location: Location, table: pa.Table, group_rows: int) -> Shard:
         compression="lz4",
         write_page_checksum=True,
         # Pixels neither repeat nor sort: a dictionary and statistics would only cost time.
-        use_dictionary=not images,
+        use_dictionary=(not images) if repeated is None else list(repeated),  # pyright: ignore[reportArgumentType]
         write_statistics=not images,
     ) as writer:
         writer.write_table(table, row_group_size=group_rows)

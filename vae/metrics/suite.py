@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae import inference
-from vae.config import MetricFamily
+from vae.config import Corruption, GaussianNoise, MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import DataError
@@ -23,15 +23,34 @@ from vae.metrics.features import train_feature_net
 from vae.metrics.generation import generation_suite
 from vae.metrics.likelihood import mutual_information
 from vae.metrics.reconstruction import psnr, ssim
+from vae.metrics.uses import denoising, imputation
 from vae.model import VAE, Inputs
 from vae.seeds import Stream, derive
 
-FAMILIES: tuple[MetricFamily, ...] = ("reconstruction", "information", "disentanglement", "generation")
-MAX_ROWS = 15_000
+MAX_ROWS, MAX_USED_ROWS = 15_000, 1_000
+NOISE = GaussianNoise()
+
+
+def claimed(model: VAE) -> tuple[MetricFamily, ...]:
+    """The families of the uses that a model was trained for."""
+    families: list[MetricFamily] = []
+    if model.examples.columns is None:
+        families.append("reconstruction")
+    if model.experience.corruption is not None:
+        families.append("denoising")
+    if model.experience.missing:
+        families.append("imputation")
+    return tuple(families)
 
 
 def measure(
-    model: VAE, dataset: Dataset, families: Sequence[MetricFamily] = FAMILIES, *, split: str = "test", seed: int = 0
+    model: VAE,
+    dataset: Dataset,
+    families: Sequence[MetricFamily],
+    *,
+    split: str = "test",
+    seed: int = 0,
+    corruption: Corruption = NOISE,
 ) -> dict[str, float]:
     """Metrics by name, such as `mig` or `recall.cnn-64-a1b2c3`; images in [0, 1] as they are in the dataset.
 
@@ -42,18 +61,27 @@ def measure(
     - `disentanglement`: of posterior means against the categorical attributes.
     - `generation`: as many examples as there are rows, from the prior, with the rows' own conditions, in the features of a
       classifier trained on the training split.
+    - `denoising`: of the first 1,000 rows, after a `corruption`; beside the noisy images and a median filter.
+    - `imputation`: of the first 1,000 rows, a fifth of whose entries are hidden; beside means and most frequent categories.
 
     Raises:
         DataError: If the dataset lacks what a metric needs: images, classes, or at least two categorical attributes.
     """
-    if dataset.manifest.example.kind != "image" and {*families} - {"information"}:
+    if dataset.manifest.example.kind != "image" and {*families} - {"information", "imputation"}:
         raise DataError(
-            f"{dataset.uri} holds a table: of tables `information` is measured, the other families are of images"
+            f"{dataset.uri} holds a table: of tables `information` and `imputation` are measured, the other families are "
+            "of images"
         )
     model.eval()
     rows = _rows(dataset, split)
     inputs = Inputs(rows.values.float() / 255, condition=model.condition(rows.labels, rows.attributes))
     found: dict[str, float] = {}
+    if "imputation" in families:
+        found |= imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed)
+    if "denoising" in families:
+        told = None if inputs.condition is None else inputs.condition[:MAX_USED_ROWS]
+        first = Inputs(inputs.x[:MAX_USED_ROWS], condition=told)
+        found |= denoising(model, first, corruption, seed=seed)
     if "reconstruction" in families:
         again = inference.reconstruct(model, inputs).clamp(0, 1)
         found |= {"psnr_db": psnr(inputs.x, again).mean().item(), "ssim": ssim(inputs.x, again).mean().item()}
@@ -69,9 +97,9 @@ def measure(
     return found
 
 
-def _rows(dataset: Dataset, split: str) -> Batch:
+def _rows(dataset: Dataset, split: str, most: int = MAX_ROWS) -> Batch:
     share = Share.of(dataset, split)
-    return share.load(0, min(MAX_ROWS, share.num_rows))
+    return share.load(0, min(most, share.num_rows))
 
 
 def _factors(dataset: Dataset, rows: Batch) -> np.ndarray:

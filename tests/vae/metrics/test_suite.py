@@ -37,5 +37,5 @@ def test_measure_says_what_the_data_lacks(digits: Dataset, people: Dataset) -> N
     with pytest.raises(DataError, match=r"at least 2 categorical attributes, .* has 0; ingest the data with some"):
         measure(build(digits), digits, ["disentanglement"])
     table = ModelConfig.model_validate({"encoder": {"kind": "table"}, "likelihood": {"kind": "mixed"}})
-    with pytest.raises(DataError, match=r"holds a table: of tables `information` is measured"):
+    with pytest.raises(DataError, match=r"holds a table: of tables `information` and `imputation` are measured"):
         measure(VAE(table, example_spec(people)), people, ["reconstruction"])

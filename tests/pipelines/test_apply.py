@@ -1,0 +1,163 @@
+"""`betaline apply`, for real: a registered model over datasets as Ray jobs, one of which is killed on its way."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import psutil
+import pyarrow.parquet as pq
+import pytest
+from sklearn.datasets import load_digits
+
+from pipelines import applying, flows, packaging, registry
+from pipelines.jobs.apply import _plan
+from pipelines.jobs.job import Job
+from pipelines.requests import ApplyRequest
+from pipelines.runs import Event, RunFolder
+from pipelines.services import Services
+from tests.pipelines.conftest import run_flow
+from tests.vae.conftest import _publish
+from vae import serving
+from vae.config import MLP, ModelConfig
+from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
+from vae.errors import ConfigError, DataError, RegistryError
+from vae.model import VAE
+from vae.state import WEIGHTS, save_model
+from vae.storage import locate, sha256_of
+
+NAME = "applied-digits"
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """8,000 digits to train, 200 to validate, in row groups of 100."""
+    data = load_digits()
+    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
+    order = np.arange(8200) % len(pixels)
+    labels = data.target.astype(np.int64)[order]
+    folder = tmp_path_factory.mktemp("rows")
+    return _publish(folder, pixels[order], labels, {"train": 8000, "validation": 200})
+
+
+@pytest.fixture(scope="module")
+def champion(services: Services, rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> registry.Version:
+    """A small model that is told the class; nobody has trained it."""
+    folder = tmp_path_factory.mktemp("registered") / serving.ARTIFACT
+    config = ModelConfig(latent_dim=3, encoder=MLP(hidden=(16,)), condition=("class",))
+    model = VAE(config, example_spec(rows), seed=1).eval()
+    save_model(model, str(folder))
+    run_id = registry.open_run(NAME, f"{NAME}-1")
+    example = (rows.read_rows("train", 0, 2).values.reshape(2, 1, 8, 8), {"condition": ["0"]})
+    uri = packaging.log_model(run_id, folder, config, example, "a test's")
+    weights = sha256_of(locate(str(folder / WEIGHTS)))
+    score = registry.Score(1.0, "nll", rows.manifest.dataset_id)
+    version = registry.register(NAME, uri, run_id, weights, score, "a test's")
+    registry.move_alias(version, "champion")
+    return version
+
+
+def asked(task: str, dataset: Any, output: Path | None, model: str = NAME, **params: Any) -> ApplyRequest:
+    """The request as the command makes it."""
+    source = dataset.uri if isinstance(dataset, Dataset) else dataset
+    values = {"task": task, "model": model, "dataset": source, "output": output and str(output), "params": params}
+    return ApplyRequest.model_validate(values)
+
+
+def apply(task: str, dataset: Dataset, output: Path | None, listener: Any = None, **params: Any) -> Any:
+    """Runs the flow."""
+    return run_flow(flows.apply, asked(task, dataset, output, **params), listener=listener)
+
+
+def test_killed_job_goes_on_to_the_same_bytes(
+    services: Services, champion: registry.Version, rows: Dataset, home: Path, tmp_path: Path
+) -> None:
+    """SIGKILL of the job's driver on its way: the flow tries again, keeps what is there, and ends with the bytes that one
+    process gives which nobody disturbs."""
+    killed: list[int] = []
+
+    def kill_the_driver(kind: str, event: Event) -> None:
+        if event.kind == "apply" and 0 < event.fields["rows"] < event.fields["total"] and not killed:
+            driver = _driver(services)
+            driver.kill()
+            killed.append(driver.pid)
+
+    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples="500")
+    assert killed
+    assert 0 < broken["resumed_rows"] < 8200
+    assert broken["rows"] == {"train": 8000, "validation": 200}
+    assert broken["provenance"]["version"] == champion.version
+    assert broken["provenance"]["weights_sha256"] == registry.weights_of(champion)
+    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=500), "cpu")
+    files = sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
+    assert files == sorted(unit.shard for unit in todo.units)
+    applying.claim(todo)
+    for unit in todo.units:
+        worker.write(unit.index)
+        assert (tmp_path / "whole" / unit.shard).read_bytes() == (tmp_path / "broken" / unit.shard).read_bytes()
+    found = np.concatenate([pq.read_table(tmp_path / "broken" / n)["row"] for n in files if n.startswith("train")])
+    assert found.tolist() == list(range(8000))
+
+
+def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, rows: Dataset, home: Path) -> None:
+    """It is called after the task and all that it depends on, so that the same command finds it there."""
+    made = apply("augment", rows, None, per_class="13")
+    assert Path(made["uri"]).parent == home / "applied"
+    assert made["rows"] == {"train": 130, "validation": 200}
+    assert Dataset.open(made["uri"]).manifest.dataset_id == made["dataset_id"]
+    todo, _ = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
+    assert todo.output == made["uri"]
+    assert applying.claim(todo) is not None
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"task": "reconstuct"}, ConfigError, "did you mean `reconstruct`"),
+        ({"num_sample": "2"}, ConfigError, "did you mean `num_samples`"),
+        ({"model": f"{NAME}@chamion"}, RegistryError, f"there are {NAME}/1"),
+        ({"model": "aplied-digits"}, RegistryError, f"did you mean '{NAME}'"),
+        ({"model": f"{NAME}/9"}, RegistryError, f"there are {NAME}/1"),
+        ({"output": None, "dataset": "digit"}, DataError, "Did you mean 'digits'"),
+    ],
+)
+def test_refusals_come_back_as_they_are(
+    champion: registry.Version, digits: dict[str, Any], rows: Dataset, change: Any, error: Any, message: str, home: Path
+) -> None:
+    """What the job refuses before any work; in this process, for a job would take seconds each."""
+    request = {"task": "score", "dataset": rows.uri, "output": None, **change}
+    with pytest.raises(error, match=message):
+        _plan(_job(home, **request), "cpu")
+
+
+def test_reference_finds_the_version_that_it_means(champion: registry.Version) -> None:
+    """A name is its champion; aliases, numbers and MLflow's own URIs are read too."""
+    for reference in (NAME, f"{NAME}@champion", f"{NAME}/1", f"models:/{NAME}@champion", f"models:/{NAME}/1"):
+        assert asdict(registry.resolve(reference))["version"] == champion.version
+    with pytest.raises(RegistryError, match="expected NAME, NAME@ALIAS"):
+        registry.resolve("a/b/c")
+
+
+def _job(home: Path, task: str, dataset: Any, output: Path | None, **more: Any) -> Job:
+    """A job that nobody has submitted."""
+    folder = RunFolder(str(home), f"planned-{uuid4().hex}")
+    request = asked(task, dataset, output, **more).model_dump(mode="json")
+    return Job(
+        folder.write(
+            "spec.json", {"home": str(home), "identity": folder.location.path.rsplit("/", 1)[-1], "request": request}
+        )
+    )
+
+
+def _driver(services: Services) -> psutil.Process:
+    """The process of the apply job among the descendants of this session's Ray head."""
+    head = next(process for process in services.processes if process.name == "ray")
+    for process in psutil.Process(head.pid).children(recursive=True):
+        line = process.cmdline()
+        if "pipelines.jobs" in line and "apply" in line and "python" in Path(line[0]).name:
+            return process
+    raise AssertionError("no driver runs")
