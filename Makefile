@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check format bench reproduce faults clean
+.PHONY: run test check format bench reproduce uses faults clean
 
 run: $(STAMP)
 	$(BIN)/betaline run
@@ -36,6 +36,11 @@ reproduce: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.reproduce --table nll --budget cpu
 	$(BIN)/python -m tests.benchmarks.reproduce --table disentanglement --budget cpu
 	$(BIN)/python -m tests.benchmarks.reproduce --table imputation --budget cpu
+
+# Slow: what trained models are good for, each use against a yardstick; pages as above, pictures to docs/.
+uses: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	for use in denoise transfer edit augment score; do $(BIN)/python -m tests.benchmarks.uses --use $$use || exit 1; done
 
 # Slow: kills real processes.
 faults: $(STAMP)

@@ -290,5 +290,5 @@ def test_condition_of_numbers_is_not_found_out() -> None:
     """A number has no list of values to try."""
     config = ModelConfig.model_validate({"latent_dim": LATENT, "condition": ["size"]})
     model = VAE(config, ExampleSpec(SHAPE, attributes=(Column("size"),))).eval()
-    with pytest.raises(ConfigError, match="categories alone; say which it is$"):
+    with pytest.raises(ConfigError, match=r"categories alone; say which it is$"):
         inference.infer_condition(model, images())

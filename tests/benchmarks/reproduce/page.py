@@ -39,7 +39,7 @@ def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, s
         f"# {table.title}",
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, seeds {', '.join(map(str, seeds))} where a row has as many.",
         table.render(outcomes),
-        "Mean ± standard deviation over seeds (each seed). ° recalled from the paper's table, not read again.",
+        table.legend,
         "## Claims",
         grid(("", "claim", "target", "found"), [_verdict(claim) for claim in claims])
         if claims

@@ -77,6 +77,8 @@ class Table:
     render: Callable[[Sequence[Outcome]], str]
     """The table itself, in Markdown."""
     claims: Callable[[Sequence[Outcome]], Sequence[Claim]]
+    legend: str = "Mean ± standard deviation over seeds (each seed). ° recalled from the paper's table, not read again."
+    """Under the table."""
 
 
 def run_jobs(jobs: Sequence[Job], num_processes: int) -> list[Outcome]:
@@ -121,14 +123,23 @@ class _LastWeights(Hooks):
             self.weights = {name: value.clone() for name, value in self.model.state_dict().items()}
 
 
-def train(config: RunConfig, dataset: Dataset, *, last: bool = False) -> TrainingResult:
-    """A finished run, with the weights of the epoch with the best validation bound, or of the last one."""
+def train(config: RunConfig, dataset: Dataset, *, last: bool = False, latents: bool = False) -> TrainingResult:
+    """A finished run, with the weights of the epoch with the best validation bound, or of the last one.
+
+    Args:
+        config: The run.
+        dataset: What it learns from.
+        last: Take the last epoch's weights.
+        latents: Give the model what a finished run learns of its latents, such as directions.
+    """
     hooks = _LastWeights()
     training = Training(config, dataset, World(device=device()), hooks=hooks)
     hooks.model = training.shipped
     result = training.run()
     if last:
         result.model.load_state_dict(hooks.weights)
+    if latents:
+        training.fit_latents()
     return result
 
 

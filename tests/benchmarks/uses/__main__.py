@@ -1,0 +1,48 @@
+"""See the package."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from pipelines.report.theme import png
+from tests.benchmarks.reproduce.page import write
+from tests.benchmarks.reproduce.work import run_jobs
+from tests.benchmarks.uses import augment, denoise, edit, score, transfer
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+USES = {
+    "denoise": denoise.use,
+    "transfer": transfer.use,
+    "edit": edit.use,
+    "augment": augment.use,
+    "score": score.use,
+}
+
+
+def main() -> None:
+    """Runs a use, and writes its page and its picture."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.uses", description="See the package.")
+    parser.add_argument("--use", choices=USES, required=True)
+    parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
+    parser.add_argument("--into", type=Path, default=REPOSITORY, help="a folder for the page and the picture")
+    chosen = parser.parse_args()
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as home:
+        use = USES[chosen.use](Path(home))
+        outcomes = sorted(run_jobs(use.table.jobs, chosen.processes), key=lambda outcome: outcome.seed)
+        picture = chosen.into / "docs" / f"{chosen.use}.png"
+        picture.parent.mkdir(parents=True, exist_ok=True)
+        picture.write_bytes(png(use.draw(outcomes)))
+    page = chosen.into / "tests" / "benchmarks" / "results" / f"use-{chosen.use}.md"
+    command = " ".join(["python -m tests.benchmarks.uses", *sys.argv[1:]])
+    write(page, use.table, outcomes, command, time.monotonic() - started, chosen.processes)
+    print(f"{time.monotonic() - started:.0f} s; wrote {page} and {picture}")
+
+
+if __name__ == "__main__":
+    main()
