@@ -15,7 +15,6 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import grey_erosion
 from sklearn.metrics import roc_auc_score
-from vae.inference.coding import score
 
 from pipelines.report.theme import COLOURS, LIGHT, SMALL_SIZE, blank, dress
 from tests.benchmarks.reproduce.page import grid, summary
@@ -24,6 +23,7 @@ from tests.benchmarks.uses.work import LEGEND, Use, digits, mnist, run_config, s
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
+from vae.inference.coding import score
 from vae.model import VAE
 
 SEEDS = (0, 1)
