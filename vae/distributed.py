@@ -142,7 +142,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     hooks.flush()
     model = (folder / "model").uri
     if world.rank == 0:
-        training.fit_aggregate()
+        training.fit_latents()
         save_model(result.model, model)
     return asdict(
         TrainOutcome(

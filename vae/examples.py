@@ -22,6 +22,20 @@ class Column:
     """Of a number's observed entries in the training split."""
     std: float = 1.0
     """Their standard deviation; 1 for a constant."""
+    dtype: str = "double"
+    """The Arrow type of its values in the dataset, for example `int64` or `string`."""
+    missing_share: float = 0.0
+    """Of its entries in the training split."""
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What a model's encoder met in training beside whole and clean examples."""
+
+    missing: bool = False
+    """Entries that were not there."""
+    corruption: str | None = None
+    """The kind of noise in the examples."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ def weighted_draws(
 ) -> Iterator[Terms]:
     """Draws from the posterior with what the model says of them, some at a time: [s,B] each, `num_samples` in all.
 
+    Of a vector-quantised model one: its posterior is a single code.
+
     The posterior is inferred once. Memory does not grow with the number of draws.
 
     Args:
@@ -26,15 +28,9 @@ def weighted_draws(
         num_samples: Draws per example.
         generator: Source of the draws, on the inputs' device.
         max_rows: Latents decoded at once.
-
-    Raises:
-        ConfigError: If the model is vector-quantised, and so has one latent for an example and nothing to draw.
     """
     if isinstance(model.posterior, VectorQuantizedPosterior):
-        raise ConfigError(
-            "importance sampling needs a posterior to draw from, and a vector_quantized one is a single code; its bound is "
-            "the distortion plus the rate of that code"
-        )
+        num_samples = 1
     batch = len(inputs.x)
     chunk = max(1, max_rows // batch)
     posterior, prior = model.encode(inputs), model.prior_of(inputs.condition)
@@ -51,11 +47,19 @@ def log_likelihood(
     r"""Estimates log p(x) by importance sampling, in nats for each example, [B].
 
     Of an example with missing entries it is log p(x_observed). A lower bound in expectation, tighter with more draws; the
-    arguments and errors are those of `weighted_draws`.
+    arguments are those of `weighted_draws`.
+
+    Raises:
+        ConfigError: If the model is vector-quantised, and so has one latent for an example and nothing to average.
 
     References:
         Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders (2016), section 3. https://arxiv.org/abs/1509.00519
     """
+    if isinstance(model.posterior, VectorQuantizedPosterior):
+        raise ConfigError(
+            "importance sampling needs a posterior to draw from, and a vector_quantized one is a single code; its bound is "
+            "the distortion plus the rate of that code"
+        )
     total = torch.full((len(inputs.x),), -torch.inf, device=inputs.x.device)
     for terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator, max_rows=max_rows):
         total = torch.logaddexp(total, terms.log_weight.logsumexp(0))

@@ -15,8 +15,9 @@ from torch.nn import functional as F
 
 from vae.aggregate import AggregateMixture
 from vae.config import ModelConfig, VectorQuantized
+from vae.directions import Directions
 from vae.errors import ConfigError, DataError
-from vae.examples import Column, ExampleSpec
+from vae.examples import Column, ExampleSpec, Experience
 from vae.likelihoods import build_likelihood, prepare
 from vae.networks import Context, ContextDims, decoder_body, encoder_body
 from vae.posteriors import Draw, LadderPosteriorModule, Posterior, VectorQuantizedPosterior, build_posterior
@@ -46,6 +47,8 @@ class Terms:
 
     log_likelihood: Tensor
     """log p(x|z), [S,B]"""
+    outputs: Tensor
+    """The decoder's, which are the likelihood's parameters, [S,B,*outputs_shape]"""
     draw: Draw
     posterior: Posterior
     prior: Prior
@@ -98,7 +101,9 @@ class VAE(nn.Module):
         self.config = config
         self.examples = examples
         self.conditions = _conditions(config.condition, examples)
+        self.experience = Experience()
         self.aggregate: AggregateMixture | None = None
+        self.directions: Directions | None = None
         film = config.condition_by == "film"
         context = ContextDims(0 if film else self.condition_dim, self.condition_dim if film else 0, config.beta_gates)
         with torch.random.fork_rng(devices=[]):
@@ -141,6 +146,21 @@ class VAE(nn.Module):
             else:
                 parts.append(((values_B - column.mean) / column.std)[:, None])
         return torch.cat(parts, dim=-1) if parts else None
+
+    def untold(self, labels_B: Tensor | None, attributes_BA: Tensor | None) -> tuple[tuple[Column, ...], Tensor]:
+        """What is known of rows and the model is not told: the columns, and their values [B,columns]."""
+        columns: list[Column] = []
+        values: list[Tensor] = []
+        if self.examples.classes and labels_B is not None:
+            columns.append(Column("class", self.examples.classes))
+            values.append(labels_B.float())
+        if attributes_BA is not None:
+            columns += self.examples.attributes
+            values += attributes_BA.unbind(-1)
+        untold = [number for number, column in enumerate(columns) if column.name not in self.config.condition]
+        if not untold:
+            return (), torch.empty(0, 0)
+        return tuple(columns[number] for number in untold), torch.stack([values[number] for number in untold], dim=-1)
 
     def inputs(
         self,
@@ -217,7 +237,7 @@ class VAE(nn.Module):
         """What the model says of draws from a posterior that has been inferred already."""
         draw = posterior.draw(noise_SBN, prior)
         outputs = self.decode(draw.z, inputs.condition, inputs.log_beta)
-        return Terms(self.likelihood.log_prob(inputs.x, outputs, inputs.observed), draw, posterior, prior)
+        return Terms(self.likelihood.log_prob(inputs.x, outputs, inputs.observed), outputs, draw, posterior, prior)
 
     def forward(self, inputs: Inputs, noise_SBN: Tensor) -> Terms:
         """Encodes, draws z from standard normal noise, decodes and scores.

@@ -20,8 +20,10 @@ from torch import Tensor
 
 from vae.aggregate import AggregateMixture
 from vae.config import ModelConfig, differences, parse
+from vae.directions import Directions
 from vae.errors import CheckpointError
-from vae.model import VAE, ExampleSpec
+from vae.examples import ExampleSpec, Experience
+from vae.model import VAE
 from vae.storage import Location, locate, write_whole
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 MODEL = "model.json"
-FORMAT = 2
+FORMAT = 3
 
 Tensors = dict[str, Tensor]
 
@@ -204,7 +206,9 @@ def save_model(model: VAE, uri: str) -> None:
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
         "config": model.config.model_dump(mode="json"),
         "examples": asdict(model.examples),
+        "experience": asdict(model.experience),
         "aggregate_components": None if model.aggregate is None else len(model.aggregate.log_weights),
+        "directions": None if model.directions is None else model.directions.names,
     }
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / MODEL, json.dumps(facts, indent=1).encode())
@@ -230,6 +234,9 @@ def load_model(uri: str) -> VAE:
     model = VAE(parse(ModelConfig, facts["config"], uri), ExampleSpec.from_json(facts["examples"]))
     if facts["aggregate_components"]:
         model.aggregate = AggregateMixture(facts["aggregate_components"], model.config.latent_dim)
+    if facts["directions"]:
+        model.directions = Directions(facts["directions"], model.config.latent_dim)
+    model.experience = Experience(**facts["experience"])
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

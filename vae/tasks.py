@@ -1,117 +1,176 @@
-"""What a trained model can do: one function per task, from tensors to tensors.
+"""A pulled model with a typed method for each task, for those who have this package.
 
-Shapes: N rows, L latent; `shape` is an example's. Rows come as `vae.model.Inputs`, and examples go back as the model scores
-them: images float32 in [0, 1], tables standardised, which `vae.likelihoods.restore` undoes.
+```
+model = tasks.Pulled(mlflow.pyfunc.load_model("models:/digits@champion"))
+images = model.generate(16, seed=1)
+```
+
+Shapes: N rows, L latent, T points of a path, D dimensions; `shape` is an example's. Rows are arrays [N,*shape] of images,
+or data frames of a table; what a row may look like is said by `vae.serving.RegisteredVAE`.
 """
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-from vae import importance
-from vae.model import VAE, Inputs
-from vae.posteriors import VectorQuantizedPosterior
-from vae.seeds import Stream, derive
+from vae.directions import Method
+from vae.inference import Interpolation, Sampler
 
-Output = Literal["mean", "sample"]
-Sampler = Literal["prior", "aggregate"]
+Rows = Any
+"""Images [N,*shape], or a data frame."""
+Condition = Sequence[str] | str
+"""One entry for each row or one for all; see `vae.conditions`."""
+
+
+class Predictor(Protocol):
+    """What `mlflow.pyfunc.load_model` gives, and anything that answers like it."""
+
+    def predict(self, data: Any, /, params: dict[str, Any] | None = None) -> Any:
+        """The answer to a task."""
+        ...
 
 
 class Code(NamedTuple):
     """The posterior of each row."""
 
-    mean: Tensor
+    mean: NDArray[np.float32]
     """[N,L]"""
-    std: Tensor
+    std: NDArray[np.float32]
     """[N,L]"""
 
 
-@torch.no_grad()
-def encode(model: VAE, inputs: Inputs) -> Code:
-    """Mean and standard deviation of q(z|x).
+class Traversal(NamedTuple):
+    """What each dimension of the latent does to some images."""
 
-    Grey pixels may go to the encoder as they are, which is the expectation of what it saw in training, so that the code is
-    the same every time.
-    """
-    posterior = model.encode(inputs)
-    return Code(posterior.mean, posterior.std())
-
-
-@torch.no_grad()
-def decode(
-    model: VAE,
-    z_NL: Tensor,
-    condition_NK: Tensor | None = None,
-    output: Output = "mean",
-    seed: int = 0,
-    log_beta_N1: Tensor | None = None,
-) -> Tensor:
-    """Examples at latents, [N,*shape]: the likelihood's mean, or a draw from it."""
-    outputs = model.decode(z_NL[None], condition_NK, log_beta_N1)[0]
-    if output == "mean":
-        return model.likelihood.mean(outputs)
-    return model.likelihood.sample(outputs, _generator(z_NL, seed, 1))
+    dimensions: NDArray[np.int64]
+    """The most informative first, [D]"""
+    kl: NDArray[np.float32]
+    """In nats, [D]"""
+    values: NDArray[np.float32]
+    """[T]"""
+    examples: NDArray[np.float32]
+    """[N,D,T,*shape]"""
 
 
-def reconstruct(model: VAE, inputs: Inputs) -> Tensor:
-    """Decodes the posterior mean of each row, [N,*shape]."""
-    return decode(model, encode(model, inputs).mean, inputs.condition, log_beta_N1=inputs.log_beta)
-
-
-@torch.no_grad()
-def generate(
-    model: VAE,
-    num: int,
-    condition_NK: Tensor | None = None,
-    *,
-    seed: int = 0,
-    temperature: float = 1.0,
-    output: Output = "mean",
-    sampler: Sampler = "prior",
-    log_beta_N1: Tensor | None = None,
-) -> Tensor:
-    """New examples, [num,*shape].
+class Pulled:
+    """A pulled model. Every method raises what `predict` raises: a ValueError that says what would work.
 
     Args:
-        model: Trained.
-        num: How many.
-        condition_NK: What each is to be, for a conditional model.
-        seed: Same seed, same examples, on any machine of one kind.
-        temperature: Below 1 nearer to the typical example, see `vae.priors.Prior.sample`.
-        output: The likelihood's mean, or a draw from it.
-        sampler: Where latents come from: the prior, or the mixture that was fitted to the aggregate posterior of all
-            conditions together.
-        log_beta_N1: For a model with β gates.
-
-    Raises:
-        ConfigError: If the model has no such mixture.
+        model: What MLflow loaded.
     """
-    device = next(model.parameters()).device
-    generator = torch.Generator(device).manual_seed(derive(seed, Stream.GENERATION, 0))
-    noise_dim = model.prior.noise_dim if sampler == "prior" else 1 + model.config.latent_dim
-    noise = torch.randn(num, noise_dim, generator=generator, device=device)
-    if sampler == "aggregate":
-        z_NL = model.aggregate_posterior().sample(noise, temperature)
-    else:
-        z_NL = model.sample_prior(noise, condition_NK, temperature)
-    return decode(model, z_NL, condition_NK, output, seed, log_beta_N1)
 
+    def __init__(self, model: Predictor) -> None:
+        self.model = model
 
-@torch.no_grad()
-def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) -> Tensor:
-    """log p(x) of each row in nats, [N], by importance sampling (Burda et al. 2016); of what is observed of it.
+    def reconstruct(self, rows: Rows, *, condition: Condition = (), beta: float = 1.0) -> Rows:
+        """The decoder's answer at each posterior's mean."""
+        return self._ask("reconstruct", rows, condition=condition, beta=beta)
 
-    Of a vector-quantised model, the bound: minus distortion and rate.
-    """
-    if isinstance(model.posterior, VectorQuantizedPosterior):
-        terms = model(inputs, inputs.x.new_zeros(1, len(inputs.x), 0))
-        return -(terms.distortion + terms.rate)[0]
-    generator = _generator(inputs.x, seed, 2)
-    return importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator)
+    def encode(self, rows: Rows, *, condition: Condition = (), beta: float = 1.0) -> Code:
+        """Mean and standard deviation of q(z|x)."""
+        return Code(**self._ask("encode", rows, condition=condition, beta=beta))
 
+    def decode(
+        self,
+        latents: NDArray[np.floating],
+        *,
+        condition: Condition = (),
+        sample: bool = False,
+        seed: int = 0,
+        beta: float = 1.0,
+    ) -> Rows:
+        """Rows at latents [N,L]: the likelihood's mean, or a draw from it."""
+        output = "sample" if sample else "mean"
+        return self._ask("decode", latents, condition=condition, output=output, seed=seed, beta=beta)
 
-def _generator(like: Tensor, seed: int, key: int) -> torch.Generator:
-    return torch.Generator(like.device).manual_seed(derive(seed, Stream.GENERATION, key))
+    def generate(
+        self,
+        n: int = 16,
+        *,
+        condition: Condition = (),
+        seed: int = 0,
+        temperature: float = 1.0,
+        sampler: Sampler = "prior",
+        sample: bool = False,
+        beta: float = 1.0,
+    ) -> Rows:
+        """`n` new rows; same seed, same bytes on machines of one kind."""
+        drawn = {"temperature": temperature, "sampler": sampler, "output": "sample" if sample else "mean"}
+        return self._ask("generate", None, n=n, condition=condition, seed=seed, beta=beta, **drawn)
+
+    def score(
+        self, rows: Rows, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, beta: float = 1.0
+    ) -> NDArray[np.float32]:
+        """log p(x) of each row in nats, [N]; of what is observed of it."""
+        return self._ask("score", rows, condition=condition, num_samples=num_samples, seed=seed, beta=beta)
+
+    def denoise(
+        self, rows: Rows, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, std: bool = False
+    ) -> Rows:
+        """Clean rows, or with `std` how sure each value is."""
+        output = "std" if std else "mean"
+        return self._ask("denoise", rows, condition=condition, num_samples=num_samples, seed=seed, output=output)
+
+    def impute(
+        self, rows: Rows, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0, std: bool = False
+    ) -> Rows:
+        """Rows with their gaps filled in, one value each; or with `std` how sure each value is."""
+        output = "std" if std else "mean"
+        return self._ask("impute", rows, condition=condition, num_samples=num_samples, seed=seed, output=output)
+
+    def impute_many(
+        self, rows: Rows, n: int, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
+    ) -> Rows:
+        """`n` imputations of each row: images [N,n,*shape], or a data frame with the `n` of a row together."""
+        return self._ask("impute", rows, n=n, condition=condition, num_samples=num_samples, seed=seed, output="sample")
+
+    def interpolate(
+        self, pairs: Rows, n: int = 16, *, path: Interpolation = "linear", condition: Condition = ()
+    ) -> Rows:
+        """Paths of `n` points between the rows of each pair: images [N,2,*shape] to [N,n,*shape]; of a table two successive
+        rows to `n`."""
+        return self._ask("interpolate", pairs, n=n, path=path, condition=condition)
+
+    def traverse(
+        self,
+        images: NDArray[Any],
+        *,
+        dimensions: Sequence[int] = (),
+        extent: float = 3.0,
+        n: int = 7,
+        condition: Condition = (),
+    ) -> Traversal:
+        """Images with one dimension of their latent set to `n` values between ±extent, the most informative first."""
+        asked = {"dimensions": list(dimensions), "extent": extent, "n": n, "condition": condition}
+        return Traversal(**self._ask("traverse", images, **asked))
+
+    def edit(
+        self,
+        rows: Rows,
+        attribute: str,
+        strength: float = 1.0,
+        *,
+        method: Method = "means",
+        condition: Condition = (),
+        beta: float = 1.0,
+    ) -> Rows:
+        """Rows with more of an attribute, or less of it where the strength is below 0."""
+        asked = {"attribute": attribute, "strength": strength, "method": method}
+        return self._ask("edit", rows, condition=condition, beta=beta, **asked)
+
+    def transfer(self, rows: Rows, target: Condition = (), *, condition: Condition = (), seed: int = 0) -> Rows:
+        """Rows under the target condition; without one, pairs of a row and a reference to take the condition of. Where the
+        rows' own `condition` is not given, it is found out."""
+        return self._ask("transfer", rows, target=target, condition=condition, seed=seed)
+
+    def _ask(self, task: str, rows: Any, **params: Any) -> Any:
+        for name in ("condition", "target"):
+            if isinstance(value := params.get(name), str):
+                params[name] = [value]
+        # MLflow checks lists against the signature, and takes no empty ones.
+        given = {name: list(v) if isinstance(v, tuple) else v for name, v in params.items() if v not in ((), [])}
+        return self.model.predict(rows, params={"task": task, **given})

@@ -24,7 +24,9 @@ from vae.controllers import Controller, check_schedule, steps_to_settle
 from vae.data.batches import Batch, InOrder, Share, open_feed
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
+from vae.directions import fit_directions
 from vae.errors import CheckpointError, ConfigError, DataError, Diverged
+from vae.examples import Experience
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import Bound, Sums, bound_sums, inputs_of, is_quantized
 from vae.model import VAE
@@ -38,8 +40,8 @@ from vae.world import World
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0
-AGGREGATE_ROWS = 10_000
-"""Of the training split, which ingest has shuffled: what the aggregate posterior's mixture is fitted to."""
+LATENT_ROWS = 10_000
+"""Of the training split, which ingest has shuffled: what is fitted to latents is fitted to theirs."""
 
 
 class Training:
@@ -78,6 +80,11 @@ class Training:
         self.dataset = dataset
         spec = example_spec(dataset, config.data.missing)
         self.model = VAE(config.model, spec, derive(training.seed, Stream.WEIGHTS)).to(device)
+        corruption = config.objective.corruption
+        self.model.experience = Experience(
+            missing=config.data.missing is not None or any(column.missing_share for column in spec.columns or ()),
+            corruption=None if corruption is None else corruption.kind,
+        )
         self._start_with_data()
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
         self.batch_size = training.batch_size // size
@@ -161,20 +168,26 @@ class Training:
         return TrainingResult(self.model.eval(), tuple(self.history), self.best, self.resumed_from_step)
 
     @torch.no_grad()
-    def fit_aggregate(self) -> None:
-        """Gives the trained model the mixture fitted to its aggregate posterior, unless its latent is made of codes."""
-        training = self.config.training
-        if not training.aggregate_components or is_quantized(self.model):
+    def fit_latents(self) -> None:
+        """Gives the trained model what its latents tell: the mixture fitted to its aggregate posterior, and the directions
+        that mean a class or an attribute. Nothing, where its latent is made of codes."""
+        training, model = self.config.training, self.model
+        if is_quantized(model):
             return
         share = self._share("train")
-        rows = share.load(0, min(AGGREGATE_ROWS, share.num_rows))
+        rows = share.load(0, min(LATENT_ROWS, share.num_rows))
         self.generator.manual_seed(derive(training.seed, Stream.AGGREGATE))
-        inputs = inputs_of(self.model, rows, self.generator)
-        noise = torch.randn(1, len(rows), self.model.noise_dim, generator=self.generator, device=self.world.device)
-        prior = self.model.prior_of(inputs.condition)
-        z_NL = self.model.encode(inputs).draw(noise, prior).z[0].cpu().numpy()
-        mixture = fit_aggregate(z_NL, training.aggregate_components, derive(training.seed, Stream.AGGREGATE))
-        self.model.aggregate = mixture.to(self.world.device)
+        inputs = inputs_of(model, rows, self.generator)
+        posterior = model.encode(inputs)
+        if training.aggregate_components:
+            noise = torch.randn(1, len(rows), model.noise_dim, generator=self.generator, device=self.world.device)
+            z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0].cpu().numpy()
+            mixture = fit_aggregate(z_NL, training.aggregate_components, derive(training.seed, Stream.AGGREGATE))
+            model.aggregate = mixture.to(self.world.device)
+        columns, values_NA = model.untold(rows.labels, rows.attributes)
+        directions = fit_directions(posterior.mean.cpu().numpy(), columns, values_NA.cpu().numpy())
+        if directions.names:
+            model.directions = directions.to(self.world.device)
 
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""

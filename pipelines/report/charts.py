@@ -35,7 +35,7 @@ from pipelines.report.theme import (
 )
 from pipelines.report.wording import architecture_of, beta_of, nats
 from tuning.frontier import Trial, pareto
-from vae import tasks
+from vae import inference
 from vae.metrics.likelihood import Bound
 
 CHART_INCHES = 3.8
@@ -210,7 +210,7 @@ def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, st
     components.
     """
     assert evidence.model is not None, "callers ask `cannot_run` first"
-    code = tasks.encode(evidence.model, evidence.inputs(LATENT_ROWS))
+    code = inference.encode(evidence.model, evidence.inputs(LATENT_ROWS))
     mean_NL = code.mean.double().cpu().numpy()
     if mean_NL.shape[1] == 1:
         return np.hstack([mean_NL, code.std.double().cpu().numpy()]), ("posterior mean", "posterior standard deviation")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.report.evidence import Evidence
-from vae import tasks
+from vae import inference
 from vae.data.manifest import Column, TableSpec
 from vae.likelihoods import restore
 
@@ -55,7 +55,7 @@ def _draws(evidence: Evidence) -> NDArray[np.float32] | None:
     if evidence.cannot_run or evidence.model is None:
         return None
     condition_NK = evidence.inputs(evidence.num_rows).condition
-    x = tasks.generate(evidence.model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
+    x = inference.generate(evidence.model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
     return restore(x, evidence.model.examples).cpu().numpy()
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines.report.evidence import Evidence
 from pipelines.report.theme import SMALL_SIZE, WIDTH_INCHES, Theme, blank, plain, png
-from vae import tasks
+from vae import inference
 from vae.seeds import Stream, derive
 
 MOST_NAME = 14
@@ -105,7 +105,7 @@ def reconstructions(evidence: Evidence) -> Grid:
     cell_height = (WIDTH_INCHES - gutter(PAIR) - EDGE_INCHES) / columns * height / width
     bands = min(max(1, int(MOST_INCHES / (2 * cell_height + TITLE_INCHES))), evidence.num_rows // columns)
     inputs = evidence.inputs(bands * columns)
-    pairs = torch.stack([inputs.x, tasks.reconstruct(model, inputs)]).cpu()
+    pairs = torch.stack([inputs.x, inference.reconstruct(model, inputs)]).cpu()
     images = pairs.unflatten(1, (bands, columns)).transpose(0, 1).flatten(0, 1).numpy()
     names: list[list[str]] = []
     if evidence.labels is not None and evidence.dataset.classes:
@@ -131,7 +131,7 @@ def samples(evidence: Evidence) -> Grid:
         condition_NK = conditions_NK[:rows].repeat_interleave(columns, 0)
     with torch.no_grad():
         z_NL = model.sample_prior(noise, condition_NK)
-    images = tasks.decode(model, z_NL, condition_NK).cpu().unflatten(0, (rows, columns)).numpy()
+    images = inference.decode(model, z_NL, condition_NK).cpu().unflatten(0, (rows, columns)).numpy()
     return Grid(images, names)
 
 

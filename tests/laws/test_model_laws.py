@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.laws import parts
 from tests.laws.parts import LATENT, MODELS, PAIRS, ROWS, SAMPLES, Config, build, examples, noise, randomised, rows
 from vae import config as configuration
-from vae import tasks
+from vae import inference
 from vae.config import ConditionalPrior, ObjectiveConfig, VectorQuantized, parse
 from vae.model import VAE, Inputs, Terms
 from vae.objectives import bound_loss
@@ -98,8 +98,8 @@ def test_every_posterior_goes_with_every_prior_that_is_accepted(config: Config) 
     inputs = examples(model)
     found = gradients(model, loss_of(model(inputs, noise(model))))
     assert all(gradient is not None and gradient.isfinite().all() for gradient in found.values())
-    assert tasks.generate(model, ROWS, inputs.condition).isfinite().all()
-    assert tasks.score(model, inputs, num_samples=3).isfinite().all()
+    assert inference.generate(model, ROWS, inputs.condition).isfinite().all()
+    assert inference.score(model, inputs, num_samples=3).isfinite().all()
 
 
 @EVERY_MODEL
@@ -209,9 +209,9 @@ def test_what_is_missing_is_not_seen(config: Config) -> None:
         yield loss
         for gradient in gradients(model, loss).values():
             yield torch.zeros(()) if gradient is None else gradient
-        yield from tasks.encode(model, seen)
-        yield tasks.reconstruct(model, seen)
-        yield tasks.score(model, seen, num_samples=3)
+        yield from inference.encode(model, seen)
+        yield inference.reconstruct(model, seen)
+        yield inference.score(model, seen, num_samples=3)
 
     expected = list(everything(inputs.x.masked_fill(~observed, 0.0)))
     assert all(each.isfinite().all() for each in expected)
@@ -291,6 +291,10 @@ def test_autocast_leaves_terms_in_full(config: Config) -> None:
             torch.testing.assert_close(value, expected, rtol=0.1, atol=0.5)
 
 
+def two_of(inputs: Inputs, start: int) -> Inputs:
+    return Inputs(inputs.x[start:4:2], *(None if part is None else part[start:4:2] for part in inputs[1:]))
+
+
 @EVERY_MODEL
 def test_tasks_work_on_every_model(config: Config) -> None:
     """Every task gives finite results of its shape, the same for the same seed."""
@@ -298,22 +302,43 @@ def test_tasks_work_on_every_model(config: Config) -> None:
     inputs = examples(model)
     condition, log_beta = inputs.condition, inputs.log_beta
     makers: list[Callable[[], Tensor]] = [
-        lambda: tasks.reconstruct(model, inputs),
-        lambda: tasks.generate(model, ROWS, condition, log_beta_N1=log_beta),
-        lambda: tasks.generate(model, ROWS, condition, output="sample", temperature=0.5, log_beta_N1=log_beta),
-        lambda: tasks.decode(model, torch.zeros(ROWS, LATENT), condition, log_beta_N1=log_beta),
+        lambda: inference.reconstruct(model, inputs),
+        lambda: inference.generate(model, ROWS, condition, log_beta_N1=log_beta),
+        lambda: inference.generate(model, ROWS, condition, output="sample", temperature=0.5, log_beta_N1=log_beta),
+        lambda: inference.decode(model, torch.zeros(ROWS, LATENT), condition, log_beta_N1=log_beta),
     ]
     for make in makers:
         made = make()
         assert made.shape == inputs.x.shape
         assert made.isfinite().all()
         assert torch.equal(make(), made)
-    code = tasks.encode(model, inputs)
+    code = inference.encode(model, inputs)
     assert code.mean.shape == code.std.shape == (ROWS, LATENT)
     assert (code.std > 0).all() or isinstance(model.config.posterior, VectorQuantized)
-    scores = tasks.score(model, inputs, num_samples=3)
+    scores = inference.score(model, inputs, num_samples=3)
     assert scores.shape == (ROWS,)
     assert scores.isfinite().all()
+    observed = torch.rand(inputs.x.shape, generator=torch.Generator().manual_seed(3)) < 0.5
+    gappy = inputs._replace(observed=observed)
+    for estimate in (inference.denoise(model, inputs, num_samples=3), inference.impute(model, gappy, num_samples=3)):
+        assert estimate.mean.shape == estimate.std.shape == inputs.x.shape
+        assert estimate.mean.isfinite().all()
+        assert estimate.std.isfinite().all()
+    several = inference.impute_many(model, gappy, 2, num_samples=3)
+    assert several.shape == (ROWS, 2, *model.examples.shape)
+    assert torch.equal(several.transpose(0, 1)[:, observed], inputs.x[observed].expand(2, -1))
+    if not isinstance(model.config.posterior, VectorQuantized):  # between codes there is nothing
+        traversal = inference.traverse(model, inputs, dimensions=(1, 0), num_points=3)
+        assert traversal.examples.shape == (ROWS, 2, 3, *model.examples.shape)
+        assert traversal.examples.isfinite().all()
+        pairs = [two_of(inputs, start) for start in range(2)]
+        paths: list[inference.Interpolation] = ["linear", "spherical"]
+        for path in paths if parts.is_table(config) else [*paths, "geodesic"]:
+            walk = inference.interpolate(model, *pairs, num_points=4, path=path, steps=3)
+            assert walk.shape == (2, 4, *model.examples.shape)
+            assert walk.isfinite().all()
+    if condition is not None:
+        assert inference.transfer(model, inputs, condition.roll(1, 0)).shape == inputs.x.shape
 
 
 # --- torch.compile: every part in few models ------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def terms_of(mean_BL: Tensor, log_std_BL: Tensor | None = None) -> Terms:
     """Terms of posteriors alone, without a likelihood."""
     posterior = GaussianPosterior(mean_BL, torch.zeros_like(mean_BL) if log_std_BL is None else log_std_BL)
     draw = posterior.draw(torch.zeros(1, *mean_BL.shape))
-    return Terms(torch.zeros(1, len(mean_BL)), draw, posterior, StandardNormalPrior(mean_BL.shape[1]))
+    return Terms(torch.zeros(1, len(mean_BL)), mean_BL, draw, posterior, StandardNormalPrior(mean_BL.shape[1]))
 
 
 # --- the ELBO -------------------------------------------------------------------------------------------------------

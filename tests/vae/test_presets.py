@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from vae import tasks
+from vae import inference
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
@@ -72,16 +72,16 @@ def test_preset_is_saved_and_generates(name: str, digits: Dataset, people: Datas
     """A trained preset is saved with its sampler, loaded, and generates the same bits as before."""
     training = Training(small(name), people if name in TABLES else digits)
     model = training.run().model
-    training.fit_aggregate()
+    training.fit_latents()
     save_model(model, str(tmp_path))
     loaded = load_model(str(tmp_path))
     condition = model.condition(torch.zeros(4, dtype=torch.int64)) if model.conditions else None
-    samplers: list[tasks.Sampler] = ["prior"] if name == "vq_vae" else ["prior", "aggregate"]
+    samplers: list[inference.Sampler] = ["prior"] if name == "vq_vae" else ["prior", "aggregate"]
     for sampler in samplers:
-        images = tasks.generate(model, 4, condition, sampler=sampler)
+        images = inference.generate(model, 4, condition, sampler=sampler)
         assert images.shape == (4, *model.examples.shape)
         assert images.isfinite().all()
-        assert torch.equal(tasks.generate(loaded, 4, condition, sampler=sampler), images)
+        assert torch.equal(inference.generate(loaded, 4, condition, sampler=sampler), images)
 
 
 def test_unknown_preset_is_refused_with_the_nearest() -> None:

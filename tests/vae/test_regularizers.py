@@ -58,7 +58,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 def terms_of(mean_BL: Tensor, log_std_BL: Tensor, seed: int = 0) -> Terms:
     posterior = GaussianPosterior(mean_BL, log_std_BL)
     draw = posterior.draw(normal(2, *mean_BL.shape, seed=seed))
-    return Terms(torch.zeros(2, len(mean_BL)), draw, posterior, StandardNormalPrior(mean_BL.shape[1]))
+    return Terms(torch.zeros(2, len(mean_BL)), mean_BL, draw, posterior, StandardNormalPrior(mean_BL.shape[1]))
 
 
 # --- total correlation ----------------------------------------------------------------------------------------------

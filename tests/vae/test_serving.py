@@ -13,10 +13,12 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from vae import serving, tasks
+from vae import answering, inference, serving, tasks
 from vae.aggregate import AggregateMixture
 from vae.conditions import read_conditions, write_condition
 from vae.config import MLP, Bernoulli, Gaussian, ModelConfig
+from vae.directions import Directions
+from vae.examples import Experience
 from vae.likelihoods import binarize
 from vae.model import VAE, Column, ExampleSpec, Inputs
 from vae.seeds import Stream, derive
@@ -63,6 +65,17 @@ def images(rows: int = 5) -> NDArray[np.float32]:
     return np.random.default_rng(0).random((rows, *SHAPE), dtype=np.float32)
 
 
+PARAMETERS = ", ".join(answering.Request.__dataclass_fields__)
+
+
+def first(x: Inputs) -> Inputs:
+    return Inputs(x.x[:4:2])
+
+
+def second(x: Inputs) -> Inputs:
+    return Inputs(x.x[1:4:2])
+
+
 def refusal(inputs: Any, model: VAE = PLAIN, **params: Any) -> str:
     with pytest.raises(ValueError) as error:
         predict(inputs, model, **params)
@@ -70,18 +83,25 @@ def refusal(inputs: Any, model: VAE = PLAIN, **params: Any) -> str:
 
 
 def test_each_task_gives_what_its_function_gives() -> None:
-    """Every task returns float32 arrays, equal to the functions of `vae.tasks`."""
+    """Every task returns float32 arrays, equal to the functions of `vae.inference`."""
     x, z = Inputs(torch.from_numpy(images())), torch.randn(4, LATENT)
     encoded = predict(images(), task="encode")
     assert set(encoded) == {"mean", "std"}
     expected = {
-        "reconstruct": (predict(images(), task="reconstruct"), tasks.reconstruct(PLAIN, x)),
-        "encode": (encoded["mean"], tasks.encode(PLAIN, x).mean),
-        "decode": (predict(z.numpy(), task="decode"), tasks.decode(PLAIN, z)),
-        "generate": (predict(None, task="generate", n=3, seed=2), tasks.generate(PLAIN, 3, seed=2)),
-        "score": (predict(images(), task="score", num_samples=7), tasks.score(PLAIN, x, num_samples=7)),
-    }
-    assert expected.keys() == serving.TASKS.keys()
+        "reconstruct": (predict(images(), task="reconstruct"), inference.reconstruct(PLAIN, x)),
+        "encode": (encoded["mean"], inference.encode(PLAIN, x).mean),
+        "decode": (predict(z.numpy(), task="decode"), inference.decode(PLAIN, z)),
+        "generate": (predict(None, task="generate", n=3, seed=2), inference.generate(PLAIN, 3, seed=2)),
+        "score": (predict(images(), task="score", num_samples=7), inference.score(PLAIN, x, num_samples=7)),
+        "denoise": (predict(images(), task="denoise", num_samples=7), inference.denoise(PLAIN, x, num_samples=7).mean),
+        "interpolate": (predict(images(4).reshape(2, 2, *SHAPE), task="interpolate", n=3, path="spherical"),
+                        inference.interpolate(PLAIN, first(x), second(x), num_points=3, path="spherical")),
+        "traverse": (predict(images(), task="traverse", n=3, dimensions=[1])["examples"],
+                     inference.traverse(PLAIN, x, dimensions=(1,), num_points=3).examples),
+    }  # fmt: skip
+    assert (
+        expected.keys() | {"impute", "edit", "transfer"} == answering.TASKS.keys()
+    )  # those have models of their own below
     for found, value in expected.values():
         assert found.dtype == np.float32
         assert np.array_equal(found, value.numpy())
@@ -143,16 +163,18 @@ def test_condition_by_name() -> None:
     [
         (
             {"task": "genrate"},
-            "unknown task 'genrate': this model knows reconstruct, encode, decode, generate, score; did you mean "
-            "`generate`?",
+            f"unknown task 'genrate': this model knows {', '.join(answering.TASKS)}; did you mean `generate`?",
         ),
-        ({"task": "fly"}, "unknown task 'fly': this model knows reconstruct, encode, decode, generate, score"),
-        ({"output": "men"}, "unknown output 'men': this model knows mean, sample; did you mean `mean`?"),
+        ({"task": "fly"}, f"unknown task 'fly': this model knows {', '.join(answering.TASKS)}"),
+        ({"output": "men"}, "unknown output 'men': this model knows mean, std, sample; did you mean `mean`?"),
+        ({"output": "std"}, "task reconstruct: output must be mean, got 'std'"),
+        ({"path": "straight"}, "unknown path 'straight': this model knows linear, spherical, geodesic"),
+        ({"tasks": "score"}, f"unknown parameter 'tasks': this model knows {PARAMETERS}; did you mean `task`?"),
         ({"sampler": "prio"}, "unknown sampler 'prio': this model knows prior, aggregate; did you mean `prior`?"),
     ],
 )
 def test_unknown_names_are_refused(params: dict[str, str], message: str) -> None:
-    """An unknown task or output is refused with what there is and the nearest."""
+    """An unknown task, choice or parameter is refused with what there is and the nearest."""
     assert refusal(images(), **params) == message
 
 
@@ -187,9 +209,9 @@ def test_missing_pixels_are_left_out(task: str) -> None:
     observed = torch.from_numpy(~np.isnan(x))
     inputs = Inputs(torch.from_numpy(np.nan_to_num(x, nan=0.5)), observed)
     expected = {
-        "reconstruct": lambda: tasks.reconstruct(PLAIN, inputs),
-        "encode": lambda: tasks.encode(PLAIN, inputs).mean,
-        "score": lambda: tasks.score(PLAIN, inputs, num_samples=5),
+        "reconstruct": lambda: inference.reconstruct(PLAIN, inputs),
+        "encode": lambda: inference.encode(PLAIN, inputs).mean,
+        "score": lambda: inference.score(PLAIN, inputs, num_samples=5),
     }[task]()
     found = predict(x, task=task, num_samples=5)
     found = found["mean"] if task == "encode" else found
@@ -214,7 +236,7 @@ def test_grey_pixels_are_scored_as_binary_draws() -> None:
     assert not np.array_equal(scores[0], scores[2])
     generator = torch.Generator().manual_seed(derive(4, Stream.GENERATION, 3))
     binary = binarize((torch.from_numpy(images()) * 255).round().byte(), generator)
-    expected = tasks.score(dynamic, Inputs(binary), num_samples=9, seed=4).numpy()
+    expected = inference.score(dynamic, Inputs(binary), num_samples=9, seed=4).numpy()
     assert np.array_equal(scores[0], expected)
     assert np.array_equal(predict(binary, dynamic, task="score", seed=4, num_samples=9), expected)
     message = refusal(images(), build(likelihood=Bernoulli(binarization="none")), task="score")
@@ -258,9 +280,8 @@ def test_missing_inputs_are_refused() -> None:
 @pytest.mark.parametrize(("n", "temperature"), [(0, 1.0), (-3, 1.0), (4, 0.0), (4, float("nan")), (4, float("inf"))])
 def test_generate_refuses_impossible_requests(n: int, temperature: float) -> None:
     """A count below 1 and a temperature that is no positive number are refused."""
-    assert refusal(None, task="generate", n=n, temperature=temperature) == (
-        f"task generate: n must be at least 1 and temperature above 0, got {n} and {temperature}"
-    )
+    wrong = f"n must be at least 1, got {n}" if n < 1 else f"temperature must be above 0 and finite, got {temperature}"
+    assert refusal(None, task="generate", n=n, temperature=temperature) == f"task generate: {wrong}"
 
 
 def test_score_refuses_no_samples() -> None:
@@ -322,18 +343,18 @@ def test_several_conditions_in_any_order() -> None:
     """Names and values, a comma inside a value too, are what the model's own condition is made of."""
     found = predict(None, SEVERAL, task="generate", n=2, condition=["size=5,colour = light, blue,class=emu"])
     condition = SEVERAL.condition(torch.tensor([2, 2]), torch.tensor([[5.0, 0.0, 0.0]] * 2))
-    assert np.array_equal(found, tasks.generate(SEVERAL, 2, condition).numpy())
+    assert np.array_equal(found, inference.generate(SEVERAL, 2, condition).numpy())
     x = torch.from_numpy(images(2))
     entries = ["class=cat, size=-1e1, colour=red", "class=dog, size=0.1, colour=light, blue"]
     condition = SEVERAL.condition(torch.tensor([0, 1]), torch.tensor([[-10, 0, 1], [0.1, 0, 0]]))
-    expected = tasks.reconstruct(SEVERAL, Inputs(x, condition=condition)).numpy()
+    expected = inference.reconstruct(SEVERAL, Inputs(x, condition=condition)).numpy()
     assert np.array_equal(predict(images(2), SEVERAL, condition=entries), expected)
 
 
 def test_single_attribute_is_given_by_its_value() -> None:
     """A model that is told one number takes the number."""
     model = build("size")
-    expected = tasks.generate(model, 2, model.condition(None, torch.tensor([[1.5, 0, 0]] * 2)))
+    expected = inference.generate(model, 2, model.condition(None, torch.tensor([[1.5, 0, 0]] * 2)))
     assert np.array_equal(predict(None, model, task="generate", n=2, condition=["1.5"]), expected.numpy())
     assert refusal(None, model, task="generate") == (
         "task generate: this model is conditional; give params['condition'], one size for all rows or one for each, a "
@@ -356,7 +377,7 @@ def test_beta_is_for_models_with_gates() -> None:
     z = np.ones((3, LATENT), np.float32)
     for beta in (0.1, 4.0):
         log_beta = torch.full((3, 1), float(np.log(beta)))
-        expected = tasks.decode(GATED, torch.from_numpy(z), log_beta_N1=log_beta).numpy()
+        expected = inference.decode(GATED, torch.from_numpy(z), log_beta_N1=log_beta).numpy()
         assert np.array_equal(predict(z, GATED, task="decode", beta=beta), expected)
     assert not np.array_equal(predict(z, GATED, task="decode", beta=4.0), predict(z, GATED, task="decode"))
     assert np.array_equal(predict(z, GATED, task="decode", beta=1.0), predict(z, GATED, task="decode"))
@@ -376,7 +397,7 @@ def test_sampler_is_the_prior_or_the_aggregate_posterior() -> None:
     model.aggregate = AggregateMixture(1, LATENT)  # no spread: every draw is its mean
     model.aggregate.means.fill_(3.0)
     found = predict(None, model, task="generate", n=2, sampler="aggregate")
-    assert np.array_equal(found, tasks.decode(model, torch.full((2, LATENT), 3.0)).numpy())
+    assert np.array_equal(found, inference.decode(model, torch.full((2, LATENT), 3.0)).numpy())
 
 
 # --- tables ---------------------------------------------------------------------------------------------------------
@@ -391,9 +412,9 @@ def test_table_rows_are_standardised_encoded_and_masked() -> None:
     x = prepared([20, 40, 61.5], [2, 0, 0], [1, 0, 0])
     inputs = Inputs(x, torch.tensor([[True, True, True], [False, True, True], [True, False, True]]))
     code = predict(PEOPLE, TABLE, task="encode")
-    assert np.array_equal(code["mean"], tasks.encode(TABLE, inputs).mean.numpy())
+    assert np.array_equal(code["mean"], inference.encode(TABLE, inputs).mean.numpy())
     scores = predict(PEOPLE, TABLE, task="score", num_samples=5)
-    assert np.array_equal(scores, tasks.score(TABLE, inputs, num_samples=5).numpy())
+    assert np.array_equal(scores, inference.score(TABLE, inputs, num_samples=5).numpy())
 
 
 @pytest.mark.parametrize("task", ["reconstruct", "decode", "generate"])
@@ -401,12 +422,12 @@ def test_tables_come_back_in_their_own_units(task: str) -> None:
     """Results are data frames with the model's columns: numbers in their unit, categories by name."""
     z = torch.randn(16, LATENT, generator=torch.Generator().manual_seed(0))
     given = {"reconstruct": PEOPLE, "decode": z.numpy(), "generate": None}[task]
-    found = predict(given, TABLE, task=task, output="sample")
+    found = predict(given, TABLE, task=task, output="mean" if task == "reconstruct" else "sample")
     assert list(found.columns) == ["age", "colour", "level"]
     assert set(found["colour"]) <= {"blue", "green", "red"}
     assert set(found["level"]) <= {"1", "2"}
     if task == "decode":
-        x = tasks.decode(TABLE, z, output="sample").numpy()
+        x = inference.decode(TABLE, z, output="sample").numpy()
         np.testing.assert_allclose(found["age"], 40 + 10 * x[:, 0], rtol=1e-6)
         assert found["colour"].tolist() == [COLUMNS[1].categories[int(code)] for code in x[:, 1]]  # pyright: ignore
         assert predict(found, TABLE).shape == (16, 3)  # what it gives, it takes
@@ -439,11 +460,12 @@ def test_tables_may_come_in_several_forms(convert: Any) -> None:
                                                  "expected the columns age, colour, level"),
         (PEOPLE.drop(columns="level"), "column 'level' is missing; expected the columns age, colour, level"),
         (pd.concat([PEOPLE, PEOPLE[["age"]]], axis=1), "column 'age' is there 2 times; expected"),
-        (PEOPLE.assign(colour="gren"), "column 'colour': unknown category 'gren' (did you mean `green`?); expected "
+        (PEOPLE.assign(colour="gren"), "column 'colour', row 0: unknown category 'gren' (did you mean `green`?); expected "
                                        "blue, green, red"),
-        (PEOPLE.assign(level=1.5), "column 'level': unknown category '1.5'"),
-        (PEOPLE.assign(age=["20", "old", None]), "column 'age': expected numbers, found 'old'; None or NaN is missing"),
-        (PEOPLE.assign(age=-np.inf), "column 'age': expected numbers, found '-inf'"),
+        (PEOPLE.assign(level=1.5), "column 'level', row 0: unknown category '1.5'"),
+        (PEOPLE.assign(age=["20", "old", None]), "column 'age', row 1: expected numbers, found 'old'; "
+                                                 "None or NaN is missing"),
+        (PEOPLE.assign(age=-np.inf), "column 'age', row 0: expected numbers, found '-inf'"),
         (PEOPLE.to_numpy()[:, :2], "expected a data frame, or an array of shape (N, 3) with the columns age, colour, "
                                    "level; found shape (3, 2)"),
         ({"age": [1], "colour": ["red", "red"], "level": ["1"]}, "these columns are no table: "),
@@ -464,12 +486,227 @@ def test_conditional_table_takes_its_condition() -> None:
     )
 
 
+# --- gaps, pairs, directions and styles ------------------------------------------------------------------------------
+
+
+TYPED = (
+    Column("age", None, 40.0, 10.0, "int64"),
+    Column("member", ("False", "True"), dtype="bool"),
+    Column("level", ("1", "2"), dtype="int64"),
+    Column("weight", None, 70.0, 5.0),
+)
+GUESTS = pd.DataFrame(
+    {
+        "age": pd.array([20, None, 61], "Int64"),
+        "member": pd.array([True, False, None], "boolean"),
+        "level": pd.array([2, 1, 1], "Int64"),
+        "weight": [0.1, 71.25, np.nan],
+    }
+)
+
+
+def typed(**experience: Any) -> VAE:
+    parts = {"encoder": {"kind": "table", "hidden": [8]}, "likelihood": {"kind": "mixed"}, "latent_dim": LATENT}
+    model = VAE(ModelConfig.model_validate(parts), ExampleSpec((4,), None, TYPED)).eval()
+    model.experience = Experience(**experience)
+    return model
+
+
+def test_imputed_table_keeps_what_was_there_and_its_types() -> None:
+    """Every cell that the caller gave comes back as it was, gaps are filled, and columns keep their types."""
+    found = predict(GUESTS, typed(missing=True), task="impute", num_samples=20)
+    assert found.dtypes.equals(GUESTS.dtypes)
+    assert not found.isna().any(axis=None)
+    pd.testing.assert_frame_equal(found.where(GUESTS.notna()), GUESTS.where(GUESTS.notna()), check_dtype=False)
+    assert found["weight"][0] == 0.1
+
+
+def test_several_imputations_of_a_row_follow_each_other() -> None:
+    """`n` rows for each, told apart by the index; they agree where something was observed, and differ elsewhere."""
+    found = predict(GUESTS, typed(missing=True), task="impute", output="sample", n=5, num_samples=20)
+    assert found.index.names == ["row", "imputation"]
+    assert found.index.tolist() == [(row, number) for row in range(3) for number in range(5)]
+    assert found["age"].tolist()[:5] == [20] * 5
+    assert found["weight"].nunique() > 5
+    assert found.dtypes.equals(GUESTS.dtypes)
+
+
+def test_spread_of_a_table_is_in_its_units() -> None:
+    """Standard deviations are numbers in each column's unit, and 0 where a cell was given."""
+    model = typed(missing=True)
+    found = predict(GUESTS, model, task="impute", output="std", num_samples=20)
+    assert (found.where(GUESTS.notna(), 0) == 0).all(axis=None)
+    assert found["age"][1] > 1  # of about 10, which is one standard deviation
+    assert 0 < found["member"][2] < 1
+
+
+def test_reconstructed_table_has_the_types_of_its_dataset() -> None:
+    """Whole numbers, truth values and numbered categories come back as such where nothing is missing."""
+    found = predict(GUESTS, typed(), task="reconstruct")
+    assert [str(kind) for kind in found.dtypes] == ["int64", "bool", "int64", "float64"]
+    assert set(found["level"]) <= {1, 2}
+
+
+def test_model_of_complete_examples_does_not_impute() -> None:
+    """It says why, and what it can do."""
+    said = refusal(GUESTS, typed(), task="impute")
+    assert said.startswith("task impute: this model was trained on complete examples")
+    assert "reconstruct, denoise and score" in said
+    assert answering.abilities(typed())["impute"] is not None
+    assert answering.abilities(typed(missing=True))["impute"] is None
+
+
+def test_row_of_nothing_is_named() -> None:
+    """Rows of which nothing is observed are refused by their number."""
+    empty = pd.concat([GUESTS, pd.DataFrame(None, index=range(2), columns=GUESTS.columns)], ignore_index=True)
+    assert refusal(empty, typed(missing=True), task="impute").startswith(
+        "task impute: nothing is observed of rows 3, 4; leave such rows out"
+    )
+
+
+def test_imputed_image_keeps_the_pixels_that_were_there() -> None:
+    """Only missing pixels are filled, and only theirs is a spread."""
+    model, x = build(), images()
+    model.experience = Experience(missing=True)
+    x[:, :, 0, 0] = np.nan
+    there = ~np.isnan(x)
+    found, std = (predict(x, model, task="impute", output=output, num_samples=10) for output in ("mean", "std"))
+    many = predict(x, model, task="impute", output="sample", n=3, num_samples=10)
+    assert np.array_equal(found[there], x[there])
+    assert np.isfinite(found).all()
+    assert (std[there] == 0).all()
+    assert (std[~there] > 0).all()
+    assert many.shape == (5, 3, *SHAPE)
+    assert np.array_equal(many[:, 1][there], x[there])
+
+
+def test_noisy_pixels_may_leave_their_range() -> None:
+    """What is to be cleaned is taken as it is; an infinite pixel is not."""
+    noisy = images() + np.random.default_rng(1).normal(0, 2, (5, *SHAPE)).astype(np.float32)
+    assert predict(noisy, task="denoise").shape == noisy.shape
+    assert (predict(noisy, task="denoise", output="std") > 0).all()
+    noisy[0, 0, 0, 0] = np.inf
+    assert "finite pixels" in refusal(noisy, task="denoise")
+
+
+@pytest.mark.parametrize("path", ["linear", "spherical", "geodesic"])
+def test_paths_end_at_the_reconstructions(path: str) -> None:
+    """Whatever the path, its ends are what `reconstruct` gives; pairs of single-channel images need no channel."""
+    pairs = images(6).reshape(3, 2, *SHAPE)
+    found = predict(pairs[:, :, 0], task="interpolate", n=5, path=path)
+    assert found.shape == (3, 5, *SHAPE)
+    for end, place in ((0, 0), (1, -1)):
+        np.testing.assert_allclose(found[:, place], predict(pairs[:, end]), rtol=1e-5, atol=1e-6)
+
+
+def test_paths_of_a_table_are_rows() -> None:
+    """Two successive rows are a pair; a path's rows follow each other. Three rows are no pairs."""
+    people = PEOPLE.dropna(how="all").iloc[[0, 1, 0, 2]]
+    found = predict(people, TABLE, task="interpolate", n=4)
+    assert found.index.names == ["row", "point"]
+    assert len(found) == 8
+    assert "expected pairs, two successive rows each, found 3 rows" in refusal(PEOPLE, TABLE, task="interpolate")
+    assert "categories do not" in refusal(people, TABLE, task="interpolate", path="geodesic")
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"task": "interpolate"}, "task interpolate: expected pairs of images, (N, 2, …), found (5, 1, 4, 3)"),
+        ({"task": "interpolate", "n": 1}, "task interpolate: n must be at least 2, both ends of a path, got 1"),
+        ({"task": "traverse", "dimensions": [0, 7]}, "task traverse: dimensions must be 0 to 1, got 7"),
+        ({"task": "traverse", "extent": 0.0}, "task traverse: extent must be above 0 and finite, got 0.0"),
+        ({"task": "denoise", "num_samples": 0}, "task denoise: num_samples must be at least 1, got 0"),
+        ({"task": "transfer"}, "task transfer: this model takes no condition, so there is nothing to transfer rows to"),
+        ({"task": "edit"}, "task edit: this model has no directions"),
+    ],
+)
+def test_impossible_requests_are_refused(params: dict[str, Any], message: str) -> None:
+    """Each says what is wrong and what would do."""
+    assert refusal(images(), **params).startswith(message)
+
+
+def test_dimensions_come_sorted_by_what_they_carry() -> None:
+    """The images are the decoder's at the posterior's mean with one dimension set."""
+    found = predict(images(), task="traverse", n=3, extent=2.0)
+    assert found["examples"].shape == (5, LATENT, 3, *SHAPE)
+    assert found["values"].tolist() == [-2, 0, 2]
+    assert found["kl"][0] >= found["kl"][1]
+    z = predict(images(), task="encode")["mean"]
+    z[:, found["dimensions"][0]] = 2.0
+    np.testing.assert_allclose(found["examples"][:, 0, 2], predict(z, task="decode"), rtol=1e-5, atol=1e-6)
+
+
+def test_editing_moves_along_a_direction() -> None:
+    """The result is the decoder's at the mean plus so many steps; an unknown attribute is answered with the known."""
+    model = build()
+    model.directions = Directions(["size", "class=cat"], LATENT)
+    model.directions.means[0] = torch.tensor([1.0, -2.0])
+    code = predict(images(), model, task="encode")["mean"]
+    expected = predict(code + 0.5 * np.array([[1.0, -2.0]], np.float32), model, task="decode")
+    np.testing.assert_allclose(
+        predict(images(), model, task="edit", attribute="size", strength=0.5), expected, rtol=1e-5, atol=1e-6
+    )
+    assert refusal(images(), model, task="edit", attribute="class=bat").endswith(
+        "this model knows size, class=cat; did you mean `class=cat`?"
+    )
+
+
+def test_transfer_decodes_under_the_target() -> None:
+    """The latent is of the row's own condition, the decoding of the target's; a reference's condition is found out."""
+    x = images(4)
+    z = predict(x, CONDITIONAL, task="encode", condition=["dog"])["mean"]
+    expected = predict(z, CONDITIONAL, task="decode", condition=["emu"])
+    found = predict(x, CONDITIONAL, task="transfer", condition=["dog"], target=["emu"])
+    assert np.array_equal(found, expected)
+    pairs = x.reshape(2, 2, *SHAPE)
+    own, reference = (
+        inference.infer_condition(CONDITIONAL, Inputs(torch.from_numpy(pairs[:, number].copy()))) for number in range(2)
+    )
+    code = inference.encode(CONDITIONAL, Inputs(torch.from_numpy(pairs[:, 0].copy()), condition=own)).mean
+    by_reference = predict(pairs, CONDITIONAL, task="transfer")
+    np.testing.assert_allclose(by_reference, inference.decode(CONDITIONAL, code, reference), rtol=1e-5, atol=1e-6)
+    assert "task transfer, target: unknown class bat" in refusal(x, CONDITIONAL, task="transfer", target=["bat"])
+
+
+def test_client_asks_what_predict_answers() -> None:
+    """Each method of the typed client gives what its task gives."""
+    model = build("class")
+    model.experience = Experience(missing=True)
+    model.directions = Directions(["size"], LATENT)
+    client, x = tasks.Pulled(Answering(model)), images(4)
+    told = {"condition": ["dog"]}
+    assert np.array_equal(client.reconstruct(x, condition="dog"), predict(x, model, **told))
+    assert np.array_equal(client.encode(x, condition="dog").std, predict(x, model, task="encode", **told)["std"])
+    z = np.zeros((2, LATENT), np.float32)
+    assert np.array_equal(client.decode(z, condition="dog"), predict(z, model, task="decode", **told))
+    assert np.array_equal(client.generate(3, condition="dog"), predict(None, model, task="generate", n=3, **told))
+    assert np.array_equal(client.score(x, condition="dog"), predict(x, model, task="score", **told))
+    assert client.denoise(x, condition="dog", std=True).shape == x.shape
+    assert client.impute(x, condition="dog").shape == x.shape
+    assert client.impute_many(x, 2, condition="dog").shape == (4, 2, *SHAPE)
+    assert client.interpolate(x.reshape(2, 2, *SHAPE), 3, condition="dog").shape == (2, 3, *SHAPE)
+    assert client.traverse(x, n=3, condition="dog").examples.shape == (4, LATENT, 3, *SHAPE)
+    assert client.edit(x, "size", 0.0, condition="dog").shape == x.shape
+    assert np.array_equal(client.transfer(x, "emu"), predict(x, model, task="transfer", target=["emu"]))
+
+
+class Answering:
+    """A model as MLflow pulls it, without MLflow."""
+
+    def __init__(self, model: VAE) -> None:
+        self.model = served(model)
+
+    def predict(self, data: Any, params: dict[str, Any] | None = None) -> Any:
+        return self.model.predict(None, data, params)
+
+
 # --- what is registered ---------------------------------------------------------------------------------------------
 
 
 def test_signature_names_every_parameter() -> None:
     """What `predict` reads and what the signature announces are the same, with defaults that give a result."""
-    assert {param.name for param in serving.signature().params} == set(serving.Request.__dataclass_fields__)
+    assert {param.name for param in serving.signature().params} == set(answering.Request.__dataclass_fields__)
     assert predict(None, task="generate").shape == (16, *SHAPE)
 
 

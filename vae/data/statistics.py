@@ -35,8 +35,8 @@ def example_spec(dataset: Dataset, missing: Missing | None = None) -> ExampleSpe
     facts = dataset.manifest
     columns = None
     if not isinstance(facts.example, ImageSpec):
-        columns = _scaled(facts.example.columns, _table_moments(dataset, missing))
-    attributes = _scaled(facts.attributes, _attribute_moments(dataset))
+        columns = _scaled(facts.example.columns, _table_moments(dataset, missing), dataset.num_rows("train"))
+    attributes = _scaled(facts.attributes, _attribute_moments(dataset), 0)
     return ExampleSpec(facts.example.shape, facts.classes, columns, attributes)
 
 
@@ -62,10 +62,11 @@ def _attribute_moments(dataset: Dataset) -> Moments:
     return moments
 
 
-def _scaled(columns: Sequence[manifest.Column], moments: Moments) -> tuple[Column, ...]:
-    return tuple(
-        Column(column.name, None, float(mean), float(std))
-        if column.categories is None
-        else Column(column.name, column.categories)
-        for column, mean, std in zip(columns, moments.mean, moments.std, strict=True)
-    )
+def _scaled(columns: Sequence[manifest.Column], moments: Moments, rows: int) -> tuple[Column, ...]:
+    found = []
+    for column, mean, std, count in zip(columns, moments.mean, moments.std, moments.count, strict=True):
+        mean, std = (float(mean), float(std)) if column.categories is None else (0.0, 1.0)
+        found.append(
+            Column(column.name, column.categories, mean, std, column.dtype, 1 - float(count) / rows if rows else 0.0)
+        )
+    return tuple(found)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae import tasks
+from vae import inference
 from vae.config import MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
@@ -55,13 +55,13 @@ def measure(
     inputs = Inputs(rows.values.float() / 255, condition=model.condition(rows.labels, rows.attributes))
     found: dict[str, float] = {}
     if "reconstruction" in families:
-        again = tasks.reconstruct(model, inputs).clamp(0, 1)
+        again = inference.reconstruct(model, inputs).clamp(0, 1)
         found |= {"psnr_db": psnr(inputs.x, again).mean().item(), "ssim": ssim(inputs.x, again).mean().item()}
     if "information" in families:
         share = Share.of(dataset, split, binarization=binarization(model.config.likelihood))
         found["mutual_information_nats"] = mutual_information(model, InOrder(share), seed)
     if "disentanglement" in families:
-        codes_NL = tasks.encode(model, inputs).mean.numpy()
+        codes_NL = inference.encode(model, inputs).mean.numpy()
         rng = np.random.default_rng(derive(seed, Stream.EVALUATION))
         found |= asdict(disentanglement_suite(codes_NL, _factors(dataset, rows), rng))
     if "generation" in families:
@@ -93,7 +93,7 @@ def _generation(model: VAE, dataset: Dataset, inputs: Inputs, seed: int) -> dict
             "ingest the data with labels"
         )
     net = train_feature_net(train.values, train.labels, seed=seed)
-    made: Tensor = tasks.generate(model, len(inputs.x), inputs.condition, seed=seed).clamp(0, 1)
+    made: Tensor = inference.generate(model, len(inputs.x), inputs.condition, seed=seed).clamp(0, 1)
     with torch.no_grad():
         real_NF, made_NF = net.features(inputs.x), net.features(made)
     return generation_suite(real_NF, made_NF, features=net.name).named()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vae import tasks
+from vae import inference
 from vae.config import MLP, Gaussian, ModelConfig
 from vae.data.batches import Share
 from vae.data.parquet import Dataset
@@ -26,7 +26,7 @@ def test_measure_names_what_it_measures(digits: Dataset) -> None:
     model = build(digits)
     found = measure(model, digits, ["reconstruction", "information"])
     x = Share.of(digits, "test").load(0, digits.num_rows("test")).values.float() / 255
-    expected = psnr(x, tasks.reconstruct(model, Inputs(x))).mean().item()
+    expected = psnr(x, inference.reconstruct(model, Inputs(x))).mean().item()
     assert found["psnr_db"] == pytest.approx(expected)
     assert 0 <= found["mutual_information_nats"] <= torch.tensor(float(len(x))).log()
     assert found.keys() == {"psnr_db", "ssim", "mutual_information_nats"}

@@ -1,0 +1,41 @@
+"""What a trained model can do, each use one function from tensors to tensors.
+
+Shapes: N rows, L latent, T points of a path, D dimensions; `shape` is an example's. Rows come as `vae.model.Inputs`, and
+examples go back as the model scores them: images float32 in [0, 1], tables standardised, which `vae.likelihoods.restore`
+undoes.
+"""
+
+from vae.inference.coding import Code, Output, Sampler, decode, encode, generate, generator_of, reconstruct, score
+from vae.inference.denoising import denoise
+from vae.inference.editing import directions_of, edit
+from vae.inference.estimates import Estimate
+from vae.inference.imputation import impute, impute_many
+from vae.inference.paths import Interpolation, Traversal, interpolate, latent_path, path_length, traverse
+from vae.inference.styles import conditions_of, infer_condition, transfer
+
+__all__ = [
+    "Code",
+    "Estimate",
+    "Interpolation",
+    "Output",
+    "Sampler",
+    "Traversal",
+    "conditions_of",
+    "decode",
+    "denoise",
+    "directions_of",
+    "edit",
+    "encode",
+    "generate",
+    "generator_of",
+    "impute",
+    "impute_many",
+    "infer_condition",
+    "interpolate",
+    "latent_path",
+    "path_length",
+    "reconstruct",
+    "score",
+    "transfer",
+    "traverse",
+]

@@ -1,0 +1,72 @@
+"""What a row would look like under another condition.
+
+Shapes: N rows, K width of the condition, C values that the condition can have.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import torch
+from torch import Tensor
+
+from vae.errors import ConfigError
+from vae.importance import log_likelihood
+from vae.inference.coding import decode, generator_of
+from vae.model import VAE, Inputs
+
+MOST_VALUES = 256
+
+
+@torch.no_grad()
+def transfer(model: VAE, inputs: Inputs, target_NK: Tensor) -> Tensor:
+    """Rows under another condition, all else kept as the latent has it, [N,*shape].
+
+    Args:
+        model: Trained with a condition.
+        inputs: Rows with their own condition.
+        target_NK: The condition to give them.
+    """
+    return decode(model, model.encode(inputs).mean, target_NK, log_beta_N1=inputs.log_beta)
+
+
+@torch.no_grad()
+def infer_condition(model: VAE, inputs: Inputs, *, num_samples: int = 16, seed: int = 0) -> Tensor:
+    """The condition under which each row is likeliest, [N,K]: argmax over y of log p(x|y), every y as likely before.
+
+    Args:
+        model: Trained with a condition of categories.
+        inputs: Rows; their condition is not looked at.
+        num_samples: Importance draws for each row and condition.
+        seed: Of the draws.
+
+    Raises:
+        ConfigError: If the condition holds numbers, or has more than 256 values.
+    """
+    choices_CK = conditions_of(model).to(inputs.x.device)
+    rows, scores = len(inputs.x), []
+    for choice_K in choices_CK:
+        told = inputs._replace(condition=choice_K.expand(rows, -1))
+        generator = generator_of(inputs.x, seed, "score")
+        scores.append(log_likelihood(model, told, num_samples=num_samples, generator=generator))
+    return choices_CK[torch.stack(scores).argmax(0)]
+
+
+def conditions_of(model: VAE) -> Tensor:
+    """Every value that a condition of categories can have, [C,K].
+
+    Raises:
+        ConfigError: If it holds numbers, or has too many values.
+    """
+    sizes = [len(column.categories or ()) for column in model.conditions]
+    if not sizes or not all(sizes):
+        raise ConfigError(
+            "the condition of a row can be found out where it is made of categories alone; say which it is"
+        )
+    number = 1
+    for size in sizes:
+        number *= size
+    if number > MOST_VALUES:
+        raise ConfigError(f"the condition has {number} values, too many to try each ({MOST_VALUES} at most); say which")
+    hots = [torch.eye(size) for size in sizes]
+    return torch.stack([torch.cat(parts) for parts in itertools.product(*hots)])
