@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.benchmarks.reproduce.imputing import impute, impute_many
 from tests.benchmarks.reproduce.incomplete import MIXED, Complete, Mask, Values, complete_table, hidden, publish
 from tests.benchmarks.reproduce.page import grid, summary
 from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, inputs_of, train
 from vae.config import override
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
+from vae.inference import impute, impute_many
 from vae.likelihoods import restore
 from vae.metrics.imputation import imputation_accuracy, imputation_rmse, interval_coverage
 from vae.model import VAE, Inputs
@@ -160,8 +160,9 @@ def protocol(settings: Settings) -> tuple[str, ...]:
         "holes than those of this page in the same tables: not by anything that a user without the truth could see.",
         *TRIED,
         f"Imputed are conditional means, and of categories the most probable, by {settings.draws} self-normalised "
-        f"importance draws. The {100 * LEVEL:.0f} % intervals lie between quantiles of "
-        f"{NUM_IMPUTATIONS} imputations, each a draw of the likelihood at a latent that was resampled by its weight.",
+        f"importance draws (`vae.inference.impute`). The {100 * LEVEL:.0f} % intervals lie between quantiles of "
+        f"{NUM_IMPUTATIONS} imputations, each a draw of the likelihood at a latent that was resampled by its weight "
+        "(`vae.inference.impute_many`).",
         "Columns are standardised by what is observed of them. Errors are divided by the variance of the complete "
         "column, as the paper's are, so that the mean scores 1.",
         "Baselines are scikit-learn's on the same holes: the column's mean or mode, KNNImputer with as many neighbours "
@@ -235,7 +236,7 @@ def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tupl
     means, many = [], []
     for number, batch in enumerate(InOrder(Share.of(dataset, "train", device=device()), batch_size=512)):
         inputs: Inputs = inputs_of(model, batch, seed)
-        means.append(restore(impute(model, inputs, num_samples=num_draws, seed=seed + number), model.examples))
+        means.append(restore(impute(model, inputs, num_samples=num_draws, seed=seed + number).mean, model.examples))
         drawn = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=num_draws, seed=seed + number)
         many.append(restore(drawn, model.examples).movedim(1, 0))
     return torch.cat(means).double().cpu().numpy(), torch.cat(many, 1).double().cpu().numpy()
