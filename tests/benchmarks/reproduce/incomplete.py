@@ -1,0 +1,90 @@
+"""Tables with entries hidden on purpose, by the name of the table and the pattern of its holes, such as `breast, MAR`.
+
+Shapes: N rows, D columns.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from tests.benchmarks.ingest import data_folder
+from tests.vae.conftest import _publish_table
+from vae.config import MissingAtRandom, MissingNotAtRandom
+from vae.data.corruption import fit_logistic
+from vae.data.manifest import Column
+from vae.data.parquet import Dataset
+
+Values = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+MISSING_SHARE = 0.5
+MIXED = "breast, mixed"
+
+
+class Complete(NamedTuple):
+    """A table without holes."""
+
+    values: Values
+    """[N,D]; categories as codes."""
+    num_categories: tuple[int, ...]
+    """Of each column, 0 of numbers."""
+
+
+def complete_table(name: str) -> Complete:
+    """By its name, without the pattern of its holes."""
+    source = name.split(",")[0]
+    if source == "breast":
+        from sklearn.datasets import load_breast_cancer
+
+        data: Any = load_breast_cancer()
+        values_ND = np.asarray(data.data, np.float64)
+        return (
+            _with_categories(values_ND, np.asarray(data.target, np.float64))
+            if name == MIXED
+            else Complete(values_ND, (0,) * 30)
+        )
+    file = data_folder().parent / "uci" / f"wine_{source.removesuffix(' wine')}.csv"
+    values_ND = np.loadtxt(file, delimiter=",")
+    return Complete(values_ND, (0,) * values_ND.shape[1])
+
+
+def _with_categories(values_ND: Values, diagnosis_N: Values) -> Complete:
+    """The ten `worst` measures of breast cancer, its last columns, as low, middle or high; and the diagnosis."""
+    worst_ND = values_ND[:, 20:]
+    thirds_ND = (worst_ND > np.quantile(worst_ND, 1 / 3, axis=0)).astype(float)
+    thirds_ND += worst_ND > np.quantile(worst_ND, 2 / 3, axis=0)
+    return Complete(np.column_stack([values_ND[:, :20], thirds_ND, diagnosis_N]), (0,) * 20 + (3,) * 10 + (2,))
+
+
+def hidden(name: str, table: Complete, seed: int) -> Mask:
+    """Which entries are hidden, bool [N,D], by the pattern that the name ends with."""
+    values_ND = table.values
+    share: float | Values = MISSING_SHARE
+    if name.endswith(("MAR", "MNAR")):
+        kind = MissingNotAtRandom if name.endswith("MNAR") else MissingAtRandom
+        with tempfile.TemporaryDirectory() as folder:
+            whole = publish(table, np.zeros(values_ND.shape, bool), Path(folder))
+            logistic = fit_logistic(whole, kind(share=MISSING_SHARE))
+        assert logistic is not None, "neither is completely at random"
+        share = logistic.probability(values_ND.astype(np.float32))
+    return np.random.default_rng(seed).random(values_ND.shape) < share
+
+
+def publish(table: Complete, missing_ND: Mask, folder: Path) -> Dataset:
+    """All rows, without their hidden entries, as the training split; and a few again as the validation split."""
+    columns, specs = {}, []
+    for d, count in enumerate(table.num_categories):
+        names = tuple("abc"[:count])
+        values: Any = np.array(names)[table.values[:, d].astype(int)] if count else table.values[:, d]
+        columns[f"x{d}"] = pa.array(values, mask=missing_ND[:, d])
+        kind, dtype = ("categorical", "string") if count else ("numeric", "double")
+        specs.append(Column(name=f"x{d}", kind=kind, dtype=dtype, categories=names or None))
+    rows = pa.table(columns)
+    both = pa.concat_tables([rows, rows.slice(0, 64)]).combine_chunks()
+    return _publish_table(folder, both, specs, None, {"train": rows.num_rows, "validation": 64})
