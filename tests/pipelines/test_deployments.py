@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
@@ -48,7 +49,8 @@ def prefect(services: Services) -> Iterator[SyncPrefectClient]:
     try:
         worker.wait(timeout=60)
     except subprocess.TimeoutExpired:  # a flow run's process may take its time, and no later test is to meet it
-        worker.kill()
+        for process in (*psutil.Process(worker.pid).children(recursive=True), worker):
+            process.kill()
         worker.wait()
 
 
