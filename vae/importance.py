@@ -63,4 +63,5 @@ def log_likelihood(
     total = torch.full((len(inputs.x),), -torch.inf, device=inputs.x.device)
     for terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator, max_rows=max_rows):
         total = torch.logaddexp(total, terms.log_weight.logsumexp(0))
+        del terms  # or its outputs would stay while the next draws are decoded
     return total - math.log(num_samples)
