@@ -135,9 +135,7 @@ def main() -> None:
     few, many = in_fresh_processes(images, samples), in_fresh_processes(images, 10 * samples)
     verdict = "ok" if many[0] <= few[0] + SLACK_MEGABYTES else "GROWS"
     peaks = [", ".join(f"{peak:.0f}" for peak in found) for found in (few, many)]
-    print(
-        f"\npeak memory of three processes: {peaks[0]} MB with {samples} samples, {peaks[1]} MB with {10 * samples}  {verdict}"
-    )
+    print(f"\npeak memory, MB: {peaks[0]} with {samples} samples, {peaks[1]} with {10 * samples}  {verdict}")
 
 
 if __name__ == "__main__":
