@@ -21,6 +21,7 @@ REAL = {
     "test_flows",
     "test_fresh_environment",
     "test_launch",
+    "test_packaging",
     "test_registry",
     "test_services",
 }

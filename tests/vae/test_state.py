@@ -14,6 +14,7 @@ from vae.config import MLP, ModelConfig
 from vae.errors import CheckpointError
 from vae.model import VAE, ExampleSpec
 from vae.state import (
+    FORMAT,
     Checkpoint,
     CheckpointStore,
     load_model,
@@ -176,10 +177,10 @@ def test_another_run_is_refused_with_the_differences(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of another version's format is refused as such, not read as one of this version."""
     store = filled(tmp_path, 5)
-    monkeypatch.setattr("vae.state.FORMAT", 3)
+    monkeypatch.setattr("vae.state.FORMAT", 9)
     with pytest.raises(CheckpointError) as error:
         store.load_newest()
-    assert str(error.value) == f"{tmp_path}/step-00000005 has format 2, this version reads 3"
+    assert str(error.value) == f"{tmp_path}/step-00000005 has format {FORMAT}, this version reads 9"
 
 
 @pytest.mark.parametrize("step", [7, 5])
@@ -270,7 +271,7 @@ def test_model_of_another_format_is_refused(tmp_path: Path) -> None:
     """A model of a later version is refused with both versions."""
     save_model(model(), str(tmp_path))
     facts = json.loads((tmp_path / "model.json").read_text())
-    (tmp_path / "model.json").write_text(json.dumps({**facts, "format": 9}))
+    (tmp_path / "model.json").write_text(json.dumps({**facts, "format": FORMAT + 1}))
     with pytest.raises(CheckpointError) as error:
         load_model(str(tmp_path))
-    assert str(error.value) == f"{tmp_path} holds a model of format 9, this version reads 2"
+    assert str(error.value) == f"{tmp_path} holds a model of format {FORMAT + 1}, this version reads {FORMAT}"
