@@ -30,7 +30,7 @@ DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_configure() -> None:
-    """Lets what the tests start be interrupted: a shell's background jobs ignore Ctrl-C, and so does all that they start."""
+    """Lets what the tests start be interrupted: background jobs of a shell ignore Ctrl-C, and so do their children."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
