@@ -24,6 +24,7 @@ ROWS = ExampleSpec((2,), None, (Column("age", None, 40.0, 10.0), Column("colour"
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::pandas.errors.Pandas4Warning")  # of MLflow's reading of a data frame
 @pytest.mark.parametrize("name", PRESETS)
 def test_preset_is_registered_and_pulled(name: str, services: Services, tmp_path: Path) -> None:
     """The version has the weights' hash, and generates in a process that knows nothing but its URI."""
