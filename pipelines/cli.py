@@ -90,6 +90,14 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
             yield services
 
 
+def _run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> dict[str, Any]:
+    """What a stage's flow comes to, watched while it runs."""
+    with connected(home, screen, f"betaline {stage} {subject}"):
+        from pipelines import flows
+
+        return getattr(flows, stage)(request, **options)
+
+
 # --- the main job ---------------------------------------------------------------------------------------------------
 
 
@@ -146,10 +154,7 @@ def ingest(
         screen.say(*(f"{field.replace('_', ' ')}: {escape(str(value))}" for field, value in plan.items()))
         screen.end(plan, f"betaline ingest {source} {name}")
         return
-    with connected(home, screen, f"betaline ingest {name}"):
-        from pipelines import flows
-
-        result = flows.ingest(config, run=run)
+    result = _run_flow("ingest", name, config, home, screen, run=run)
     rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
     verb = "was there already, nothing was written" if result["reused"] else "is written"
     screen.say(f"Dataset [bold]{name}[/]@{result['dataset_id'][:12]} {verb}: {rows}.", *result["notes"])
@@ -183,10 +188,7 @@ def train(
     chosen = options.configured(RunConfig, values, config, settings, further)
     name = name or options.name_of(dataset)
     request = parse(TrainRequest, {"dataset": options.absolute(dataset), "name": name, "config": chosen}, "train")
-    with connected(home, screen, f"betaline train {name}"):
-        from pipelines import flows
-
-        result = flows.train(request, run=run)
+    result = _run_flow("train", name, request, home, screen, run=run)
     best = result["best"]
     screen.say(
         f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
@@ -222,10 +224,7 @@ def tune(
     )
     name = name or options.name_of(dataset)
     request = parse(TuneRequest, {"dataset": options.absolute(dataset), "name": name, "search": chosen}, "tune")
-    with connected(home, screen, f"betaline tune {name}"):
-        from pipelines import flows
-
-        result = flows.tune(request, run=run)
+    result = _run_flow("tune", name, request, home, screen, run=run)
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
     best = locate(home) / "runs" / result["run"] / "best.yaml"
     screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
@@ -264,10 +263,7 @@ def promote(
         "require": tuple(require or ()),
     }
     request = parse(PromoteRequest, values, "promote")
-    with connected(home, screen, f"betaline promote {name}"):
-        from pipelines import flows
-
-        result = flows.promote(request)
+    result = _run_flow("promote", name, request, home, screen)
     version = result["version"]
     verb = "is now" if result["promoted"] else "is not"
     screen.say(f"[bold]{name}[/] version {version['version']} {verb} {alias}: {escape(result['reason'])}.")
@@ -308,10 +304,7 @@ def apply(
         "workers": workers,
     }
     request = parse(ApplyRequest, values, "apply")
-    with connected(home, screen, f"betaline apply {task}"):
-        from pipelines import flows
-
-        result = flows.apply(request, run=run)
+    result = _run_flow("apply", task, request, home, screen, run=run)
     rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
     verb = "was there already, nothing was written" if result["reused"] else "is written"
     screen.say(f"{escape(result['uri'])} {verb}: {rows}.")

@@ -106,13 +106,18 @@ def locate(uri: str) -> Location:
     return Location(filesystem, path, path if isinstance(filesystem, fs.LocalFileSystem) else uri)
 
 
+def has_credentials(uri: str) -> bool:
+    """Whether a URI carries a password or a key."""
+    return _CREDENTIALS.search(uri) is not None
+
+
 def refuse_credentials(uri: str) -> None:
     """Refuse a URI that carries a secret: URIs go into specifications, parameters, manifests and logs.
 
     Raises:
         DataError: That does not repeat it.
     """
-    if _CREDENTIALS.search(uri):
+    if has_credentials(uri):
         raise DataError(
             f"a {uri.partition('://')[0]}:// URI carries a password or key, which would be kept wherever the URI is. Give "
             "credentials by the environment or the provider's own files (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, "

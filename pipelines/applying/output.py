@@ -26,7 +26,6 @@ from vae.data.manifest import (
     Manifest,
     Shard,
     SplitName,
-    derive_schema_fingerprint,
 )
 from vae.errors import ConfigError, CorruptData
 from vae.storage import Location, locate, sha256_of, write_whole
@@ -104,11 +103,9 @@ def _dataset(plan: ApplyPlan, done: Sequence[UnitRecord]) -> Manifest:
     counts: dict[SplitName, list[tuple[int, ...]]] = {
         split: [r.class_counts for r in done if plan.units[r.index].split == split] for split in SPLITS
     }
-    return Manifest(
-        format_version=FORMAT_VERSION,
+    return Manifest.made_now(
         dataset_id=plan.identity,
         name=plan.name,
-        created_at=datetime.now(UTC),
         example=plan.example,
         classes=plan.classes,
         attributes=plan.attributes,
@@ -116,8 +113,6 @@ def _dataset(plan: ApplyPlan, done: Sequence[UnitRecord]) -> Manifest:
         class_counts={split: tuple(np.sum(c, axis=0).tolist()) for split, c in counts.items() if c and plan.classes},
         sources=plan.sources,
         ingest=plan.provenance.model_dump(mode="json"),
-        schema_fingerprint=derive_schema_fingerprint(plan.example, plan.classes, plan.attributes),
-        rejected=0,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,6 @@ from pipelines.ingest.planning import ADVICE, IngestPlan
 from pipelines.ingest.staging import dataset_location, staging_location
 from pipelines.sources import IngestConfig, Problem, RejectedSource, problems_as_json
 from vae.data.manifest import (
-    FORMAT_VERSION,
     MANIFEST_NAME,
     SPLITS,
     Manifest,
@@ -24,7 +22,6 @@ from vae.data.manifest import (
     SourceFile,
     SourceListing,
     SplitName,
-    derive_schema_fingerprint,
 )
 from vae.data.parquet import Dataset
 from vae.errors import DataError
@@ -59,11 +56,9 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
         rejected = _quarantine(config, plan.dataset_id, problems, home) if problems else 0
         _move_shards(staging_location(home, config.name, plan.dataset_id), target, shards)
     long = len(survey.files) > _SOURCES_LISTED
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
+    manifest = Manifest.made_now(
         dataset_id=plan.dataset_id,
         name=config.name,
-        created_at=datetime.now(UTC),
         example=survey.example,
         classes=survey.classes,
         attributes=survey.attributes,
@@ -72,7 +67,6 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
         sources=() if long else survey.files,
         source_listing=_write_source_listing(target, survey.files) if long else None,
         ingest=config.model_dump(mode="json"),
-        schema_fingerprint=derive_schema_fingerprint(survey.example, survey.classes, survey.attributes),
         rejected=rejected,
     )
     if not write_whole(target / MANIFEST_NAME, manifest.model_dump_json(indent=1).encode(), overwrite=False):

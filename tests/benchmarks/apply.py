@@ -16,7 +16,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,10 @@ from pipelines.registry import Version
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from vae.config import MLP, ModelConfig
 from vae.data.manifest import (
-    FORMAT_VERSION,
     MANIFEST_NAME,
     ImageSpec,
     Manifest,
     derive_dataset_id,
-    derive_schema_fingerprint,
 )
 from vae.data.parquet import Dataset, rows_per_group, write_shard
 from vae.data.rows import arrow_schema
@@ -61,19 +58,12 @@ def publish(folder: Path, spec: ImageSpec, rows: int) -> Dataset:
         table = pa.table([images, pa.array(np.arange(first, first + count))], schema=schema)
         place = locate(str(folder / f"train-{number:05d}.parquet"))
         shards.append(write_shard(place, table, group_rows))
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
+    manifest = Manifest.made_now(
         dataset_id=derive_dataset_id([shard.sha256 for shard in shards], {}),
         name="noise",
-        created_at=datetime.now(UTC),
         example=spec,
         classes=None,
         splits={"train": tuple(shards)},
-        class_counts={},
-        sources=(),
-        ingest={},
-        schema_fingerprint=derive_schema_fingerprint(spec, None),
-        rejected=0,
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
     return Dataset.open(str(folder))

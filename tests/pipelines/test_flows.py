@@ -20,6 +20,7 @@ from pipelines.runs import Event
 from pipelines.services import Services
 from tests.pipelines.conftest import run_flow
 from tuning.space import Choice, SearchConfig
+from vae.answering import TASKS
 from vae.config import RunConfig, ScalingConfig, override
 from vae.errors import ClusterError, DataError
 
@@ -133,10 +134,7 @@ except Exception as error:
     assert found["reconstruct_is_decoded_mean"]
     assert found["repeats"]
     assert str(Path(__file__).parents[2]) not in found["code"], "the model brings its own code"
-    assert refusal == (
-        "unknown task 'generat': this model knows reconstruct, encode, decode, generate, score; "
-        "did you mean `generate`?"
-    )
+    assert refusal == f"unknown task 'generat': this model knows {', '.join(TASKS)}; did you mean `generate`?"
 
 
 def test_finished_run_is_not_trained_twice(digits: dict[str, Any], tiny: RunConfig) -> None:

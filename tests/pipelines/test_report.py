@@ -8,7 +8,6 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,6 @@ from vae.data.manifest import (
     SourceFile,
     TableSpec,
     derive_dataset_id,
-    derive_schema_fingerprint,
 )
 from vae.directions import Directions
 from vae.examples import Column as ScaledColumn
@@ -71,11 +69,9 @@ def manifest(classes: tuple[str, ...] | None, shape: tuple[int, ...] = (1, 8, 8)
         attributes = (SIZE, COLOUR)
     else:
         example = TableSpec(columns=(SIZE, COLOUR))
-    return Manifest(
-        format_version=1,
+    made = Manifest.made_now(
         dataset_id=derive_dataset_id(["ab"], {}),
         name="digits",
-        created_at=datetime(2026, 1, 2, 3, 4, tzinfo=UTC),
         example=example,
         classes=classes,
         attributes=attributes,
@@ -83,9 +79,9 @@ def manifest(classes: tuple[str, ...] | None, shape: tuple[int, ...] = (1, 8, 8)
         class_counts={"train": tuple(range(len(classes)))} if classes else {},
         sources=(SourceFile(path="<b>digits</b>.gz", bytes=1234567, sha256="ab" * 32),),
         ingest={"source": "</pre><script>alert(2)</script>"},
-        schema_fingerprint=derive_schema_fingerprint(example, classes, attributes),
         rejected=3,
     )
+    return made.model_copy(update={"created_at": datetime(2026, 1, 2, 3, 4, tzinfo=UTC)})
 
 
 def epochs(num: int) -> list[dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from vae.data.manifest import (
-    FORMAT_VERSION,
     MANIFEST_NAME,
     Column,
     ImageSpec,
     Manifest,
     TableSpec,
     derive_dataset_id,
-    derive_schema_fingerprint,
 )
 from vae.data.parquet import Dataset, write_shard
 from vae.data.rows import arrow_schema
@@ -75,20 +72,13 @@ def _write(
         location = locate(str(folder / f"{split}.parquet"))
         shards[split] = (write_shard(location, whole.slice(start, rows), group_rows),)
         start += rows
-    manifest = Manifest(
-        format_version=FORMAT_VERSION,
+    manifest = Manifest.made_now(
         dataset_id=derive_dataset_id([shard.sha256 for group in shards.values() for shard in group], {}),
         name="test",
-        created_at=datetime.now(UTC),
         example=example,
         classes=classes,
         attributes=attributes,
         splits=shards,
-        class_counts={},
-        sources=(),
-        ingest={},
-        schema_fingerprint=derive_schema_fingerprint(example, classes, attributes),
-        rejected=0,
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
     return Dataset.open(str(folder))

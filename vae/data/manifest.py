@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
@@ -152,6 +153,27 @@ class Manifest(_Record):
     model."""
     rejected: NonNegativeInt
     """Examples of the source that were refused and put in quarantine."""
+
+    @classmethod
+    def made_now(
+        cls,
+        *,
+        example: ImageSpec | TableSpec,
+        classes: tuple[str, ...] | None,
+        attributes: tuple[Column, ...] = (),
+        **fields: Any,
+    ) -> Self:
+        """One of this format and moment, with the fingerprint of its schema; what `fields` leave out is empty."""
+        empty: dict[str, Any] = {"class_counts": {}, "sources": (), "ingest": {}, "rejected": 0}
+        return cls(
+            format_version=FORMAT_VERSION,
+            created_at=datetime.now(UTC),
+            example=example,
+            classes=classes,
+            attributes=attributes,
+            schema_fingerprint=derive_schema_fingerprint(example, classes, attributes),
+            **(empty | fields),
+        )
 
     @property
     def num_rows(self) -> dict[SplitName, int]:

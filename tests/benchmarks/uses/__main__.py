@@ -13,15 +13,10 @@ from pipelines.report.theme import png
 from tests.benchmarks.reproduce.page import write
 from tests.benchmarks.reproduce.work import run_jobs
 from tests.benchmarks.uses import augment, denoise, edit, score, transfer
+from tests.benchmarks.uses.work import Use, table_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
-USES = {
-    "denoise": denoise.use,
-    "transfer": transfer.use,
-    "edit": edit.use,
-    "augment": augment.use,
-    "score": score.use,
-}
+USES: dict[str, Use] = {"denoise": denoise, "transfer": transfer, "edit": edit, "augment": augment, "score": score}
 
 
 def main() -> None:
@@ -33,14 +28,15 @@ def main() -> None:
     chosen = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
-        use = USES[chosen.use](Path(home))
-        outcomes = sorted(run_jobs(use.table.jobs, chosen.processes), key=lambda outcome: outcome.seed)
+        use = USES[chosen.use]
+        table = table_of(use, Path(home))
+        outcomes = sorted(run_jobs(table.jobs, chosen.processes), key=lambda outcome: outcome.seed)
         picture = chosen.into / "docs" / f"{chosen.use}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)
-        picture.write_bytes(png(use.draw(outcomes)))
+        picture.write_bytes(png(use.draw(Path(home), outcomes)))
     page = chosen.into / "tests" / "benchmarks" / "results" / f"use-{chosen.use}.md"
     command = " ".join(["python -m tests.benchmarks.uses", *sys.argv[1:]])
-    write(page, use.table, outcomes, command, time.monotonic() - started, chosen.processes)
+    write(page, table, outcomes, command, time.monotonic() - started, chosen.processes)
     print(f"{time.monotonic() - started:.0f} s; wrote {page} and {picture}")
 
 

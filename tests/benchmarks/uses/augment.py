@@ -17,14 +17,16 @@ from torch import Tensor
 
 from pipelines.report.theme import COLOURS, FONT_SIZE, LIGHT, MARKERS, SMALL_SIZE, blank, dress
 from tests.benchmarks.reproduce.page import grid, summary
-from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, Table, train
-from tests.benchmarks.uses.work import LEGEND, Use, digits, fit_judge, judged, mnist, run_config, show
+from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
+from tests.benchmarks.uses.work import SEEDS_LEGEND, digits, fit_judge, judged, mnist, run_config, show
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.coding import generate
 from vae.model import VAE
 
+TITLE: str = "Augmenting a hundred labelled digits"
+LEGEND: str = f"{SEEDS_LEGEND} A seed has its own hundred images."
 SEEDS = (0, 1, 2, 3, 4)
 PER_CLASS, NUM_TEST = 10, 5_000
 NUM_GENERATED = 2_000
@@ -103,20 +105,10 @@ def compare(
     return figures
 
 
-def use(home: Path) -> Use:
-    """Augmentation."""
+def jobs(home: Path) -> list[Job]:
+    """What is trained and measured."""
     source = mnist(home)
-    jobs = [Job("all", "MNIST, 100 labels", seed, partial(measure, home, source, seed)) for seed in SEEDS]
-    table = Table(
-        title="Augmenting a hundred labelled digits",
-        protocol=protocol(),
-        shortfalls=SHORTFALLS,
-        jobs=jobs,
-        render=render,
-        claims=claims,
-        legend=LEGEND + " A seed has its own hundred images.",
-    )
-    return Use(table, partial(draw, home))
+    return [Job("all", "MNIST, 100 labels", seed, partial(measure, home, source, seed)) for seed in SEEDS]
 
 
 def protocol() -> tuple[str, ...]:
@@ -138,7 +130,7 @@ def protocol() -> tuple[str, ...]:
     )
 
 
-SHORTFALLS = (
+SHORTFALLS: tuple[str, ...] = (
     "Neither the model's settings nor the classifier's were tuned: with a hundred labels there is nothing to tune on.",
     "What a hundred images hold the samples hold too: a model of them alone can add nothing but what lies between them.",
 )

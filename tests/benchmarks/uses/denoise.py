@@ -20,14 +20,16 @@ from numpy.typing import NDArray
 
 from pipelines.report.theme import LIGHT, blank
 from tests.benchmarks.reproduce.page import grid
-from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, Table, train
-from tests.benchmarks.uses.work import Use, digits, mnist, run_config, show
+from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
+from tests.benchmarks.uses.work import digits, mnist, run_config, show
 from vae.config import Corruption, GaussianNoise, RunConfig, SaltAndPepper
 from vae.data.corruption import corrupt
 from vae.data.parquet import Dataset
 from vae.inference.denoising import denoise
 from vae.model import Inputs
 
+TITLE: str = "Denoising MNIST: peak signal-to-noise ratio in dB"
+LEGEND: str = "Mean ± standard error over images; the same images and the same noise for every row."
 Pixels = NDArray[np.float32]
 Filter = Callable[..., Pixels]
 """(noisy images [N,H,W], standard deviation of the noise, parameters) → images."""
@@ -192,28 +194,19 @@ def filters_of(noise: str) -> list[str]:
     return [name for name in FILTERS if name != "BM3D" or there]
 
 
-def use(home: Path) -> Use:
-    """Denoising."""
+def jobs(home: Path) -> list[Job]:
+    """What is trained and measured."""
     source = mnist(home)
-    jobs = [
+    models = [
         Job(VAE_ROW, noise, 0, partial(model_figures, home, noise, source, 0), 100.0 * EPOCHS[noise])
         for noise in NOISES
     ]
-    jobs += [
+    filters = [
         Job(name, noise, 0, partial(filter_figures, home, name, noise, source), 20.0 if name == "BM3D" else 5.0)
         for noise in NOISES
         for name in filters_of(noise)
     ]
-    table = Table(
-        title="Denoising MNIST: peak signal-to-noise ratio in dB",
-        protocol=protocol(),
-        shortfalls=SHORTFALLS,
-        jobs=jobs,
-        render=render,
-        claims=claims,
-        legend="Mean ± standard error over images; the same images and the same noise for every row.",
-    )
-    return Use(table, partial(draw, home, clean(source, "test", 12)))
+    return models + filters
 
 
 def protocol() -> tuple[str, ...]:
@@ -242,7 +235,7 @@ def protocol() -> tuple[str, ...]:
     )
 
 
-SHORTFALLS = (
+SHORTFALLS: tuple[str, ...] = (
     "The model knows digits, and the filters know none: that is what is shown. On other images it would do worse than "
     "they.",
     "One seed, minutes of one core. The body was chosen on 500 validation images at σ=0.25, among three short runs: one "
@@ -292,9 +285,10 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
     return found
 
 
-def draw(home: Path, clean_NHW: Pixels, outcomes: Sequence[Outcome]) -> Figure:
+def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """A digit in each column for each Gaussian noise: noisy, the best filters, the model, clean."""
     found = {(o.row, o.setting): o.figures["psnr"] for o in outcomes}
+    clean_NHW = clean(mnist(home), "test", 12)
     shown, columns = ("non-local means", "BM3D", VAE_ROW), 5
     figure = blank(LIGHT, 5.6)
     parts = figure.subfigures(2, 1)

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 from pipelines.report.theme import COLOURS, LIGHT, MARKERS, SMALL_SIZE, blank, dress
 from tests.benchmarks.reproduce.disentanglement import ORIENTATION, grid_of
 from tests.benchmarks.reproduce.page import grid, summary
-from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, Table, train
-from tests.benchmarks.uses.work import LEGEND, Judge, Use, run_config, show
+from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
+from tests.benchmarks.uses.work import SEEDS_LEGEND, Judge, run_config, show
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.manifest import Column
@@ -31,6 +31,8 @@ from vae.directions import Method
 from vae.inference.editing import edit
 from vae.model import VAE, Inputs
 
+TITLE: str = "Editing sprites: larger and smaller, the rest as it was"
+LEGEND: str = SEEDS_LEGEND
 SPLITS = {"train": 10_000, "validation": 1_000, "test": 1_432}
 """Of the 18,432 upright sprites, shuffled; the predictor learns from the 6,000 that are left."""
 METHODS: tuple[Method, ...] = ("means", "probe")
@@ -109,7 +111,7 @@ def predicted(judge: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     return out[:, :SHAPES].argmax(1), out[:, SHAPES:]
 
 
-def test_sprites(split: str) -> tuple[Tensor, NDArray[np.int64]]:
+def held_out_sprites(split: str) -> tuple[Tensor, NDArray[np.int64]]:
     """Images of a split with a middle scale, and their codes."""
     images, codes_NF = shuffled()
     start = SPLITS["train"] + (SPLITS["validation"] if split == "test" else 0)
@@ -127,7 +129,7 @@ def measure(home: Path, dataset: Dataset, seed: int, split: str = "test") -> Fig
 
 def compare(home: Path, seed: int, model: VAE, judge: nn.Module, split: str) -> Figures:
     """How scale follows the strength, and what else moves."""
-    x, codes_NF = test_sprites(split)
+    x, codes_NF = held_out_sprites(split)
     codes = torch.from_numpy(codes_NF)
     shape_N, numbers_N3 = predicted(judge, x)
     figures = {
@@ -161,20 +163,10 @@ def compare(home: Path, seed: int, model: VAE, judge: nn.Module, split: str) -> 
     return figures
 
 
-def use(home: Path) -> Use:
-    """Editing."""
+def jobs(home: Path) -> list[Job]:
+    """What is trained and measured."""
     dataset = dataset_of(home)
-    jobs = [Job("β-TCVAE", "upright sprites", seed, partial(measure, home, dataset, seed)) for seed in SEEDS]
-    table = Table(
-        title="Editing sprites: larger and smaller, the rest as it was",
-        protocol=protocol(),
-        shortfalls=SHORTFALLS,
-        jobs=jobs,
-        render=render,
-        claims=claims,
-        legend=LEGEND,
-    )
-    return Use(table, partial(draw, home))
+    return [Job("β-TCVAE", "upright sprites", seed, partial(measure, home, dataset, seed)) for seed in SEEDS]
 
 
 def protocol() -> tuple[str, ...]:
@@ -199,7 +191,7 @@ def protocol() -> tuple[str, ...]:
     )
 
 
-SHORTFALLS = (
+SHORTFALLS: tuple[str, ...] = (
     "Upright sprites alone: orientation is not learned in minutes (see the page on disentanglement).",
     "The weight of the total correlation is that of the page on disentanglement; nothing was tuned for this page.",
 )

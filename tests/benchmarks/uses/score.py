@@ -18,14 +18,16 @@ from sklearn.metrics import roc_auc_score
 
 from pipelines.report.theme import COLOURS, LIGHT, SMALL_SIZE, blank, dress
 from tests.benchmarks.reproduce.page import grid, summary
-from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, Table, train
-from tests.benchmarks.uses.work import LEGEND, Use, digits, mnist, run_config, show
+from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
+from tests.benchmarks.uses.work import SEEDS_LEGEND, digits, mnist, run_config, show
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.coding import score
 from vae.model import VAE
 
+TITLE: str = "Scoring images: what the likelihood tells apart, and what it does not"
+LEGEND: str = f"{SEEDS_LEGEND} An AUROC of 0.5 is chance; below it the odd images are the likelier ones."
 SEEDS = (0, 1)
 UNSEEN = 9
 NUM_EACH, NUM_SAMPLES = 400, 50
@@ -100,21 +102,11 @@ def compare(home: Path, seed: int, model: VAE, images: dict[str, NDArray[np.uint
     return figures
 
 
-def use(home: Path) -> Use:
-    """Scores."""
+def jobs(home: Path) -> list[Job]:
+    """What is trained and measured."""
     source = mnist(home)
     dataset = dataset_of(home, source)
-    jobs = [Job("VAE", "MNIST, 0–8", seed, partial(measure, home, source, dataset, seed)) for seed in SEEDS]
-    table = Table(
-        title="Scoring images: what the likelihood tells apart, and what it does not",
-        protocol=protocol(),
-        shortfalls=SHORTFALLS,
-        jobs=jobs,
-        render=render,
-        claims=claims,
-        legend=LEGEND + " An AUROC of 0.5 is chance; below it the odd images are the likelier ones.",
-    )
-    return Use(table, partial(draw, home))
+    return [Job("VAE", "MNIST, 0–8", seed, partial(measure, home, source, dataset, seed)) for seed in SEEDS]
 
 
 def protocol() -> tuple[str, ...]:
@@ -134,7 +126,7 @@ def protocol() -> tuple[str, ...]:
     )
 
 
-SHORTFALLS = (
+SHORTFALLS: tuple[str, ...] = (
     "A likelihood is no test of belonging: deep models give images of other kinds more of it than those they learned "
     "from (Nalisnick, Matsukawa, Teh, Görür & Lakshminarayanan, Do Deep Generative Models Know What They Don't Know?, "
     "ICLR 2019, arXiv 1810.09136; there SVHN against CIFAR-10). Here it is what has less ink: a black image is likelier "

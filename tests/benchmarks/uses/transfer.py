@@ -18,8 +18,8 @@ from torch import Tensor
 
 from pipelines.report.theme import LIGHT, blank
 from tests.benchmarks.reproduce.page import grid
-from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, Table, train
-from tests.benchmarks.uses.work import Use, digits, fit_judge, judged, mnist, run_config, show
+from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
+from tests.benchmarks.uses.work import digits, fit_judge, judged, mnist, run_config, show
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.manifest import Column
@@ -27,9 +27,11 @@ from vae.data.parquet import Dataset
 from vae.inference.styles import transfer
 from vae.model import VAE, Inputs
 
+TITLE: str = "Style transfer: digits between four styles, never seen in pairs"
 STYLES = ("plain", "inverted", "thick", "gradient")
 NUM_TRAIN, NUM_VALIDATION, NUM_JUDGED, NUM_TEST = 30_000, 2_000, 20_000, 1_000
 """Images that the model sees, that validate it, that the classifiers see, and that are transferred."""
+LEGEND: str = f"Shares of {NUM_TEST:,} outputs. On the diagonal the target is the image's own style."
 TOP, BOTTOM = np.array([1.0, 0.65, 0.1], np.float32), np.array([0.25, 0.45, 1.0], np.float32)
 """Colours of the gradient, RGB."""
 NUM_KEPT = 80
@@ -142,21 +144,11 @@ def _share(right_N: Tensor) -> float:
     return right_N.float().mean().item()
 
 
-def use(home: Path) -> Use:
-    """Style transfer."""
+def jobs(home: Path) -> list[Job]:
+    """What is trained and measured."""
     source = mnist(home)
     dataset = dataset_of(home, source)
-    job = Job("conditional VAE", "MNIST in four styles", 0, partial(measure, home, source, dataset, 0))
-    table = Table(
-        title="Style transfer: digits between four styles, never seen in pairs",
-        protocol=protocol(),
-        shortfalls=SHORTFALLS,
-        jobs=[job],
-        render=render,
-        claims=claims,
-        legend=f"Shares of {NUM_TEST:,} outputs. On the diagonal the target is the image's own style.",
-    )
-    return Use(table, partial(draw, home))
+    return [Job("conditional VAE", "MNIST in four styles", 0, partial(measure, home, source, dataset, 0))]
 
 
 def protocol() -> tuple[str, ...]:
@@ -178,7 +170,7 @@ def protocol() -> tuple[str, ...]:
     )
 
 
-SHORTFALLS = (
+SHORTFALLS: tuple[str, ...] = (
     "Nothing ties the latents of two styles to each other but that one network reads and writes all of them.",
     "Two other settings were tried on 500 validation digits, each with one hidden layer of 384 units and FiLM: at β=1 from "
     "the start the outputs kept their own style (31 % had the target's, all sixteen pairs together); with a capacity that "

@@ -5,9 +5,9 @@ Shapes: N images, C channels, H height, W width, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -21,20 +21,38 @@ from pipelines.ingest import IngestConfig
 from pipelines.report.theme import LIGHT, SMALL_SIZE
 from pipelines.sources.config import SplitConfig
 from tests.benchmarks.ingest import data_folder
-from tests.benchmarks.reproduce.work import Outcome, Table, published
+from tests.benchmarks.reproduce.work import Claim, Job, Outcome, Table, published
 from vae.config import RunConfig, parse
 from vae.data.parquet import Dataset
 
-LEGEND = "Mean ± standard deviation over seeds (each seed), where there are several."
+SEEDS_LEGEND = "Mean ± standard deviation over seeds (each seed), where there are several."
 
 
-@dataclass(frozen=True)
-class Use:
-    """A use of a model, to be shown."""
+class Use(Protocol):
+    """What a module of a use holds."""
 
-    table: Table
-    draw: Callable[[Sequence[Outcome]], Figure]
-    """The picture, of what the jobs left in the home."""
+    TITLE: str
+    LEGEND: str
+    """Under the table."""
+    SHORTFALLS: tuple[str, ...]
+    """What it does not show."""
+
+    def jobs(self, home: Path) -> list[Job]: ...
+
+    def protocol(self) -> tuple[str, ...]: ...
+
+    def render(self, outcomes: Sequence[Outcome]) -> str: ...
+
+    def claims(self, outcomes: Sequence[Outcome]) -> list[Claim]: ...
+
+    def draw(self, home: Path, outcomes: Sequence[Outcome]) -> Figure:
+        """The picture, of what the jobs left in the home."""
+        ...
+
+
+def table_of(use: Use, home: Path) -> Table:
+    """The table that a use fills."""
+    return Table(use.TITLE, use.protocol(), use.SHORTFALLS, use.jobs(home), use.render, use.claims, use.LEGEND)
 
 
 def mnist(home: Path) -> Dataset:
