@@ -1,12 +1,39 @@
-"""The optimiser: torch's fused AdamW without what `torch.optim` does in Python around it."""
+"""The optimiser: torch's fused AdamW without what `torch.optim` does in Python around it, and its learning rate."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+
+from vae.config import TrainingConfig
+from vae.errors import ConfigError
+
+
+def learning_rate_at(config: TrainingConfig, step: int, total_steps: int) -> float:
+    """The learning rate of an optimiser step, counted from 0."""
+    rate, warmup = config.learning_rate, config.warmup_steps
+    if step < warmup:
+        return rate * (step + 1) / warmup
+    if config.learning_rate_schedule == "cosine":
+        return rate * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (total_steps - warmup)))
+    return rate
+
+
+def check_warmup(config: TrainingConfig, total_steps: int) -> None:
+    """Refuses a run that ends before its learning rate has risen.
+
+    Raises:
+        ConfigError: Says how many steps the run has.
+    """
+    if config.warmup_steps >= total_steps:
+        raise ConfigError(
+            f"training.warmup_steps: the learning rate would rise for {config.warmup_steps} steps and the run has "
+            f"{total_steps}; shorten it or train more epochs"
+        )
 
 
 class _Lists(NamedTuple):

@@ -30,7 +30,7 @@ from vae.examples import Experience
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import Bound, Sums, bound_sums, inputs_of, is_quantized
 from vae.model import VAE
-from vae.optimizer import FusedAdamW
+from vae.optimizer import FusedAdamW, check_warmup, learning_rate_at
 from vae.reports import EpochReport, Hooks, Progress, TrainingResult
 from vae.seeds import Stream, derive
 from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
@@ -101,6 +101,7 @@ class Training:
         self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
+        check_warmup(training, self.total_steps)
         self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
         self.controller = Controller(config.objective, device)
         self.discriminator = self._discriminator()
@@ -216,12 +217,14 @@ class Training:
         loss.backward()
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
+        self.optimizer.param_groups[0]["lr"] = learning_rate_at(training, self.steps_done, self.total_steps)
         self.optimizer.advance()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None and training.ema_decay is not None:
+            decay = min(training.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
             with torch.no_grad():  # or the average would hold the graph of every step
                 for average, current in zip(self.averaged.parameters(), model.parameters(), strict=True):
-                    average.lerp_(current, 1 - training.ema_decay)
+                    average.lerp_(current, 1 - decay)
         if self.discriminator is not None:
             self.discriminator.learn(z_BL, self.generator)
         controller.observe(*parts)

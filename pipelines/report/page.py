@@ -292,7 +292,7 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
                 *([("missing", wording.missing(missing))] if (missing := evidence.config.data.missing) else []),
                 ("epochs", f"{training.epochs} at most" + (f", patience {patience}" if patience else "")),
                 ("batch size", f"{training.batch_size} examples over all workers"),
-                ("learning rate", f"{training.learning_rate:g}"),
+                ("learning rate", wording.learning_rate(training)),
                 ("weight decay", f"{training.weight_decay:g}"),
                 ("moving average", "off" if training.ema_decay is None else f"{training.ema_decay:g} per step"),
                 ("workers", str(scaling.num_workers)),

@@ -51,6 +51,7 @@ from vae.config import (
     StudentTPosterior,
     TableBody,
     TotalCorrelation,
+    TrainingConfig,
     UniformCodes,
     Vamp,
     VectorQuantized,
@@ -205,6 +206,13 @@ def missing(config: Missing) -> str:
         config.kind
     ]
     return f"{100 * config.share:g} % of entries hidden {how}"
+
+
+def learning_rate(config: TrainingConfig) -> str:
+    """The optimiser's, and how it changes."""
+    rising = f"after {config.warmup_steps:,} steps of warm-up" if config.warmup_steps else ""
+    falling = "falling to 0 by a cosine" if config.learning_rate_schedule == "cosine" else ""
+    return ", ".join(part for part in (f"{config.learning_rate:g}", rising, falling) if part)
 
 
 def objective(config: ObjectiveConfig) -> str:

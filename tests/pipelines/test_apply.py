@@ -86,13 +86,13 @@ def test_killed_job_goes_on_to_the_same_bytes(
             driver.kill()
             killed.append(driver.pid)
 
-    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples="500")
+    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples="250")
     assert killed
     assert 0 < broken["resumed_rows"] < 8200
     assert broken["rows"] == {"train": 8000, "validation": 200}
     assert broken["provenance"]["version"] == champion.version
     assert broken["provenance"]["weights_sha256"] == registry.weights_of(champion)
-    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=500), "cpu")
+    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=250), "cpu")
     files = sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
     assert files == sorted(unit.shard for unit in todo.units)
     applying.claim(todo)
@@ -105,13 +105,15 @@ def test_killed_job_goes_on_to_the_same_bytes(
 
 def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, rows: Dataset, home: Path) -> None:
     """It is called after the task and all that it depends on, so that the same command finds it there."""
-    made = apply("augment", rows, None, per_class="13")
-    assert Path(made["uri"]).parent == home / "applied"
-    assert made["rows"] == {"train": 130, "validation": 200}
-    assert Dataset.open(made["uri"]).manifest.dataset_id == made["dataset_id"]
-    todo, _ = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
-    assert todo.output == made["uri"]
-    assert applying.claim(todo) is not None
+    todo, worker = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
+    assert Path(todo.output).parent == home / "applied"
+    assert applying.claim(todo) is None
+    records = [worker.write(unit.index) for unit in todo.units]
+    made = applying.publish(todo, records)
+    assert Dataset.open(todo.output).num_rows("train") == 130
+    again, _ = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
+    assert again.output == todo.output
+    assert applying.claim(again) == made
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from tests.pipelines.conftest import run_flow
 from tuning.space import Choice, SearchConfig
 from vae.answering import TASKS
 from vae.config import RunConfig, ScalingConfig, override
-from vae.errors import ClusterError, DataError
+from vae.errors import ClusterError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +82,17 @@ def test_pipeline_logs_trials_curves_and_report(champion: dict[str, Any]) -> Non
     assert {"report/report.html", "report/reconstructions.png", "report/samples.png"} <= artifacts
 
 
-def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str, Any], tiny: RunConfig) -> None:
-    """The champion's own configuration trained again scores the same, so the alias stays, and the reason says so."""
+@pytest.fixture(scope="module")
+def again(champion: dict[str, Any]) -> tuple[TrainRequest, dict[str, Any]]:
+    """The champion's own configuration trained once more, as the run `again`: what was asked, and what it came to."""
     config = RunConfig.model_validate(champion["training"]["config"])
-    again = run_flow(flows.train, TrainRequest(dataset="digits", name="digits", config=config), run="the-same-again")
-    promoted = run_flow(flows.promote, PromoteRequest(run=again["run"], name="digits", num_samples=8))
+    request = TrainRequest(dataset="digits", name="digits", config=config)
+    return request, run_flow(flows.train, request, run="again")
+
+
+def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str, Any], again: Any) -> None:
+    """The same configuration scores the same, so the alias stays, and the reason says so."""
+    promoted = run_flow(flows.promote, PromoteRequest(run="again", name="digits", num_samples=8))
     nats = champion["promotion"]["score"]["nats"]
     assert not promoted["promoted"]
     assert promoted["reason"] == (
@@ -137,16 +143,19 @@ except Exception as error:
     assert refusal == f"unknown task 'generat': this model knows {', '.join(TASKS)}; did you mean `generate`?"
 
 
-def test_finished_run_is_not_trained_twice(digits: dict[str, Any], tiny: RunConfig) -> None:
+def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, dict[str, Any]]) -> None:
     """The same run name returns the finished result without another job, and another configuration is refused."""
-    request = TrainRequest(dataset="digits", name="digits", config=tiny)
-    first = run_flow(flows.train, request, run="only-once")
+    request, first = again
     events: list[Event] = []
-    second = run_flow(flows.train, request, run="only-once", listener=lambda kind, event: events.append(event))
+    second = run_flow(flows.train, request, run="again", listener=lambda kind, event: events.append(event))
     assert second == first
     assert events == []
+    other = request.model_copy(update={"config": override(request.config, {"training.seed": 1})})
+    with pytest.raises(ConfigError, match="again"):
+        run_flow(flows.train, other, run="again")
 
 
+@pytest.mark.slow
 def test_killed_worker_is_resumed_to_bit_equal_weights(
     services: Services, digits: dict[str, Any], tiny: RunConfig
 ) -> None:

@@ -126,6 +126,8 @@ VARIANTS = {
         "model.encoder": {"kind": "conv", "channels": [4], "hidden": 8, "residual_blocks": 1},
         "model.likelihood": {"kind": "gaussian"},
         "training.weight_decay": 0.1,
+        "training.learning_rate_schedule": "cosine",
+        "training.warmup_steps": 3,
     },
 }
 
@@ -325,8 +327,9 @@ def test_early_stopping_survives_a_resume(small: Dataset, tmp_path: Path) -> Non
 
 
 def test_moving_average_is_what_is_shipped(small: Dataset) -> None:
-    """The weights returned are the average of the weights after each step, by hand, and hold no graph."""
-    config = override(BASE, {"training.epochs": 1, "training.ema_decay": 0.8})
+    """The weights returned are the average of the weights after each step, by hand, and hold no graph. The first weights
+    are soon forgotten: the decay begins at a tenth and rises to what is configured."""
+    config = override(BASE, {"training.epochs": 1, "training.ema_decay": 0.25})
     training = Training(config, small)
     name = "decoder.out.weight"
     after_steps = [training.model.get_parameter(name).detach().clone()]
@@ -340,8 +343,9 @@ def test_moving_average_is_what_is_shipped(small: Dataset) -> None:
     training.feed = Watching(training.feed, 0)
     result = training.run()
     expected = after_steps[0]
-    for current in after_steps[1:]:
-        expected = 0.8 * expected + 0.2 * current
+    decays = [1 / 10, 2 / 11, *[0.25] * (len(after_steps) - 3)]
+    for current, decay in zip(after_steps[1:], decays, strict=True):
+        expected = decay * expected + (1 - decay) * current
     torch.testing.assert_close(weights(result)[name], expected)
     assert not torch.allclose(expected, after_steps[-1])
     assert training.averaged is not None

@@ -59,12 +59,17 @@ class TrainingConfig(Section):
     batch_size: Positive = 128
     """Examples per optimiser step over all workers; must divide evenly among them."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate_schedule: Literal["constant", "cosine"] = "constant"
+    """cosine: half a wave down to 0 at the end of all `epochs` (Loshchilov & Hutter 2017, SGDR)."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Optimiser steps over which the learning rate rises in a line."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """Decoupled (AdamW), per unit of learning rate."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest Euclidean norm of the gradient of the mean loss; None leaves it as it is."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of an exponential moving average of the weights, which is then what is validated and shipped."""
+    """Decay per step of an exponential moving average of the weights, which is then what is validated and shipped. At step
+    t it is (1+t)/(10+t) while that is less, so that the first weights are soon forgotten."""
     patience_epochs: Positive | None = 20
     """Stop after so many epochs without a better validation bound; None trains all epochs."""
     aggregate_components: Annotated[int, Field(ge=0)] = 10
