@@ -14,17 +14,17 @@ from xdist.scheduler import LoadScopeScheduling
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 
-# Files that start or use real servers. They wait more than they work, so the rest runs beside them.
+# Files that start or use real servers, and what they share servers for: one process each, the rest runs beside them.
 REAL = {
-    "test_apply",
-    "test_deployments",
-    "test_doctor",
-    "test_flows",
-    "test_fresh_environment",
-    "test_launch",
-    "test_packaging",
-    "test_registry",
-    "test_services",
+    "test_apply": "flows",
+    "test_deployments": "flows",
+    "test_flows": "flows",
+    "test_doctor": "services",
+    "test_fresh_environment": "services",
+    "test_launch": "services",
+    "test_packaging": "services",
+    "test_registry": "services",
+    "test_services": "services",
 }
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -36,11 +36,11 @@ def pytest_configure() -> None:
 
 
 class RealServersApart(LoadScopeScheduling):
-    """Files stay together, and those with real servers go to one process."""
+    """Files stay together, and those that share real servers go to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
-        return "real servers" if Path(file).stem in REAL else file
+        return REAL.get(Path(file).stem, file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealServersApart:

@@ -84,15 +84,15 @@ def test_pipeline_logs_trials_curves_and_report(champion: dict[str, Any]) -> Non
 
 @pytest.fixture(scope="module")
 def again(champion: dict[str, Any]) -> tuple[TrainRequest, dict[str, Any]]:
-    """The champion's own configuration trained once more, as the run `again`: what was asked, and what it came to."""
+    """The champion's own configuration trained once more, as `champion-again`: what was asked, and what it came to."""
     config = RunConfig.model_validate(champion["training"]["config"])
     request = TrainRequest(dataset="digits", name="digits", config=config)
-    return request, run_flow(flows.train, request, run="again")
+    return request, run_flow(flows.train, request, run="champion-again")
 
 
 def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str, Any], again: Any) -> None:
     """The same configuration scores the same, so the alias stays, and the reason says so."""
-    promoted = run_flow(flows.promote, PromoteRequest(run="again", name="digits", num_samples=8))
+    promoted = run_flow(flows.promote, PromoteRequest(run="champion-again", name="digits", num_samples=8))
     nats = champion["promotion"]["score"]["nats"]
     assert not promoted["promoted"]
     assert promoted["reason"] == (
@@ -147,12 +147,12 @@ def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, dict[str, 
     """The same run name returns the finished result without another job, and another configuration is refused."""
     request, first = again
     events: list[Event] = []
-    second = run_flow(flows.train, request, run="again", listener=lambda kind, event: events.append(event))
+    second = run_flow(flows.train, request, run="champion-again", listener=lambda kind, event: events.append(event))
     assert second == first
     assert events == []
     other = request.model_copy(update={"config": override(request.config, {"training.seed": 1})})
-    with pytest.raises(ConfigError, match="again"):
-        run_flow(flows.train, other, run="again")
+    with pytest.raises(ConfigError, match="champion-again"):
+        run_flow(flows.train, other, run="champion-again")
 
 
 @pytest.mark.slow
