@@ -41,12 +41,14 @@ NOISES: Mapping[str, Corruption] = {
 }
 SPREAD = {"σ=0.25": 0.25, "σ=0.5": 0.5, "salt and pepper 0.25": 0.35}
 """What a filter is told of the noise; it is multiplied by a tuned factor."""
-EPOCHS = {"σ=0.25": 36, "σ=0.5": 16, "salt and pepper 0.25": 6}
+EPOCHS = {"σ=0.25": 24, "σ=0.5": 12, "salt and pepper 0.25": 6}
 MARGINS = {"σ=0.25": 1.5, "σ=0.5": 3.0}
 """By how many dB the best filter is to be beaten."""
 NUM_TUNED, NUM_TEST, MOSAIC = 100, 500, 10
 NUM_SAMPLES = 32
 VAE_ROW = "VAE"
+MOSAICS = "BM3D of mosaics"
+"""The one filter that sees other digits, and so is no yardstick for what one digit tells."""
 
 
 def noisy(clean_NHW: Pixels, noise: str, seed: int) -> Pixels:
@@ -105,7 +107,14 @@ def non_local_means(images_NHW: Pixels, spread: float, factor: float, size: int)
 
 
 def bm3d(images_NHW: Pixels, spread: float, factor: float) -> Pixels:
-    """On mosaics of 10 × 10 digits: a tenth of the time, and more patches that are alike than one digit has."""
+    """Block matching and 3D filtering, one digit after the other."""
+    from bm3d import bm3d as filtered
+
+    return each(partial(filtered, sigma_psd=factor * spread), images_NHW)
+
+
+def bm3d_mosaics(images_NHW: Pixels, spread: float, factor: float) -> Pixels:
+    """On mosaics of 10 × 10 digits, which have more patches that are alike than one digit has."""
     from bm3d import bm3d as filtered
 
     out = []
@@ -123,6 +132,7 @@ FILTERS: Mapping[str, tuple[Filter, Mapping[str, Sequence[float]]]] = {
     "wavelets": (wavelet, {"factor": (0.7, 0.85, 1.0, 1.2)}),
     "non-local means": (non_local_means, {"factor": (0.3, 0.4, 0.5, 0.6), "size": (5, 7)}),
     "BM3D": (bm3d, {"factor": (0.75, 0.9)}),
+    MOSAICS: (bm3d_mosaics, {"factor": (0.75, 0.9)}),
 }
 """Each with what is tuned, on the validation split."""
 CHOSEN = "chosen "
@@ -155,12 +165,12 @@ def configuration(noise: str, **training: object) -> RunConfig:
     """The run for one kind of noise."""
     model = {
         "latent_dim": 64,
-        "encoder": {"kind": "mlp", "hidden": [512], "activation": "relu"},
+        "encoder": {"kind": "conv", "channels": [32, 64], "hidden": 512},
         "likelihood": {"kind": "gaussian", "sigma": "learned", "initial_sigma": 0.1},
     }
     objective = {"beta": 0.1, "corruption": NOISES[noise].model_dump()}
-    chosen = {"epochs": EPOCHS[noise], "batch_size": 256, "learning_rate": 3e-3, "ema_decay": 0.995}
-    return run_config(model, objective, **(chosen | training))
+    chosen = {"epochs": EPOCHS[noise], "batch_size": 128, "learning_rate": 2e-3, "learning_rate_schedule": "cosine"}
+    return run_config(model, objective, **(chosen | {"ema_decay": 0.995} | training))
 
 
 def model_figures(home: Path, noise: str, source: Dataset, seed: int) -> Figures:
@@ -191,7 +201,7 @@ def kept(home: Path, row: str, noise: str, found_NHW: Pixels, clean_NHW: Pixels)
 def filters_of(noise: str) -> list[str]:
     """Those that are compared: BM3D is made for Gaussian noise, and may not be installed."""
     there = importlib.util.find_spec("bm3d") is not None and noise in MARGINS
-    return [name for name in FILTERS if name != "BM3D" or there]
+    return [name for name in FILTERS if there or "BM3D" not in name]
 
 
 def jobs(home: Path) -> list[Job]:
@@ -202,7 +212,7 @@ def jobs(home: Path) -> list[Job]:
         for noise in NOISES
     ]
     filters = [
-        Job(name, noise, 0, partial(filter_figures, home, name, noise, source), 20.0 if name == "BM3D" else 5.0)
+        Job(name, noise, 0, partial(filter_figures, home, name, noise, source), 60.0 if name == "BM3D" else 5.0)
         for noise in NOISES
         for name in filters_of(noise)
     ]
@@ -219,7 +229,8 @@ def protocol() -> tuple[str, ...]:
         f"The model, one for each noise: {config.model.encoder.model_dump()}, {config.model.latent_dim} latents, Gaussian "
         f"likelihood with one learned σ, β={config.objective.beta:g}; the encoder sees new noise at every step; batches of "
         f"{config.training.batch_size}, {', '.join(f'{epochs} epochs at {noise}' for noise, epochs in EPOCHS.items())} of "
-        f"50,000 images, the last of weights averaged with decay {config.training.ema_decay}. Its answer is the decoder's "
+        f"50,000 images at a rate of {config.training.learning_rate:g} that falls to 0, the last of weights averaged "
+        f"with decay {config.training.ema_decay}. Its answer is the decoder's "
         f"mean, averaged over {NUM_SAMPLES} draws of the posterior.",
         f"Each filter is told the noise's σ (0.35 for salt and pepper), and tuned on the first {NUM_TUNED} validation "
         "images: "
@@ -229,18 +240,17 @@ def protocol() -> tuple[str, ...]:
         )
         + ". The factors are in units of the noise's σ.",
         "BM3D (Mäkinen, Azzari & Foi 2020, Collaborative filtering of correlated noise, IEEE TIP 29; package bm3d 4.0.3, "
-        "free for non-commercial use alone) sees mosaics of 10 × 10 digits, which takes a tenth of the time of single "
-        "images and has done better, by half a dB at σ=0.25: there are more patches that are alike. The others are of "
-        "scikit-image 0.26.0.",
+        "free for non-commercial use alone) sees one digit at a time, as the others do, and in a row of its own mosaics of "
+        "10 × 10 digits, where it finds more patches that are alike. The others are of scikit-image 0.26.0.",
     )
 
 
 SHORTFALLS: tuple[str, ...] = (
     "The model knows digits, and the filters know none: that is what is shown. On other images it would do worse than "
     "they.",
-    "One seed, minutes of one core. The body was chosen on 500 validation images at σ=0.25, among three short runs: one "
-    "hidden layer of 512 units came to 21.9 dB in 10 epochs, two of 512 and 256 to 20.4 in 6, convolutions of 16 and 32 "
-    "channels to 20.6 in 3. How many epochs were needed was not known when their number was set.",
+    "One seed, half an hour of one core. The body was chosen on 500 validation images at σ=0.25: one hidden layer of 512 "
+    "units came to 21.1 dB in 10 epochs of 256, one of 1,024 with 128 latents to 20.9 in 8, convolutions of 32 and 64 "
+    "channels to 21.8 in 4 and to 23.6 in 12; β=0.01 in place of 0.1 changed nothing.",
 )
 
 
@@ -273,10 +283,10 @@ def _chosen(figures: Figures) -> str:
 
 
 def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
-    """The model is above the best filter by so much."""
+    """The model is above the best filter of one digit by so much."""
     found = []
     for noise, margin in MARGINS.items():
-        reached = {o.row: o.figures["psnr"] for o in outcomes if o.setting == noise}
+        reached = {o.row: o.figures["psnr"] for o in outcomes if o.setting == noise and o.row != MOSAICS}
         value = reached.pop(VAE_ROW)
         best = max(reached, key=lambda name: reached[name])
         gain = value - reached[best]
@@ -289,7 +299,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """A digit in each column for each Gaussian noise: noisy, the best filters, the model, clean."""
     found = {(o.row, o.setting): o.figures["psnr"] for o in outcomes}
     clean_NHW = clean(mnist(home), "test", 12)
-    shown, columns = ("non-local means", "BM3D", VAE_ROW), 5
+    shown, columns = ("non-local means", MOSAICS, VAE_ROW), 5
     figure = blank(LIGHT, 5.6)
     parts = figure.subfigures(2, 1)
     for part, noise in zip(parts, MARGINS, strict=True):
