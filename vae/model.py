@@ -104,8 +104,13 @@ class VAE(nn.Module):
         self.experience = Experience()
         self.aggregate: AggregateMixture | None = None
         self.directions: Directions | None = None
-        film = config.condition_by == "film"
-        context = ContextDims(0 if film else self.condition_dim, self.condition_dim if film else 0, config.beta_gates)
+        beside, width = config.condition_by == "concatenation", self.condition_dim
+        context = ContextDims(
+            beside=width if beside else 0,
+            film=0 if beside else width,
+            channels_only=config.condition_by == "channel_film",
+            log_beta=config.beta_gates,
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.likelihood = build_likelihood(config.likelihood, examples)
@@ -187,9 +192,9 @@ class VAE(nn.Module):
     ) -> Context:
         if self.config.beta_gates and log_beta_B1 is None:
             log_beta_B1 = torch.zeros(batch, 1, device=device)
-        if self.config.condition_by == "film":
-            return Context(None, condition_BK, log_beta_B1)
-        return Context(condition_BK, None, log_beta_B1)
+        if self.config.condition_by == "concatenation":
+            return Context(condition_BK, None, log_beta_B1)
+        return Context(None, condition_BK, log_beta_B1)
 
     # --- the parts, one after the other -----------------------------------------------------------------------------
 

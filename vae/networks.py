@@ -43,7 +43,14 @@ class ContextDims(NamedTuple):
 
     beside: int = 0
     film: int = 0
+    channels_only: bool = False
+    """Whether film is for convolutions and images alone."""
     log_beta: bool = False
+
+    @property
+    def of_dense(self) -> ContextDims:
+        """What fully connected layers are told."""
+        return self._replace(film=0) if self.channels_only else self
 
 
 def encoder_body(config: Body, examples: ExampleSpec, context: ContextDims) -> tuple[nn.Module, int]:
@@ -261,7 +268,7 @@ class ConvEncoder(nn.Module):
         self.stages = nn.ModuleList(stages)
         last_height, last_width = halvings(config, height, width)[-1]
         linear = nn.Linear(channels * last_height * last_width + context.beside, config.hidden)
-        self.hidden = Stage(linear, config.hidden, ACTIVATIONS[config.activation](), context)
+        self.hidden = Stage(linear, config.hidden, ACTIVATIONS[config.activation](), context.of_dense)
 
     def forward(self, x_BCHW: Tensor, observed: Tensor | None, context: Context) -> Tensor:
         for stage in self.stages:
@@ -277,7 +284,8 @@ class ConvDecoder(nn.Module):
         channels = config.channels[-1]
         self.first = (channels, *sizes[-1])
         activation = ACTIVATIONS[config.activation]
-        self.hidden = Stage(nn.Linear(latent_dim + context.beside, config.hidden), config.hidden, activation(), context)
+        linear = nn.Linear(latent_dim + context.beside, config.hidden)
+        self.hidden = Stage(linear, config.hidden, activation(), context.of_dense)
         self.spread = nn.Linear(config.hidden, math.prod(self.first))
         stages, upsamplings = [], []
         for next_channels, (to_height, to_width) in zip(
@@ -290,9 +298,12 @@ class ConvDecoder(nn.Module):
             upsamplings.append(nn.ConvTranspose2d(channels, next_channels, 4, 2, padding=1, output_padding=odd))
             channels = next_channels
         self.stages, self.upsamplings = nn.ModuleList(stages), nn.ModuleList(upsamplings)
+        # What shows in the image itself, such as its negative, takes a scale of its own channels.
+        told = ContextDims(film=context.film)
+        self.out = Stage(nn.Identity(), channels, nn.Identity(), told) if context.channels_only else None
 
     def forward(self, z_BL: Tensor, context: Context) -> Tensor:
         x = self.spread(self.hidden(_beside(z_BL, context), context)).unflatten(1, self.first)
         for stage, upsampling in zip(self.stages, self.upsamplings, strict=True):
             x = upsampling(stage(x, context))
-        return x
+        return x if self.out is None else self.out(x, context)

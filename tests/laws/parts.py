@@ -31,6 +31,7 @@ CONDITIONS: dict[str, Config] = {
     "nothing": {"condition": "none"},
     "concatenation": {"condition": ["class", "size", "colour"]},
     "film": {"condition": ["size", "class"], "condition_by": "film"},
+    "channel film": {"condition": ["class", "size"], "condition_by": "channel_film"},
     "gates": {"condition": "none", "beta_gates": True},
     "film and gates": {"condition": "class", "condition_by": "film", "beta_gates": True},
 }
@@ -146,6 +147,7 @@ def _every_model() -> dict[str, Config]:
     models = {
         f"{body}, {condition}": complete(encoder=BODIES[body], **CONDITIONS[condition])
         for body, condition in itertools.product(BODIES, CONDITIONS)
+        if "conv" in body or condition != "channel film"
     }
     models |= {f"likelihood {name}": complete(likelihood=likelihood) for name, likelihood in LIKELIHOODS.items()}
     models |= {name: config for name, config in PAIRS.items() if name.startswith("diagonal gaussian, ")}

@@ -17,6 +17,7 @@ from vae import config as configuration
 from vae import inference
 from vae.config import ConditionalPrior, ObjectiveConfig, VectorQuantized, parse
 from vae.model import VAE, Inputs, Terms
+from vae.networks import Context
 from vae.objectives import bound_loss
 from vae.posteriors import Draw, GaussianPosterior
 from vae.state import load_model, save_model
@@ -179,6 +180,23 @@ def test_film_scales_and_shifts_every_stage(body: str) -> None:
     for name, gradient in films.items():
         assert gradient is not None
         assert all(half.abs().sum() > 0 for half in gradient.chunk(2)), name
+
+
+@pytest.mark.parametrize("body", ["conv", "residual conv"])
+def test_channel_film_leaves_the_latents_meaning_alone(body: str) -> None:
+    """Of the condition only what scales and shifts channels is told: of convolutions, and of the image itself."""
+    model = randomised(MODELS[f"{body}, channel film"])
+    films = {name for name, _ in model.named_parameters() if name.endswith("film.weight")}
+    stages = {name.removesuffix(".film.weight") for name in films}
+    halvings = len(parts.BODIES[body]["channels"])
+    assert stages == {
+        *(f"{side}.stages.{number}" for side in ("encoder", "decoder") for number in range(halvings)),
+        "decoder.out",
+    }
+    ones_NCHW = torch.ones(ROWS, model.decoder.out.film.out_features // 2, 2, 2)
+    channels = model.decoder.out(ones_NCHW, Context(film=examples(model).condition))
+    assert channels.flatten(2).std(dim=2).max() == 0
+    assert channels.flatten(2).mean(dim=2).std() > 0
 
 
 @EVERY_MODEL

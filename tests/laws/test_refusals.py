@@ -86,6 +86,11 @@ REFUSALS: dict[str, Refusal] = {
         model(prior={"kind": "conditional"}), "model.prior", [{"model.condition": "class"}]
     ),
     "film of nothing": Refusal(model(condition_by="film"), "model.condition_by", [{"model.condition": "class"}]),
+    "channel film without channels": Refusal(
+        model(condition="class", condition_by="channel_film"),
+        "model.condition_by",
+        [{"model.condition_by": "film"}, {"model.encoder": {"kind": "conv"}}],
+    ),
     "table as an image": Refusal(model(encoder={"kind": "table"}), "model", [{"model.likelihood": {"kind": "mixed"}}]),
     "image as a table": Refusal(model(likelihood={"kind": "mixed"}), "model", [{"model.encoder": {"kind": "table"}}]),
     "table with an image's decoder": Refusal(

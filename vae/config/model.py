@@ -290,8 +290,10 @@ class ModelConfig(Section):
     likelihood: Likelihood = Bernoulli()
     condition: Annotated[tuple[str, ...], BeforeValidator(_condition)] = ()
     """What encoder and decoder are told of the example (Sohn et al. 2015): `class`, and names of its attributes."""
-    condition_by: Literal["concatenation", "film"] = "concatenation"
-    """How: beside the example and the latent, or by scaling and shifting every hidden layer (Perez et al. 2018)."""
+    condition_by: Literal["concatenation", "film", "channel_film"] = "concatenation"
+    """How: beside the example and the latent; by scaling and shifting every hidden layer (Perez et al. 2018); or only the
+    channels of convolutions and of the image (Dumoulin et al. 2017), so that a condition changes how an image looks and not
+    what its latent means."""
     beta_gates: bool = False
     """Gate every hidden layer by log β, so that one model serves every β (Bae et al. 2023)."""
 
@@ -342,8 +344,16 @@ class ModelConfig(Section):
             raise ValueError(
                 f"model.condition: expected each name once, {', '.join(once)}, got {', '.join(self.condition)}"
             )
-        if self.condition_by == "film" and not self.condition:
-            raise ValueError("model.condition_by: film needs a condition; set model.condition, such as `class`")
+        if self.condition_by != "concatenation" and not self.condition:
+            raise ValueError(
+                f"model.condition_by: {self.condition_by} needs a condition; set model.condition, such as `class`"
+            )
+        bodies = (self.encoder, self.decoder or self.encoder)
+        if self.condition_by == "channel_film" and not all(isinstance(body, Conv) for body in bodies):
+            raise ValueError(
+                "model.condition_by: channel_film scales the channels of convolutions, got encoder "
+                f"{bodies[0].kind} and decoder {bodies[1].kind}; use film, or conv for both"
+            )
         return self
 
 
