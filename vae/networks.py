@@ -101,7 +101,7 @@ class Stage(nn.Module):
         super().__init__()
         self.layer = layer
         self.activation = activation
-        self.film = _zeroed(nn.Linear(context.film, 2 * features)) if context.film else None
+        self.film = _film(features, context) if context.film else None
         # Open to the same degree at every β at first.
         self.gate = _zeroed(nn.Linear(1, features)) if context.log_beta else None
 
@@ -113,6 +113,15 @@ class Stage(nn.Module):
         if self.gate is not None:
             x = x * _broadcast(2 * torch.sigmoid(self.gate(context.log_beta)), x)
         return self.activation(x)
+
+
+def _film(features: int, context: ContextDims) -> nn.Linear:
+    """Nothing at first; but channels alone begin scaled and shifted at random, some by a negative number: a style that is
+    another's negative would else have to pass through nothing on its way to it."""
+    layer = _zeroed(nn.Linear(context.film, 2 * features))
+    if context.channels_only:
+        nn.init.normal_(layer.weight)
+    return layer
 
 
 def _zeroed(layer: nn.Linear) -> nn.Linear:
@@ -299,7 +308,7 @@ class ConvDecoder(nn.Module):
             channels = next_channels
         self.stages, self.upsamplings = nn.ModuleList(stages), nn.ModuleList(upsamplings)
         # What shows in the image itself, such as its negative, takes a scale of its own channels.
-        told = ContextDims(film=context.film)
+        told = ContextDims(film=context.film, channels_only=True)
         self.out = Stage(nn.Identity(), channels, nn.Identity(), told) if context.channels_only else None
 
     def forward(self, z_BL: Tensor, context: Context) -> Tensor:
