@@ -48,8 +48,8 @@ class Controller:
                 self.beta.copy_(self.config.beta * torch.exp(self.state[1]))
             case ControlVae():
                 self._control(self.config.controller)
-            case Capacity(capacity=capacity, steps=steps):
-                self.capacity.fill_(capacity * min(1.0, step / steps))
+            case Capacity(capacity=capacity, steps=steps, start=start):
+                self.capacity.fill_(capacity * min(1.0, max(0, step - start) / (steps - start)))
             case _:
                 self.beta.fill_(beta_at(self.config, step))
 

@@ -260,7 +260,8 @@ def _controller(config: ObjectiveConfig) -> str:
         case Cyclical():
             return f"β rising from 0 in {controller.cycles} cycles of {controller.steps:,} steps"
         case Capacity():
-            return f"C rising to {controller.capacity:g} nats over {controller.steps:,} steps"
+            since = f"from step {controller.start:,} to {controller.steps:,}" if controller.start else ""
+            return f"C rising to {controller.capacity:g} nats {since or f'over {controller.steps:,} steps'}"
         case FreeBits():
             return f"{controller.nats:g} nats of each dimension free"
         case Geco():

@@ -119,6 +119,11 @@ REFUSALS: dict[str, Refusal] = {
         "objective.controller",
         [{"objective.controller": {"kind": "constant"}}],
     ),
+    "capacity that starts at its end": Refusal(
+        objective({}, controller={"kind": "capacity", "steps": 500, "start": 500}),
+        "objective.controller.start",
+        [{"objective.controller.start": 499}, {"objective.controller.steps": 501}],
+    ),
     "capacity in iwae": Refusal(
         objective({}, bound={"kind": "iwae"}, controller={"kind": "capacity"}),
         "objective.controller",

@@ -88,6 +88,14 @@ def test_capacity_rises_linearly_and_stays(step: int, capacity: float) -> None:
     assert controller.beta.item() == 4.0
 
 
+@pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (4, 0.0), (7, 10.0), (10, 20.0), (11, 20.0)])
+def test_capacity_waits_for_its_start(step: int, capacity: float) -> None:
+    """Nothing until the start, then a line to the last of the steps."""
+    controller = Controller(ObjectiveConfig(controller=Capacity(capacity=20.0, steps=10, start=4)))
+    controller.prepare(step)
+    assert controller.capacity.item() == pytest.approx(capacity)
+
+
 def test_schedules_count_optimiser_steps() -> None:
     """Trap, warm-up: the controller's β is the schedule's at the step it is told, whatever it has observed."""
     controller = Controller(WARMUP)

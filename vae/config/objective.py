@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Union
+from typing import Annotated, Literal, Self, Union
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from vae.config.section import Positive, Section
 
@@ -72,6 +72,17 @@ class Capacity(Section):
     """C in the end, in nats."""
     steps: Positive = 1000
     """Optimiser steps until it is reached."""
+    start: Annotated[int, Field(ge=0)] = 0
+    """Step at which it begins to rise. Until then a conditional decoder has the condition alone to go by, and learns it."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.start >= self.steps:
+            raise ValueError(
+                f"objective.controller.start: a capacity that starts at step {self.start} has nothing left to rise in "
+                f"{self.steps}; use a start of {self.steps - 1} at most, or {self.start + 1} steps at least"
+            )
+        return self
 
 
 class FreeBits(Section):

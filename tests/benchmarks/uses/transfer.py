@@ -36,7 +36,8 @@ TOP, BOTTOM = np.array([1.0, 0.65, 0.1], np.float32), np.array([0.25, 0.45, 1.0]
 """Colours of the gradient, RGB."""
 NUM_KEPT = 80
 """Digits that are left for the picture, which shows eight that differ."""
-CAPACITY_STEPS = 1_500
+CAPACITY, CAPACITY_START, CAPACITY_STEPS = 50.0, 1_500, 6_000
+"""Of the rate in the end, in nats; the steps at which it begins to rise, and at which it is reached."""
 STYLE_TARGET, DIGIT_TARGET = 0.95, 0.92
 
 
@@ -73,19 +74,19 @@ def dataset_of(home: Path, source: Dataset) -> Dataset:
 def configuration(**training: object) -> RunConfig:
     """The run.
 
-    The capacity rises from nothing: at first the style's name is all that the decoder has, so that it is no news to the
-    latent later on. At β=1 from the start the latent keeps the style, and the decoder does not listen to its name.
+    The capacity begins at nothing: at first the style's name is all that the decoder has, and what opens then is shared by
+    the styles. At β=1 from the start an inverted digit keeps a code of its own, and does not stay the same digit.
     """
     model = {
         "latent_dim": 16,
-        "encoder": {"kind": "conv", "channels": [16, 32], "hidden": 128, "activation": "relu"},
-        "likelihood": {"kind": "gaussian", "sigma": "fixed", "initial_sigma": 0.25},
+        "encoder": {"kind": "conv", "channels": [24, 48], "hidden": 256, "activation": "relu"},
+        "likelihood": {"kind": "gaussian", "sigma": "fixed", "initial_sigma": 0.15},
         "condition": ["style"],
-        "condition_by": "film",
+        "condition_by": "channel_film",
     }
-    controller = {"kind": "capacity", "capacity": 20.0, "steps": CAPACITY_STEPS}
-    chosen = {"epochs": 10, "batch_size": 64, "learning_rate": 2e-3}
-    return run_config(model, {"beta": 10.0, "controller": controller}, **(chosen | training))
+    controller = {"kind": "capacity", "capacity": CAPACITY, "start": CAPACITY_START, "steps": CAPACITY_STEPS}
+    chosen = {"epochs": 16, "batch_size": 64, "learning_rate": 4e-3, "learning_rate_schedule": "cosine"}
+    return run_config(model, {"beta": 5.0, "controller": controller}, **(chosen | training))
 
 
 def tensor(images: NDArray[np.uint8]) -> Tensor:
@@ -160,9 +161,10 @@ def protocol() -> tuple[str, ...]:
         "the style's name and without the digit's. Styles: plain (white on black), inverted (black on white), thick (the "
         "maximum over 3 × 3 pixels), gradient (orange at the top to blue at the bottom).",
         f"{model.encoder.model_dump()}, told the style by {model.condition_by}; {model.latent_dim} latents, "
-        f"{model.likelihood.model_dump()}, a rate held at a capacity that rises from 0 to 20 nats in {CAPACITY_STEPS:,} "
-        f"steps (weight {config.objective.beta:g}), batches of {training.batch_size}, "
-        f"{training.epochs} epochs at {training.learning_rate:g}, the last weights.",
+        f"{model.likelihood.model_dump()}, a rate held at a capacity that rises from 0 to {CAPACITY:g} nats "
+        f"from step {CAPACITY_START:,} to {CAPACITY_STEPS:,} (weight {config.objective.beta:g}), batches of "
+        f"{training.batch_size}, {training.epochs} epochs at a rate of {training.learning_rate:g} that falls to 0, the "
+        "last weights.",
         f"The first {NUM_TEST:,} test images, in every style, are encoded with their own style; the posterior's mean is "
         "decoded with the target's.",
         f"Two classifiers (two convolutions each) judge the outputs. They learned from {NUM_JUDGED:,} other digits in "
@@ -172,10 +174,10 @@ def protocol() -> tuple[str, ...]:
 
 SHORTFALLS: tuple[str, ...] = (
     "Nothing ties the latents of two styles to each other but that one network reads and writes all of them.",
-    "Two other settings were tried on 500 validation digits, each with one hidden layer of 384 units and FiLM: at β=1 from "
-    "the start the outputs kept their own style (31 % had the target's, all sixteen pairs together); with a capacity that "
-    "rises to 30 nats it was 61 % after 590 steps. Convolutions came in because an inverted image is then a change of sign "
-    "of each channel.",
+    "The setting was found on 500 validation digits, by what did not do: a condition beside the latent (42 % of outputs in "
+    "the target's style, 53 % the same digit), FiLM of every layer (31 to 61 % in its style), channel FiLM that begins at "
+    "nothing (56 % and 70 %: all styles but the inverted one), β=1 in place of the capacity (93 % and 65 %), a capacity "
+    "that rises from the first step (97 % and 70 %). Half the channels and 40 nats came to 98 % and 91 %.",
 )
 
 
