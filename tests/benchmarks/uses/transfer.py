@@ -224,8 +224,8 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
-    """One digit of each source style, in its own and in every other."""
-    figure = blank(LIGHT, 4.3)
+    """Two digits of each source style, as they are given, and in every style."""
+    figure = blank(LIGHT, 2.5)
     with np.load(home / "transfer.npz") as kept:
         labels = kept["labels"]
         # A digit in each pair of rows, no two alike.
@@ -238,8 +238,9 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
             for half in range(2):
                 number = chosen[2 * row + half]
                 images = [kept[name][number], *(kept[f"{name}-{target}"][number] for target in STYLES)]
-                words = ["original", *(f"to\n{target}" for target in STYLES)] if row == 0 else [""] * 5
+                words = ["given", *STYLES] if row == 0 else [""] * 5
                 for column, (image, title) in enumerate(zip(images, words, strict=True)):
                     left = name if column == 0 and half == 0 else ""
                     show(axes[row, 6 * half + column], image.transpose(1, 2, 0), title, left)
+                    axes[row, 6 * half + column].title.set_fontsize(6.5)
     return figure
