@@ -182,7 +182,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     for one, image in zip(left.subplots(len(names), 1), pictures, strict=True):
         show(one, image)
     axes = right.subplots()
-    dress(axes, LIGHT, "−log p(x), nats, logarithmic: 5th to 95th percentile")
+    dress(axes, LIGHT, "−log p(x) in nats, 5 % to 95 %")
     axes.set_xscale("log")
     places = range(len(names) - 1, -1, -1)
     for place, values, colour in zip(places, scores, (COLOURS[0], *[COLOURS[1]] * len(KINDS)), strict=True):
