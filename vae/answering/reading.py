@@ -76,15 +76,16 @@ def _images(model: VAE, images: Any, request: Request, *, noisy: bool = False) -
         raise ValueError(f"{request.where}: expected images of shape {expected}, found {_shape(array.shape)}")
     array = array.reshape(len(array), *shape)
     x = torch.from_numpy(array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1))
-    missing = x.isnan()
-    x = x.masked_fill(missing, 0)
+    observed = None
+    if array.dtype.kind == "f" and (missing := x.isnan()).any():  # whole numbers have no NaN to look for
+        x, observed = x.masked_fill(missing, 0), ~missing
     if noisy and not x.isfinite().all():
         raise ValueError(f"{request.where}: expected finite pixels, or NaN where one is missing; found an infinite one")
     if len(x) and not noisy and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(
             f"{request.where}: expected pixels in [0, 1] (or uint8 in 0…255), found {x.min():g} to {x.max():g}"
         )
-    return x, ~missing if missing.any() else None
+    return x, observed
 
 
 def as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
