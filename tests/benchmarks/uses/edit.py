@@ -250,7 +250,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
             for one, image, strength in zip(row[1:], kept["means images"][number], STRENGTHS, strict=True):
                 show(one, image, _strength(strength) if first else "")
     axes = lower.subplots()
-    dress(axes, LIGHT, "strength along the direction of scale, standard deviations", "share of the range")
+    dress(axes, LIGHT, "strength along the direction of scale, σ", "share of the range")
     lines = {"scale, predicted": "scale", "shape moved": "shape", "place moved": "place"}
     for (words, name), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
         values = []
