@@ -60,6 +60,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 
 
 def choose(what: str, name: str, choices: Sequence[str]) -> None:
+    """Refuse a name that is not among the choices.
+
+    Raises:
+        ValueError: With the choices, and the nearest.
+    """
     if name not in choices:
         near = difflib.get_close_matches(name, choices, n=1)
         hint = f"; did you mean `{near[0]}`?" if near else ""

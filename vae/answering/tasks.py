@@ -121,6 +121,9 @@ def _transfer(model: VAE, examples: Any, request: Request) -> Any:
     return write_examples(model, inference.transfer(model, inputs, target_NK))
 
 
+# --- what each model can do -----------------------------------------------------------------------------------------
+
+
 def _always(model: VAE) -> str | None:
     return None
 
