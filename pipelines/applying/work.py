@@ -5,6 +5,9 @@ Shapes: N rows of a unit.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,15 +56,34 @@ class Worker:
         self.task, self.params = plan.provenance.task, plan.provenance.params
         self.given = open_input(self.task, plan.source, served.model)
 
-    def write(self, index: int) -> UnitRecord:
-        """Makes a unit's file, and its record.
+    def write(self, indices: Iterable[int]) -> Iterator[UnitRecord]:
+        """Makes units' files and their records, one after the other.
+
+        The next unit is read and the last one written in threads beside the model, so that at most three are held.
 
         Raises:
             CorruptData: If the input is not what its manifest says.
             DataError: If the model refuses a row, or the disk is full.
         """
-        unit = self.plan.units[index]
-        table, examples, labels = self.table(unit)
+        units = [self.plan.units[index] for index in indices]
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+            read = reader.submit(self._read, units[0]) if units else None
+            written: Future[UnitRecord] | None = None
+            for unit, following in zip_longest(units, units[1:]):
+                assert read is not None
+                group = read.result()
+                read = reader.submit(self._read, following) if following else None
+                made = self.table(unit, group)
+                if written:
+                    yield written.result()
+                written = writer.submit(self._store, unit, *made)
+            if written:
+                yield written.result()
+
+    def _read(self, unit: Unit) -> Group | None:
+        return None if unit.group is None else self.given.read(unit.split, unit.group)
+
+    def _store(self, unit: Unit, table: pa.Table, examples: bool, labels: Any) -> UnitRecord:
         few = [name for name in (SPLIT, CONDITION, SYNTHETIC, VERSION, SEED) if name in table.column_names]
         tabular = examples and not isinstance(self.plan.example, ImageSpec)
         group_rows = rows_per_group(self.plan.example.row_bytes) if examples else max(1, unit.rows)
@@ -70,7 +92,7 @@ class Worker:
         classes = self.plan.classes if examples else None
         counts = np.bincount(labels, minlength=len(classes)).tolist() if classes and labels is not None else []
         types = {field.name: str(field.type) for field in table.schema}
-        record = UnitRecord(index=index, shard=shard, examples=examples, columns=types, class_counts=tuple(counts))
+        record = UnitRecord(index=unit.index, shard=shard, examples=examples, columns=types, class_counts=tuple(counts))
         keep(self.plan, record)
         return record
 
@@ -83,15 +105,13 @@ class Worker:
         unit = next((unit for unit in self.plan.units if not self._is_copied(unit)), None)
         if unit is None:
             raise DataError(f"{self.plan.source} has no rows")
-        group = None if unit.group is None else self.given.read(unit.split, unit.group)
         try:
-            self._call(unit, group, slice(0, 1))
+            self._call(unit, self._read(unit), slice(0, 1))
         except ValueError as error:
             raise ConfigError(f"{self.plan.provenance.model} version {self.plan.provenance.version}: {error}") from None
 
-    def table(self, unit: Unit) -> tuple[pa.Table, bool, Any]:
-        """A unit's rows; whether they are examples; and their labels [N]."""
-        group = None if unit.group is None else self.given.read(unit.split, unit.group)
+    def table(self, unit: Unit, group: Group | None) -> tuple[pa.Table, bool, Any]:
+        """A unit's rows, made of a row group or drawn; whether they are examples; and their labels [N]."""
         if self._is_copied(unit):
             assert group is not None
             return self._examples(unit, group.table, group.labels, None), True, group.labels

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -34,8 +35,8 @@ from vae.errors import BetalineError, RegistryError, rebuild
 from vae.storage import locate
 
 EVENT_SECONDS = 0.5
-# Units that an actor is given ahead, so that it never waits for the driver.
-AHEAD = 4
+# Units of a call, of which an actor reads and writes some while it computes another, and calls that it is given ahead.
+UNITS_PER_CALL, AHEAD = 4, 2
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -115,9 +116,10 @@ def _on_cluster(todo: ApplyPlan, left: Sequence[int], workers: int | None) -> It
     resources, on_gpu = ray.cluster_resources(), todo.provenance.device == "cuda"
     room = int(resources["GPU"]) if on_gpu else int(resources.get("CPU", 1)) - 1
     most = min(workers or max(1, room), len(left))
-    stream = ray.data.from_items(list(left), override_num_blocks=len(left)).map_batches(
+    calls = math.ceil(len(left) / min(UNITS_PER_CALL, math.ceil(len(left) / most)))
+    stream = ray.data.from_items(list(left), override_num_blocks=calls).map_batches(
         _Actor,
-        batch_size=1,
+        batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=AHEAD),
         fn_constructor_args=(ray.put(todo),),
         num_cpus=1,
@@ -139,13 +141,13 @@ class _Actor:
         served.model.to(todo.provenance.device)
         self.worker = Worker(todo, served)
 
-    def __call__(self, batch: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        answers, kinds = [], []
-        for index in batch["item"]:
-            try:
-                answers.append(self.worker.write(int(index)).model_dump_json())
-                kinds.append("")
-            except BetalineError as error:  # a refusal has to be an answer: Ray would try again and bury it in traces
-                answers.append(str(error))
-                kinds.append(type(error).__name__)
-        return {"record": np.array(answers, object), "refused": np.array(kinds, object)}
+    def __call__(self, batch: dict[str, NDArray[Any]]) -> Iterator[dict[str, NDArray[Any]]]:
+        try:
+            for record in self.worker.write(int(index) for index in batch["item"]):
+                yield _answer(record.model_dump_json())
+        except BetalineError as error:  # a refusal has to be an answer: Ray would try again and bury it in traces
+            yield _answer(str(error), refused=type(error).__name__)
+
+
+def _answer(record: str, refused: str = "") -> dict[str, NDArray[Any]]:
+    return {"record": np.array([record], object), "refused": np.array([refused], object)}

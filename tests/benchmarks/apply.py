@@ -25,6 +25,7 @@ import torch
 
 from pipelines import applying
 from pipelines.applying import ApplyPlan, Worker
+from pipelines.jobs.apply import UNITS_PER_CALL
 from pipelines.registry import Version
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from vae.config import MLP, ModelConfig
@@ -90,7 +91,9 @@ def worked(task: str, model: RegisteredVAE, dataset: Dataset, output: Path) -> f
     applying.claim(plan)
     worker = Worker(plan, model)
     started = time.perf_counter()
-    records = [worker.write(unit.index) for unit in plan.units]
+    every = range(len(plan.units))
+    calls = [every[first : first + UNITS_PER_CALL] for first in every[::UNITS_PER_CALL]]
+    records = [record for call in calls for record in worker.write(call)]
     seconds = time.perf_counter() - started
     applying.publish(plan, records)
     return plan.num_rows / seconds

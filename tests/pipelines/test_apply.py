@@ -96,8 +96,8 @@ def test_killed_job_goes_on_to_the_same_bytes(
     files = sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
     assert files == sorted(unit.shard for unit in todo.units)
     applying.claim(todo)
+    list(worker.write(range(len(todo.units))))
     for unit in todo.units:
-        worker.write(unit.index)
         assert (tmp_path / "whole" / unit.shard).read_bytes() == (tmp_path / "broken" / unit.shard).read_bytes()
     found = np.concatenate([pq.read_table(tmp_path / "broken" / n)["row"] for n in files if n.startswith("train")])
     assert found.tolist() == list(range(8000))
@@ -108,8 +108,7 @@ def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, ro
     todo, worker = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
     assert Path(todo.output).parent == home / "applied"
     assert applying.claim(todo) is None
-    records = [worker.write(unit.index) for unit in todo.units]
-    made = applying.publish(todo, records)
+    made = applying.publish(todo, worker.write(range(len(todo.units))))
     assert Dataset.open(todo.output).num_rows("train") == 130
     again, _ = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
     assert again.output == todo.output

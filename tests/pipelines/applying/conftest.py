@@ -57,7 +57,7 @@ def carried_out(plan: ApplyPlan, model: RegisteredVAE, order: Sequence[int] | No
     done = applying.finished_units(plan)
     there = {record.index for record in done}
     todo = [index for index in order or range(len(plan.units)) if index not in there]
-    return applying.publish(plan, done + [worker.write(index) for index in todo])
+    return applying.publish(plan, [*done, *worker.write(todo)])
 
 
 @pytest.fixture(scope="session")

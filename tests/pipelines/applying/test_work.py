@@ -67,9 +67,7 @@ def test_result_does_not_depend_on_order_or_interruption(images: Dataset, tmp_pa
     carried_out(backwards, model, range(len(backwards.units) - 1, -1, -1))
     assert applying.claim(broken) is None
     worker = Worker(broken, model)
-    worker.write(3)
-    worker.write(0)
-    worker.write(4)
+    assert [record.index for record in worker.write([3, 0, 4])] == [3, 0, 4]
     spoilt = tmp_path / "c" / broken.units[4].shard
     spoilt.write_bytes(spoilt.read_bytes()[:-1])
     assert [record.index for record in applying.finished_units(broken)] == [0, 3]
