@@ -38,10 +38,12 @@ SPLITS = {"train": 10_000, "validation": 1_000, "test": 1_432}
 METHODS: tuple[Method, ...] = ("means", "probe")
 STRENGTHS = tuple(float(v) for v in np.linspace(-1.5, 1.5, 7))
 """In standard deviations of the scale in the training split, 0.17."""
+WITHIN = 1.0
+"""Up to this strength what is asked of the middle scales lies within the scales there are, 0.53 to 0.97."""
 SEEDS = (0, 1, 2)
 SHAPES, SCALES, PLACES = 3, 6, 32
 MIDDLE = (2, 3)
-"""Codes of the scales that are edited, 0.7 and 0.8, so that every strength stays within the scales there are."""
+"""Codes of the scales that are edited, 0.7 and 0.8."""
 
 
 def shuffled() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
@@ -69,11 +71,12 @@ def configuration(**training: object) -> RunConfig:
     """The run: β-TCVAE, whose latents are the less entangled ones."""
     model = {
         "latent_dim": 10,
-        "encoder": {"kind": "mlp", "hidden": [128, 128]},
+        "encoder": {"kind": "mlp", "hidden": [512, 256]},
         "likelihood": {"kind": "bernoulli", "binarization": "none"},
     }
-    objective = {"regularizers": [{"kind": "total_correlation", "weight": 2.0}]}
-    return run_config(model, objective, **({"epochs": 40, "batch_size": 64, "learning_rate": 2e-3} | training))
+    objective = {"regularizers": [{"kind": "total_correlation", "weight": 1.0}]}
+    fixed = {"epochs": 60, "batch_size": 64, "learning_rate": 1.5e-3, "learning_rate_schedule": "cosine"}
+    return run_config(model, objective, **(fixed | training))
 
 
 def halved(x_NCHW: Tensor) -> Tensor:
@@ -138,6 +141,7 @@ def compare(home: Path, seed: int, model: VAE, judge: nn.Module, split: str) -> 
         "predictor, place": (numbers_N3[:, 1:] - codes[:, 2:] / (PLACES - 1)).abs().mean().item(),
     }
     kept = {}
+    within_T = torch.tensor(STRENGTHS).abs() <= WITHIN
     for method in METHODS:
         edited = [edit(model, Inputs(x), "scale", strength, method) for strength in STRENGTHS]
         found = [predicted(judge, images) for images in edited]
@@ -146,19 +150,22 @@ def compare(home: Path, seed: int, model: VAE, judge: nn.Module, split: str) -> 
         shape_TN = torch.stack([shape for shape, _ in found])
         unedited = STRENGTHS.index(0.0)
         mean_T = scale_TN.mean(1)
+        shape_T = (shape_TN != shape_TN[unedited]).float().mean(1)
+        place_T = (place_TN2 - place_TN2[unedited]).abs().mean((1, 2))
         figures |= {
             f"{method}, rising": float(all(after > before for before, after in pairwise(mean_T.tolist()))),
             f"{method}, steps that rise": (scale_TN.diff(dim=0) > 0).float().mean().item(),
-            f"{method}, scale moved": (mean_T[-1] - mean_T[0]).item(),
-            f"{method}, shape moved": (shape_TN != shape_TN[unedited]).float().mean(1).max().item(),
-            f"{method}, place moved": (place_TN2 - place_TN2[unedited]).abs().mean((1, 2)).max().item(),
+            f"{method}, scale moved": (mean_T[within_T][-1] - mean_T[within_T][0]).item(),
+            f"{method}, shape moved": shape_T[within_T].max().item(),
+            f"{method}, shape moved beyond": shape_T.max().item(),
+            f"{method}, place moved": place_T[within_T].max().item(),
         }
         kept |= {
             f"{method} scale": mean_T.numpy(),
+            f"{method} shape": shape_T.numpy(),
+            f"{method} place": place_T.numpy(),
             f"{method} images": torch.stack([e[:40, 0] for e in edited], 1).numpy(),
         }
-        kept[f"{method} shape"] = (shape_TN != shape_TN[unedited]).float().mean(1).numpy()
-        kept[f"{method} place"] = (place_TN2 - place_TN2[unedited]).abs().mean((1, 2)).numpy()
     np.savez(home / f"edit-{seed}.npz", allow_pickle=False, originals=x[:40, 0].numpy(), codes=codes_NF[:40], **kept)
     return figures
 
@@ -178,28 +185,31 @@ def protocol() -> tuple[str, ...]:
         f"{SPLITS['validation']:,} validate it, {SPLITS['test']:,} are the test split, and the rest trains the predictor.",
         f"β-TCVAE (total correlation weighed by {config.objective.regularizers[0].weight:g} beside the ELBO), "  # pyright: ignore[reportAttributeAccessIssue]
         f"{model.encoder.model_dump()}, {model.latent_dim} latents, batches of {training.batch_size}, {training.epochs} "
-        f"epochs at {training.learning_rate:g}, the last weights. It is told nothing of the factors.",
+        f"epochs at {training.learning_rate:g} falling by a cosine, the last weights. It is told nothing of the factors.",
         "The direction of `scale` is learned from the labels of the training split, as betaline does after every training. "
         "means: a regression of the latents on all the factors together; probe: the normal of a linear probe of scale.",
         f"Test sprites of the middle scales 0.7 and 0.8 are edited with strengths {', '.join(f'{s:g}' for s in STRENGTHS)}"
-        ", in standard deviations of the scale (0.17), so that what is asked for stays within the scales there are, 0.5 "
-        "to 1.",
+        ", in standard deviations of the scale (0.17). Up to a strength of 1 what is asked for lies within the scales that "
+        "there are, 0.5 to 1: figures and claims are of these, but where a column says beyond.",
         "A small convolutional predictor of shape, scale, x and y, trained apart on real sprites that the model never saw, "
         "looks at the outputs cut at 0.5 to black and white.",
         "Shape moved: the share of sprites whose predicted shape differs from that at strength 0. Place moved: the mean "
         "change of predicted x and y, as a share of their range. Both at the worst strength.",
+        "Body, weight and length were chosen by validation sprites and a seed of their own (10): up to a strength of 1.5 "
+        "two layers of 1,024 and 512, a weight of 2 and 40 epochs changed 34 % of the shapes, these 10 %.",
     )
 
 
 SHORTFALLS: tuple[str, ...] = (
     "Upright sprites alone: orientation is not learned in minutes (see the page on disentanglement).",
-    "The weight of the total correlation is that of the page on disentanglement; nothing was tuned for this page.",
+    "Beyond the scales that it has seen the model changes more shapes, most where sprites are made smaller.",
 )
 COLUMNS = {
     "rising": "mean scale rises with every strength",
     "steps that rise": "single steps that rise",
     "scale moved": "scale moved, share of its range",
     "shape moved": "shape moved, share of sprites",
+    "shape moved beyond": "the same, beyond: up to 1.5",
     "place moved": "place moved, share of its range",
 }
 MOST_MOVED = 0.1
@@ -259,6 +269,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
                 values.append(kept[f"means {name}"])
         axes.plot(STRENGTHS, np.mean(values, axis=0), color=colour, marker=marker, markersize=4, label=words)
     axes.axhline(MOST_MOVED, color=LIGHT.muted, linewidth=0.8, linestyle="--")
+    axes.axvspan(-WITHIN, WITHIN, color=LIGHT.line, alpha=0.25, linewidth=0)
     axes.set_ylim(-0.03, 1.03)
     axes.legend(fontsize=SMALL_SIZE, frameon=False, labelcolor=LIGHT.ink)
     return figure
