@@ -31,7 +31,9 @@ from tuning.space import (
 )
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
-from vae.training import EpochReport, Hooks, Training, World
+from vae.reports import EpochReport, Hooks
+from vae.training import Training
+from vae.world import World
 
 SCORE = "validation_negative_bound"
 

@@ -18,9 +18,12 @@ import torch
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
+from vae.latents import fit_latents
+from vae.reports import EpochReport, Hooks, Progress
 from vae.state import save_model
 from vae.storage import locate
-from vae.training import EpochReport, Hooks, Progress, Training, World
+from vae.training import Training
+from vae.world import World
 
 # Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
 REPORT_SECONDS = 2.0
@@ -142,7 +145,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     hooks.flush()
     model = (folder / "model").uri
     if world.rank == 0:
-        training.fit_latents()
+        fit_latents(training.model, training.config, training.dataset)
         save_model(result.model, model)
     return asdict(
         TrainOutcome(

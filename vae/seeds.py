@@ -22,6 +22,7 @@ class Stream(IntEnum):
     DISCRIMINATOR = 10
     AGGREGATE = 11
     APPLICATION = 12
+    PRESENTATION = 13
 
 
 def derive(seed: int, stream: Stream, *keys: int) -> int:

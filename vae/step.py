@@ -30,12 +30,17 @@ class Draws(NamedTuple):
     """Of the prior, [B,N], where a regulariser compares with it."""
 
 
-def draw(model: VAE, objective: ObjectiveConfig, batch: Batch, generator: torch.Generator) -> Draws:
-    """What a training step on a batch takes, from a generator on the batch's device."""
+def present(model: VAE, objective: ObjectiveConfig, batch: Batch, generator: torch.Generator) -> Inputs:
+    """A batch as the model takes it at a training step, from a generator on the batch's device."""
     inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
-    count, device = len(batch), batch.values.device
     if objective.corruption is not None:
         inputs = inputs._replace(seen=corrupt(inputs.x, objective.corruption, generator))
+    return inputs
+
+
+def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, generator: torch.Generator) -> Draws:
+    """What a training step draws for a batch, from a generator on its device."""
+    count, device = len(inputs.x), inputs.x.device
     noise = torch.randn(objective.bound.samples, count, model.noise_dim, generator=generator, device=device)
     if isinstance(objective.controller, MultiRate):
         low, high = math.log(objective.controller.low), math.log(objective.controller.high)

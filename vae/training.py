@@ -10,7 +10,6 @@ import logging
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -18,23 +17,20 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.adversary import Discriminator
-from vae.aggregate import fit_aggregate
-from vae.config import Adversary, RunConfig, Vamp
-from vae.controllers import Controller, check_schedule, steps_to_settle
-from vae.data.batches import Batch, InOrder, Share, open_feed
+from vae.assembly import build_model, check_validation, share_of
+from vae.config import Adversary, RunConfig
+from vae.controllers import Controller, check_schedule
+from vae.data.batches import Batch, InOrder, open_feed
 from vae.data.parquet import Dataset
-from vae.data.statistics import example_spec
-from vae.directions import fit_directions
-from vae.errors import CheckpointError, ConfigError, DataError, Diverged
-from vae.examples import Experience
-from vae.likelihoods import binarization
-from vae.metrics.likelihood import Bound, Sums, bound_sums, inputs_of, is_quantized
+from vae.errors import CheckpointError, Diverged
+from vae.metrics.likelihood import Sums, bound_sums
 from vae.model import VAE
 from vae.optimizer import FusedAdamW, check_warmup, learning_rate_at
-from vae.reports import EpochReport, Hooks, Progress, TrainingResult
+from vae.record import EpochParts, Record
+from vae.reports import Hooks, Progress, TrainingResult
 from vae.seeds import Stream, derive
 from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
-from vae.step import Step, draw
+from vae.step import Step, draw, present
 from vae.world import World
 
 log = logging.getLogger(__name__)
@@ -72,32 +68,21 @@ class Training:
         self.hooks = hooks or Hooks()
         training = config.training
         device, rank, size = self.world.device, self.world.rank, self.world.size
-        if not dataset.num_rows("validation"):
-            raise DataError(
-                f"{dataset.uri} has no validation split, which says when to stop and which epoch is best; "
-                "ingest the data with one"
-            )
+        check_validation(dataset)
         self.dataset = dataset
-        spec = example_spec(dataset, config.data.missing)
-        self.model = VAE(config.model, spec, derive(training.seed, Stream.WEIGHTS)).to(device)
-        corruption = config.objective.corruption
-        self.model.experience = Experience(
-            missing=config.data.missing is not None or any(column.missing_share for column in spec.columns or ()),
-            corruption=None if corruption is None else corruption.kind,
-        )
-        self._start_with_data()
+        self.model = build_model(config, dataset, device)
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
         self.batch_size = training.batch_size // size
-        share = self._share("train", rank, size)
+        share = share_of(config, dataset, "train", rank, size, device)
         self.feed = open_feed(
             share,
             world_size=size,
             batch_size=self.batch_size,
-            seed=training.seed,
+            seed=training.seed_of_data,
             mode=training.feed,
             memory_budget_bytes=training.memory_budget_bytes,
         )
-        validation = self._share("validation", rank, size)
+        validation = share_of(config, dataset, "validation", rank, size, device)
         self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
@@ -111,32 +96,8 @@ class Training:
 
         self.steps_done = 0
         self.sums = torch.zeros(2, device=device)
-        self.history: list[EpochReport] = []
-        self.best: EpochReport | None = None
+        self.record = Record(config, self.total_steps)
         self.best_weights: Tensors = {}
-
-    # --- what a run is made of --------------------------------------------------------------------------------------
-
-    def _share(self, split: str, rank: int = 0, size: int = 1) -> Share:
-        config = self.config
-        policy = binarization(config.model.likelihood)
-        return Share.of(self.dataset, split, rank, size, self.world.device, policy, config.data.missing)
-
-    def _start_with_data(self) -> None:
-        """Lets pseudo-inputs and codes begin with the same examples on every rank."""
-        wanted, there = self.model.num_starting_examples, self.dataset.num_rows("train")
-        if not wanted:
-            return
-        prior = self.config.model.prior
-        if isinstance(prior, Vamp) and prior.components > there:
-            raise ConfigError(
-                f"model.prior.components: a vamp prior of {prior.components} pseudo-inputs starts with as many examples, "
-                f"and the train split of {self.dataset.uri} has {there}; use at most {there}"
-            )
-        rows = self._share("train").load(0, min(wanted, there))
-        generator = torch.Generator(self.world.device)
-        generator.manual_seed(derive(self.config.training.seed, Stream.STARTING_EXAMPLES))
-        self.model.start_at(inputs_of(self.model, rows, generator))
 
     def _discriminator(self) -> Discriminator | None:
         for regularizer in self.config.objective.regularizers:
@@ -159,36 +120,13 @@ class Training:
         self.resumed_from_step = self._resume()
         started = self.last_checkpoint = time.monotonic()
         per_epoch = self.feed.steps_per_epoch
-        while not (self.history and self.history[-1].is_last):
+        while not self.record.is_over:
             epoch, first_step = divmod(self.steps_done, per_epoch)
             seconds = self._train_epoch(epoch, first_step)
             examples = (per_epoch - first_step) * self.batch_size * self.world.size
             self._end_epoch(epoch, examples / seconds, time.monotonic() - started)
-        assert self.best is not None, "the last epoch was validated"
         self.model.load_state_dict(self.best_weights)
-        return TrainingResult(self.model.eval(), tuple(self.history), self.best, self.resumed_from_step)
-
-    @torch.no_grad()
-    def fit_latents(self) -> None:
-        """Gives the trained model what its latents tell: the mixture fitted to its aggregate posterior, and the directions
-        that mean a class or an attribute. Nothing, where its latent is made of codes."""
-        training, model = self.config.training, self.model
-        if is_quantized(model):
-            return
-        share = self._share("train")
-        rows = share.load(0, min(LATENT_ROWS, share.num_rows))
-        self.generator.manual_seed(derive(training.seed, Stream.AGGREGATE))
-        inputs = inputs_of(model, rows, self.generator)
-        posterior = model.encode(inputs)
-        if training.aggregate_components:
-            noise = torch.randn(1, len(rows), model.noise_dim, generator=self.generator, device=self.world.device)
-            z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0].cpu().numpy()
-            mixture = fit_aggregate(z_NL, training.aggregate_components, derive(training.seed, Stream.AGGREGATE))
-            model.aggregate = mixture.to(self.world.device)
-        columns, values_NA = model.untold(rows.labels, rows.attributes)
-        directions = fit_directions(posterior.mean.cpu().numpy(), columns, values_NA.cpu().numpy())
-        if directions.names:
-            model.directions = directions.to(self.world.device)
+        return self.record.result(self.model.eval(), self.resumed_from_step)
 
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""
@@ -209,8 +147,10 @@ class Training:
 
     def _train_step(self, batch: Batch) -> None:
         training, model, controller = self.config.training, self.model, self.controller
+        self.generator.manual_seed(derive(training.seed_of_data, Stream.PRESENTATION, self.world.rank, self.steps_done))
+        inputs = present(model, self.config.objective, batch, self.generator)
         self.generator.manual_seed(derive(training.seed, Stream.STEP, self.world.rank, self.steps_done))
-        draws = draw(model, self.config.objective, batch, self.generator)
+        draws = draw(model, self.config.objective, inputs, self.generator)
         controller.prepare(self.steps_done)
         with self.autocast:
             loss, parts, z_BL = self.step(draws, controller.beta, controller.capacity)
@@ -239,7 +179,7 @@ class Training:
             for average, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 average.copy_(current)
         training, objective = self.config.training, self.config.objective
-        sums = bound_sums(self.shipped, self.validation, training.seed, self.world.rank, objective.bound)
+        sums = bound_sums(self.shipped, self.validation, training.seed_of_data, self.world.rank, objective.bound)
         width = len(sums.vector)
         everything = self.world.total(torch.cat([sums.vector, train, clock.to(self.world.device)]))
         distortion, rate, examples_per_second, elapsed_seconds = everything[width:].tolist()
@@ -251,59 +191,14 @@ class Training:
                 f"the loss became {reached} in epoch {epoch + 1} (step {self.steps_done}); lower "
                 f"training.learning_rate (now {training.learning_rate}) or set training.gradient_clip_norm"
             )
-        self._record(epoch, bound, distortion, rate, examples_per_second, elapsed_seconds)
+        parts = EpochParts(distortion, rate, self.controller.beta.item(), examples_per_second, elapsed_seconds)
+        if self.record.add(self.steps_done, epoch, bound, parts):
+            self.best_weights = {name: value.detach().clone() for name, value in self.shipped.state_dict().items()}
         self.sums.zero_()
         due = time.monotonic() - self.last_checkpoint >= training.checkpoint_seconds
-        if due or self._is_checkpoint_step() or self.history[-1].is_last:
+        if due or self._is_checkpoint_step() or self.record.is_over:
             self._save()
-        self.hooks.on_epoch(self.history[-1])
-
-    def _record(
-        self,
-        epoch: int,
-        bound: Bound,
-        distortion: float,
-        rate: float,
-        examples_per_second: float,
-        elapsed_seconds: float,
-    ) -> None:
-        best = self.best
-        # While β still rises, the bound at β = 1 favours the epochs of small β: those count only until β is reached.
-        settles_at = steps_to_settle(self.config.objective)
-        settled = self.steps_done >= settles_at
-        is_best = (
-            best is None
-            or bound.negative_bound < best.validation_negative_bound
-            or (settled and best.step < settles_at)
-        )
-        best_epoch, best_negative_bound = (
-            (epoch + 1, bound.negative_bound)
-            if best is None or is_best
-            else (best.epoch, best.validation_negative_bound)
-        )
-        patience = self.config.training.patience_epochs
-        report = EpochReport(
-            epoch=epoch + 1,
-            step=self.steps_done,
-            beta=self.controller.beta.item(),
-            train_distortion=distortion,
-            train_rate=rate,
-            validation_distortion=bound.distortion,
-            validation_rate=bound.rate,
-            validation_negative_elbo=bound.negative_elbo,
-            validation_negative_bound=bound.negative_bound,
-            active_units=bound.active_units,
-            best_epoch=best_epoch,
-            best_negative_bound=best_negative_bound,
-            examples_per_second=examples_per_second,
-            elapsed_seconds=elapsed_seconds,
-            is_last=self.steps_done == self.total_steps
-            or (patience is not None and settled and epoch + 1 - best_epoch >= patience),
-        )
-        self.history.append(report)
-        if is_best:
-            self.best = report
-            self.best_weights = {name: value.detach().clone() for name, value in self.shipped.state_dict().items()}
+        self.hooks.on_epoch(self.record.history[-1])
 
     @property
     def shipped(self) -> VAE:
@@ -367,11 +262,7 @@ class Training:
             tensors["averaged"] = self.averaged.state_dict()
         if self.best_weights:
             tensors["best"] = self.best_weights
-        values = {
-            "sums": None if sums is None else sums.tolist(),
-            "history": [asdict(report) for report in self.history],
-            "best_epoch": self.best.epoch if self.best else None,
-        }
+        values = {"sums": None if sums is None else sums.tolist(), "history": self.record.to_json()}
         self.store.save(Checkpoint(self.steps_done, tensors, values))
 
     def _resume(self) -> int:
@@ -394,8 +285,7 @@ class Training:
         if checkpoint.values["sums"]:
             sums = torch.tensor(checkpoint.values["sums"])
             self.sums.copy_(sums[self.world.rank] if len(sums) == self.world.size else sums.mean(0))
-        self.history = [EpochReport(**report) for report in checkpoint.values["history"]]
-        self.best = next((r for r in self.history if r.epoch == checkpoint.values["best_epoch"]), None)
+        self.record.restore(checkpoint.values["history"])
         self.best_weights = {
             name: value.to(self.world.device) for name, value in checkpoint.tensors.get("best", {}).items()
         }

@@ -23,7 +23,7 @@ from vae.data.batches import Batch
 from vae.model import VAE
 from vae.objectives import bound_loss
 from vae.regularizers import penalty
-from vae.step import Step, StepResult, draw
+from vae.step import Draws, Step, StepResult, draw, present
 
 EXAMPLES = 100
 """Of the training split."""
@@ -79,6 +79,11 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, generator: torch.Generator) -> Draws:
+    """A batch as the model takes it, and what a step draws for it."""
+    return draw(model, objective, present(model, objective, examples, generator), generator)
+
+
 def discriminator_of(objective: ObjectiveConfig) -> Discriminator | None:
     for regularizer in objective.regularizers:
         if isinstance(regularizer, Adversary):
@@ -90,7 +95,7 @@ def take(
     model: VAE, objective: ObjectiveConfig, wrap: Callable[[Step], Callable[..., StepResult]] = lambda step: step
 ) -> StepResult:
     step = Step(model, objective, EXAMPLES, discriminator_of(objective))
-    drawn = draw(model, objective, batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model), generator())
     return wrap(step)(drawn, torch.tensor(2.0), torch.tensor(1.5))
 
 
@@ -116,7 +121,7 @@ def test_step_tells_distortion_rate_and_draws_without_gradient(config: Config) -
     objective = parse(ObjectiveConfig, config)
     model = model_of(objective)
     result = take(model, objective)
-    drawn = draw(model, objective, batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model), generator())
     terms = model(drawn.inputs, drawn.noise)
     assert not result.parts.requires_grad
     assert not result.z.requires_grad
@@ -129,7 +134,7 @@ def test_step_is_the_bound_and_its_regularizers(config: Config) -> None:
     """Loss and gradient are the bound's, with each example's own β under multi_rate, plus each regulariser's penalty."""
     objective = parse(ObjectiveConfig, config)
     model = model_of(objective)
-    drawn = draw(model, objective, batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model), generator())
     terms = model(drawn.inputs, drawn.noise)
     beta = torch.tensor(2.0)
     if drawn.inputs.log_beta is not None:
@@ -169,7 +174,7 @@ def test_everything_drawn_for_a_step_repeats_with_its_generator(config: Config) 
     model = model_of(objective)
 
     def drawn(seed: int) -> list[Tensor]:
-        inputs, noise, reference = draw(model, objective, batch(model), generator(seed))
+        inputs, noise, reference = drawn_for(model, objective, batch(model), generator(seed))
         return [each for each in (*inputs, noise, reference) if each is not None]
 
     before = torch.random.get_rng_state()
@@ -183,8 +188,8 @@ def test_everything_drawn_for_a_step_repeats_with_its_generator(config: Config) 
 def test_corruption_is_what_the_encoder_sees(corruption: Config) -> None:
     """The likelihood is of the clean example: only the encoder's input is corrupted, and its code changes."""
     objective, model = parse(ObjectiveConfig, {"corruption": corruption}), build(complete()).eval()
-    drawn = draw(model, objective, batch(model), generator())
-    clean = draw(model, ObjectiveConfig(), batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model), generator())
+    clean = drawn_for(model, ObjectiveConfig(), batch(model), generator())
     assert torch.equal(drawn.inputs.x, clean.inputs.x)
     assert drawn.inputs.seen is not None
     assert not torch.equal(drawn.inputs.seen, drawn.inputs.x)
@@ -198,7 +203,7 @@ def test_multi_rate_draws_beta_uniformly_in_the_logarithm() -> None:
     objective = parse(ObjectiveConfig, {"controller": {"kind": "multi_rate", "low": 0.01, "high": 100.0}})
     model = build(complete(**parts.CONDITIONS["gates"]))
     many = Batch(parts.values(model).repeat(400, 1, 1, 1))
-    log_beta = draw(model, objective, many, generator()).inputs.log_beta
+    log_beta = drawn_for(model, objective, many, generator()).inputs.log_beta
     assert log_beta is not None
     assert log_beta.shape == (400 * ROWS, 1)
     assert math.log(0.01) <= log_beta.min() < -4.4
@@ -213,7 +218,7 @@ def test_prior_is_drawn_for_a_discrepancy_alone(name: str) -> None:
     objective = parse(ObjectiveConfig, OBJECTIVES[name])
     model = model_of(objective)
     wanted = any(isinstance(regularizer, Mmd) for regularizer in objective.regularizers)
-    assert (draw(model, objective, batch(model), generator()).reference is not None) is wanted
+    assert (drawn_for(model, objective, batch(model), generator()).reference is not None) is wanted
 
 
 def test_discrepancy_is_to_the_models_own_prior() -> None:
@@ -231,7 +236,7 @@ def test_discrepancy_is_to_the_models_own_prior() -> None:
     found = []
     for mean in (3.0, 0.0):
         _say(model.posterior.head, mean)
-        drawn = draw(model, objective, many, generator())
+        drawn = drawn_for(model, objective, many, generator())
         step = Step(model, objective, EXAMPLES)(drawn, torch.tensor(0.0), torch.tensor(0.0))
         found.append((step.loss - step.parts[0]).item())  # at β = 0 the loss is distortion and penalty
     assert abs(found[0]) < 0.02

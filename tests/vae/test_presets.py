@@ -12,6 +12,7 @@ from vae import inference
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
+from vae.latents import fit_latents
 from vae.presets import PRESETS, preset
 from vae.state import load_model, save_model
 from vae.training import Training
@@ -72,7 +73,7 @@ def test_preset_is_saved_and_generates(name: str, digits: Dataset, people: Datas
     """A trained preset is saved with its sampler, loaded, and generates the same bits as before."""
     training = Training(small(name), people if name in TABLES else digits)
     model = training.run().model
-    training.fit_latents()
+    fit_latents(training.model, training.config, training.dataset)
     save_model(model, str(tmp_path))
     loaded = load_model(str(tmp_path))
     condition = model.condition(torch.zeros(4, dtype=torch.int64)) if model.conditions else None

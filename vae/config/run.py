@@ -92,6 +92,14 @@ class TrainingConfig(Section):
     """Data a worker may hold, in bytes."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Every draw (weights, permutations, noise) derives from it together with the rank and the step."""
+    data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
+    """Of the order of the examples and of what is drawn for them: binarisation, corruption, the noise of the validation.
+    Runs of one `data_seed` see the same batches. None: `seed`."""
+
+    @property
+    def seed_of_data(self) -> int:
+        """`data_seed`, or `seed` where there is none."""
+        return self.seed if self.data_seed is None else self.data_seed
 
 
 class ScalingConfig(Section):

@@ -17,7 +17,7 @@ from vae.config import BoundConfig, Elbo
 from vae.data.batches import Batch
 from vae.distributions import Gaussian
 from vae.errors import ConfigError
-from vae.model import VAE, Inputs
+from vae.model import VAE, Inputs, Terms
 from vae.objectives import importance_weighted
 from vae.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
@@ -47,6 +47,23 @@ class Sums:
             kl_per_dimension=None if kl.isnan().any() else tuple(kl.tolist()),
             mean_variance_per_dimension=tuple(variance.tolist()),
         )
+
+
+def batch_sums(terms: Terms, bound: BoundConfig) -> Tensor:
+    """The vector of `Sums` for one batch."""
+    mean, kl = terms.posterior.mean.double(), terms.kl
+    by_dimension = kl is not None and kl.shape[-1] == mean.shape[-1]
+    count = torch.full((), len(mean), dtype=mean.dtype, device=mean.device)
+    distortion, rate = (part.mean(0).sum().double() for part in (terms.distortion, terms.rate))
+    negative = distortion + rate if isinstance(bound, Elbo) else -importance_weighted(terms).sum().double()
+    return torch.cat(
+        [
+            torch.stack([count, distortion, rate, negative]),
+            kl.double().mean(0).sum(0) if kl is not None and by_dimension else torch.full_like(mean[0], torch.nan),
+            mean.sum(0),
+            mean.square().sum(0),
+        ]
+    )
 
 
 @dataclass(frozen=True)
@@ -99,20 +116,7 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, b
         generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
         inputs = inputs_of(model, batch, generator)
         noise = torch.randn(bound.samples, len(batch), model.noise_dim, generator=generator, device=device)
-        terms = model(inputs, noise)
-        mean, kl = terms.posterior.mean.double(), terms.kl
-        by_dimension = kl is not None and kl.shape[-1] == latent_dim
-        count = mean.new_tensor(len(batch))
-        distortion, rate = (part.mean(0).sum().double() for part in (terms.distortion, terms.rate))
-        negative = distortion + rate if isinstance(bound, Elbo) else -importance_weighted(terms).sum().double()
-        total += torch.cat(
-            [
-                torch.stack([count, distortion, rate, negative]),
-                kl.double().mean(0).sum(0) if kl is not None and by_dimension else torch.full_like(mean[0], torch.nan),
-                mean.sum(0),
-                mean.square().sum(0),
-            ]
-        )
+        total += batch_sums(model(inputs, noise), bound)
     return Sums(total)
 
 

@@ -17,6 +17,7 @@ from pipelines.ingest import IngestConfig, ingest
 from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
+from vae.latents import fit_latents
 from vae.model import VAE, Inputs
 from vae.reports import EpochReport, Hooks, TrainingResult
 from vae.training import Training
@@ -139,7 +140,7 @@ def train(config: RunConfig, dataset: Dataset, *, last: bool = False, latents: b
     if last:
         result.model.load_state_dict(hooks.weights)
     if latents:
-        training.fit_latents()
+        fit_latents(training.model, training.config, training.dataset)
     return result
 
 

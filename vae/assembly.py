@@ -1,0 +1,77 @@
+"""What a run is made of, from its configuration and its dataset: the model, and its shares of the splits."""
+
+from __future__ import annotations
+
+import torch
+
+from vae.config import RunConfig, Vamp
+from vae.data.batches import Share
+from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
+from vae.errors import ConfigError, DataError
+from vae.examples import Experience
+from vae.likelihoods import binarization
+from vae.metrics.likelihood import inputs_of
+from vae.model import VAE
+from vae.seeds import Stream, derive
+
+
+def share_of(
+    config: RunConfig,
+    dataset: Dataset,
+    split: str,
+    rank: int = 0,
+    size: int = 1,
+    device: torch.device | str = "cpu",
+) -> Share:
+    """A rank's share of a split, as the likelihood wants it and without the entries that the run hides."""
+    policy = binarization(config.model.likelihood)
+    return Share.of(dataset, split, rank, size, device, policy, config.data.missing)
+
+
+def check_validation(dataset: Dataset) -> None:
+    """Refuses a dataset that cannot say when to stop.
+
+    Raises:
+        DataError: If it has no validation split.
+    """
+    if not dataset.num_rows("validation"):
+        raise DataError(
+            f"{dataset.uri} has no validation split, which says when to stop and which epoch is best; "
+            "ingest the data with one"
+        )
+
+
+def build_model(config: RunConfig, dataset: Dataset, device: torch.device | str = "cpu") -> VAE:
+    """The model at its start: the same on every rank.
+
+    Raises:
+        ConfigError: If the parts do not fit each other or the data.
+        DataError: If the data has not what the model needs.
+    """
+    spec = example_spec(dataset, config.data.missing)
+    model = VAE(config.model, spec, derive(config.training.seed, Stream.WEIGHTS)).to(device)
+    corruption = config.objective.corruption
+    model.experience = Experience(
+        missing=config.data.missing is not None or any(column.missing_share for column in spec.columns or ()),
+        corruption=None if corruption is None else corruption.kind,
+    )
+    _start_with_data(model, config, dataset, device)
+    return model
+
+
+def _start_with_data(model: VAE, config: RunConfig, dataset: Dataset, device: torch.device | str) -> None:
+    """Lets pseudo-inputs and codes begin with the same examples on every rank."""
+    wanted, there = model.num_starting_examples, dataset.num_rows("train")
+    if not wanted:
+        return
+    prior = config.model.prior
+    if isinstance(prior, Vamp) and prior.components > there:
+        raise ConfigError(
+            f"model.prior.components: a vamp prior of {prior.components} pseudo-inputs starts with as many examples, "
+            f"and the train split of {dataset.uri} has {there}; use at most {there}"
+        )
+    rows = share_of(config, dataset, "train", device=device).load(0, min(wanted, there))
+    generator = torch.Generator(device)
+    generator.manual_seed(derive(config.training.seed, Stream.STARTING_EXAMPLES))
+    model.start_at(inputs_of(model, rows, generator))
