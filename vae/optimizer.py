@@ -1,9 +1,12 @@
-"""The optimiser: torch's fused AdamW without what `torch.optim` does in Python around it, and its learning rate."""
+"""The optimiser: torch's fused AdamW without what `torch.optim` does in Python around it, and its learning rate.
+
+Shapes: K lanes of a stack.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -108,3 +111,80 @@ class FusedAdamW(torch.optim.AdamW):
         """As torch's; the state that was collected is forgotten."""
         super().load_state_dict(state_dict)
         self._lists = None
+
+
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""As torch's AdamW."""
+
+
+class StackedAdamW:
+    """AdamW over a stack of models, each with a learning rate of its own: elementwise, and so to each lane as if alone.
+
+    Args:
+        parameters: Stacked, [K,…].
+        weight_decay: Decoupled, of every lane.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor], weight_decay: float) -> None:
+        self.parameters = {name: value for name, value in parameters.items() if value.requires_grad}
+        self.weight_decay = weight_decay
+        self.means = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+        self.squares = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+        first = next(iter(self.parameters.values()))
+        self.step = torch.zeros((), device=first.device)
+
+    @torch.no_grad()
+    def advance(self, learning_rates: Sequence[float]) -> None:
+        """One step, with a learning rate for each lane; the gradients are used up."""
+        self.step.add_(1)
+        groups = [
+            list(self.parameters.values()),
+            [value.grad for value in self.parameters.values()],
+            list(self.means.values()),
+            list(self.squares.values()),
+        ]
+        if len(set(learning_rates)) == 1:
+            self._advance(groups, learning_rates[0])
+        else:
+            by_lane = [list(zip(*(tensor.unbind() for tensor in group), strict=True)) for group in groups]  # pyright: ignore
+            for *lane, rate in zip(*by_lane, learning_rates, strict=True):
+                self._advance([list(tensors) for tensors in lane], rate)
+        for value in self.parameters.values():
+            value.grad = None
+
+    def _advance(self, groups: list[list[Any]], learning_rate: float) -> None:
+        parameters, gradients, means, squares = groups
+        torch._fused_adamw_(  # pyright: ignore[reportPrivateImportUsage, reportCallIssue]
+            parameters,
+            gradients,
+            means,
+            squares,
+            [],
+            [self.step] * len(parameters),
+            lr=learning_rate,
+            beta1=BETAS[0],
+            beta2=BETAS[1],
+            weight_decay=self.weight_decay,
+            eps=EPSILON,
+            amsgrad=False,
+            maximize=False,
+        )
+
+    def keep(self, lanes: Sequence[int], parameters: Mapping[str, Tensor]) -> None:
+        """Goes on with the parameters of some lanes."""
+        self.parameters = {name: parameters[name] for name in self.parameters}
+        self.means = {name: value[list(lanes)] for name, value in self.means.items()}
+        self.squares = {name: value[list(lanes)] for name, value in self.squares.items()}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a checkpoint."""
+        named = {"mean": self.means, "square": self.squares}
+        found = {f"{kind}.{name}": value for kind, group in named.items() for name, value in group.items()}
+        return {**found, "step": self.step}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes up what `tensors` gave, of as many lanes."""
+        for name in self.parameters:
+            self.means[name].copy_(tensors[f"mean.{name}"])
+            self.squares[name].copy_(tensors[f"square.{name}"])
+        self.step.copy_(tensors["step"])

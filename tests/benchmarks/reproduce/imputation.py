@@ -53,6 +53,8 @@ class Settings:
     seeds: int
     epochs: Mapping[str, int]
     """Of each table; others are left out."""
+    mixed_epochs: int
+    """Of the table with categories."""
     other_seeds: int
     """Of the tables that have no published figure."""
     draws: int
@@ -74,10 +76,11 @@ class Settings:
 
 ROWS = (OURS, OURS_WITHOUT, MEAN, KNN, RIDGE, TREES)
 BUDGETS: dict[Budget, Settings] = {
-    "smoke": Settings(seeds=1, epochs={"breast": 3}, other_seeds=1, draws=20, trees=5, rows=ROWS),
+    "smoke": Settings(seeds=1, epochs={"breast": 3}, mixed_epochs=3, other_seeds=1, draws=20, trees=5, rows=ROWS),
     "cpu": Settings(
         seeds=5,
-        epochs={"breast": 500, "red wine": 200, "white wine": 40},
+        epochs={"breast": 400, "red wine": 200, "white wine": 40},
+        mixed_epochs=200,
         other_seeds=2,
         draws=1000,
         trees=30,
@@ -86,6 +89,7 @@ BUDGETS: dict[Budget, Settings] = {
     "full": Settings(
         seeds=5,
         epochs=dict.fromkeys(("breast", "red wine", "white wine"), 600),
+        mixed_epochs=600,
         other_seeds=5,
         draws=1000,
         trees=100,
@@ -129,7 +133,7 @@ def _rows(settings: Settings, name: str) -> tuple[str, ...]:
 
 
 def _epochs(settings: Settings, name: str) -> int:
-    return settings.epochs[name.split(",")[0]]
+    return settings.mixed_epochs if name == MIXED else settings.epochs[name.split(",")[0]]
 
 
 TRIED = (
@@ -140,6 +144,10 @@ TRIED = (
     "Tried on breast, seeds 100 and 101: Gaussian likelihood, five draws, 300 epochs 0.288, 600 epochs 0.289; 20 draws, "
     "400 epochs 0.287; five draws and a Gaussian posterior, 450 epochs 0.284. Student-t likelihood, 300 epochs 0.296; the "
     "mean of two such models 0.005 less than one. All with 200 importance draws; of the last model 1000 take 0.003 off.",
+    "How long, by seeds 100 to 102: after 500 epochs of breast the 90 % intervals hold 0.841 of the truth at an error of "
+    "0.277, after 400 they hold 0.868 at 0.276, after 300 (seed 100) 0.885 at 0.272 where 400 have 0.267. A model that "
+    "trains on has learned its own rows too well and is too sure. Of the table with categories (seed 100) 500 epochs give "
+    "0.789, 200 0.895 and 120 0.913, with an RMSE of 0.559, 0.562 and 0.580. Weight decay of 0.1 instead: 0.867 at 0.275.",
 )
 """What the settings were chosen from."""
 
@@ -155,7 +163,7 @@ def protocol(settings: Settings) -> tuple[str, ...]:
         "anything that is fitted or scaled.",
         "Preset `miwae`: 10 latents, two layers of 128 tanh units, Student-t posterior, Gaussian likelihood, 20 draws, "
         "Adam 1e-3, batches of 64, weights averaged with a decay of 0.99 for each step; "
-        f"{epochs}; the last average. MVAE is the same with one draw.",
+        f"{epochs}, {settings.mixed_epochs} epochs ({MIXED}); the last average. MVAE is the same with one draw.",
         "These settings were chosen by the errors of breast with seeds 100 to 102, and of each wine with seed 100, other "
         "holes than those of this page in the same tables: not by anything that a user without the truth could see.",
         *TRIED,

@@ -1,0 +1,96 @@
+"""Every part that vmap can carry gives each lane of a stack what it gives a model by itself; others are refused by name.
+
+Shapes: K lanes, B batch.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tests.laws import parts
+from tests.laws.parts import Config
+from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generator
+from vae.config import ObjectiveConfig, RunConfig, parse
+from vae.lanes import LaneDraws, Stack, refusal, stack_losses
+from vae.model import VAE
+from vae.step import Step, draw, present
+
+LANES, EXAMPLES = 3, 50
+BETAS, CAPACITIES = torch.tensor([0.5, 1.0, 4.0]), torch.tensor([0.0, 1.0, 2.0])
+
+MODELS = {name: config for name, config in parts.MODELS.items() if not name.startswith("vector quantized")}
+CARRIED = {name: config for name, config in OBJECTIVES.items() if "adversary" not in name and "every" not in name}
+
+
+def lanes_of(config: Config) -> list[VAE]:
+    """Three models that start with weights of their own."""
+    models = [parts.build(config, seed) for seed in range(1, LANES + 1)]
+    for model in models:
+        model.start_at(model.inputs(parts.values(model), *_told(model), generator=generator()))
+    return models
+
+
+def _told(model: VAE) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    found = batch(model)
+    return found.labels, found.attributes
+
+
+def assert_like_each_alone(models: list[VAE], objective: ObjectiveConfig) -> None:
+    """Losses, their parts and gradients of the stack against those of every model by itself."""
+    inputs = present(models[0], objective, batch(models[0]), generator())
+    draws = [draw(models[0], objective, inputs, generator(seed)) for seed in range(LANES)]
+    alone = []
+    for model, one, beta, capacity in zip(models, draws, BETAS, CAPACITIES, strict=True):
+        result = Step(model, objective, EXAMPLES)(one, beta, capacity)
+        result.loss.backward()
+        alone.append(result)
+    stack = Stack(models)
+    loss_K, parts_K2 = stack_losses(
+        stack, Step(stack.template, objective, EXAMPLES), inputs, LaneDraws.of(draws), BETAS, CAPACITIES
+    )
+    loss_K.sum().backward()
+    torch.testing.assert_close(loss_K, torch.stack([one.loss for one in alone]), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(parts_K2, torch.stack([one.parts for one in alone]), rtol=1e-5, atol=1e-5)
+    for name, stacked in stack.parameters.items():
+        for lane, model in enumerate(models):
+            wanted = model.get_parameter(name).grad
+            found = None if stacked.grad is None else stacked.grad[lane]
+            if wanted is None:
+                assert found is None or not found.any(), name
+            else:
+                torch.testing.assert_close(
+                    found, wanted, rtol=1e-4, atol=1e-5, msg=lambda text, name=name: f"{name}: {text}"
+                )
+
+
+@pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+def test_every_model_is_the_same_in_a_stack(config: Config) -> None:
+    """Every body, condition, posterior, prior and likelihood."""
+    gated = {"controller": {"kind": "multi_rate"}} if config.get("beta_gates") else {}
+    run = parse(RunConfig, {"model": config, "objective": gated})
+    assert refusal(run) is None
+    assert_like_each_alone(lanes_of(config), run.objective)
+
+
+@pytest.mark.parametrize("config", CARRIED.values(), ids=CARRIED)
+def test_every_objective_is_the_same_in_a_stack(config: Config) -> None:
+    """Every bound, controller, regulariser and corruption."""
+    objective = parse(ObjectiveConfig, config)
+    assert_like_each_alone(lanes_of(parts.complete(**gates_of(objective))), objective)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model": parts.MODELS["vector quantized, uniform codes"]}, "model.posterior: a vector_quantized"),
+        ({"objective": {"regularizers": [parts.REGULARIZERS["adversary"]]}}, "objective.regularizers: an adversary"),
+        ({"training": {"compile": "on"}}, "training.compile"),
+        ({"scaling": {"num_workers": 2}}, "scaling.num_workers"),
+    ],
+)
+def test_what_a_stack_cannot_carry_is_named(changes: Config, named: str) -> None:
+    """So that a search can train such models one at a time, and say why."""
+    reason = refusal(parse(RunConfig, changes))
+    assert reason is not None
+    assert reason.startswith(named)

@@ -1,0 +1,501 @@
+"""Lanes: K models of one architecture that train as one stack, each with its own β, seed and learning rate.
+
+A lane is a run like any other: its configuration alone says what becomes of it, and `Training` comes to the same curve with
+it, but for the order in which sums are rounded. What lanes share is `training.data_seed`: the batches, and what is drawn
+for them.
+
+Shapes: K lanes, S samples, B batch, L latent, N noise.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, stack_module_state, vmap
+
+from vae.assembly import build_model, check_validation, share_of
+from vae.config import Adversary, RunConfig, VectorQuantized, differences
+from vae.controllers import Controller, check_schedule
+from vae.data.batches import Batch, InOrder, open_feed
+from vae.data.parquet import Dataset
+from vae.errors import ConfigError, Diverged
+from vae.lane_kernels import LaneKernels
+from vae.metrics.likelihood import Sums, batch_sums, inputs_of
+from vae.model import VAE, Inputs
+from vae.optimizer import StackedAdamW, check_warmup, learning_rate_at
+from vae.record import EpochParts, Record
+from vae.reports import EpochReport, Progress, TrainingResult
+from vae.seeds import Stream, derive
+from vae.state import Checkpoint, CheckpointStore, Tensors
+from vae.step import Draws, Step, draw, present
+
+log = logging.getLogger(__name__)
+
+LANE_FIELDS = ("objective.beta", "training.seed", "training.learning_rate")
+"""In which the lanes of a stack may differ."""
+PROGRESS_SECONDS = 1.0
+
+
+def refusal(config: RunConfig) -> str | None:
+    """Why a run cannot be a lane, which names the part; None where it can."""
+    if isinstance(config.model.posterior, VectorQuantized):
+        return "model.posterior: a vector_quantized posterior moves its codebook in place, which vmap cannot carry"
+    if any(isinstance(regularizer, Adversary) for regularizer in config.objective.regularizers):
+        return (
+            "objective.regularizers: an adversary has a network and an optimiser of its own, which lanes do not stack"
+        )
+    if config.training.compile == "on":
+        return "training.compile: a stack is not compiled; set it to `auto` or `off`"
+    if config.scaling.num_workers > 1:
+        return f"scaling.num_workers: a stack trains on one worker, got {config.scaling.num_workers}"
+    return None
+
+
+def check_lanes(configs: Sequence[RunConfig]) -> None:
+    """Refuses runs that cannot train as one stack.
+
+    Raises:
+        ConfigError: Names the field in which they differ, or the part that cannot be stacked.
+    """
+    if not configs:
+        raise ConfigError("a stack needs one lane at least")
+    if (reason := refusal(configs[0])) is not None:
+        raise ConfigError(f"{reason}; train such models one at a time")
+    first = configs[0].model_dump(mode="json")
+    for number, config in enumerate(configs):
+        for field in differences(first, config.model_dump(mode="json")):
+            if field.split(":")[0] not in LANE_FIELDS:
+                raise ConfigError(
+                    f"lane {number} differs from lane 0 in {field}; lanes may differ in {', '.join(LANE_FIELDS)} alone"
+                )
+        if config.training.seed_of_data != configs[0].training.seed_of_data:
+            raise ConfigError(
+                f"lane {number} sees other batches than lane 0: its data seed is {config.training.seed_of_data} and not "
+                f"{configs[0].training.seed_of_data}; set training.data_seed for all"
+            )
+
+
+def bytes_of_a_lane(config: RunConfig, dataset: Dataset) -> int:
+    """Memory that each lane of a stack takes: its weights and what goes with them, and what a step keeps for its gradient.
+
+    The latter is counted by taking a step's forward pass with one model.
+    """
+    model, training = build_model(config, dataset), config.training
+    weights = sum(value.nbytes for value in model.state_dict().values())
+    # The weights, their gradient, AdamW's two moments, the best epoch's weights, and the average where there is one.
+    copies = 5 if training.ema_decay is None else 6
+    batch = share_of(config, dataset, "train").load(0, min(training.batch_size, dataset.num_rows("train")))
+    generator = torch.Generator().manual_seed(0)
+    inputs = present(model, config.objective, batch, generator)
+    kept: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        step = Step(model, config.objective, dataset.num_rows("train"))
+        step(draw(model, config.objective, inputs, generator), torch.ones(()), torch.zeros(()))
+    return copies * weights + sum(kept.values())
+
+
+class Stack:
+    """The weights of K models of one architecture, as one tensor [K,…] for each of theirs."""
+
+    def __init__(self, models: Sequence[VAE]) -> None:
+        self.template = models[0]
+        parameters, self.buffers = stack_module_state(list(models))  # pyright: ignore[reportArgumentType]
+        trained = {name for name, value in self.template.named_parameters() if value.requires_grad}
+        self.parameters = {name: value.detach().requires_grad_(name in trained) for name, value in parameters.items()}
+
+    def __len__(self) -> int:
+        return len(next(iter(self.parameters.values())))
+
+    def lane(self, number: int) -> Tensors:
+        """The weights of one lane, as an ordinary model's `state_dict`; bit for bit."""
+        return {name: value.detach()[number].clone() for name, value in (self.parameters | self.buffers).items()}
+
+    def keep(self, numbers: Sequence[int]) -> None:
+        """Lets all other lanes go."""
+        self.parameters = {
+            name: value.detach()[list(numbers)].requires_grad_(value.requires_grad)
+            for name, value in self.parameters.items()
+        }
+        self.buffers = {name: value[list(numbers)] for name, value in self.buffers.items()}
+
+    def tensors(self) -> Tensors:
+        """For a checkpoint."""
+        return {name: value.detach() for name, value in (self.parameters | self.buffers).items()}
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes up what `tensors` gave, of as many lanes."""
+        for name, value in (self.parameters | self.buffers).items():
+            value.copy_(tensors[name])
+
+    def map(self, function: Callable[..., Any], by_lane: Sequence[Any], shared: Sequence[Any]) -> Any:
+        """A function of one lane's weights, over all lanes.
+
+        Args:
+            function: Of the weights by name, of what each lane has of its own, and of what they share.
+            by_lane: Tensors [K,…], and tuples of such; None in a tuple stays None.
+            shared: What is the same for all.
+        """
+        kernels = LaneKernels() if next(iter(self.parameters.values())).device.type == "cpu" else nullcontext()
+        mapped = vmap(
+            lambda weights, *args: function(weights, *args, *shared), in_dims=(0, *(_dims(args) for args in by_lane))
+        )
+        with kernels:
+            return mapped(self.parameters | self.buffers, *by_lane)
+
+
+class LaneDraws(NamedTuple):
+    """What a step draws for each lane."""
+
+    noise: Tensor
+    """[K,S,B,N]"""
+    log_beta: Tensor | None
+    """[K,B,1]"""
+    reference: Tensor | None
+    """[K,B,N]"""
+
+    @classmethod
+    def of(cls, draws: Sequence[Draws]) -> LaneDraws:
+        """Those of the lanes, one after the other."""
+        return cls(
+            torch.stack([one.noise for one in draws]),
+            _stacked([one.inputs.log_beta for one in draws]),
+            _stacked([one.reference for one in draws]),
+        )
+
+
+def stack_losses(
+    stack: Stack, step: Step, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The loss of each lane [K], and its [distortion, rate] without gradient [K,2], in nats per example."""
+
+    def loss_of(weights: Tensors, drawn: LaneDraws, beta: Tensor, capacity: Tensor, inputs: Inputs) -> Any:
+        draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)
+        named = {f"model.{name}": value for name, value in weights.items()}
+        result = functional_call(step, named, (draws, beta, capacity))
+        return result.loss, result.parts
+
+    return stack.map(loss_of, (drawn, beta_K, capacity_K), (inputs,))
+
+
+class LaneHooks:
+    """What a stack tells while it goes on; by itself, nobody listens."""
+
+    def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
+        """Called after each epoch with the reports of the lanes that were in it."""
+
+    def on_progress(self, progress: Progress, lanes_alive: int) -> None:
+        """Called at most once a second."""
+
+
+class LaneTraining:
+    """K runs on one dataset as one stack.
+
+    Args:
+        configs: The lanes.
+        dataset: With a train and a validation split.
+        device: Where the stack lives.
+        checkpoints: Folder for checkpoints, a path or URI; None keeps none. A stack found there is resumed, exactly.
+        hooks: What to call as it goes on.
+
+    Raises:
+        ConfigError: If the runs cannot be lanes of one stack, do not fit the data, or do not fit into memory together.
+        DataError: If the data has no validation split, or not what the model needs.
+    """
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        dataset: Dataset,
+        device: torch.device | str = "cpu",
+        checkpoints: str | None = None,
+        hooks: LaneHooks | None = None,
+    ) -> None:
+        check_lanes(configs)
+        check_validation(dataset)
+        self.configs, self.dataset, self.device = tuple(configs), dataset, torch.device(device)
+        self.hooks = hooks or LaneHooks()
+        self.base = configs[0]
+        training = self.base.training
+        models = [build_model(config, dataset, device) for config in configs]
+        self.stack = Stack(models)
+        self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
+        self.averaged = Stack(models) if training.ema_decay else None
+        self.feed = open_feed(
+            share_of(self.base, dataset, "train", device=device),
+            world_size=1,
+            batch_size=training.batch_size,
+            seed=training.seed_of_data,
+            mode=training.feed,
+            memory_budget_bytes=training.memory_budget_bytes,
+        )
+        validation = share_of(self.base, dataset, "validation", device=device)
+        self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
+        self.total_steps = self.feed.steps_per_epoch * training.epochs
+        check_schedule(self.base.objective, self.total_steps)
+        check_warmup(training, self.total_steps)
+        self.optimizer = StackedAdamW(self.stack.parameters, training.weight_decay)
+        self.controllers = [Controller(config.objective, device) for config in configs]
+        self.records = [Record(config, self.total_steps) for config in configs]
+        self.generator = torch.Generator(device)
+        self.store = None if checkpoints is None else self._open_store(checkpoints)
+        self.alive = list(range(len(configs)))
+        """Lanes that still train, in the order of the stack."""
+        self.failed: dict[int, str] = {}
+        self.best_weights: dict[int, Tensors] = {}
+        self.sums = torch.zeros(len(configs), 2, device=self.device)
+        self.steps_done = 0
+
+    # --- the loop ---------------------------------------------------------------------------------------------------
+
+    def run(self) -> list[TrainingResult | Diverged]:
+        """Trains every lane to its end, or to its early stop: each one's best epoch, or why there is none.
+
+        Raises:
+            CheckpointError: If the checkpoints belong to another stack, or none is intact.
+        """
+        resumed_from = self._resume()
+        started = self.last_checkpoint = time.monotonic()
+        per_epoch = self.feed.steps_per_epoch
+        while self.alive:
+            epoch, first_step = divmod(self.steps_done, per_epoch)
+            seconds = self._train_epoch(epoch, first_step)
+            examples = (per_epoch - first_step) * self.base.training.batch_size
+            self._end_epoch(epoch, examples / seconds, time.monotonic() - started)
+        return [self._result(lane, resumed_from) for lane in range(len(self.configs))]
+
+    def _result(self, lane: int, resumed_from: int) -> TrainingResult | Diverged:
+        if lane in self.failed:
+            return Diverged(self.failed[lane])
+        model = copy.deepcopy(self.stack.template)
+        model.load_state_dict(self.best_weights[lane])
+        return self.records[lane].result(model.eval(), resumed_from)
+
+    def _train_epoch(self, epoch: int, first_step: int) -> float:
+        """Trains the rest of an epoch; returns its seconds."""
+        self.stack.template.train()
+        started = last_progress = time.monotonic()
+        for number, batch in enumerate(self.feed.epoch(epoch, first_step), start=1):
+            self._train_step(batch)
+            if self._is_checkpoint_step() and self.steps_done % self.feed.steps_per_epoch:
+                self._save()
+            if time.monotonic() - last_progress > PROGRESS_SECONDS:
+                last_progress = time.monotonic()
+                rate = number * len(batch) / (last_progress - started)
+                progress = Progress(epoch + 1, self.steps_done, self.total_steps, rate)
+                self.hooks.on_progress(progress, len(self.alive))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.monotonic() - started
+
+    def _train_step(self, batch: Batch) -> None:
+        training, step = self.base.training, self.steps_done
+        inputs, drawn = self._draw(batch)
+        controllers = [self.controllers[lane] for lane in self.alive]
+        for controller in controllers:
+            controller.prepare(step)
+        beta_K = torch.stack([controller.beta for controller in controllers])
+        capacity_K = torch.stack([controller.capacity for controller in controllers])
+        with self._autocast():
+            loss_K, parts_K2 = stack_losses(self.stack, self.step, inputs, drawn, beta_K, capacity_K)
+        loss_K.sum().backward()
+        if training.gradient_clip_norm is not None:
+            self._clip(training.gradient_clip_norm)
+        rates = [learning_rate_at(self.configs[lane].training, step, self.total_steps) for lane in self.alive]
+        self.optimizer.advance(rates)
+        if self.averaged is not None and training.ema_decay is not None:
+            decay = min(training.ema_decay, (1 + step) / (10 + step))
+            with torch.no_grad():
+                for name, average in self.averaged.parameters.items():
+                    average.lerp_(self.stack.parameters[name], 1 - decay)
+        for controller, parts in zip(controllers, parts_K2, strict=True):
+            controller.observe(*parts)
+        self.sums += parts_K2
+        self.steps_done += 1
+
+    def _draw(self, batch: Batch) -> tuple[Inputs, LaneDraws]:
+        """The batch as all lanes take it, and what is drawn for each."""
+        training, generator, template = self.base.training, self.generator, self.stack.template
+        generator.manual_seed(derive(training.seed_of_data, Stream.PRESENTATION, 0, self.steps_done))
+        inputs = present(template, self.base.objective, batch, generator)
+        drawn = []
+        for lane in self.alive:
+            generator.manual_seed(derive(self.configs[lane].training.seed, Stream.STEP, 0, self.steps_done))
+            drawn.append(draw(template, self.base.objective, inputs, generator))
+        return inputs, LaneDraws.of(drawn)
+
+    @torch.no_grad()
+    def _clip(self, most: float) -> None:
+        """Each lane's gradient to a norm of its own."""
+        gradients = [value.grad for value in self.stack.parameters.values() if value.grad is not None]
+        square_K = torch.stack([gradient.flatten(1).square().sum(1) for gradient in gradients]).sum(0)
+        scale_K = (most / (square_K.sqrt() + 1e-6)).clamp(max=1)
+        for gradient in gradients:
+            gradient.mul_(scale_K.view(-1, *[1] * (gradient.ndim - 1)))
+
+    # --- the end of an epoch ----------------------------------------------------------------------------------------
+
+    def _end_epoch(self, epoch: int, examples_per_second: float, elapsed_seconds: float) -> None:
+        train_K2 = (self.sums.double() / self.feed.steps_per_epoch).tolist()
+        if self.averaged is not None:
+            self.averaged.buffers = {name: value.clone() for name, value in self.stack.buffers.items()}
+        bounds = [Sums(vector).bound() for vector in self._validate()]
+        reports: dict[int, EpochReport] = {}
+        for place, lane in enumerate(self.alive):
+            distortion, rate = train_K2[place]
+            if not math.isfinite(reached := distortion + rate + bounds[place].negative_bound):
+                self.failed[lane] = (
+                    f"the loss became {reached} in epoch {epoch + 1} (step {self.steps_done}); lower "
+                    f"training.learning_rate (now {self.configs[lane].training.learning_rate}) or set "
+                    "training.gradient_clip_norm"
+                )
+                continue
+            record, beta = self.records[lane], self.controllers[lane].beta.item()
+            parts = EpochParts(distortion, rate, beta, examples_per_second, elapsed_seconds)
+            if record.add(self.steps_done, epoch, bounds[place], parts):
+                self.best_weights[lane] = self.shipped.lane(place)
+            reports[lane] = record.history[-1]
+        self._keep([lane for lane in self.alive if lane not in self.failed and not self.records[lane].is_over])
+        due = time.monotonic() - self.last_checkpoint >= self.base.training.checkpoint_seconds
+        if due or self._is_checkpoint_step() or not self.alive:
+            self._save()
+        self.hooks.on_epoch(reports)
+
+    @property
+    def shipped(self) -> Stack:
+        """What is validated and shipped: the moving averages where there are any."""
+        return self.averaged if self.averaged is not None else self.stack
+
+    @torch.no_grad()
+    def _validate(self) -> Tensor:
+        """The vector of `Sums` of each lane, [K,…]; all see the same noise."""
+        template, bound = self.stack.template.eval(), self.base.objective.bound
+        seed = self.base.training.seed_of_data
+
+        def sums_of(weights: Tensors, inputs: Inputs, noise: Tensor) -> Tensor:
+            return batch_sums(functional_call(template, weights, (inputs, noise)), bound)
+
+        total: Tensor | None = None
+        for number, batch in enumerate(self.validation):
+            self.generator.manual_seed(derive(seed, Stream.VALIDATION, 0, number))
+            inputs = inputs_of(template, batch, self.generator)
+            shape = (bound.samples, len(batch), template.noise_dim)
+            noise = torch.randn(shape, generator=self.generator, device=self.device)
+            sums = self.shipped.map(sums_of, (), (inputs, noise))
+            total = sums if total is None else total + sums
+        assert total is not None, "there is a validation split"
+        return total
+
+    def _keep(self, lanes: Sequence[int]) -> None:
+        """Lets the others leave the stack, whose step costs less from here on."""
+        if list(lanes) != self.alive:
+            places = [self.alive.index(lane) for lane in lanes]
+            self.stack.keep(places)
+            self.optimizer.keep(places, self.stack.parameters)
+            if self.averaged is not None:
+                self.averaged.keep(places)
+            self.alive = list(lanes)
+        self.sums = torch.zeros(len(lanes), 2, device=self.device)
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        precision, device = self.base.training.precision, self.device.type
+        if precision == "bfloat16" or (precision == "auto" and device == "cuda"):
+            return torch.autocast(device, torch.bfloat16)
+        return nullcontext()
+
+    # --- checkpoints ------------------------------------------------------------------------------------------------
+
+    def _open_store(self, checkpoints: str) -> CheckpointStore:
+        lanes = [
+            config.model_dump(
+                mode="json",
+                exclude={
+                    "scaling": True,
+                    "training": {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"},
+                },
+            )
+            for config in self.configs
+        ]
+        identity = {"lanes": lanes, "dataset_id": self.dataset.manifest.dataset_id}
+        return CheckpointStore(checkpoints, identity, self.base.training.keep_checkpoints)
+
+    def _is_checkpoint_step(self) -> bool:
+        every = self.base.training.checkpoint_steps
+        return every is not None and self.steps_done % every == 0
+
+    def _save(self) -> None:
+        self.last_checkpoint = time.monotonic()
+        if self.store is None:
+            return
+        tensors: dict[str, Tensors] = {
+            "controllers": {
+                "state": torch.stack([controller.state for controller in self.controllers]),
+                "beta": torch.stack([controller.beta for controller in self.controllers]),
+            },
+            "best": {
+                f"{lane}/{name}": value for lane, best in self.best_weights.items() for name, value in best.items()
+            },
+            "sums": {"sums": self.sums},
+        }
+        if self.alive:
+            tensors |= {"model": self.stack.tensors(), "optimizer": self.optimizer.tensors()}
+            if self.averaged is not None:
+                tensors["averaged"] = self.averaged.tensors()
+        values = {
+            "alive": self.alive,
+            "failed": {str(lane): reason for lane, reason in self.failed.items()},
+            "histories": [record.to_json() for record in self.records],
+        }
+        self.store.save(Checkpoint(self.steps_done, tensors, values))
+
+    def _resume(self) -> int:
+        """Takes up the newest intact checkpoint; returns its step, 0 where there is none."""
+        checkpoint = None if self.store is None else self.store.load_newest()
+        if checkpoint is None:
+            return 0
+        self.steps_done = checkpoint.step
+        self.failed = {int(lane): reason for lane, reason in checkpoint.values["failed"].items()}
+        for record, history in zip(self.records, checkpoint.values["histories"], strict=True):
+            record.restore(history)
+        for number, controller in enumerate(self.controllers):
+            controller.state.copy_(checkpoint.tensors["controllers"]["state"][number])
+            controller.beta.copy_(checkpoint.tensors["controllers"]["beta"][number])
+        for name, value in checkpoint.tensors["best"].items():
+            lane, _, field = name.partition("/")
+            self.best_weights.setdefault(int(lane), {})[field] = value.to(self.device)
+        self._keep(checkpoint.values["alive"])
+        if self.alive:
+            self.sums.copy_(checkpoint.tensors["sums"]["sums"])
+            self.stack.restore(checkpoint.tensors["model"])
+            self.optimizer.restore(checkpoint.tensors["optimizer"])
+            if self.averaged is not None:
+                self.averaged.restore(checkpoint.tensors["averaged"])
+        log.info("resumed %d lanes from step %d of %d", len(self.alive), self.steps_done, self.total_steps)
+        return self.steps_done
+
+
+def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
+    found = [value for value in values if value is not None]
+    return torch.stack(found) if found else None
+
+
+def _dims(args: Any) -> Any:
+    """The lane's dimension of each tensor of an argument."""
+    if not isinstance(args, LaneDraws):
+        return 0
+    dims: list[Any] = [None if value is None else 0 for value in args]
+    return LaneDraws(*dims)
