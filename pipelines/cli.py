@@ -206,6 +206,9 @@ def tune(
     config: ConfigFile = None,
     settings: Settings = None,
     trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
+    select: Annotated[
+        str | None, typer.Option(help="What the best is chosen by: bound, elbo, nll, active_units, mig, 'rate <= 20' …")
+    ] = None,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -220,7 +223,11 @@ def tune(
     screen = Screen(as_json)
     values = {"base": presets.preset(preset).model_dump()} if preset else {}
     chosen = options.configured(
-        SearchConfig, values, config, settings, {} if trials is None else {"num_trials": trials}
+        SearchConfig,
+        values,
+        config,
+        settings,
+        {name: value for name, value in {"num_trials": trials, "select": select}.items() if value is not None},
     )
     name = name or options.name_of(dataset)
     request = parse(TuneRequest, {"dataset": options.absolute(dataset), "name": name, "search": chosen}, "tune")

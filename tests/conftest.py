@@ -24,6 +24,7 @@ REAL = {
     "test_launch": "services",
     "test_packaging": "services",
     "test_registry": "services",
+    "test_search": "services",
     "test_services": "services",
 }
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"

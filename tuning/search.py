@@ -1,10 +1,13 @@
-"""Searches with Ray Tune: Optuna proposes, ASHA stops, every trial trains inside its own process."""
+"""Searches with Ray Tune: Optuna proposes, ASHA stops, every trial trains a stack of lanes inside its own process."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import logging
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, ClassVar, assert_never
 
@@ -17,6 +20,7 @@ from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from tuning.frontier import Trial
+from tuning.scores import check_rule, scores_of
 from tuning.space import (
     Choice,
     Integers,
@@ -24,18 +28,26 @@ from tuning.space import (
     Space,
     Uniform,
     check_space,
-    configuration,
     grid,
     grid_size,
     labels,
 )
+from tuning.stacks import check_memory, lane_configs, split
+from vae.config import RunConfig
 from vae.data.parquet import Dataset
-from vae.errors import ClusterError
+from vae.errors import BetalineError, ClusterError
+from vae.lanes import LaneHooks, LaneTraining
+from vae.model import VAE
+from vae.record import Record
 from vae.reports import EpochReport, Hooks
 from vae.training import Training
 from vae.world import World
 
 SCORE = "validation_negative_bound"
+LANES = "lanes"
+"""What a trial reports of each of its lanes, as JSON."""
+
+log = logging.getLogger(__name__)
 
 Observer = Callable[[Trial, EpochReport | None], None]
 
@@ -59,14 +71,21 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
         ClusterError: If the cluster can never run one trial.
     """
     check_space(config)
-    Dataset.open(dataset).verify(["train", "validation"])
+    data, parts = Dataset.open(dataset), split(config)
+    data.verify(["train", "validation"])
+    check_rule(config.select, data)
+    if parts.reason is not None:
+        log.warning("%s: every trial is one model", parts.reason)
+    num_concurrent = max_concurrent(config)
+    check_memory(config, parts, data, ray.cluster_resources().get("memory", math.inf) / num_concurrent)
     # Ray Tune's own log files of every trial cost more than an epoch of a small model; MLflow has the curves.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     trainable = tune.with_resources(
-        tune.with_parameters(_run_trial, config=config.model_dump(mode="json"), dataset=dataset),
+        tune.with_parameters(
+            _run_trial, config=config.model_dump(mode="json"), dataset=dataset, folder=f"{folder}/stacks"
+        ),
         {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial},
     )
-    num_concurrent = max_concurrent(config)
     path = f"{folder}/{name}"
     if tune.Tuner.can_restore(path):
         tuner = tune.Tuner.restore(
@@ -74,21 +93,28 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
             trainable=trainable,
             resume_unfinished=True,
             resume_errored=True,
-            param_space=_distributions(config.space),
+            param_space=_distributions(parts.searched),
         )
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space=_distributions(config.space),
-            tune_config=_tune_config(config, num_concurrent),
-            run_config=tune.RunConfig(name=name, storage_path=folder, verbose=0, callbacks=[_Observe()]),
+            param_space=_distributions(parts.searched),
+            tune_config=_tune_config(config, parts.searched, num_concurrent),
+            run_config=tune.RunConfig(
+                name=name,
+                storage_path=folder,
+                verbose=0,
+                callbacks=[_Observe()],
+                # A lost process: what a trial refuses is an answer, and not tried again.
+                failure_config=tune.FailureConfig(max_failures=config.base.scaling.max_failures),
+            ),
         )
-    _Observe.observer = observer
+    _Observe.observer, _Observe.points = observer, parts.points
     try:
         results = tuner.fit()
     finally:
         _Observe.observer = None
-    return [_trial_of(result) for result in results]
+    return [trial for result in results for trial in _trials_of(result, parts.points)]
 
 
 def _distributions(space: Space) -> dict[str, Any]:
@@ -108,20 +134,20 @@ def _distributions(space: Space) -> dict[str, Any]:
     return found
 
 
-def _tune_config(config: SearchConfig, num_concurrent: int) -> tune.TuneConfig:
-    size = grid_size(config.space)
-    trials = config.num_trials or size
+def _tune_config(config: SearchConfig, space: Space, num_concurrent: int) -> tune.TuneConfig:
+    size = grid_size(space)
+    trials = (config.num_trials or size) if space else 1
     assert trials is not None, "check_space refuses a search without a number of trials"
-    sampler = optuna.samplers.TPESampler(seed=config.seed)
     # A grid that the trials cover comes first and whole, so that the table has no holes.
-    points = list(grid(config.space)) if size is not None and size <= trials else None
+    points = list(grid(space)) if size is not None and size <= trials else None
+    sampler = OptunaSearch(sampler=optuna.samplers.TPESampler(seed=config.seed), points_to_evaluate=points)
     return tune.TuneConfig(
         metric=SCORE,
         mode="min",
         num_samples=trials,
         max_concurrent_trials=num_concurrent,
         time_budget_s=config.time_budget_seconds,
-        search_alg=OptunaSearch(sampler=sampler, points_to_evaluate=points),
+        search_alg=sampler if space else None,
         scheduler=ASHAScheduler(
             time_attr="epoch",
             max_t=config.base.training.epochs,
@@ -150,62 +176,136 @@ def max_concurrent(config: SearchConfig) -> int:
     return max(1, math.floor(min(resources.get(name, 0) / amount for name, amount in wanted.items() if amount)))
 
 
-def _run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: str) -> None:
-    """One trial, in its own process: it needs one worker, so it is that worker."""
+def _run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: str, folder: str) -> None:
+    """One trial, in its own process: it needs one worker, so it is that worker.
+
+    Its checkpoints are called after what it trains, so that it goes on exactly where another process was lost.
+    """
     search_config = SearchConfig.model_validate(config)
     torch.set_num_threads(search_config.cpus_per_trial)
     device = torch.device("cuda" if search_config.gpus_per_trial and torch.cuda.is_available() else "cpu")
-    run = configuration(search_config, parameters)
-    Training(run, Dataset.open(dataset), World(device=device), hooks=_TrialHooks()).run()
+    data, parts = Dataset.open(dataset), split(search_config)
+    configs = lane_configs(search_config, parts, parameters)
+    named = json.dumps(parameters, sort_keys=True).encode()
+    checkpoints = f"{folder}/{hashlib.sha256(named).hexdigest()[:16]}"
+    teller = _Teller(search_config.select, configs, data)
+    try:
+        if parts.lanes:
+            teller.follow(LaneTraining(configs, data, device, checkpoints, teller))
+        else:
+            teller.follow_one(Training(configs[0], data, World(device=device), checkpoints, _OneHooks(teller)))
+    except BetalineError as error:
+        teller.refuse(str(error))
 
 
-class _TrialHooks(Hooks):
-    """Tells Ray Tune of every epoch."""
+class _Teller(LaneHooks):
+    """Tells Ray Tune of every epoch, for each lane: the latest report, those that are new, scores, and why it failed."""
+
+    def __init__(self, rule: str, configs: Sequence[RunConfig], dataset: Dataset) -> None:
+        self.rule, self.configs, self.dataset = rule, configs, dataset
+        self.records: Sequence[Record] = ()
+        self.failed: Mapping[int, str] = {}
+        self.model_of: Callable[[int], VAE] | None = None
+        self.scores: dict[int, dict[str, float]] = {}
+        self.told = [0] * len(configs)
+
+    def follow(self, training: LaneTraining) -> None:
+        """Trains a stack to its end."""
+        self.records, self.failed, self.model_of = training.records, training.failed, training.model_of
+        training.run()
+        self._tell_what_is_left()
+
+    def follow_one(self, training: Training) -> None:
+        """Trains one model to its end."""
+        self.records, self.model_of = [training.record], lambda lane: training.best_model()
+        training.run()
+        self._tell_what_is_left()
+
+    def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
+        self.tell()
+
+    def _tell_what_is_left(self) -> None:
+        """A trial that was over when it was taken up has no more epochs to tell of."""
+        if self.told != [len(record.history) for record in self.records]:
+            self.tell()
+
+    def tell(self) -> None:
+        """Every epoch since the last time; after a resume, from the start."""
+        assert self.model_of is not None, "there is a training to tell of"
+        lanes = []
+        for lane, record in enumerate(self.records):
+            if record.is_over and lane not in self.scores and lane not in self.failed:
+                model = self.model_of(lane).eval()
+                self.scores[lane] = scores_of(model, self.rule, self.configs[lane], self.dataset)
+            new = [asdict(report) for report in record.history[self.told[lane] :]]
+            self.told[lane] = len(record.history)
+            lanes.append(
+                {
+                    "last": asdict(record.history[-1]) if record.history else None,
+                    "new": new,
+                    "scores": self.scores.get(lane, {}),
+                    "error": self.failed.get(lane),
+                }
+            )
+        alive = [lane["last"] for lane in lanes if lane["last"] and not lane["error"]]
+        self._report(max((last["epoch"] for last in alive), default=1), alive, lanes)
+
+    def refuse(self, reason: str) -> None:
+        """Every lane failed, for a reason that another attempt would not change."""
+        self._report(1, [], [{"last": None, "new": [], "scores": {}, "error": reason} for _ in self.configs])
+
+    def _report(self, epoch: int, alive: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> None:
+        score = min((last[SCORE] for last in alive), default=math.inf)
+        tune.report({SCORE: score, "epoch": epoch, LANES: json.dumps(lanes)})
+
+
+class _OneHooks(Hooks):
+    """Tells of one model as of a stack of one."""
+
+    def __init__(self, teller: _Teller) -> None:
+        self.teller = teller
 
     def on_epoch(self, report: EpochReport) -> None:
-        tune.report(asdict(report))
+        self.teller.tell()
 
 
 class _Observe(Callback):
     """Runs in the search's driver. Ray Tune stores it with the search, so it must not hold the observer itself."""
 
     observer: ClassVar[Observer | None] = None
+    points: ClassVar[Sequence[Mapping[str, Any]]] = ()
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(trial, "running")
+        self._tell(trial, {}, "running")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        fields = EpochReport.__dataclass_fields__
-        report = EpochReport(**{name: result[name] for name in fields})
-        self._tell(trial, "running", result, report)
+        told = json.loads(result[LANES])
+        for seen, lane in zip(_lanes(trial.trial_id, trial.config, result, self.points, "running"), told, strict=True):
+            for report in lane["new"]:
+                if _Observe.observer is not None:
+                    _Observe.observer(seen, EpochReport(**report))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(trial, _ending(trial.last_result), trial.last_result)
+        self._tell(trial, trial.last_result)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self._tell(trial, "failed", trial.last_result, error=_last_line(str(trial.get_error())))
+        self._tell(trial, trial.last_result, error=_last_line(str(trial.get_error())))
 
     def _tell(
-        self,
-        trial: Any,
-        status: str,
-        metrics: dict[str, Any] | None = None,
-        report: EpochReport | None = None,
-        error: str | None = None,
+        self, trial: Any, metrics: Mapping[str, Any] | None, status: str | None = None, error: str | None = None
     ) -> None:
-        if _Observe.observer is not None:
-            seen = _describe(trial.trial_id, dict(trial.config), status, metrics or {}, error)
-            _Observe.observer(seen, report)
+        for seen in _lanes(trial.trial_id, trial.config, metrics or {}, self.points, status, error):
+            if _Observe.observer is not None:
+                _Observe.observer(seen, None)
 
 
-def _trial_of(result: Any) -> Trial:
+def _trials_of(result: Any, points: Sequence[Mapping[str, Any]]) -> list[Trial]:
     metrics = result.metrics or {}
-    status = "failed" if result.error else _ending(metrics)
     error = _last_line(str(result.error)) if result.error else None
     # A trial whose process died at its start has no configuration to tell.
-    return _describe(str(metrics.get("trial_id", result.path)), dict(result.config or {}), status, metrics, error)
+    return _lanes(str(metrics.get("trial_id", result.path)), result.config or {}, metrics, points, None, error)
 
 
 def _last_line(error: str) -> str:
@@ -213,21 +313,46 @@ def _last_line(error: str) -> str:
     return error.strip().splitlines()[-1] if error.strip() else "no reason was given"
 
 
-def _ending(metrics: dict[str, Any]) -> str:
-    return "finished" if metrics.get("is_last") else "stopped"
+def _lanes(
+    trial_id: str,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+    points: Sequence[Mapping[str, Any]],
+    status: str | None = None,
+    error: str | None = None,
+) -> list[Trial]:
+    """The lanes of one of Ray Tune's trials, each a trial of the search.
+
+    Args:
+        trial_id: Ray Tune's.
+        parameters: What Ray Tune drew.
+        metrics: What was reported last; empty before the first epoch.
+        points: What each lane has of its own.
+        status: None for that which the last report tells.
+        error: Why all of them failed.
+    """
+    told = json.loads(metrics[LANES]) if LANES in metrics else [{}] * len(points)
+    return [
+        _lane(f"{trial_id}.{number}" if len(points) > 1 else trial_id, {**parameters, **point}, lane, status, error)
+        for number, (point, lane) in enumerate(zip(points, told, strict=True))
+    ]
 
 
-def _describe(
-    trial_id: str, parameters: dict[str, Any], status: str, metrics: dict[str, Any], error: str | None
+def _lane(
+    trial_id: str, parameters: dict[str, Any], told: Mapping[str, Any], status: str | None, error: str | None
 ) -> Trial:
+    last, error = told.get("last") or {}, told.get("error") or error
+    if error:
+        status = "failed"
     return Trial(
         trial_id=trial_id,
         parameters=parameters,
-        status=status,
-        epochs=metrics.get("epoch", 0),
-        distortion=metrics.get("validation_distortion"),
-        rate=metrics.get("validation_rate"),
-        negative_bound=metrics.get("validation_negative_bound"),
-        active_units=metrics.get("active_units"),
+        status=status or ("finished" if last.get("is_last") else "stopped"),
+        epochs=last.get("epoch", 0),
+        distortion=last.get("validation_distortion"),
+        rate=last.get("validation_rate"),
+        negative_bound=last.get(SCORE),
+        active_units=last.get("active_units"),
         error=error,
+        scores=told.get("scores", {}),
     )

@@ -8,8 +8,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, Union, assert_never
 
-from pydantic import BeforeValidator, Field, JsonValue
+from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
+from tuning.frontier import TARGET
 from vae.config import Positive, RunConfig, Section, override
 from vae.errors import ConfigError
 
@@ -62,6 +63,22 @@ def _no_population(value: Any) -> Any:
     return value
 
 
+SCORES = ("nll", "mig", "denoise_psnr", "impute_rmse")
+"""Rules that ask for a measurement of every trial's model."""
+
+
+def _rule(value: str) -> str:
+    known = ("bound", "elbo", "active_units", *SCORES)
+    if value in known or TARGET.fullmatch(value):
+        return value
+    raise ValueError(
+        f"select: expected one of {', '.join(known)}, `rate <= NATS` or `distortion <= NATS`, got {value!r}"
+    )
+
+
+Rule = Annotated[str, AfterValidator(_rule)]
+
+
 class SearchConfig(Section):
     """A search: what varies around a base configuration, and how much is spent on it."""
 
@@ -69,8 +86,15 @@ class SearchConfig(Section):
     """What every trial has in common; its `training.epochs` is the longest a trial may train."""
     space: Space = Field(default_factory=lambda: dict(DEFAULT_SPACE))
     """Dotted field of the configuration to what it varies over."""
+    lanes: bool = True
+    """Train the choices of β, seed and learning rate together, as the lanes of one stack: a trial then has every
+    combination of them. False makes a trial of each."""
     num_trials: Positive | None = None
-    """None tries every combination where all dimensions are choices; needed where one is not."""
+    """Of the dimensions that are no lanes. None tries every combination where all are choices; needed where one is not."""
+    select: Rule = "bound"
+    """What the best trial is chosen by: its validation bound or ELBO at β = 1, its importance-sampled likelihood (`nll`),
+    `active_units`, `mig`, `denoise_psnr` or `impute_rmse`; or a target in nats, `rate <= 20` for the best reconstruction at
+    no more than that rate, `distortion <= 80` for the lowest rate. Settings are compared by their means over seeds."""
     grace_epochs: Positive = 10
     """Epochs before a trial may be stopped for being worse than others (ASHA, Li et al. 2020)."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
@@ -92,6 +116,8 @@ def check_space(search: SearchConfig) -> None:
     Raises:
         ConfigError: A field that does not exist, a value that is refused, an empty range, or no number of trials.
     """
+    if not search.space:
+        raise ConfigError("space: nothing varies; name a field, such as `objective.beta`, and its choices")
     for field, dimension in search.space.items():
         match dimension:
             case Choice(values=values):

@@ -281,9 +281,13 @@ class LaneTraining:
     def _result(self, lane: int, resumed_from: int) -> TrainingResult | Diverged:
         if lane in self.failed:
             return Diverged(self.failed[lane])
+        return self.records[lane].result(self.model_of(lane), resumed_from)
+
+    def model_of(self, lane: int) -> VAE:
+        """A lane's best epoch so far as an ordinary model, in evaluation mode."""
         model = copy.deepcopy(self.stack.template)
         model.load_state_dict(self.best_weights[lane])
-        return self.records[lane].result(model.eval(), resumed_from)
+        return model.eval()
 
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""
@@ -468,7 +472,7 @@ class LaneTraining:
         if checkpoint is None:
             return 0
         self.steps_done = checkpoint.step
-        self.failed = {int(lane): reason for lane, reason in checkpoint.values["failed"].items()}
+        self.failed.update({int(lane): reason for lane, reason in checkpoint.values["failed"].items()})
         for record, history in zip(self.records, checkpoint.values["histories"], strict=True):
             record.restore(history)
         for number, controller in enumerate(self.controllers):

@@ -6,6 +6,7 @@ uninterrupted one bit for bit on a CPU with the same number of ranks.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -199,6 +200,12 @@ class Training:
         if due or self._is_checkpoint_step() or self.record.is_over:
             self._save()
         self.hooks.on_epoch(self.record.history[-1])
+
+    def best_model(self) -> VAE:
+        """The best epoch so far, as a model of its own in evaluation mode."""
+        model = copy.deepcopy(self.shipped)
+        model.load_state_dict(self.best_weights)
+        return model.eval()
 
     @property
     def shipped(self) -> VAE:

@@ -20,7 +20,7 @@ from pipelines.runs import emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.search import search
-from tuning.space import configuration
+from tuning.stacks import config_of, split
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
@@ -36,18 +36,19 @@ class TrialLog:
         self.identity = identity
         self.parent = parent
         self.runs: dict[str, str] = {}
-        self.epochs: dict[str, list[dict[str, Any]]] = {}
+        self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.closed: set[str] = set()
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-trials")
 
     def __call__(self, trial: Trial, epoch: EpochReport | None) -> None:
         emit("trial", asdict(trial))
         if epoch is not None:
-            self.epochs.setdefault(trial.trial_id, []).append(asdict(epoch))
+            # By its number: a trial that was taken up again tells of all its epochs anew.
+            self.epochs.setdefault(trial.trial_id, {})[epoch.epoch] = asdict(epoch)
         elif trial.status == "running":
             self.writer.submit(self._open, trial).add_done_callback(_complain)
         else:
-            epochs = self.epochs.pop(trial.trial_id, [])
+            epochs = list(self.epochs.pop(trial.trial_id, {}).values())
             self.writer.submit(self._close, trial, epochs).add_done_callback(_complain)
 
     def _open(self, trial: Trial) -> str:
@@ -119,8 +120,8 @@ def run(job: Job) -> dict[str, Any]:
             trial_log.close_all(trials)
         finally:
             trial_log.finish()
-        best = select(trials)
-        config = configuration(request.search, best.parameters)
+        best = select(trials, request.search.select)
+        config = config_of(request.search, split(request.search), best.parameters)
         _log_result(job, run_id, trials, best, config)
     return {
         "run": job.identity,

@@ -1,0 +1,104 @@
+"""Searches, for real: stacks of lanes as trials on a Ray cluster, child runs in MLflow, and a trial that is killed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import flows
+from pipelines.requests import TuneRequest
+from pipelines.runs import Event
+from pipelines.services import Services
+from pipelines.yaml_files import read_mapping
+from tests.pipelines.conftest import run_flow
+from vae.config import RunConfig, override, parse
+from vae.data.parquet import Dataset
+from vae.training import Training
+
+EPOCHS = 20
+BODIES = [{"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [24]}]
+FIGURES = ("distortion", "rate", "negative_bound", "active_units", "epochs", "status", "scores", "error")
+
+
+def asked(tiny: RunConfig) -> TuneRequest:
+    """Two bodies, and for each four lanes: two weights and two seeds."""
+    space = {
+        "model.encoder": {"kind": "choice", "values": BODIES},
+        "objective.beta": {"kind": "choice", "values": [0.5, 2.0]},
+        "training.seed": {"kind": "choice", "values": [0, 1]},
+    }
+    base = override(tiny, {"training.epochs": EPOCHS}).model_dump()
+    search = {"base": base, "space": space, "grace_epochs": EPOCHS, "select": "nll"}
+    return parse(TuneRequest, {"dataset": "digits", "name": "searched", "search": search}, "tune")
+
+
+def by_setting(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What each trial came to, whatever Ray Tune called it."""
+    return {
+        str(sorted(trial["parameters"].items())): {name: trial[name] for name in FIGURES} for trial in result["trials"]
+    }
+
+
+@pytest.fixture(scope="module")
+def found(services: Services, digits: dict[str, Any], tiny: RunConfig) -> dict[str, Any]:
+    """What an undisturbed search came to."""
+    return run_flow(flows.tune, asked(tiny), run="searched-undisturbed")
+
+
+def test_every_lane_is_a_trial_with_its_curve(found: dict[str, Any]) -> None:
+    """Eight trials of two stacks, each a child run with a point per epoch and none twice."""
+    assert len(by_setting(found)) == len(found["trials"]) == 8
+    assert all(trial["status"] == "finished" and trial["epochs"] == EPOCHS for trial in found["trials"])
+    assert len({trial["trial_id"].partition(".")[0] for trial in found["trials"]}) == 2
+    client = MlflowClient()
+    parent = client.get_run(found["mlflow_run_id"]).info
+    children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    assert len(children) == 8
+    for child in children:
+        curve = client.get_metric_history(child.info.run_id, "validation_negative_bound")
+        assert [metric.step for metric in curve] == list(range(1, EPOCHS + 1))
+        assert child.info.status == "FINISHED"
+
+
+def test_chosen_configuration_trained_again_comes_to_the_same(found: dict[str, Any], home: Path) -> None:
+    """`best.yaml` is a run's configuration: by itself it gives the epochs that the lane had in its stack."""
+    best = found["best"]
+    config = parse(RunConfig, read_mapping(home / "runs" / found["run"] / "best.yaml"))
+    assert config.training.data_seed == 0
+    again = Training(config, Dataset.open(found["dataset"])).run()
+    assert again.history[-1].validation_negative_bound == pytest.approx(best["negative_bound"], rel=1e-4)
+    nlls = {trial["trial_id"]: trial["scores"]["nll"] for trial in found["trials"]}
+    means = [
+        sum(nlls[t["trial_id"]] for t in found["trials"] if _setting(t) == _setting(one)) / 2 for one in found["trials"]
+    ]
+    assert sum(nlls[t["trial_id"]] for t in found["trials"] if _setting(t) == _setting(best)) / 2 == min(means)
+
+
+def _setting(trial: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return sorted((name, value) for name, value in trial["parameters"].items() if name != "training.seed")
+
+
+def test_search_whose_trial_is_killed_comes_to_the_same(found: dict[str, Any], tiny: RunConfig) -> None:
+    """SIGKILL of a trial's process in mid-run: it goes on from its checkpoint, and the table is the undisturbed one's."""
+    killed: list[int] = []
+
+    def kill_a_trial(kind: str, event: Event) -> None:
+        if event.kind == "trial" and event.fields["epochs"] >= 2 and not killed:
+            worker = next((p for p in psutil.process_iter(["cmdline"]) if _is_trial(p)), None)
+            if worker is not None:
+                worker.kill()
+                killed.append(worker.pid)
+
+    again = run_flow(flows.tune, asked(tiny), run="searched-killed", listener=kill_a_trial)
+    assert killed
+    assert by_setting(again) == by_setting(found)
+
+
+def _is_trial(process: psutil.Process) -> bool:
+    """Ray names a worker after what it runs."""
+    return any("ImplicitFunc" in word for word in process.info["cmdline"] or ())

@@ -1,0 +1,115 @@
+"""What rides in lanes, what Ray Tune draws, and what would not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.vae.conftest import _publish
+from tuning.scores import check_rule
+from tuning.space import SearchConfig, check_space
+from tuning.stacks import check_memory, lane_configs, split
+from vae.config import parse
+from vae.data.parquet import Dataset
+from vae.errors import ConfigError
+from vae.lanes import bytes_of_a_lane, check_lanes
+
+BETAS = {"kind": "choice", "values": [0.5, 1.0, 4.0]}
+SEEDS = {"kind": "choice", "values": [0, 1]}
+BODIES = {"kind": "choice", "values": [{"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [256, 64]}]}
+CODES = {"kind": "vector_quantized", "codes": 16, "code_dim": 2}
+
+
+def search(space: dict[str, Any], **changes: Any) -> SearchConfig:
+    return parse(SearchConfig, {"space": space, **changes})
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """300 images of 8x8 noise."""
+    pixels = np.random.default_rng(0).integers(256, size=(300, 1, 8, 8), dtype=np.uint8)
+    return _publish(tmp_path_factory.mktemp("noise"), pixels, None, {"train": 200, "validation": 100})
+
+
+def test_choices_of_beta_and_seed_ride_in_lanes() -> None:
+    """Every combination is a lane, and what is left is Ray Tune's."""
+    parts = split(search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS}))
+    assert list(parts.searched) == ["model.encoder"]
+    assert len(parts.points) == 6
+    assert parts.points[1] == {"objective.beta": 0.5, "training.seed": 1}
+
+
+def test_lanes_of_a_trial_are_a_stack() -> None:
+    """They have the drawn architecture, their own β and seed, and the same batches."""
+    chosen = search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS})
+    configs = lane_configs(chosen, split(chosen), {"model.encoder": "mlp 256-64"})
+    check_lanes(configs)
+    assert [(c.objective.beta, c.training.seed) for c in configs[:3]] == [(0.5, 0), (0.5, 1), (1.0, 0)]
+    assert {c.training.data_seed for c in configs} == {0}
+    assert {c.model.encoder.hidden for c in configs} == {(256, 64)}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "reason"),
+    [
+        ({"objective.beta": {"kind": "uniform", "low": 0.5, "high": 4.0}}, {"num_trials": 3}, None),
+        ({"objective.beta": BETAS}, {"lanes": False}, None),
+        (
+            {"objective.beta": BETAS, "model.prior": {"kind": "choice", "values": [{"kind": "uniform_codes"}]}},
+            {"base": {"model": {"posterior": CODES, "prior": {"kind": "uniform_codes"}}}},
+            "model.posterior: a vector_quantized posterior",
+        ),
+    ],
+)
+def test_what_cannot_be_stacked_is_one_model_a_trial(
+    space: dict[str, Any], changes: dict[str, Any], reason: str | None
+) -> None:
+    """A continuous β, a search that wants none, and a part that vmap cannot carry, which is named."""
+    chosen = search(space, **changes)
+    parts = split(chosen)
+    assert not parts.lanes
+    assert list(parts.searched) == list(space)
+    assert parts.points == [{}]
+    assert parts.reason is None if reason is None else str(parts.reason).startswith(reason)
+    assert lane_configs(chosen, parts, {})[0] == chosen.base
+
+
+def test_stack_that_would_not_fit_is_refused_with_the_number_that_would(images: Dataset) -> None:
+    """Before anything is trained, by the largest model of the space."""
+    base = {"model": {"encoder": BODIES["values"][0]}}
+    chosen = search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS}, base=base)
+    configs = lane_configs(chosen, split(chosen), {"model.encoder": "mlp 256-64"})
+    lane, data = bytes_of_a_lane(configs[0], images), 300 * 64
+    check_memory(chosen, split(chosen), images, 6 * lane + data)
+    with pytest.raises(
+        ConfigError,
+        match=r"6 lanes of mlp 256-64 .* with batches of 128 .*: 4 lanes would fit. Take fewer choices of objective.beta",
+    ):
+        check_memory(chosen, split(chosen), images, 4.5 * lane + data)
+
+
+def test_rule_without_what_it_looks_at_is_refused(images: Dataset) -> None:
+    """Before anything is trained."""
+    check_rule("nll", images)
+    with pytest.raises(ConfigError, match=r"mig is measured against 2 categorical attributes or more, .* has 0"):
+        check_rule("mig", images)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"space": {}}, "space: nothing varies"),
+        ({"select": "luck"}, r"select: .*expected one of bound, elbo, active_units, nll, .* got 'luck'"),
+        ({"space": {"objective.beta": {"kind": "choice", "values": [-1.0]}}}, r"objective.beta"),
+        (
+            {"space": {"model.latent_dims": {"kind": "choice", "values": [2]}}},
+            r"unknown key; did you mean `latent_dim`",
+        ),
+    ],
+)
+def test_bad_search_is_refused(values: dict[str, Any], message: str) -> None:
+    """An empty space, an unknown rule, a β below 0, and a field that does not exist."""
+    with pytest.raises(ConfigError, match=message):
+        check_space(parse(SearchConfig, values))
