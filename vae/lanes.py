@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
+from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from vae.assembly import build_model, check_validation, share_of
 from vae.config import Adversary, RunConfig, VectorQuantized, differences
@@ -124,6 +126,12 @@ class Stack:
         """The weights of one lane, as an ordinary model's `state_dict`; bit for bit."""
         return {name: value.detach()[number].clone() for name, value in (self.parameters | self.buffers).items()}
 
+    def with_parameters(self, parameters: Mapping[str, Tensor]) -> Stack:
+        """The same stack with other tensors for some of its weights."""
+        other = copy.copy(self)
+        other.parameters = {**self.parameters, **parameters}
+        return other
+
     def keep(self, numbers: Sequence[int]) -> None:
         """Lets all other lanes go."""
         self.parameters = {
@@ -192,6 +200,60 @@ def stack_losses(
     return stack.map(loss_of, (drawn, beta_K, capacity_K), (inputs,))
 
 
+class StackGradients:
+    """Losses and gradients of a stack, as a graph of tensor operations that is traced at the first call.
+
+    What vmap and autograd do in Python costs more than the arithmetic of small models, and is done once. Shapes must stay;
+    a model that cannot be traced is run as it is.
+
+    Args:
+        stack: Its weights; their number must stay.
+        step: Of the stack's template.
+    """
+
+    def __init__(self, stack: Stack, step: Step) -> None:
+        self.stack, self.step = stack, step
+        self.trained = [value for value in stack.parameters.values() if value.requires_grad]
+        self.graph: Callable[..., Any] | None = None
+        self.is_traced: bool | None = None
+
+    def __call__(self, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor) -> tuple[Tensor, Tensor]:
+        """See `stack_losses`; the gradients are left with the parameters."""
+        leaves, structure = tree_flatten((inputs, drawn, beta_K, capacity_K))
+        tensors = [leaf for leaf in leaves if leaf is not None]
+        if self.graph is None:
+            self._trace(leaves, structure, tensors)
+            assert self.graph is not None, "traced, or run as it is"
+        with torch.no_grad() if self.is_traced else nullcontext():
+            loss_K, parts_K2, *gradients = self.graph(*self.trained, *tensors)
+        for parameter, gradient in zip(self.trained, gradients, strict=True):
+            parameter.grad = gradient
+        return loss_K, parts_K2
+
+    def _trace(self, leaves: Sequence[Tensor | None], structure: Any, tensors: Sequence[Tensor]) -> None:
+        there = [leaf is not None for leaf in leaves]
+
+        def gradients_of(*given: Tensor) -> tuple[Tensor, ...]:
+            # The weights come in as arguments, but the stack's own are what is differentiated.
+            rest = iter(given[len(self.trained) :])
+            arguments = tree_unflatten([next(rest) if one else None for one in there], structure)
+            named = dict(zip(self._names(), given, strict=False))
+            stack = self.stack.with_parameters(named)
+            loss_K, parts_K2 = stack_losses(stack, self.step, *arguments)
+            gradients = torch.autograd.grad(loss_K.sum(), given[: len(self.trained)], allow_unused=True)
+            return loss_K.detach(), parts_K2, *gradients
+
+        try:
+            self.graph = make_fx(gradients_of)(*self.trained, *tensors)
+            self.is_traced = True
+        except Exception as error:  # tracing refuses in many ways; the model itself can be run
+            log.info("the stack is run without a traced graph: %s", str(error).splitlines()[0] if str(error) else error)
+            self.graph, self.is_traced = gradients_of, False
+
+    def _names(self) -> list[str]:
+        return [name for name, value in self.stack.parameters.items() if value.requires_grad]
+
+
 class LaneHooks:
     """What a stack tells while it goes on; by itself, nobody listens."""
 
@@ -234,6 +296,7 @@ class LaneTraining:
         models = [build_model(config, dataset, device) for config in configs]
         self.stack = Stack(models)
         self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
+        self.gradients = StackGradients(self.stack, self.step)
         self.averaged = Stack(models) if training.ema_decay else None
         self.feed = open_feed(
             share_of(self.base, dataset, "train", device=device),
@@ -315,8 +378,7 @@ class LaneTraining:
         beta_K = torch.stack([controller.beta for controller in controllers])
         capacity_K = torch.stack([controller.capacity for controller in controllers])
         with self._autocast():
-            loss_K, parts_K2 = stack_losses(self.stack, self.step, inputs, drawn, beta_K, capacity_K)
-        loss_K.sum().backward()
+            _, parts_K2 = self.gradients(inputs, drawn, beta_K, capacity_K)
         if training.gradient_clip_norm is not None:
             self._clip(training.gradient_clip_norm)
         rates = [learning_rate_at(self.configs[lane].training, step, self.total_steps) for lane in self.alive]
@@ -409,6 +471,7 @@ class LaneTraining:
         if list(lanes) != self.alive:
             places = [self.alive.index(lane) for lane in lanes]
             self.stack.keep(places)
+            self.gradients = StackGradients(self.stack, self.step)
             self.optimizer.keep(places, self.stack.parameters)
             if self.averaged is not None:
                 self.averaged.keep(places)

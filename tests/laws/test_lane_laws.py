@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from tests.laws import parts
 from tests.laws.parts import Config
 from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generator
 from vae.config import ObjectiveConfig, RunConfig, parse
-from vae.lanes import LaneDraws, Stack, refusal, stack_losses
+from vae.lanes import LaneDraws, Stack, StackGradients, refusal
 from vae.model import VAE
 from vae.step import Step, draw, present
 
@@ -37,22 +38,36 @@ def _told(model: VAE) -> tuple[torch.Tensor | None, torch.Tensor | None]:
 
 
 def assert_like_each_alone(models: list[VAE], objective: ObjectiveConfig) -> None:
-    """Losses, their parts and gradients of the stack against those of every model by itself."""
-    inputs = present(models[0], objective, batch(models[0]), generator())
-    draws = [draw(models[0], objective, inputs, generator(seed)) for seed in range(LANES)]
+    """Losses, their parts and gradients of the stack against those of every model by itself, for two batches and weights of
+    the rate: nothing of the first is left in the graph that is traced with it."""
+    stack = Stack(models)
+    gradients = StackGradients(stack, Step(stack.template, objective, EXAMPLES))
+    for seed, (betas, capacities) in enumerate([(BETAS, CAPACITIES), (CAPACITIES + 0.5, BETAS)]):
+        _assert_like_each_alone(models, gradients, objective, seed, betas, capacities)
+    assert gradients.is_traced
+
+
+def _assert_like_each_alone(
+    models: list[VAE],
+    gradients: StackGradients,
+    objective: ObjectiveConfig,
+    seed: int,
+    betas: Tensor,
+    capacities: Tensor,
+) -> None:
+    examples = batch(models[0])
+    inputs = present(models[0], objective, examples.gather(torch.arange(len(examples)).roll(seed)), generator(seed))
+    draws = [draw(models[0], objective, inputs, generator(10 * seed + lane)) for lane in range(LANES)]
     alone = []
-    for model, one, beta, capacity in zip(models, draws, BETAS, CAPACITIES, strict=True):
+    for model, one, beta, capacity in zip(models, draws, betas, capacities, strict=True):
+        model.zero_grad()
         result = Step(model, objective, EXAMPLES)(one, beta, capacity)
         result.loss.backward()
         alone.append(result)
-    stack = Stack(models)
-    loss_K, parts_K2 = stack_losses(
-        stack, Step(stack.template, objective, EXAMPLES), inputs, LaneDraws.of(draws), BETAS, CAPACITIES
-    )
-    loss_K.sum().backward()
+    loss_K, parts_K2 = gradients(inputs, LaneDraws.of(draws), betas, capacities)
     torch.testing.assert_close(loss_K, torch.stack([one.loss for one in alone]), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(parts_K2, torch.stack([one.parts for one in alone]), rtol=1e-5, atol=1e-5)
-    for name, stacked in stack.parameters.items():
+    for name, stacked in gradients.stack.parameters.items():
         for lane, model in enumerate(models):
             wanted = model.get_parameter(name).grad
             found = None if stacked.grad is None else stacked.grad[lane]
