@@ -12,11 +12,12 @@ from pathlib import Path
 from pipelines.report.theme import png
 from tests.benchmarks.reproduce.page import write
 from tests.benchmarks.reproduce.work import run_jobs
-from tests.benchmarks.uses import augment, denoise, edit, impute, score, transfer
+from tests.benchmarks.uses import augment, denoise, edit, generate, impute, score, transfer
 from tests.benchmarks.uses.work import Use, table_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 USES: dict[str, Use] = {
+    "generate": generate,
     "denoise": denoise,
     "impute": impute,
     "transfer": transfer,

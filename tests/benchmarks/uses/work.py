@@ -74,6 +74,18 @@ def run_config(model: dict, objective: dict, **training: object) -> RunConfig:
     return parse(RunConfig, {"model": model, "objective": objective, "training": fixed | training})
 
 
+def plain_run(latent_dim: int, *, beta: float = 1.0, condition: Sequence[str] = (), **training: object) -> RunConfig:
+    """The run of a small model of black and white digits."""
+    model = {
+        "latent_dim": latent_dim,
+        "encoder": {"kind": "mlp", "hidden": [512], "activation": "relu"},
+        "likelihood": {"kind": "bernoulli", "binarization": "dynamic"},
+        "condition": list(condition),
+    }
+    fixed = {"epochs": 10, "batch_size": 128, "learning_rate": 2e-3, "learning_rate_schedule": "cosine"}
+    return run_config(model, {"beta": beta}, **(fixed | training))
+
+
 class Judge(nn.Module):
     """Two convolutions and two layers over square images: outputs [N,K] of images [N,C,H,W] in [0, 1]."""
 
@@ -133,6 +145,14 @@ def fit_judge(
 def judged(judge: nn.Module, x_NCHW: Tensor) -> Tensor:
     """The class of each image, [N]."""
     return torch.cat([judge(part).argmax(1) for part in x_NCHW.split(1000)])
+
+
+def mosaic(images_RCHW: NDArray[np.float32], gap: int = 1) -> NDArray[np.float32]:
+    """Rows R and columns C of images [R,C,H,W] as one, with white lines of so many pixels between them."""
+    rows, columns, height, width = images_RCHW.shape
+    tiles = np.pad(images_RCHW, [(0, 0), (0, 0), (0, gap), (0, gap)], constant_values=1)
+    whole = tiles.swapaxes(1, 2).reshape(rows * (height + gap), columns * (width + gap))
+    return whole[: len(whole) - gap, : whole.shape[1] - gap]
 
 
 def show(axes: Axes, image: NDArray[np.float32], title: str = "", left: str = "") -> None:
