@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.report.theme import png
 from tests.benchmarks.reproduce.page import write
 from tests.benchmarks.reproduce.work import run_jobs
-from tests.benchmarks.uses import augment, denoise, edit, generate, impute, score, transfer
+from tests.benchmarks.uses import augment, denoise, edit, generate, impute, interpolate, score, transfer
 from tests.benchmarks.uses.work import Use, table_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -20,6 +20,7 @@ USES: dict[str, Use] = {
     "generate": generate,
     "denoise": denoise,
     "impute": impute,
+    "interpolate": interpolate,
     "transfer": transfer,
     "edit": edit,
     "augment": augment,
