@@ -1,9 +1,9 @@
 """What lanes cost, and what a search costs with them: `python -m tests.benchmarks.search`.
 
 `stacks`: seconds of eight models in lanes over seconds of one of them trained by itself, alternated in one process.
-`front`: 3 architectures × 8 weights of the rate on MNIST, as stacks and as 24 separate trials of the same search, on the
-`front`: 3 architectures × 8 weights of the rate on MNIST, as stacks and as 24 trials of the same search, on the
-that its trials train.
+`front`: 3 architectures × 8 weights of the rate on MNIST, as stacks and as 24 trials of the same search, on the embedded
+services: the wall time, and the hypervolume of the fronts. `overhead`: what a search of 24 trials takes beside what they
+train.
 """
 
 from __future__ import annotations
