@@ -15,11 +15,15 @@ import ray
 from pipelines import registry
 from pipelines.jobs.job import Job
 from pipelines.report import search_table
+from pipelines.report.charts import frontier
+from pipelines.report.theme import LIGHT
+from pipelines.report.wording import is_scored
 from pipelines.requests import TuneRequest
 from pipelines.runs import emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.search import search
+from tuning.space import SearchConfig
 from tuning.stacks import config_of, split
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
@@ -85,14 +89,21 @@ class TrialLog:
         self.writer.shutdown(wait=True)
 
 
-def _log_result(job: Job, run_id: str, trials: Sequence[Trial], best: Trial, config: RunConfig) -> None:
-    """The table and the best configuration, in MLflow and beside the search's state."""
+def _log_result(
+    job: Job, run_id: str, search_config: SearchConfig, trials: Sequence[Trial], best: Trial, config: RunConfig
+) -> None:
+    """The table, the front, what was searched and the best configuration, in MLflow; the last beside the search's state."""
     chosen = write_yaml(config.model_dump(mode="json"))
     write_whole(job.folder.location / "best.yaml", chosen.encode())
     with TemporaryDirectory() as scratch:
-        files = {"search.md": search_table(trials, best.trial_id), "best.yaml": chosen}
-        for name, text in files.items():
-            (Path(scratch) / name).write_text(text, encoding="utf-8")
+        files = {
+            "search.md": search_table(trials, best.trial_id).encode(),
+            "search.yaml": write_yaml(search_config.model_dump(mode="json")).encode(),
+            "best.yaml": chosen.encode(),
+            "frontier.png": frontier([trial for trial in trials if is_scored(trial)], best, LIGHT),
+        }
+        for name, content in files.items():
+            (Path(scratch) / name).write_bytes(content)
         registry.log_files(run_id, [Path(scratch) / name for name in files])
     assert best.negative_bound is not None
     registry.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})
@@ -122,7 +133,7 @@ def run(job: Job) -> dict[str, Any]:
             trial_log.finish()
         best = select(trials, request.search.select)
         config = config_of(request.search, split(request.search), best.parameters)
-        _log_result(job, run_id, trials, best, config)
+        _log_result(job, run_id, request.search, trials, best, config)
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,

@@ -57,6 +57,8 @@ def test_every_lane_is_a_trial_with_its_curve(found: dict[str, Any]) -> None:
     assert len({trial["trial_id"].partition(".")[0] for trial in found["trials"]}) == 2
     client = MlflowClient()
     parent = client.get_run(found["mlflow_run_id"]).info
+    left = {file.path for file in client.list_artifacts(parent.run_id)}
+    assert {"search.md", "search.yaml", "best.yaml", "frontier.png"} <= left
     children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     assert len(children) == 8
     for child in children:
