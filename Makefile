@@ -40,7 +40,7 @@ reproduce: $(STAMP)
 # Slow: what trained models are good for, each use against a yardstick; pages as above, pictures to docs/.
 uses: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
-	for use in generate denoise impute interpolate transfer edit augment score; do $(BIN)/python -m tests.benchmarks.uses --use $$use || exit 1; done
+	for use in generate denoise impute interpolate traverse transfer edit augment score; do $(BIN)/python -m tests.benchmarks.uses --use $$use || exit 1; done
 
 # Slow: kills real processes.
 faults: $(STAMP)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.report.theme import png
 from tests.benchmarks.reproduce.page import write
 from tests.benchmarks.reproduce.work import run_jobs
-from tests.benchmarks.uses import augment, denoise, edit, generate, impute, interpolate, score, transfer
+from tests.benchmarks.uses import augment, denoise, edit, generate, impute, interpolate, score, transfer, traverse
 from tests.benchmarks.uses.work import Use, table_of
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -21,6 +21,7 @@ USES: dict[str, Use] = {
     "denoise": denoise,
     "impute": impute,
     "interpolate": interpolate,
+    "traverse": traverse,
     "transfer": transfer,
     "edit": edit,
     "augment": augment,
