@@ -137,12 +137,19 @@ def sha256_of(location: Location) -> str:
     return digest.hexdigest()
 
 
-def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool = True) -> bool:
+def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool = True, synced: bool = True) -> bool:
     """Write a file so that a reader sees all of it or nothing.
 
     Without `overwrite`, of several writers at once on a local disk exactly one wins. Object stores give no
     such promise through pyarrow: there the check comes first, and the last of two writers within that instant
     stays.
+
+    Args:
+        location: The file.
+        data: All of it.
+        overwrite: Whether it may replace another.
+        synced: Whether it is on the disk when this returns. Without it a power failure may cut it short or lose it, which
+            is cheaper where it can be told and made again.
 
     Returns:
         Whether the file was written: False only without `overwrite`, where one was there already.
@@ -152,7 +159,7 @@ def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool 
     """
     with explain_full_disk(location):
         if location.is_local:
-            return _write_local(Path(location.path), data, overwrite=overwrite)
+            return _write_local(Path(location.path), data, overwrite=overwrite, synced=synced)
         if not overwrite and location.exists():
             return False
         with location.filesystem.open_output_stream(location.path) as stream:
@@ -160,14 +167,15 @@ def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool 
         return True
 
 
-def _write_local(path: Path, data: bytes | pa.Buffer, *, overwrite: bool) -> bool:
+def _write_local(path: Path, data: bytes | pa.Buffer, *, overwrite: bool, synced: bool) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
         with open(partial, "wb") as file:
             file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
         if overwrite:
             os.replace(partial, path)
         else:
@@ -177,7 +185,8 @@ def _write_local(path: Path, data: bytes | pa.Buffer, *, overwrite: bool) -> boo
                 return False
     finally:
         partial.unlink(missing_ok=True)
-    sync_folder(path.parent)
+    if synced:
+        sync_folder(path.parent)
     return True
 
 

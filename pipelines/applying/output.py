@@ -76,8 +76,8 @@ def claim(plan: ApplyPlan) -> Manifest | Columns | None:
 
 
 def keep(plan: ApplyPlan, record: UnitRecord) -> None:
-    """Writes a unit's record; after its file, so that a record means a whole file."""
-    write_whole(_record_of(plan, plan.units[record.index]), record.model_dump_json().encode())
+    """Writes a unit's record; after its file, which it is checked against when a later attempt finds it."""
+    write_whole(_record_of(plan, plan.units[record.index]), record.model_dump_json().encode(), synced=False)
 
 
 def finished_units(plan: ApplyPlan) -> list[UnitRecord]:

@@ -35,8 +35,12 @@ from vae.errors import BetalineError, RegistryError, rebuild
 from vae.storage import locate
 
 EVENT_SECONDS = 0.5
-# Units of a call, of which an actor reads and writes some while it computes another, and calls that it is given ahead.
-UNITS_PER_CALL, AHEAD = 4, 2
+UNITS_PER_CALL = 8
+"""At most: an actor reads and writes some of them while it computes another. Of few units, so many that each actor has
+`CALLS_PER_ACTOR` calls at least, since the driver hears of them call by call."""
+CALLS_PER_ACTOR = 4
+# Calls that an actor is given ahead, so that it never waits for the driver.
+AHEAD = 2
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -90,7 +94,7 @@ def _work(todo: ApplyPlan, done: set[int], workers: int | None, rows_done: int) 
     """Makes what is not there yet, on as many actors as the cluster has room for."""
     left = [unit.index for unit in todo.units if unit.index not in done]
     emit("apply", {"rows": rows_done, "total": todo.num_rows})
-    records, told = [], time.monotonic()
+    records, told = [], -math.inf  # the first ones are told of at once
     for record in _on_cluster(todo, left, workers) if left else ():
         records.append(record)
         rows_done += record.shard.rows
@@ -116,7 +120,7 @@ def _on_cluster(todo: ApplyPlan, left: Sequence[int], workers: int | None) -> It
     resources, on_gpu = ray.cluster_resources(), todo.provenance.device == "cuda"
     room = int(resources["GPU"]) if on_gpu else int(resources.get("CPU", 1)) - 1
     most = min(workers or max(1, room), len(left))
-    calls = math.ceil(len(left) / min(UNITS_PER_CALL, math.ceil(len(left) / most)))
+    calls = math.ceil(len(left) / min(UNITS_PER_CALL, math.ceil(len(left) / (most * CALLS_PER_ACTOR))))
     stream = ray.data.from_items(list(left), override_num_blocks=calls).map_batches(
         _Actor,
         batch_size=None,

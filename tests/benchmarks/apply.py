@@ -137,7 +137,7 @@ def peak(rows: int, scratch: Path) -> float:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=40_000, help="of the throughput")
+    parser.add_argument("--rows", type=int, default=80_000, help="of the throughput")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--memory-rows", type=int, nargs="*", default=[100_000, 1_000_000])
     parser.add_argument("--one", type=int, help="work off so many rows, and print the peak")
