@@ -1,7 +1,7 @@
 """Kernels that carry a stack of models through `torch.func.vmap` without what vmap's own rules add on a CPU.
 
 Under vmap a linear layer's gradient comes in the layout of the transposed weight and is copied, and a fused loss falls into
-a dozen elementwise operations. Here both are one call for the whole stack.
+a dozen elementwise operations. Here both are one call for the whole stack, in float32: they know no autocast.
 
 Shapes: K lanes, B batch, I inputs, O outputs of a layer.
 """

@@ -158,7 +158,8 @@ class Stack:
             by_lane: Tensors [K,…], and tuples of such; None in a tuple stays None.
             shared: What is the same for all.
         """
-        kernels = LaneKernels() if next(iter(self.parameters.values())).device.type == "cpu" else nullcontext()
+        on_cpu = next(iter(self.parameters.values())).device.type == "cpu"
+        kernels = LaneKernels() if on_cpu and not torch.is_autocast_enabled("cpu") else nullcontext()
         mapped = vmap(
             lambda weights, *args: function(weights, *args, *shared), in_dims=(0, *(_dims(args) for args in by_lane))
         )
@@ -209,11 +210,14 @@ class StackGradients:
     Args:
         stack: Its weights; their number must stay.
         step: Of the stack's template.
+        autocast: Makes the context that the losses, and not their gradients, are computed in.
     """
 
-    def __init__(self, stack: Stack, step: Step) -> None:
-        self.stack, self.step = stack, step
-        self.trained = [value for value in stack.parameters.values() if value.requires_grad]
+    def __init__(
+        self, stack: Stack, step: Step, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
+    ) -> None:
+        self.stack, self.step, self.autocast = stack, step, autocast
+        self.trained = {name: value for name, value in stack.parameters.items() if value.requires_grad}
         self.graph: Callable[..., Any] | None = None
         self.is_traced: bool | None = None
 
@@ -225,33 +229,30 @@ class StackGradients:
             self._trace(leaves, structure, tensors)
             assert self.graph is not None, "traced, or run as it is"
         with torch.no_grad() if self.is_traced else nullcontext():
-            loss_K, parts_K2, *gradients = self.graph(*self.trained, *tensors)
-        for parameter, gradient in zip(self.trained, gradients, strict=True):
+            loss_K, parts_K2, *gradients = self.graph(*self.trained.values(), *tensors)
+        for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
             parameter.grad = gradient
         return loss_K, parts_K2
 
     def _trace(self, leaves: Sequence[Tensor | None], structure: Any, tensors: Sequence[Tensor]) -> None:
         there = [leaf is not None for leaf in leaves]
 
-        def gradients_of(*given: Tensor) -> tuple[Tensor, ...]:
-            # The weights come in as arguments, but the stack's own are what is differentiated.
-            rest = iter(given[len(self.trained) :])
+        def gradients_of(*given: Tensor) -> tuple[Tensor | None, ...]:
+            weights, rest = given[: len(self.trained)], iter(given[len(self.trained) :])
             arguments = tree_unflatten([next(rest) if one else None for one in there], structure)
-            named = dict(zip(self._names(), given, strict=False))
-            stack = self.stack.with_parameters(named)
-            loss_K, parts_K2 = stack_losses(stack, self.step, *arguments)
-            gradients = torch.autograd.grad(loss_K.sum(), given[: len(self.trained)], allow_unused=True)
-            return loss_K.detach(), parts_K2, *gradients
+            stack = self.stack.with_parameters(dict(zip(self.trained, weights, strict=True)))
+            with self.autocast():  # what it casts is part of the graph
+                loss_K, parts_K2 = stack_losses(stack, self.step, *arguments)
+            gradients = torch.autograd.grad(loss_K.sum(), weights, allow_unused=True)
+            # Laid out as the weights are: the fused optimiser walks both in memory's order.
+            return loss_K.detach(), parts_K2, *(g if g is None else g.contiguous() for g in gradients)
 
         try:
-            self.graph = make_fx(gradients_of)(*self.trained, *tensors)
+            self.graph = make_fx(gradients_of)(*self.trained.values(), *tensors)
             self.is_traced = True
         except Exception as error:  # tracing refuses in many ways; the model itself can be run
             log.info("the stack is run without a traced graph: %s", str(error).splitlines()[0] if str(error) else error)
             self.graph, self.is_traced = gradients_of, False
-
-    def _names(self) -> list[str]:
-        return [name for name, value in self.stack.parameters.items() if value.requires_grad]
 
 
 class LaneHooks:
@@ -296,7 +297,7 @@ class LaneTraining:
         models = [build_model(config, dataset, device) for config in configs]
         self.stack = Stack(models)
         self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
-        self.gradients = StackGradients(self.stack, self.step)
+        self.gradients = StackGradients(self.stack, self.step, self._autocast)
         self.averaged = Stack(models) if training.ema_decay else None
         self.feed = open_feed(
             share_of(self.base, dataset, "train", device=device),
@@ -377,8 +378,7 @@ class LaneTraining:
             controller.prepare(step)
         beta_K = torch.stack([controller.beta for controller in controllers])
         capacity_K = torch.stack([controller.capacity for controller in controllers])
-        with self._autocast():
-            _, parts_K2 = self.gradients(inputs, drawn, beta_K, capacity_K)
+        _, parts_K2 = self.gradients(inputs, drawn, beta_K, capacity_K)
         if training.gradient_clip_norm is not None:
             self._clip(training.gradient_clip_norm)
         rates = [learning_rate_at(self.configs[lane].training, step, self.total_steps) for lane in self.alive]
@@ -471,7 +471,7 @@ class LaneTraining:
         if list(lanes) != self.alive:
             places = [self.alive.index(lane) for lane in lanes]
             self.stack.keep(places)
-            self.gradients = StackGradients(self.stack, self.step)
+            self.gradients = StackGradients(self.stack, self.step, self._autocast)
             self.optimizer.keep(places, self.stack.parameters)
             if self.averaged is not None:
                 self.averaged.keep(places)

@@ -120,6 +120,8 @@ BETAS, EPSILON = (0.9, 0.999), 1e-8
 class StackedAdamW:
     """AdamW over a stack of models, each with a learning rate of its own: elementwise, and so to each lane as if alone.
 
+    Weights and gradients must be contiguous, which the fused kernel takes for granted.
+
     Args:
         parameters: Stacked, [K,…].
         weight_decay: Decoupled, of every lane.
@@ -135,13 +137,14 @@ class StackedAdamW:
 
     @torch.no_grad()
     def advance(self, learning_rates: Sequence[float]) -> None:
-        """One step, with a learning rate for each lane; the gradients are used up."""
+        """One step, with a learning rate for each lane; the gradients are used up. What has none stays as it is."""
         self.step.add_(1)
+        moved = {name: value for name, value in self.parameters.items() if value.grad is not None}
         groups = [
-            list(self.parameters.values()),
-            [value.grad for value in self.parameters.values()],
-            list(self.means.values()),
-            list(self.squares.values()),
+            list(moved.values()),
+            [value.grad for value in moved.values()],
+            [self.means[name] for name in moved],
+            [self.squares[name] for name in moved],
         ]
         if len(set(learning_rates)) == 1:
             self._advance(groups, learning_rates[0])
@@ -149,7 +152,7 @@ class StackedAdamW:
             by_lane = [list(zip(*(tensor.unbind() for tensor in group), strict=True)) for group in groups]  # pyright: ignore
             for *lane, rate in zip(*by_lane, learning_rates, strict=True):
                 self._advance([list(tensors) for tensors in lane], rate)
-        for value in self.parameters.values():
+        for value in moved.values():
             value.grad = None
 
     def _advance(self, groups: list[list[Any]], learning_rate: float) -> None:

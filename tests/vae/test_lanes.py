@@ -32,6 +32,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "model.condition": "class",
         "objective.controller": {"kind": "warmup", "steps": 10},
     },
+    "conv, film": {
+        "training.epochs": 5,
+        "model.encoder": {"kind": "conv", "channels": [4], "hidden": 8, "residual_blocks": 1},
+        "model.likelihood": {"kind": "gaussian"},
+        "model.condition": "class",
+        "model.condition_by": "film",
+    },
     "controlled, corrupted, total correlation": {
         "objective.controller": {"kind": "geco", "distortion": 20.0},
         "objective.corruption": {"kind": "salt_and_pepper"},
@@ -61,15 +68,22 @@ def curve(result: TrainingResult) -> list[float]:
     return [report.train_distortion + report.train_rate for report in result.history]
 
 
+def test_lane_in_bfloat16_is_the_run_that_its_configuration_says(small: Dataset) -> None:  # noqa: F811
+    """As nearly as that precision has it."""
+    configs = lanes((1.0, 4.0), **{"training.precision": "bfloat16", "training.epochs": 5})
+    for config, found in zip(configs, finished(LaneTraining(configs, small).run()), strict=True):
+        assert curve(found) == pytest.approx(curve(Training(config, small).run()), rel=1e-2)
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_lane_is_the_run_that_its_configuration_says(variant: str, small: Dataset) -> None:  # noqa: F811
-    """Over 105 steps: in a stack of eight, in a stack of its own, and in an ordinary training."""
+    """Over 105 steps, or 35 of convolutions: in a stack of eight, in a stack of its own, and in an ordinary training."""
     configs = lanes(**VARIANTS[variant])
     together = finished(LaneTraining(configs, small).run())
     for number in (0, 3, 7):
         alone = finished(LaneTraining([configs[number]], small).run())[0]
         ordinary = Training(configs[number], small).run()
-        assert together[number].history[-1].step == 105
+        assert together[number].history[-1].step == 7 * configs[0].training.epochs
         assert curve(together[number]) == pytest.approx(curve(alone), rel=1e-5)
         assert curve(together[number]) == pytest.approx(curve(ordinary), rel=1e-5)
         bounds = [
