@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, ClassVar, assert_never
 
 import optuna
 import ray
-import torch
 from ray import tune
 from ray.tune import Callback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
 
 from tuning.frontier import Trial
-from tuning.scores import check_rule, scores_of
+from tuning.scores import check_rule
 from tuning.space import (
     Choice,
     Integers,
@@ -32,20 +29,11 @@ from tuning.space import (
     grid_size,
     labels,
 )
-from tuning.stacks import check_memory, lane_configs, split
-from vae.config import RunConfig
+from tuning.stacks import check_memory, split
+from tuning.trial import LANES, SCORE, run_trial
 from vae.data.parquet import Dataset
-from vae.errors import BetalineError, ClusterError
-from vae.lanes import LaneHooks, LaneTraining
-from vae.model import VAE
-from vae.record import Record
-from vae.reports import EpochReport, Hooks
-from vae.training import Training
-from vae.world import World
-
-SCORE = "validation_negative_bound"
-LANES = "lanes"
-"""What a trial reports of each of its lanes, as JSON."""
+from vae.errors import ClusterError
+from vae.reports import EpochReport
 
 log = logging.getLogger(__name__)
 
@@ -82,7 +70,7 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     trainable = tune.with_resources(
         tune.with_parameters(
-            _run_trial, config=config.model_dump(mode="json"), dataset=dataset, folder=f"{folder}/stacks"
+            run_trial, config=config.model_dump(mode="json"), dataset=dataset, folder=f"{folder}/stacks"
         ),
         {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial},
     )
@@ -174,99 +162,6 @@ def max_concurrent(config: SearchConfig) -> int:
                 "connect to a larger cluster"
             )
     return max(1, math.floor(min(resources.get(name, 0) / amount for name, amount in wanted.items() if amount)))
-
-
-def _run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: str, folder: str) -> None:
-    """One trial, in its own process: it needs one worker, so it is that worker.
-
-    Its checkpoints are called after what it trains, so that it goes on exactly where another process was lost.
-    """
-    search_config = SearchConfig.model_validate(config)
-    torch.set_num_threads(search_config.cpus_per_trial)
-    device = torch.device("cuda" if search_config.gpus_per_trial and torch.cuda.is_available() else "cpu")
-    data, parts = Dataset.open(dataset), split(search_config)
-    configs = lane_configs(search_config, parts, parameters)
-    named = json.dumps(parameters, sort_keys=True).encode()
-    checkpoints = f"{folder}/{hashlib.sha256(named).hexdigest()[:16]}"
-    teller = _Teller(search_config.select, configs, data)
-    try:
-        if parts.lanes:
-            teller.follow(LaneTraining(configs, data, device, checkpoints, teller))
-        else:
-            teller.follow_one(Training(configs[0], data, World(device=device), checkpoints, _OneHooks(teller)))
-    except BetalineError as error:
-        teller.refuse(str(error))
-
-
-class _Teller(LaneHooks):
-    """Tells Ray Tune of every epoch, for each lane: the latest report, those that are new, scores, and why it failed."""
-
-    def __init__(self, rule: str, configs: Sequence[RunConfig], dataset: Dataset) -> None:
-        self.rule, self.configs, self.dataset = rule, configs, dataset
-        self.records: Sequence[Record] = ()
-        self.failed: Mapping[int, str] = {}
-        self.model_of: Callable[[int], VAE] | None = None
-        self.scores: dict[int, dict[str, float]] = {}
-        self.told = [0] * len(configs)
-
-    def follow(self, training: LaneTraining) -> None:
-        """Trains a stack to its end."""
-        self.records, self.failed, self.model_of = training.records, training.failed, training.model_of
-        training.run()
-        self._tell_what_is_left()
-
-    def follow_one(self, training: Training) -> None:
-        """Trains one model to its end."""
-        self.records, self.model_of = [training.record], lambda lane: training.best_model()
-        training.run()
-        self._tell_what_is_left()
-
-    def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
-        self.tell()
-
-    def _tell_what_is_left(self) -> None:
-        """A trial that was over when it was taken up has no more epochs to tell of."""
-        if self.told != [len(record.history) for record in self.records]:
-            self.tell()
-
-    def tell(self) -> None:
-        """Every epoch since the last time; after a resume, from the start."""
-        assert self.model_of is not None, "there is a training to tell of"
-        lanes = []
-        for lane, record in enumerate(self.records):
-            if record.is_over and lane not in self.scores and lane not in self.failed:
-                model = self.model_of(lane).eval()
-                self.scores[lane] = scores_of(model, self.rule, self.configs[lane], self.dataset)
-            new = [asdict(report) for report in record.history[self.told[lane] :]]
-            self.told[lane] = len(record.history)
-            lanes.append(
-                {
-                    "last": asdict(record.history[-1]) if record.history else None,
-                    "new": new,
-                    "scores": self.scores.get(lane, {}),
-                    "error": self.failed.get(lane),
-                }
-            )
-        alive = [lane["last"] for lane in lanes if lane["last"] and not lane["error"]]
-        self._report(max((last["epoch"] for last in alive), default=1), alive, lanes)
-
-    def refuse(self, reason: str) -> None:
-        """Every lane failed, for a reason that another attempt would not change."""
-        self._report(1, [], [{"last": None, "new": [], "scores": {}, "error": reason} for _ in self.configs])
-
-    def _report(self, epoch: int, alive: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> None:
-        score = min((last[SCORE] for last in alive), default=math.inf)
-        tune.report({SCORE: score, "epoch": epoch, LANES: json.dumps(lanes)})
-
-
-class _OneHooks(Hooks):
-    """Tells of one model as of a stack of one."""
-
-    def __init__(self, teller: _Teller) -> None:
-        self.teller = teller
-
-    def on_epoch(self, report: EpochReport) -> None:
-        self.teller.tell()
 
 
 class _Observe(Callback):

@@ -1,11 +1,14 @@
-"""What a run is made of, from its configuration and its dataset: the model, and its shares of the splits."""
+"""What a run is made of, from its configuration and its dataset: the model, its shares of the splits, its identity."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
 import torch
 
-from vae.config import RunConfig, Vamp
-from vae.data.batches import Share
+from vae.config import RunConfig, TrainingConfig, Vamp
+from vae.data.batches import Feed, InOrder, Share, open_feed
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.errors import ConfigError, DataError
@@ -27,6 +30,41 @@ def share_of(
     """A rank's share of a split, as the likelihood wants it and without the entries that the run hides."""
     policy = binarization(config.model.likelihood)
     return Share.of(dataset, split, rank, size, device, policy, config.data.missing)
+
+
+def open_feeds(
+    config: RunConfig, dataset: Dataset, rank: int = 0, size: int = 1, device: torch.device | str = "cpu"
+) -> tuple[Feed, InOrder]:
+    """A rank's batches to train on, and its rows to validate on, within the memory that the run allows.
+
+    Raises:
+        ConfigError: If the training split has fewer rows than one step takes.
+    """
+    training = config.training
+    feed = open_feed(
+        share_of(config, dataset, "train", rank, size, device),
+        world_size=size,
+        batch_size=training.batch_size // size,
+        seed=training.seed_of_data,
+        mode=training.feed,
+        memory_budget_bytes=training.memory_budget_bytes,
+    )
+    left = training.memory_budget_bytes - feed.held_bytes
+    return feed, InOrder(share_of(config, dataset, "validation", rank, size, device), memory_budget_bytes=left)
+
+
+def identity_of(config: RunConfig) -> dict[str, Any]:
+    """What a checkpoint must have been written for. The number of workers may change between attempts, and so may how often
+    checkpoints are written."""
+    often = {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"}
+    return config.model_dump(mode="json", exclude={"scaling": True, "training": often})
+
+
+def autocast_of(training: TrainingConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """What the networks are computed in."""
+    if training.precision == "bfloat16" or (training.precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
 
 
 def check_validation(dataset: Dataset) -> None:

@@ -41,7 +41,7 @@ class _Linear(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        raise NotImplementedError("its gradient is that of the stack's: see `vmap`")
+        """Nothing: only `vmap` is ever reached, and what it calls keeps what its own gradient needs."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, int]:
@@ -95,7 +95,7 @@ class _CrossEntropy(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        raise NotImplementedError("its gradient is that of the stack's: see `vmap`")
+        """Nothing: only `vmap` is ever reached, and what it calls keeps what its own gradient needs."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, int]:

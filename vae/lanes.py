@@ -13,31 +13,28 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, stack_module_state, vmap
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.func import functional_call
 
-from vae.assembly import build_model, check_validation, share_of
+from vae.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.config import Adversary, RunConfig, VectorQuantized, differences
 from vae.controllers import Controller, check_schedule
-from vae.data.batches import Batch, InOrder, open_feed
+from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, Diverged
-from vae.lane_kernels import LaneKernels
 from vae.metrics.likelihood import Sums, batch_sums, inputs_of
 from vae.model import VAE, Inputs
-from vae.optimizer import StackedAdamW, check_warmup, learning_rate_at
-from vae.record import EpochParts, Record
+from vae.optimizer import StackedAdamW, check_warmup, ema_decay_at, learning_rate_at
+from vae.record import EpochParts, Record, diverged
 from vae.reports import EpochReport, Progress, TrainingResult
 from vae.seeds import Stream, derive
+from vae.stack import LaneDraws, Stack, StackGradients
 from vae.state import Checkpoint, CheckpointStore, Tensors
-from vae.step import Draws, Step, draw, present
+from vae.step import Step, draw, present
 
 log = logging.getLogger(__name__)
 
@@ -110,151 +107,6 @@ def bytes_of_a_lane(config: RunConfig, dataset: Dataset) -> int:
     return copies * weights + sum(kept.values())
 
 
-class Stack:
-    """The weights of K models of one architecture, as one tensor [K,…] for each of theirs."""
-
-    def __init__(self, models: Sequence[VAE]) -> None:
-        self.template = models[0]
-        parameters, self.buffers = stack_module_state(list(models))  # pyright: ignore[reportArgumentType]
-        trained = {name for name, value in self.template.named_parameters() if value.requires_grad}
-        self.parameters = {name: value.detach().requires_grad_(name in trained) for name, value in parameters.items()}
-
-    def __len__(self) -> int:
-        return len(next(iter(self.parameters.values())))
-
-    def lane(self, number: int) -> Tensors:
-        """The weights of one lane, as an ordinary model's `state_dict`; bit for bit."""
-        return {name: value.detach()[number].clone() for name, value in (self.parameters | self.buffers).items()}
-
-    def with_parameters(self, parameters: Mapping[str, Tensor]) -> Stack:
-        """The same stack with other tensors for some of its weights."""
-        other = copy.copy(self)
-        other.parameters = {**self.parameters, **parameters}
-        return other
-
-    def keep(self, numbers: Sequence[int]) -> None:
-        """Lets all other lanes go."""
-        self.parameters = {
-            name: value.detach()[list(numbers)].requires_grad_(value.requires_grad)
-            for name, value in self.parameters.items()
-        }
-        self.buffers = {name: value[list(numbers)] for name, value in self.buffers.items()}
-
-    def tensors(self) -> Tensors:
-        """For a checkpoint."""
-        return {name: value.detach() for name, value in (self.parameters | self.buffers).items()}
-
-    @torch.no_grad()
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes up what `tensors` gave, of as many lanes."""
-        for name, value in (self.parameters | self.buffers).items():
-            value.copy_(tensors[name])
-
-    def map(self, function: Callable[..., Any], by_lane: Sequence[Any], shared: Sequence[Any]) -> Any:
-        """A function of one lane's weights, over all lanes.
-
-        Args:
-            function: Of the weights by name, of what each lane has of its own, and of what they share.
-            by_lane: Tensors [K,…], and tuples of such; None in a tuple stays None.
-            shared: What is the same for all.
-        """
-        on_cpu = next(iter(self.parameters.values())).device.type == "cpu"
-        kernels = LaneKernels() if on_cpu and not torch.is_autocast_enabled("cpu") else nullcontext()
-        mapped = vmap(
-            lambda weights, *args: function(weights, *args, *shared), in_dims=(0, *(_dims(args) for args in by_lane))
-        )
-        with kernels:
-            return mapped(self.parameters | self.buffers, *by_lane)
-
-
-class LaneDraws(NamedTuple):
-    """What a step draws for each lane."""
-
-    noise: Tensor
-    """[K,S,B,N]"""
-    log_beta: Tensor | None
-    """[K,B,1]"""
-    reference: Tensor | None
-    """[K,B,N]"""
-
-    @classmethod
-    def of(cls, draws: Sequence[Draws]) -> LaneDraws:
-        """Those of the lanes, one after the other."""
-        return cls(
-            torch.stack([one.noise for one in draws]),
-            _stacked([one.inputs.log_beta for one in draws]),
-            _stacked([one.reference for one in draws]),
-        )
-
-
-def stack_losses(
-    stack: Stack, step: Step, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor
-) -> tuple[Tensor, Tensor]:
-    """The loss of each lane [K], and its [distortion, rate] without gradient [K,2], in nats per example."""
-
-    def loss_of(weights: Tensors, drawn: LaneDraws, beta: Tensor, capacity: Tensor, inputs: Inputs) -> Any:
-        draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)
-        named = {f"model.{name}": value for name, value in weights.items()}
-        result = functional_call(step, named, (draws, beta, capacity))
-        return result.loss, result.parts
-
-    return stack.map(loss_of, (drawn, beta_K, capacity_K), (inputs,))
-
-
-class StackGradients:
-    """Losses and gradients of a stack, as a graph of tensor operations that is traced at the first call.
-
-    What vmap and autograd do in Python costs more than the arithmetic of small models, and is done once. Shapes must stay;
-    a model that cannot be traced is run as it is.
-
-    Args:
-        stack: Its weights; their number must stay.
-        step: Of the stack's template.
-        autocast: Makes the context that the losses, and not their gradients, are computed in.
-    """
-
-    def __init__(
-        self, stack: Stack, step: Step, autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
-    ) -> None:
-        self.stack, self.step, self.autocast = stack, step, autocast
-        self.trained = {name: value for name, value in stack.parameters.items() if value.requires_grad}
-        self.graph: Callable[..., Any] | None = None
-        self.is_traced: bool | None = None
-
-    def __call__(self, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor) -> tuple[Tensor, Tensor]:
-        """See `stack_losses`; the gradients are left with the parameters."""
-        leaves, structure = tree_flatten((inputs, drawn, beta_K, capacity_K))
-        tensors = [leaf for leaf in leaves if leaf is not None]
-        if self.graph is None:
-            self._trace(leaves, structure, tensors)
-            assert self.graph is not None, "traced, or run as it is"
-        with torch.no_grad() if self.is_traced else nullcontext():
-            loss_K, parts_K2, *gradients = self.graph(*self.trained.values(), *tensors)
-        for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
-            parameter.grad = gradient
-        return loss_K, parts_K2
-
-    def _trace(self, leaves: Sequence[Tensor | None], structure: Any, tensors: Sequence[Tensor]) -> None:
-        there = [leaf is not None for leaf in leaves]
-
-        def gradients_of(*given: Tensor) -> tuple[Tensor | None, ...]:
-            weights, rest = given[: len(self.trained)], iter(given[len(self.trained) :])
-            arguments = tree_unflatten([next(rest) if one else None for one in there], structure)
-            stack = self.stack.with_parameters(dict(zip(self.trained, weights, strict=True)))
-            with self.autocast():  # what it casts is part of the graph
-                loss_K, parts_K2 = stack_losses(stack, self.step, *arguments)
-            gradients = torch.autograd.grad(loss_K.sum(), weights, allow_unused=True)
-            # Laid out as the weights are: the fused optimiser walks both in memory's order.
-            return loss_K.detach(), parts_K2, *(g if g is None else g.contiguous() for g in gradients)
-
-        try:
-            self.graph = make_fx(gradients_of)(*self.trained.values(), *tensors)
-            self.is_traced = True
-        except Exception as error:  # tracing refuses in many ways; the model itself can be run
-            log.info("the stack is run without a traced graph: %s", str(error).splitlines()[0] if str(error) else error)
-            self.graph, self.is_traced = gradients_of, False
-
-
 class LaneHooks:
     """What a stack tells while it goes on; by itself, nobody listens."""
 
@@ -276,7 +128,7 @@ class LaneTraining:
         hooks: What to call as it goes on.
 
     Raises:
-        ConfigError: If the runs cannot be lanes of one stack, do not fit the data, or do not fit into memory together.
+        ConfigError: If the runs cannot be lanes of one stack, or do not fit the data.
         DataError: If the data has no validation split, or not what the model needs.
     """
 
@@ -297,18 +149,10 @@ class LaneTraining:
         models = [build_model(config, dataset, device) for config in configs]
         self.stack = Stack(models)
         self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
-        self.gradients = StackGradients(self.stack, self.step, self._autocast)
+        self.autocast = partial(autocast_of, training, self.device)
+        self.gradients = StackGradients(self.stack, self.step, self.autocast)
         self.averaged = Stack(models) if training.ema_decay else None
-        self.feed = open_feed(
-            share_of(self.base, dataset, "train", device=device),
-            world_size=1,
-            batch_size=training.batch_size,
-            seed=training.seed_of_data,
-            mode=training.feed,
-            memory_budget_bytes=training.memory_budget_bytes,
-        )
-        validation = share_of(self.base, dataset, "validation", device=device)
-        self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
+        self.feed, self.validation = open_feeds(self.base, dataset, device=device)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(self.base.objective, self.total_steps)
         check_warmup(training, self.total_steps)
@@ -384,7 +228,7 @@ class LaneTraining:
         rates = [learning_rate_at(self.configs[lane].training, step, self.total_steps) for lane in self.alive]
         self.optimizer.advance(rates)
         if self.averaged is not None and training.ema_decay is not None:
-            decay = min(training.ema_decay, (1 + step) / (10 + step))
+            decay = ema_decay_at(training.ema_decay, step)
             with torch.no_grad():
                 for name, average in self.averaged.parameters.items():
                     average.lerp_(self.stack.parameters[name], 1 - decay)
@@ -424,11 +268,8 @@ class LaneTraining:
         for place, lane in enumerate(self.alive):
             distortion, rate = train_K2[place]
             if not math.isfinite(reached := distortion + rate + bounds[place].negative_bound):
-                self.failed[lane] = (
-                    f"the loss became {reached} in epoch {epoch + 1} (step {self.steps_done}); lower "
-                    f"training.learning_rate (now {self.configs[lane].training.learning_rate}) or set "
-                    "training.gradient_clip_norm"
-                )
+                training = self.configs[lane].training
+                self.failed[lane] = str(diverged(reached, epoch, self.steps_done, training))
                 continue
             record, beta = self.records[lane], self.controllers[lane].beta.item()
             parts = EpochParts(distortion, rate, beta, examples_per_second, elapsed_seconds)
@@ -471,32 +312,17 @@ class LaneTraining:
         if list(lanes) != self.alive:
             places = [self.alive.index(lane) for lane in lanes]
             self.stack.keep(places)
-            self.gradients = StackGradients(self.stack, self.step, self._autocast)
+            self.gradients = StackGradients(self.stack, self.step, self.autocast)
             self.optimizer.keep(places, self.stack.parameters)
             if self.averaged is not None:
                 self.averaged.keep(places)
             self.alive = list(lanes)
         self.sums = torch.zeros(len(lanes), 2, device=self.device)
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        precision, device = self.base.training.precision, self.device.type
-        if precision == "bfloat16" or (precision == "auto" and device == "cuda"):
-            return torch.autocast(device, torch.bfloat16)
-        return nullcontext()
-
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
     def _open_store(self, checkpoints: str) -> CheckpointStore:
-        lanes = [
-            config.model_dump(
-                mode="json",
-                exclude={
-                    "scaling": True,
-                    "training": {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"},
-                },
-            )
-            for config in self.configs
-        ]
+        lanes = [identity_of(config) for config in self.configs]
         identity = {"lanes": lanes, "dataset_id": self.dataset.manifest.dataset_id}
         return CheckpointStore(checkpoints, identity, self.base.training.keep_checkpoints)
 
@@ -553,16 +379,3 @@ class LaneTraining:
                 self.averaged.restore(checkpoint.tensors["averaged"])
         log.info("resumed %d lanes from step %d of %d", len(self.alive), self.steps_done, self.total_steps)
         return self.steps_done
-
-
-def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
-    found = [value for value in values if value is not None]
-    return torch.stack(found) if found else None
-
-
-def _dims(args: Any) -> Any:
-    """The lane's dimension of each tensor of an argument."""
-    if not isinstance(args, LaneDraws):
-        return 0
-    dims: list[Any] = [None if value is None else 0 for value in args]
-    return LaneDraws(*dims)

@@ -26,6 +26,11 @@ def learning_rate_at(config: TrainingConfig, step: int, total_steps: int) -> flo
     return rate
 
 
+def ema_decay_at(decay: float, step: int) -> float:
+    """The decay of the average of weights at a step, counted from 0: less at first, so that it soon forgets the start."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 def check_warmup(config: TrainingConfig, total_steps: int) -> None:
     """Refuses a run that ends before its learning rate has risen.
 

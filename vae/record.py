@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from vae.config import RunConfig
+from vae.config import RunConfig, TrainingConfig
 from vae.controllers import steps_to_settle
+from vae.errors import Diverged
 from vae.metrics.likelihood import Bound
 from vae.model import VAE
 from vae.reports import EpochReport, TrainingResult
@@ -22,6 +23,14 @@ class EpochParts:
     beta: float
     examples_per_second: float
     elapsed_seconds: float
+
+
+def diverged(reached: float, epoch: int, step: int, training: TrainingConfig) -> Diverged:
+    """What to say of a loss that is no number any more, in an epoch counted from 0."""
+    return Diverged(
+        f"the loss became {reached} in epoch {epoch + 1} (step {step}); lower training.learning_rate (now "
+        f"{training.learning_rate}) or set training.gradient_clip_norm"
+    )
 
 
 class Record:

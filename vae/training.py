@@ -10,24 +10,22 @@ import copy
 import logging
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from vae.adversary import Discriminator
-from vae.assembly import build_model, check_validation, share_of
+from vae.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
 from vae.config import Adversary, RunConfig
 from vae.controllers import Controller, check_schedule
-from vae.data.batches import Batch, InOrder, open_feed
+from vae.data.batches import Batch
 from vae.data.parquet import Dataset
-from vae.errors import CheckpointError, Diverged
+from vae.errors import CheckpointError
 from vae.metrics.likelihood import Sums, bound_sums
 from vae.model import VAE
-from vae.optimizer import FusedAdamW, check_warmup, learning_rate_at
-from vae.record import EpochParts, Record
+from vae.optimizer import FusedAdamW, check_warmup, ema_decay_at, learning_rate_at
+from vae.record import EpochParts, Record, diverged
 from vae.reports import Hooks, Progress, TrainingResult
 from vae.seeds import Stream, derive
 from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
@@ -74,24 +72,14 @@ class Training:
         self.model = build_model(config, dataset, device)
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
         self.batch_size = training.batch_size // size
-        share = share_of(config, dataset, "train", rank, size, device)
-        self.feed = open_feed(
-            share,
-            world_size=size,
-            batch_size=self.batch_size,
-            seed=training.seed_of_data,
-            mode=training.feed,
-            memory_budget_bytes=training.memory_budget_bytes,
-        )
-        validation = share_of(config, dataset, "validation", rank, size, device)
-        self.validation = InOrder(validation, memory_budget_bytes=training.memory_budget_bytes - self.feed.held_bytes)
+        self.feed, self.validation = open_feeds(config, dataset, rank, size, device)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
         check_warmup(training, self.total_steps)
         self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
         self.controller = Controller(config.objective, device)
         self.discriminator = self._discriminator()
-        self.autocast = self._autocast()
+        self.autocast = autocast_of(training, device)
         self.generator = torch.Generator(device)
         self.store = self._open_store(checkpoints, dataset)
 
@@ -162,7 +150,7 @@ class Training:
         self.optimizer.advance()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None and training.ema_decay is not None:
-            decay = min(training.ema_decay, (1 + self.steps_done) / (10 + self.steps_done))
+            decay = ema_decay_at(training.ema_decay, self.steps_done)
             with torch.no_grad():  # or the average would hold the graph of every step
                 for average, current in zip(self.averaged.parameters(), model.parameters(), strict=True):
                     average.lerp_(current, 1 - decay)
@@ -188,10 +176,7 @@ class Training:
         # The last step's weights are seen by the validation alone.
         reached = distortion + rate + bound.negative_bound
         if not math.isfinite(reached):
-            raise Diverged(
-                f"the loss became {reached} in epoch {epoch + 1} (step {self.steps_done}); lower "
-                f"training.learning_rate (now {training.learning_rate}) or set training.gradient_clip_norm"
-            )
+            raise diverged(reached, epoch, self.steps_done, training)
         parts = EpochParts(distortion, rate, self.controller.beta.item(), examples_per_second, elapsed_seconds)
         if self.record.add(self.steps_done, epoch, bound, parts):
             self.best_weights = {name: value.detach().clone() for name, value in self.shipped.state_dict().items()}
@@ -226,28 +211,12 @@ class Training:
             step = torch.compile(step, mode=mode)  # pyright: ignore[reportAssignmentType]
         return step
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        precision, device = self.config.training.precision, self.world.device.type
-        if precision == "bfloat16" or (precision == "auto" and device == "cuda"):
-            return torch.autocast(device, torch.bfloat16)
-        return nullcontext()
-
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
     def _open_store(self, checkpoints: str | None, dataset: Dataset) -> CheckpointStore | None:
         if checkpoints is None:
             return None
-        identity = {
-            # The number of workers may change between attempts, and so may how often checkpoints are written.
-            "config": self.config.model_dump(
-                mode="json",
-                exclude={
-                    "scaling": True,
-                    "training": {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"},
-                },
-            ),
-            "dataset_id": dataset.manifest.dataset_id,
-        }
+        identity = {"config": identity_of(self.config), "dataset_id": dataset.manifest.dataset_id}
         return CheckpointStore(checkpoints, identity, self.config.training.keep_checkpoints)
 
     def _is_checkpoint_step(self) -> bool:

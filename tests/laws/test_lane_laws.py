@@ -13,8 +13,9 @@ from tests.laws import parts
 from tests.laws.parts import Config
 from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generator
 from vae.config import ObjectiveConfig, RunConfig, parse
-from vae.lanes import LaneDraws, Stack, StackGradients, refusal
+from vae.lanes import refusal
 from vae.model import VAE
+from vae.stack import LaneDraws, Stack, StackGradients
 from vae.step import Step, draw, present
 
 LANES, EXAMPLES = 3, 50

@@ -15,8 +15,9 @@ from vae.assembly import build_model
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
-from vae.lanes import LaneHooks, LaneTraining, Stack, bytes_of_a_lane, check_lanes
+from vae.lanes import LaneHooks, LaneTraining, bytes_of_a_lane, check_lanes
 from vae.reports import EpochReport, TrainingResult
+from vae.stack import Stack
 from vae.training import Training
 
 BETAS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)

@@ -114,14 +114,19 @@ def predicted(judge: nn.Module, x_NCHW: Tensor) -> tuple[Tensor, Tensor]:
     return out[:, :SHAPES].argmax(1), out[:, SHAPES:]
 
 
-def held_out_sprites(split: str) -> tuple[Tensor, NDArray[np.int64]]:
-    """Images of a split with a middle scale, and their codes."""
+def sprites_of(split: str) -> tuple[Tensor, NDArray[np.int64]]:
+    """Images of the validation or the test split, and their codes [N,F]."""
     images, codes_NF = shuffled()
     start = SPLITS["train"] + (SPLITS["validation"] if split == "test" else 0)
     part = slice(start, start + SPLITS[split])
-    images, codes_NF = images[part], codes_NF[part]
+    return torch.from_numpy(images[part]).float() / 255, codes_NF[part]
+
+
+def held_out_sprites(split: str) -> tuple[Tensor, NDArray[np.int64]]:
+    """Those with a middle scale."""
+    x, codes_NF = sprites_of(split)
     middle_N = np.isin(codes_NF[:, 1], MIDDLE)
-    return torch.from_numpy(images[middle_N]).float() / 255, codes_NF[middle_N]
+    return x[torch.from_numpy(middle_N)], codes_NF[middle_N]
 
 
 def measure(home: Path, dataset: Dataset, seed: int, split: str = "test") -> Figures:

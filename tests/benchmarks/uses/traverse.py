@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_regression
@@ -19,7 +18,7 @@ from sklearn.feature_selection import mutual_info_regression
 from pipelines.report.theme import LIGHT, SMALL_SIZE, blank
 from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
-from tests.benchmarks.uses.edit import SPLITS, configuration, dataset_of, shuffled
+from tests.benchmarks.uses.edit import SPLITS, configuration, dataset_of, sprites_of
 from tests.benchmarks.uses.work import mosaic, show
 from vae.data.parquet import Dataset
 from vae.inference.coding import encode
@@ -41,18 +40,11 @@ TIMES = 10.0
 """By what factor the least active dimension is to change more than the most changing inactive one."""
 
 
-def test_sprites(split: str) -> tuple[Inputs, NDArray[np.int64]]:
-    """The first sprites of a split, and their codes [N,F]."""
-    images, codes_NF = shuffled()
-    start = SPLITS["train"] + (SPLITS["validation"] if split == "test" else 0)
-    part = slice(start, start + SPLITS[split])
-    return Inputs(torch.from_numpy(images[part]).float() / 255), codes_NF[part]
-
-
 def measure(home: Path, dataset: Dataset, seed: int, split: str = "test") -> Figures:
     """Trains, and walks along every dimension from sprites of a split."""
     model = train(configuration(seed=seed), dataset, last=True).model
-    return compare(home, seed, model, *test_sprites(split))
+    x, codes_NF = sprites_of(split)
+    return compare(home, seed, model, Inputs(x), codes_NF)
 
 
 def compare(home: Path, seed: int, model: VAE, inputs: Inputs, codes_NF: NDArray[np.int64]) -> Figures:
