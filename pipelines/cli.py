@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from vae.errors import BetalineError
 from vae.storage import locate
 
 if TYPE_CHECKING:
+    from pipelines.requests import PromoteRequest
     from pipelines.services import Services
 
 app = typer.Typer(
@@ -209,13 +211,17 @@ def tune(
     select: Annotated[
         str | None, typer.Option(help="What the best is chosen by: bound, elbo, nll, active_units, mig, 'rate <= 20' …")
     ] = None,
+    register: Annotated[
+        str | None,
+        typer.Option(help="Register the best model under this alias, such as challenger; also where Ctrl-C ends it."),
+    ] = None,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Search β and architecture with Ray Tune."""
     from pipelines import summary
-    from pipelines.requests import TuneRequest
+    from pipelines.requests import PromoteRequest, TuneRequest
     from tuning.frontier import Trial
     from tuning.space import SearchConfig
     from vae import presets
@@ -231,7 +237,21 @@ def tune(
     )
     name = name or options.name_of(dataset)
     request = parse(TuneRequest, {"dataset": options.absolute(dataset), "name": name, "search": chosen}, "tune")
-    result = _run_flow("tune", name, request, home, screen, run=run)
+    run = run or f"tune-{uuid.uuid4().hex}"
+    further = PromoteRequest(run=run, name=name, alias=register) if register else None
+    with connected(home, screen, f"betaline tune {name}"):
+        from pipelines import flows
+
+        try:
+            result = flows.tune(request, run=run)
+        except KeyboardInterrupt:
+            if further is not None:
+                _say_promotion(screen, further, flows.promote(further))
+            screen.say(f"Stopped. To go on: the same command with [bold]--run {run}[/]")
+            raise
+        if further is not None:
+            result["promotion"] = flows.promote(further)
+            _say_promotion(screen, further, result["promotion"])
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
     best = locate(home) / "runs" / result["run"] / "best.yaml"
     screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
@@ -239,7 +259,12 @@ def tune(
 
 @app.command()
 def promote(
-    run_name: Annotated[str, typer.Argument(metavar="RUN", help="A training run, as `betaline train` printed it.")],
+    run_name: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A training run, as `betaline train` printed it; or a search, for its best."
+        ),
+    ],
     name: Annotated[str, typer.Argument(help="Registered model to become a version of.")],
     alias: Annotated[str, typer.Option(help="What people pull by.")] = "champion",
     threshold: Annotated[float | None, typer.Option(help="Highest NLL allowed, in nats per example.")] = None,
@@ -271,10 +296,14 @@ def promote(
     }
     request = parse(PromoteRequest, values, "promote")
     result = _run_flow("promote", name, request, home, screen)
-    version = result["version"]
-    verb = "is now" if result["promoted"] else "is not"
-    screen.say(f"[bold]{name}[/] version {version['version']} {verb} {alias}: {escape(result['reason'])}.")
+    _say_promotion(screen, request, result)
     screen.end(result, f"betaline models {name}")
+
+
+def _say_promotion(screen: Screen, request: PromoteRequest, result: dict[str, Any]) -> None:
+    verb = "is now" if result["promoted"] else "is not"
+    version = result["version"]["version"]
+    screen.say(f"[bold]{request.name}[/] version {version} {verb} {request.alias}: {escape(result['reason'])}.")
 
 
 @app.command()

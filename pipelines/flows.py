@@ -7,14 +7,22 @@ attaches to the running job, resumes from its last checkpoint, or returns its fi
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.events.worker import EventsWorker
@@ -26,6 +34,7 @@ from prefect.runtime import flow_run as current_flow_run
 from pipelines import registry
 from pipelines.cluster import Resources
 from pipelines.launch import run_job, stop_job
+from pipelines.progress import SearchProgress
 from pipelines.requests import (
     ApplyRequest,
     IngestConfig,
@@ -43,6 +52,9 @@ from vae.storage import locate
 Listener = Callable[[str, Event], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+PROGRESS_SECONDS = 2.0
+"""At most so often is Prefect told how far a search is."""
 
 PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
@@ -167,13 +179,63 @@ def tune(request: TuneRequest, run: str | None = None) -> dict[str, Any]:
         request: What to search, on which dataset.
         run: Name of the search; the same name goes on where an earlier one stopped. None derives one.
     """
-    result = ray_job("tune", request.model_dump(mode="json"), _identity("tune", run))
+    identity = _identity("tune", run)
+    with _progress(f"Epochs done of search {identity}, in percent"):
+        result = ray_job("tune", request.model_dump(mode="json"), identity)
     create_table_artifact(
         table=[{**trial.pop("parameters"), **trial} for trial in [dict(trial) for trial in result["trials"]]],
         key="search",
         description=f"Search for {request.name}: chosen {result['best']['trial_id']}",
     )
     return result
+
+
+@contextmanager
+def _progress(description: str) -> Iterator[None]:
+    """A progress artifact that follows the search inside the block, and is at 100 after it."""
+    bar, outer = ProgressBar(description), _listener.get()
+
+    def listen(kind: str, event: Event) -> None:
+        bar.on_event(event)
+        if outer:
+            outer(kind, event)
+
+    token = _listener.set(listen)
+    try:
+        yield
+    finally:
+        _listener.reset(token)
+    bar.show(100.0)
+
+
+class ProgressBar:
+    """How far a search is, as an artifact in Prefect's UI. A search never fails for it."""
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        self.search = SearchProgress()
+        self.artifact: UUID | None = None
+        self.shown_at = time.monotonic()
+        self.has_complained = False
+        self.show(0.0)
+
+    def on_event(self, event: Event) -> None:
+        self.search.take(event)
+        if time.monotonic() - self.shown_at >= PROGRESS_SECONDS:
+            self.show(100 * self.search.share)
+
+    def show(self, percent: float) -> None:
+        try:
+            if self.artifact is None:
+                # A flow here is synchronous, and so is the call.
+                self.artifact = cast(UUID, create_progress_artifact(percent, "search-progress", self.description))
+            else:
+                update_progress_artifact(self.artifact, percent)
+        except Exception as error:  # whatever Prefect's API refuses: the search itself needs none of it
+            if not self.has_complained:
+                get_run_logger().warning("Prefect cannot be told how far the search is: %s", error)
+            self.has_complained = True
+        self.shown_at = time.monotonic()
 
 
 @flow(name="promote", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")

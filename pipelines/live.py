@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from pipelines.progress import SearchProgress
 from pipelines.runs import Event
 
 LAST_TRIALS = 8
@@ -27,7 +28,7 @@ class View:
         self.started = time.monotonic()
         self.stage = "services"
         self.notes: dict[str, str] = {}
-        self.trials: dict[str, dict[str, Any]] = {}
+        self.search = SearchProgress()
         self.epoch: dict[str, Any] = {}
 
     def on_service(self, name: str, seconds: float) -> None:
@@ -43,10 +44,9 @@ class View:
         match event.kind:
             case "ingest" | "apply":
                 self.notes[event.kind] = f"{fields['rows']:,} of {fields['total']:,} examples"
-            case "trial":
-                self.trials[fields["trial_id"]] = fields
-                done = sum(trial["status"] != "running" for trial in self.trials.values())
-                self.notes["tune"] = f"{done} trials done, {len(self.trials) - done} running"
+            case "search" | "trial":
+                self.search.take(event)
+                self.notes.setdefault("tune", "")
             case "epoch":
                 self.epoch = fields
                 self.notes["train"] = (
@@ -67,22 +67,46 @@ class View:
         stages = Table.grid(padding=(0, 2))
         for stage, note in self.notes.items():
             mark = "[yellow]●[/]" if stage == self.stage else "[green]✓[/]"
-            stages.add_row(mark, f"[bold]{stage}[/]", Text(note))
+            stages.add_row(mark, f"[bold]{stage}[/]", Text(self.search_note() if stage == "tune" else note))
         parts: list[RenderableType] = [stages]
-        if self.stage == "tune" and self.trials:
-            parts.append(self._trial_table())
+        if self.stage == "tune" and self.search.stacks:
+            parts.append(self.trial_table())
         seconds = time.monotonic() - self.started
         return Panel(Group(*parts), title=self.title, subtitle=f"{seconds:.0f} s", title_align="left")
 
-    def _trial_table(self) -> Table:
-        table = Table("trial", "configuration", "epochs", "distortion", "rate", "bound (nats)", "", box=None)
-        latest = sorted(self.trials.values(), key=lambda trial: trial["status"] != "running")[:LAST_TRIALS]
-        for trial in latest:
-            settings = ", ".join(f"{k.rsplit('.', 1)[-1]}={v}" for k, v in trial["parameters"].items())
-            figures = [trial["distortion"], trial["rate"], trial["negative_bound"]]
-            cells = ["" if value is None else f"{value:.2f}" for value in figures]
-            table.add_row(trial["trial_id"][-5:], settings, str(trial["epochs"]), *cells, trial["status"])
+    def search_note(self) -> str:
+        """How many trials are done, run and are to come, and about how long that takes."""
+        search = self.search
+        done, running = len(search.stacks) - search.num_running, search.num_running
+        left = "" if search.seconds_left is None else f"; about {clock(search.seconds_left)} left"
+        return f"{done} trials done, {running} running, {search.num_to_come} to come{left}"
+
+    def trial_table(self) -> Table:
+        """A row for each trial: those that run, then those that ended last."""
+        table = Table("trial", "configuration", "lanes", "epoch", "bound (nats)", "steps/s", "left", "", box=None)
+        stacks, plan = self.search.stacks, self.search.plan
+        running = [stack for stack in stacks if stack.status == "running"]
+        ended = [stack for stack in stacks if stack.status != "running"]
+        for stack in [*running, *reversed(ended)][:LAST_TRIALS]:
+            left = self.search.seconds_left_of(stack)
+            table.add_row(
+                stack.trial_id[-5:],
+                ", ".join(f"{name.rsplit('.', 1)[-1]}={value}" for name, value in stack.parameters.items()),
+                f"{stack.num_alive}/{len(stack.lanes)}",
+                f"{stack.epochs}/{plan.epochs}" if plan else str(stack.epochs),
+                "" if stack.negative_bound is None else f"{stack.negative_bound:.2f}",
+                "" if stack.steps_per_second is None else f"{stack.steps_per_second:,.1f}",
+                "" if left is None else clock(left),
+                stack.status,
+            )
         return table
+
+
+def clock(seconds: float) -> str:
+    """`1:05`, `2:03:09`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 @contextmanager

@@ -44,7 +44,7 @@ class PromoteRequest(Section):
     """Evaluate a trained run on the test split, register it, and let it become the champion if it is better."""
 
     run: Name
-    """The training run, as `betaline train` printed it."""
+    """The training run, as `betaline train` printed it; or a search, for its best model so far."""
     name: Name
     """Registered model to become a version of."""
     search: Name | None = None

@@ -25,6 +25,7 @@ REAL = {
     "test_packaging": "services",
     "test_registry": "services",
     "test_search": "services",
+    "test_search_faults": "services",
     "test_services": "services",
 }
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"

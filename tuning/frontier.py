@@ -16,7 +16,7 @@ SEED = "training.seed"
 TARGET = re.compile(r"(rate|distortion) *<= *(\d+(?:\.\d+)?)")
 """The best reconstruction at no more than a rate, or the lowest rate at no more than a distortion, in nats."""
 
-MORE_IS_BETTER = ("active_units", "mig", "denoise_psnr")
+MORE_IS_BETTER = ("active_units", "mig", "udr", "denoise_psnr")
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,10 @@ class Trial:
     error: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
     """What was measured of the best epoch's model on the validation split, for the rule that chooses."""
+    steps: int = 0
+    """Optimiser steps done."""
+    steps_per_second: float | None = None
+    """In its last epoch, validation included; the lanes of a stack take their steps together."""
 
 
 @dataclass(frozen=True)

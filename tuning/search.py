@@ -6,7 +6,8 @@ import json
 import logging
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, assert_never
 
 import optuna
@@ -29,7 +30,7 @@ from tuning.space import (
     grid_size,
     labels,
 )
-from tuning.stacks import check_memory, split
+from tuning.stacks import STACK, Split, check_memory, divide, split, variants
 from tuning.trial import LANES, SCORE, run_trial
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
@@ -40,7 +41,9 @@ log = logging.getLogger(__name__)
 Observer = Callable[[Trial, EpochReport | None], None]
 
 
-def search(config: SearchConfig, dataset: str, folder: str, name: str, observer: Observer | None = None) -> list[Trial]:
+def search(
+    config: SearchConfig, dataset: str, folder: str, name: str, observer: Observer | None = None, *, division: int = 1
+) -> list[Trial]:
     """Runs a search on the cluster that this process is connected to, or goes on with one that was cut off.
 
     Args:
@@ -49,6 +52,7 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
         folder: URI of a folder that all nodes reach, for the search's state.
         name: Of the search. The same name in the same folder goes on: finished trials are not repeated.
         observer: Called in this process with each trial as it starts, reports an epoch, and ends.
+        division: Stacks that the lanes of an architecture are divided into; it must stay when a search goes on.
 
     Returns:
         The trials, in the order they were proposed.
@@ -59,20 +63,27 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
         ClusterError: If the cluster can never run one trial.
     """
     check_space(config)
-    data, parts = Dataset.open(dataset), split(config)
+    data, parts = Dataset.open(dataset), split(config, division)
     data.verify(["train", "validation"])
-    check_rule(config.select, data)
+    check_rule(config, data)
     if parts.reason is not None:
         log.warning("%s: every trial is one model", parts.reason)
-    num_concurrent = max_concurrent(config)
+    need = resources_of(config)
+    num_concurrent = max_concurrent(need)
     check_memory(config, parts, data, ray.cluster_resources().get("memory", math.inf) / num_concurrent)
     # Ray Tune's own log files of every trial cost more than an epoch of a small model; MLflow has the curves.
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # By its own handler an interrupt would end the search as if it were over.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
     trainable = tune.with_resources(
         tune.with_parameters(
-            run_trial, config=config.model_dump(mode="json"), dataset=dataset, folder=f"{folder}/stacks"
+            run_trial,
+            config=config.model_dump(mode="json"),
+            dataset=dataset,
+            folder=folder,
+            division=division,
         ),
-        {"cpu": config.cpus_per_trial, "gpu": config.gpus_per_trial},
+        need.of_process,
     )
     path = f"{folder}/{name}"
     if tune.Tuner.can_restore(path):
@@ -97,12 +108,12 @@ def search(config: SearchConfig, dataset: str, folder: str, name: str, observer:
                 failure_config=tune.FailureConfig(max_failures=config.base.scaling.max_failures),
             ),
         )
-    _Observe.observer, _Observe.points = observer, parts.points
+    _Observe.observer, _Observe.parts, _Observe.failed = observer, parts, set()
     try:
         results = tuner.fit()
     finally:
         _Observe.observer = None
-    return [trial for result in results for trial in _trials_of(result, parts.points)]
+    return [trial for result in results for trial in _trials_of(result, parts)]
 
 
 def _distributions(space: Space) -> dict[str, Any]:
@@ -123,9 +134,7 @@ def _distributions(space: Space) -> dict[str, Any]:
 
 
 def _tune_config(config: SearchConfig, space: Space, num_concurrent: int) -> tune.TuneConfig:
-    size = grid_size(space)
-    trials = (config.num_trials or size) if space else 1
-    assert trials is not None, "check_space refuses a search without a number of trials"
+    size, trials = grid_size(space), num_trials(config, space)
     # A grid that the trials cover comes first and whole, so that the table has no holes.
     points = list(grid(space)) if size is not None and size <= trials else None
     sampler = OptunaSearch(sampler=optuna.samplers.TPESampler(seed=config.seed), points_to_evaluate=points)
@@ -142,33 +151,83 @@ def _tune_config(config: SearchConfig, space: Space, num_concurrent: int) -> tun
             grace_period=min(config.grace_epochs, config.base.training.epochs),
             reduction_factor=config.reduction_factor,
         ),
-        reuse_actors=True,
+        # A Ray Train run that is stopped ends with the process that started it.
+        reuse_actors=resources_of(config).workers == 1,
     )
 
 
-def max_concurrent(config: SearchConfig) -> int:
+@dataclass(frozen=True)
+class Need:
+    """What one trial takes of a cluster."""
+
+    workers: int
+    """1: the trial's own process. More: those of the Ray Train run that it starts and waits for."""
+    cpus: float
+    """Of each worker."""
+    gpus: float
+    """Of each worker."""
+
+    @property
+    def of_process(self) -> dict[str, float]:
+        """Ray's resources of the trial's process. Where others work for it, next to none: they would miss its CPU."""
+        if self.workers > 1:
+            return {"cpu": 0, "memory": 2**20}  # Ray Tune takes no request for nothing
+        return {"cpu": self.cpus, "gpu": self.gpus}
+
+
+def resources_of(config: SearchConfig) -> Need:
+    """A model that trains on several workers is a Ray Train run of its own; all others train in their trial's process."""
+    scaling = max((variant.scaling for variant in variants(config)), key=lambda scaling: scaling.num_workers)
+    if scaling.num_workers == 1:
+        return Need(1, config.cpus_per_trial, config.gpus_per_trial)
+    return Need(scaling.num_workers, scaling.cpus_per_worker, scaling.gpus_per_worker)
+
+
+def num_trials(config: SearchConfig, space: Space) -> int:
+    """Trials that Ray Tune runs over what it draws: as many as were asked for, or one for every combination."""
+    trials = (config.num_trials or grid_size(space)) if space else 1
+    assert trials is not None, "check_space refuses a search without a number of trials"
+    return trials
+
+
+def max_concurrent(need: Need) -> int:
     """Trials that the cluster can run at once.
 
     Raises:
         ClusterError: If it can never run one.
     """
-    resources = ray.cluster_resources()
-    wanted = {"CPU": config.cpus_per_trial, "GPU": config.gpus_per_trial}
-    for name, amount in wanted.items():
-        found = resources.get(name, 0)
-        if amount > found:
-            raise ClusterError(
-                f"asked for {amount:g} {name} per trial, the cluster has {found:g}; lower {name.lower()}s_per_trial or "
-                "connect to a larger cluster"
-            )
-    return max(1, math.floor(min(resources.get(name, 0) / amount for name, amount in wanted.items() if amount)))
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    wanted = {name: amount for name, amount in {"CPU": need.cpus, "GPU": need.gpus}.items() if amount}
+    # Tiny fractions are lost in sums of fractions.
+    places = sum(min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()) for node in nodes)
+    if places >= need.workers:
+        return places // need.workers
+    asked = " and ".join(f"{amount:g} {name}" for name, amount in wanted.items())
+    there = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in wanted)
+    on_nodes = f" on {len(nodes)} nodes, with room for {places}" if len(nodes) > 1 else ""
+    if need.workers == 1:
+        raise ClusterError(
+            f"asked for {asked} per trial, the cluster has {there}{on_nodes}; lower "
+            f"{' or '.join(f'{name.lower()}s_per_trial' for name in wanted)}, or connect to a larger cluster"
+        )
+    raise ClusterError(
+        f"asked for {need.workers} workers of {asked} per trial, the cluster has {there}{on_nodes}; lower "
+        "base.scaling.num_workers, or connect to a larger cluster"
+    )
+
+
+def division_of(config: SearchConfig) -> int:
+    """Into how many stacks to divide lanes on the cluster that this process is connected to; see `divide`."""
+    return divide(config, max_concurrent(resources_of(config)))
 
 
 class _Observe(Callback):
     """Runs in the search's driver. Ray Tune stores it with the search, so it must not hold the observer itself."""
 
     observer: ClassVar[Observer | None] = None
-    points: ClassVar[Sequence[Mapping[str, Any]]] = ()
+    parts: ClassVar[Split]
+    failed: ClassVar[set[str]] = set()
+    """Lanes that failed while their stack goes on, and were told of."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._tell(trial, {}, "running")
@@ -177,10 +236,15 @@ class _Observe(Callback):
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         told = json.loads(result[LANES])
-        for seen, lane in zip(_lanes(trial.trial_id, trial.config, result, self.points, "running"), told, strict=True):
+        for seen, lane in zip(
+            _lanes(trial.trial_id, trial.config, result, _Observe.parts, "running"), told, strict=True
+        ):
             for report in lane["new"]:
                 if _Observe.observer is not None:
                     _Observe.observer(seen, EpochReport(**report))
+            if seen.status == "failed" and seen.trial_id not in _Observe.failed and _Observe.observer is not None:
+                _Observe.failed.add(seen.trial_id)
+                _Observe.observer(seen, None)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._tell(trial, trial.last_result)
@@ -191,16 +255,17 @@ class _Observe(Callback):
     def _tell(
         self, trial: Any, metrics: Mapping[str, Any] | None, status: str | None = None, error: str | None = None
     ) -> None:
-        for seen in _lanes(trial.trial_id, trial.config, metrics or {}, self.points, status, error):
+        for seen in _lanes(trial.trial_id, trial.config, metrics or {}, _Observe.parts, status, error):
+            _Observe.failed.discard(seen.trial_id)
             if _Observe.observer is not None:
                 _Observe.observer(seen, None)
 
 
-def _trials_of(result: Any, points: Sequence[Mapping[str, Any]]) -> list[Trial]:
+def _trials_of(result: Any, parts: Split) -> list[Trial]:
     metrics = result.metrics or {}
     error = _last_line(str(result.error)) if result.error else None
     # A trial whose process died at its start has no configuration to tell.
-    return _lanes(str(metrics.get("trial_id", result.path)), result.config or {}, metrics, points, None, error)
+    return _lanes(str(metrics.get("trial_id", result.path)), result.config or {}, metrics, parts, None, error)
 
 
 def _last_line(error: str) -> str:
@@ -212,7 +277,7 @@ def _lanes(
     trial_id: str,
     parameters: Mapping[str, Any],
     metrics: Mapping[str, Any],
-    points: Sequence[Mapping[str, Any]],
+    parts: Split,
     status: str | None = None,
     error: str | None = None,
 ) -> list[Trial]:
@@ -222,13 +287,15 @@ def _lanes(
         trial_id: Ray Tune's.
         parameters: What Ray Tune drew.
         metrics: What was reported last; empty before the first epoch.
-        points: What each lane has of its own.
+        parts: What each lane has of its own.
         status: None for that which the last report tells.
         error: Why all of them failed.
     """
+    points = parts.points_of(parameters)
+    shared = {field: value for field, value in parameters.items() if field != STACK}
     told = json.loads(metrics[LANES]) if LANES in metrics else [{}] * len(points)
     return [
-        _lane(f"{trial_id}.{number}" if len(points) > 1 else trial_id, {**parameters, **point}, lane, status, error)
+        _lane(f"{trial_id}.{number}" if len(points) > 1 else trial_id, {**shared, **point}, lane, status, error)
         for number, (point, lane) in enumerate(zip(points, told, strict=True))
     ]
 
@@ -239,15 +306,19 @@ def _lane(
     last, error = told.get("last") or {}, told.get("error") or error
     if error:
         status = "failed"
+    elif last.get("is_last"):
+        status = "finished"
     return Trial(
         trial_id=trial_id,
         parameters=parameters,
-        status=status or ("finished" if last.get("is_last") else "stopped"),
+        status=status or "stopped",
         epochs=last.get("epoch", 0),
         distortion=last.get("validation_distortion"),
         rate=last.get("validation_rate"),
-        negative_bound=last.get(SCORE),
+        negative_bound=last.get("validation_negative_bound"),
         active_units=last.get("active_units"),
         error=error,
         scores=told.get("scores", {}),
+        steps=last.get("step", 0),
+        steps_per_second=told.get("steps_per_second"),
     )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, assert_never
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from tuning.frontier import TARGET
+from tuning.frontier import SEED, TARGET
 from vae.config import Positive, RunConfig, Section, override
 from vae.errors import ConfigError
 
@@ -48,9 +48,10 @@ Dimension = Annotated[Union[Choice, Uniform, Integers], Field(discriminator="kin
 Space = dict[str, Dimension]
 
 
+BETA = "objective.beta"
 DEFAULT_SPACE: Space = {
     "model.encoder": Choice(values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})),
-    "objective.beta": Choice(values=(0.5, 1.0, 2.0, 4.0)),
+    BETA: Choice(values=(0.5, 1.0, 2.0, 4.0)),
 }
 
 
@@ -63,7 +64,7 @@ def _no_population(value: Any) -> Any:
     return value
 
 
-SCORES = ("nll", "mig", "denoise_psnr", "impute_rmse")
+SCORES = ("nll", "mig", "udr", "frechet", "denoise_psnr", "impute_rmse")
 """Rules that ask for a measurement of every trial's model."""
 
 
@@ -93,8 +94,15 @@ class SearchConfig(Section):
     """Of the dimensions that are no lanes. None tries every combination where all are choices; needed where one is not."""
     select: Rule = "bound"
     """What the best trial is chosen by: its validation bound or ELBO at β = 1, its importance-sampled likelihood (`nll`),
-    `active_units`, `mig`, `denoise_psnr` or `impute_rmse`; or a target in nats, `rate <= 20` for the best reconstruction at
-    no more than that rate, `distortion <= 80` for the lowest rate. Settings are compared by their means over seeds."""
+    `active_units`, `mig`, `udr` (how well the seeds of a setting agree on the dimensions; Duan et al. 2020; needs no
+    labels), `frechet` (how like the real images its own are), `denoise_psnr` or `impute_rmse`; or a target in nats,
+    `rate <= 20` for the best reconstruction at no more than that rate, `distortion <= 80` for the lowest rate. Settings are
+    compared by their means over seeds."""
+    stop_by: Literal["bound", "hypervolume"] = "bound"
+    """What trials are compared by while they train: the validation bound of the best lane, in nats; or the area under the
+    front of all lanes in rate and distortion, in nats², which keeps a stack whose whole front is good though no lane of it
+    has the best bound. The area's reference point is one for all trials: on both axes the negative ELBO that the base
+    configuration has on the validation split before it is trained, and at least a nat for each value of an example."""
     grace_epochs: Positive = 10
     """Epochs before a trial may be stopped for being worse than others (ASHA, Li et al. 2020)."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
@@ -136,6 +144,23 @@ def check_space(search: SearchConfig) -> None:
     if search.num_trials is None and grid_size(search.space) is None:
         raise ConfigError(
             "num_trials: a space with a continuous dimension has no last combination; say how many to try"
+        )
+    if search.select == "udr":
+        _check_choices(search, SEED, "select: udr compares the seeds of each setting")
+    if search.stop_by == "hypervolume":
+        _check_choices(search, BETA, "stop_by: hypervolume is of a front with several weights of the rate")
+
+
+def _check_choices(search: SearchConfig, field: str, why: str) -> None:
+    """Refuses a search whose stacks have fewer than 2 values of a field."""
+    if not search.lanes:
+        raise ConfigError(f"{why}, which train as lanes of one stack, and lanes is false; set it to true")
+    dimension = search.space.get(field)
+    found = len({str(value) for value in dimension.values}) if isinstance(dimension, Choice) else 0
+    if found < 2:
+        raise ConfigError(
+            f"{why}, which train as lanes of one stack: expected 2 choices of {field} or more, found {found}; add "
+            f"`{field}` choices to the space"
         )
 
 

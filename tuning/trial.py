@@ -2,49 +2,66 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 import torch
 from ray import tune
+from ray.util.queue import Empty, Queue
 
-from tuning.scores import scores_of
+from tuning.frontier import Trial, hypervolume
+from tuning.scores import rankings, reference_nats, scores_of
 from tuning.space import SearchConfig
-from tuning.stacks import lane_configs, split
+from tuning.stacks import checkpoints_of, lane_configs, split
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
+from vae.distributed import TrainSpec, train
 from vae.errors import BetalineError
 from vae.lanes import LaneHooks, LaneTraining
 from vae.model import VAE
 from vae.record import Record
 from vae.reports import EpochReport, Hooks
+from vae.state import load_model
 from vae.training import Training
 from vae.world import World
 
-SCORE = "validation_negative_bound"
+SCORE = "score"
+"""What trials are compared by, the less the better; see `SearchConfig.stop_by`."""
 LANES = "lanes"
 """What a trial reports of each of its lanes, as JSON."""
+POLL_SECONDS = 0.5
+"""Between looks at whether a Ray Train run has ended."""
 
 
-def run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: str, folder: str) -> None:
-    """One trial, in its own process: it needs one worker, so it is that worker.
+def run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: str, folder: str, division: int) -> None:
+    """One trial, in its own process: the stack or the model that it trains, or the Ray Train run that it waits for.
 
-    Its checkpoints are called after what it trains, so that it goes on exactly where another process was lost.
+    From its checkpoints it goes on exactly where another process was lost.
+
+    Args:
+        parameters: What Ray Tune drew.
+        config: The search.
+        dataset: URI of the dataset's folder.
+        folder: URI of the search's folder.
+        division: Stacks of one architecture.
     """
-    search_config = SearchConfig.model_validate(config)
-    torch.set_num_threads(search_config.cpus_per_trial)
-    device = torch.device("cuda" if search_config.gpus_per_trial and torch.cuda.is_available() else "cpu")
-    data, parts = Dataset.open(dataset), split(search_config)
-    configs = lane_configs(search_config, parts, parameters)
-    named = json.dumps(parameters, sort_keys=True).encode()
-    checkpoints = f"{folder}/{hashlib.sha256(named).hexdigest()[:16]}"
-    teller = _Teller(search_config.select, configs, data)
+    search = SearchConfig.model_validate(config)
+    torch.set_num_threads(search.cpus_per_trial)
+    data, parts = Dataset.open(dataset), split(search, division)
+    configs = lane_configs(search, parts, parameters)
+    checkpoints = checkpoints_of(folder, parameters)
+    device = torch.device("cuda" if search.gpus_per_trial and torch.cuda.is_available() else "cpu")
+    teller = _Teller(search, configs, data)
     try:
-        if parts.lanes:
+        if configs[0].scaling.num_workers > 1:
+            teller.follow_workers(TrainSpec(configs[0], dataset, checkpoints, "trial"))
+        elif parts.lanes:
             teller.follow(LaneTraining(configs, data, device, checkpoints, teller))
         else:
             teller.follow_one(Training(configs[0], data, World(device=device), checkpoints, _OneHooks(teller)))
@@ -55,8 +72,8 @@ def run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: st
 class _Teller(LaneHooks):
     """Tells Ray Tune of every epoch, for each lane: the latest report, those that are new, scores, and why it failed."""
 
-    def __init__(self, rule: str, configs: Sequence[RunConfig], dataset: Dataset) -> None:
-        self.rule, self.configs, self.dataset = rule, configs, dataset
+    def __init__(self, search: SearchConfig, configs: Sequence[RunConfig], dataset: Dataset) -> None:
+        self.search, self.configs, self.dataset = search, configs, dataset
         self.records: Sequence[Record] = ()
         self.failed: Mapping[int, str] = {}
         self.model_of: Callable[[int], VAE] | None = None
@@ -76,6 +93,23 @@ class _Teller(LaneHooks):
         training.run()
         self._tell_what_is_left()
 
+    def follow_workers(self, spec: TrainSpec) -> None:
+        """Trains one model on several workers, and waits for them."""
+        record = Record(spec.config, 0)
+        self.records, self.model_of = [record], lambda lane: load_model(f"{spec.folder}/model")
+        epochs = Queue(actor_options={"num_cpus": 0})
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            running = pool.submit(train, spec, on_report=epochs.put)
+            while not running.done():
+                with suppress(Empty):
+                    # There is no model to score before the run has ended.
+                    reported = [one for one in epochs.get(timeout=POLL_SECONDS) if not one["is_last"]]
+                    record.history += [EpochReport(**one) for one in reported]
+                    self.tell()
+        record.restore(running.result().history)
+        self.told = [0]  # a run that was taken up again has reported its later epochs alone
+        self.tell()
+
     def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
         self.tell()
 
@@ -86,11 +120,9 @@ class _Teller(LaneHooks):
 
     def tell(self) -> None:
         """Every epoch since the last time; after a resume, from the start."""
-        assert self.model_of is not None, "there is a training to tell of"
+        self._measure()
         lanes = []
         for lane, record in enumerate(self.records):
-            if record.is_over and lane not in self.scores and lane not in self.failed:
-                self.scores[lane] = scores_of(self.model_of(lane), self.rule, self.configs[lane], self.dataset)
             new = [asdict(report) for report in record.history[self.told[lane] :]]
             self.told[lane] = len(record.history)
             lanes.append(
@@ -99,19 +131,56 @@ class _Teller(LaneHooks):
                     "new": new,
                     "scores": self.scores.get(lane, {}),
                     "error": self.failed.get(lane),
+                    "steps_per_second": _steps_per_second(record.history),
                 }
             )
         alive = [lane["last"] for lane in lanes if lane["last"] and not lane["error"]]
         self._report(max((last["epoch"] for last in alive), default=1), alive, lanes)
+
+    def _measure(self) -> None:
+        """The scores of lanes that are over; those of a rule that compares lanes once all of them are."""
+        assert self.model_of is not None, "there is a training to tell of"
+        over = [n for n, record in enumerate(self.records) if record.is_over and n not in self.failed]
+        if self.search.select == "udr":
+            if len(over) + len(self.failed) == len(self.records):
+                models = {n: self.model_of(n) for n in over}
+                self.scores = rankings({n: self.configs[n] for n in over}, models, self.dataset)
+            return
+        for n in over:
+            if n not in self.scores:
+                self.scores[n] = scores_of(self.model_of(n), self.search.select, self.configs[n], self.dataset)
 
     def refuse(self, reason: str) -> None:
         """Every lane failed, for a reason that another attempt would not change."""
         self._report(1, [], [{"last": None, "new": [], "scores": {}, "error": reason} for _ in self.configs])
 
     def _report(self, epoch: int, alive: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> None:
-        score = min((last[SCORE] for last in alive), default=math.inf)
         self.has_told = True
-        tune.report({SCORE: score, "epoch": epoch, LANES: json.dumps(lanes)})
+        tune.report({SCORE: self._score(alive), "epoch": epoch, LANES: json.dumps(lanes)})
+
+    def _score(self, alive: Sequence[Mapping[str, Any]]) -> float:
+        """Of the last reports of the lanes that have not failed."""
+        if self.search.stop_by == "bound" or not alive:
+            return min((last["validation_negative_bound"] for last in alive), default=math.inf)
+        front = [
+            Trial(str(n), {}, "running", last["epoch"], last["validation_distortion"], last["validation_rate"])
+            for n, last in enumerate(alive)
+        ]
+        return -hypervolume(front, self._reference_nats, self._reference_nats)
+
+    @cached_property
+    def _reference_nats(self) -> float:
+        return reference_nats(self.search.base, self.dataset)
+
+
+def _steps_per_second(history: Sequence[EpochReport]) -> float | None:
+    """In the last epoch, validation included; None before the first."""
+    if not history:
+        return None
+    last, before = history[-1], history[-2].elapsed_seconds if len(history) > 1 else 0.0
+    # The clock of a process that took the training up starts anew.
+    seconds = last.elapsed_seconds - before if before < last.elapsed_seconds else last.elapsed_seconds
+    return last.step / last.epoch / seconds
 
 
 class _OneHooks(Hooks):

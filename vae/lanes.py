@@ -176,7 +176,7 @@ class LaneTraining:
         Raises:
             CheckpointError: If the checkpoints belong to another stack, or none is intact.
         """
-        resumed_from = self._resume()
+        resumed_from = self.resume()
         started = self.last_checkpoint = time.monotonic()
         per_epoch = self.feed.steps_per_epoch
         while self.alive:
@@ -355,8 +355,8 @@ class LaneTraining:
         }
         self.store.save(Checkpoint(self.steps_done, tensors, values))
 
-    def _resume(self) -> int:
-        """Takes up the newest intact checkpoint; returns its step, 0 where there is none."""
+    def resume(self) -> int:
+        """Takes up the newest intact checkpoint, as `run` does first; returns its step, 0 where there is none."""
         checkpoint = None if self.store is None else self.store.load_newest()
         if checkpoint is None:
             return 0

@@ -106,7 +106,7 @@ class Training:
         """
         # Not in the constructor: what one rank alone refuses there must not leave the others waiting in a collective.
         self.step = self._wrap()
-        self.resumed_from_step = self._resume()
+        self.resumed_from_step = self.resume()
         started = self.last_checkpoint = time.monotonic()
         per_epoch = self.feed.steps_per_epoch
         while not self.record.is_over:
@@ -241,8 +241,8 @@ class Training:
         values = {"sums": None if sums is None else sums.tolist(), "history": self.record.to_json()}
         self.store.save(Checkpoint(self.steps_done, tensors, values))
 
-    def _resume(self) -> int:
-        """Takes up the newest intact checkpoint; returns its step, 0 where there is none."""
+    def resume(self) -> int:
+        """Takes up the newest intact checkpoint, as `run` does first; returns its step, 0 where there is none."""
         if self.store is None:
             return 0
         checkpoint = self._agreed_checkpoint(self.store)

@@ -13,6 +13,7 @@ import torch
 
 from pipelines import packaging, registry, report
 from pipelines.jobs.job import Job
+from pipelines.jobs.searched import best_so_far, is_search
 from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
@@ -37,9 +38,9 @@ REPORT_ROWS = 1000
 def run(job: Job) -> dict[str, Any]:
     """Scores a trained run on the test split, registers it, and proves that it loads. The flow decides on the alias."""
     request = parse(PromoteRequest, job.request, "promote")
-    trained = job.result_of(request.run)
+    trained = best_so_far(job, request.run) if is_search(job, request.run) else job.result_of(request.run)
     if "model" not in trained:
-        raise RegistryError(f"{request.run} trained no model: give the name that `betaline train` printed")
+        raise RegistryError(f"{request.run} trained no model: give the name that `betaline train` or `tune` printed")
     dataset = Dataset.open(trained["dataset"])
     if not dataset.num_rows("test"):
         raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
@@ -93,7 +94,10 @@ def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapp
     model = load_model(trained["model"])
     test = _test_split(dataset, config.model, config.data.missing)
     rows = replace(test.share, binarization=None).load(0, min(REPORT_ROWS, test.share.num_rows))
-    found = job.result_of(request.search) if request.search else None
+    searched = trained
+    if request.search:
+        found = job.result_of(request.search)
+        searched = {"trials": found["trials"], "chosen_trial": found["best"]["trial_id"]}
     return report.Evidence(
         model=model,
         config=config,
@@ -104,8 +108,8 @@ def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapp
         history=trained["history"],
         nll=negative_log_likelihood(model, _announced(test), num_samples=request.num_samples, seed=0),
         bound=bound_sums(model, test, seed=0).bound(),
-        trials=[Trial(**trial) for trial in found["trials"]] if found else [],
-        chosen_trial=found["best"]["trial_id"] if found else None,
+        trials=[Trial(**trial) for trial in searched.get("trials", [])],
+        chosen_trial=searched.get("chosen_trial"),
         seconds={"train": trained["train_seconds"]},
     )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import sys
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -14,16 +16,18 @@ import ray
 
 from pipelines import registry
 from pipelines.jobs.job import Job
+from pipelines.progress import SearchPlan
 from pipelines.report import search_table
-from pipelines.report.charts import frontier
+from pipelines.report.search_charts import frontier, importance, parallel
 from pipelines.report.theme import LIGHT
 from pipelines.report.wording import is_scored
 from pipelines.requests import TuneRequest
-from pipelines.runs import emit
+from pipelines.runs import RunFolder, emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
-from tuning.search import search
-from tuning.space import SearchConfig
+from tuning.importance import importances
+from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
+from tuning.space import SearchConfig, check_space
 from tuning.stacks import config_of, split
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
@@ -31,14 +35,27 @@ from vae.data.parquet import Dataset
 from vae.reports import EpochReport
 from vae.storage import write_whole
 
+TRIALS = "trials.json"
+KEEP_SECONDS = 2.0
+"""At most so often is the table of a search that runs written to its folder, but for trials that end."""
+
+
+def trials_so_far(folder: RunFolder) -> dict[str, dict[str, Any]]:
+    """The trials of a search that may still run, by their ids."""
+    kept = folder.read(TRIALS) or {"trials": []}
+    return {trial["trial_id"]: trial for trial in kept["trials"]}
+
 
 class TrialLog:
     """Every trial as a child run in MLflow, written in order by one thread so that the search never waits for it."""
 
-    def __init__(self, experiment: str, identity: str, parent: str) -> None:
+    def __init__(self, experiment: str, folder: RunFolder, identity: str, parent: str) -> None:
         self.experiment = experiment
+        self.folder = folder
         self.identity = identity
         self.parent = parent
+        self.trials: dict[str, dict[str, Any]] = trials_so_far(folder)
+        self.kept_at = -math.inf
         self.runs: dict[str, str] = {}
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.closed: set[str] = set()
@@ -46,6 +63,7 @@ class TrialLog:
 
     def __call__(self, trial: Trial, epoch: EpochReport | None) -> None:
         emit("trial", asdict(trial))
+        self._keep(trial, now=epoch is None and trial.status != "running")
         if epoch is not None:
             # By its number: a trial that was taken up again tells of all its epochs anew.
             self.epochs.setdefault(trial.trial_id, {})[epoch.epoch] = asdict(epoch)
@@ -53,7 +71,15 @@ class TrialLog:
             self.writer.submit(self._open, trial).add_done_callback(_complain)
         else:
             epochs = list(self.epochs.pop(trial.trial_id, {}).values())
-            self.writer.submit(self._close, trial, epochs).add_done_callback(_complain)
+            self.writer.submit(self._close_once, trial, epochs).add_done_callback(_complain)
+
+    def _keep(self, trial: Trial, now: bool) -> None:
+        """Leaves the table as it is in the run's folder, for whoever asks before the search has ended."""
+        self.trials[trial.trial_id] = asdict(trial)
+        if now or time.monotonic() - self.kept_at >= KEEP_SECONDS:
+            self.kept_at = time.monotonic()
+            record = {"trials": list(self.trials.values())}
+            self.writer.submit(self.folder.write, TRIALS, record).add_done_callback(_complain)
 
     def _open(self, trial: Trial) -> str:
         if trial.trial_id not in self.runs:
@@ -78,11 +104,12 @@ class TrialLog:
     def close_all(self, trials: Sequence[Trial]) -> None:
         """Closes what ended before this process was there to see it: a search that was killed and has gone on."""
         for trial in trials:
-            self.writer.submit(self._close_once, trial).add_done_callback(_complain)
+            self.writer.submit(self._close_once, trial, []).add_done_callback(_complain)
 
-    def _close_once(self, trial: Trial) -> None:
+    def _close_once(self, trial: Trial, epochs: Sequence[dict[str, Any]]) -> None:
+        """A lane that failed before its stack ended is told of again with it."""
         if trial.trial_id not in self.closed:
-            self._close(trial, [])
+            self._close(trial, epochs)
 
     def finish(self) -> None:
         """Waits until everything is written."""
@@ -90,18 +117,29 @@ class TrialLog:
 
 
 def _log_result(
-    job: Job, run_id: str, search_config: SearchConfig, trials: Sequence[Trial], best: Trial, config: RunConfig
+    job: Job,
+    run_id: str,
+    search_config: SearchConfig,
+    trials: Sequence[Trial],
+    best: Trial,
+    config: RunConfig,
+    num_dimensions: int,
 ) -> None:
-    """The table, the front, what was searched and the best configuration, in MLflow; the last beside the search's state."""
+    """The table, the plots, what was searched and the best configuration, in MLflow; the last beside the search's state."""
     chosen = write_yaml(config.model_dump(mode="json"))
     write_whole(job.folder.location / "best.yaml", chosen.encode())
     with TemporaryDirectory() as scratch:
         files = {
-            "search.md": search_table(trials, best.trial_id).encode(),
+            "search.md": search_table(trials, num_dimensions, best.trial_id).encode(),
             "search.yaml": write_yaml(search_config.model_dump(mode="json")).encode(),
             "best.yaml": chosen.encode(),
-            "frontier.png": frontier([trial for trial in trials if is_scored(trial)], best, LIGHT),
+            "frontier.png": frontier([trial for trial in trials if is_scored(trial)], best, num_dimensions, LIGHT),
+            "parallel.png": parallel(trials, best, LIGHT),
         }
+        if shares := importances(trials):
+            files["importance.png"] = importance(shares, LIGHT)
+        else:
+            print("no importance.png: fewer than two dimensions vary, or no two bounds differ", flush=True)
         for name, content in files.items():
             (Path(scratch) / name).write_bytes(content)
         registry.log_files(run_id, [Path(scratch) / name for name in files])
@@ -109,14 +147,25 @@ def _log_result(
     registry.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})
 
 
+def _plan(config: SearchConfig, division: int) -> SearchPlan:
+    parts = split(config, division)
+    return SearchPlan(
+        trials=num_trials(config, parts.searched),
+        at_once=max_concurrent(resources_of(config)),
+        epochs=config.base.training.epochs,
+        lanes=len(parts.points_of({})),
+    )
+
+
 def _complain(done: Any) -> None:
     if error := done.exception():
-        print(f"a trial could not be logged to MLflow: {error}", file=sys.stderr, flush=True)
+        print(f"a trial could not be logged: {error}", file=sys.stderr, flush=True)
 
 
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TuneRequest, job.request, "tune")
+    check_space(request.search)
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     run_id = registry.open_run(
         request.name,
@@ -124,16 +173,23 @@ def run(job: Job) -> dict[str, Any]:
         params=request.search.model_dump(mode="json", exclude={"base", "space"}),
         tags={"betaline.kind": "search", registry.DATASET: Dataset.open(dataset).manifest.dataset_id},
     )
-    trial_log = TrialLog(request.name, job.identity, run_id)
+    division = int(job.pinned("division", lambda: str(division_of(request.search))))
+    trial_log = TrialLog(request.name, job.folder, job.identity, run_id)
+    emit("search", asdict(_plan(request.search, division)))
+    for trial in trial_log.trials.values():
+        emit("trial", trial)  # of a search that goes on
     with registry.recorded(run_id):
         try:
-            trials = search(request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log)
+            trials = search(
+                request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log, division=division
+            )
             trial_log.close_all(trials)
         finally:
             trial_log.finish()
         best = select(trials, request.search.select)
         config = config_of(request.search, split(request.search), best.parameters)
-        _log_result(job, run_id, request.search, trials, best, config)
+        num_dimensions = Dataset.open(dataset).manifest.example.num_values
+        _log_result(job, run_id, request.search, trials, best, config, num_dimensions)
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,

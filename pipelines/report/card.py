@@ -149,11 +149,12 @@ def _limits(evidence: Evidence) -> list[str]:
     return ["## Limits", "\n".join(f"- {_escape(line, 300)}" for line in [*lines, *remarks(evidence)])]
 
 
-def search_table(trials: Sequence[Trial], chosen: str | None = None) -> str:
+def search_table(trials: Sequence[Trial], num_dimensions: int, chosen: str | None = None) -> str:
     """The trials of a search as a markdown table: what varied, rate, distortion, the bound at β = 1, how each ended.
 
     Args:
         trials: As the search returned them.
+        num_dimensions: Of an example, for the bound in bits per dimension.
         chosen: Id of the chosen trial; by default the one that `tuning.frontier.select` chooses.
     """
     if not trials:
@@ -163,8 +164,9 @@ def search_table(trials: Sequence[Trial], chosen: str | None = None) -> str:
         chosen = select(scored).trial_id
     front = {trial.trial_id for trial in pareto(scored)}
     names = wording.parameter_names(trials)
-    headings = [*map(wording.column_name, names), "bound (β = 1)", "rate", "distortion", "active", "epochs", "status"]
-    aligned = [*["---"] * len(names), *["---:"] * 5, "---"]
+    figures = ["bound (β = 1)", "bits/dim", "rate", "distortion", "active", "epochs"]
+    headings = [*map(wording.column_name, names), *figures, "status"]
+    aligned = [*["---"] * len(names), *["---:"] * len(figures), "---"]
     rows = [f"| {' | '.join(['', *map(_escape, headings)])} |", f"| {' | '.join(['---', *aligned])} |"]
     for trial in wording.in_order(trials):
         marks = ["**chosen**"] * (trial.trial_id == chosen) + ["front"] * (trial.trial_id in front)
@@ -172,17 +174,26 @@ def search_table(trials: Sequence[Trial], chosen: str | None = None) -> str:
         cells = [
             ", ".join(marks),
             *(_escape(wording.value(trial.parameters.get(name, "–"))) for name in names),
-            *map(wording.nats, (trial.negative_bound, trial.rate, trial.distortion)),
+            wording.nats(trial.negative_bound),
+            _bits(trial.negative_bound, num_dimensions),
+            *map(wording.nats, (trial.rate, trial.distortion)),
             "–" if trial.active_units is None else str(trial.active_units),
             str(trial.epochs),
             _escape(ended, 120),
         ]
         rows.append(f"| {' | '.join(cells)} |")
     legend = (
-        "Rate, distortion and bound are of the validation split, in nats per example. *front*: no other trial is "
-        "better in both rate and distortion. *stopped*: ended early by the scheduler for being worse than others."
+        "Rate, distortion and bound are of the validation split, in nats per example; *bits/dim* is the bound in bits for "
+        f"each of an example's {num_dimensions:,} dimensions. *front*: no other trial is better in both rate and "
+        "distortion. *stopped*: ended early by the scheduler for being worse than others."
     )
     return "\n".join(rows) + f"\n\n{legend}\n"
+
+
+def _bits(negative_bound: float | None, num_dimensions: int) -> str:
+    if negative_bound is None:
+        return "–"
+    return f"{wording.bits_per_dimension(negative_bound, num_dimensions):.4f}".replace("-", "−")
 
 
 def _code(lines: Sequence[str]) -> str:

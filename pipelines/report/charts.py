@@ -1,4 +1,4 @@
-"""Curves, the rate–distortion plane, the latent space and its dimensions.
+"""Curves, the latent space and its dimensions.
 
 Shapes: N rows, L latent.
 """
@@ -9,20 +9,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import BoundaryNorm, ListedColormap
-from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from pipelines.report.evidence import Evidence
 from pipelines.report.theme import (
-    COLOUR_MAP,
-    COLOUR_RANGE,
+    CHART_INCHES,
     COLOURS,
     FONT_SIZE,
     MARKERS,
@@ -33,17 +28,13 @@ from pipelines.report.theme import (
     plain,
     png,
 )
-from pipelines.report.wording import architecture_of, beta_of, nats
-from tuning.frontier import Trial, pareto
 from vae import inference
 from vae.metrics.likelihood import Bound
 
-CHART_INCHES = 3.8
 LATENT_ROWS = 2000
 # More classes than this are not told apart by colour and shape.
 MOST_CLASSES = 20
 MOST_BARS = 24
-MOST_BETAS = 10
 # Of the epochs, those left out of the vertical range where they are far above the rest.
 EARLY = 0.1
 
@@ -105,80 +96,6 @@ def _fit(axes: Axes, values: NDArray[np.float64], settled: NDArray[np.float64]) 
 def _finite(values: Sequence[float]) -> NDArray[np.float64]:
     array = np.asarray(values, np.float64)
     return np.where(np.isfinite(array), array, np.nan)
-
-
-# --- rate and distortion over β -------------------------------------------------------------------------------------
-
-
-def frontier(trials: Sequence[Trial], chosen: Trial | None, theme: Theme) -> bytes:
-    """Scored trials by rate and distortion: colour is β, shape the architecture, hollow not trained to the end."""
-    figure = blank(theme, CHART_INCHES)
-    axes = figure.subplots()
-    dress(axes, theme, "rate (nats per example)", "distortion (nats per example)")
-    front = pareto(trials)
-    axes.plot(*_plane(front), color=theme.muted, linewidth=1.2, zorder=1)
-    betas = sorted({beta for t in trials if (beta := beta_of(t)) is not None})
-    colours = _colours(betas)
-    shapes = sorted({architecture_of(t) for t in trials})
-    for trial in trials:
-        colour = colours.get(beta_of(trial), COLOURS[0])
-        axes.plot(
-            *_plane([trial]), linestyle="", zorder=2, markersize=7,
-            marker=MARKERS[shapes.index(architecture_of(trial)) % len(MARKERS)], markeredgewidth=1.6,
-            markerfacecolor=theme.surface if trial.status != "finished" else colour, markeredgecolor=colour,
-        )  # fmt: skip
-    _mark_chosen(axes, chosen, theme)
-    for index, shape in enumerate(shapes if len(shapes) > 1 else []):
-        marker = MARKERS[index % len(MARKERS)]
-        axes.plot([], [], marker=marker, linestyle="", color=theme.muted, label=plain(shape, 28))
-    axes.plot([], [], color=theme.muted, linewidth=1.2, label="Pareto front")
-    # Below the axes, where it covers no trial.
-    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, labelcolor=theme.ink, frameon=False)
-    if len(betas) > 1:
-        _beta_bar(figure, axes, betas, colours, theme)
-    return png(figure)
-
-
-def _plane(trials: Sequence[Trial]) -> NDArray[np.float64]:
-    """Rates and distortions [2,N]."""
-    return np.array([(t.rate, t.distortion) for t in trials], np.float64).T
-
-
-def _colours(betas: Sequence[float]) -> dict[float | None, Any]:
-    shades = matplotlib.colormaps[COLOUR_MAP](np.linspace(*COLOUR_RANGE, max(2, len(betas))))
-    return dict(zip(betas, shades, strict=False))
-
-
-def _mark_chosen(axes: Axes, chosen: Trial | None, theme: Theme) -> None:
-    if chosen is None or chosen.rate is None or chosen.distortion is None:
-        return
-    axes.plot(
-        [chosen.rate], [chosen.distortion], marker="o", markersize=15, markerfacecolor="none", linestyle="",
-        markeredgecolor=theme.ink, markeredgewidth=1.6, label="chosen", zorder=3,
-    )  # fmt: skip
-    # Trials on this line have the same bound; none may lie below it.
-    low, high = axes.get_xlim()
-    bottom, top = axes.get_ylim()
-    total = chosen.rate + chosen.distortion
-    axes.plot([low, high], [total - low, total - high], color=theme.ink, linewidth=0.9, linestyle=":", zorder=1,
-              label=f"rate + distortion = {nats(total)}")  # fmt: skip
-    axes.set_xlim(low, high)
-    axes.set_ylim(bottom, top)
-
-
-def _beta_bar(
-    figure: Figure, axes: Axes, betas: Sequence[float], colours: Mapping[float | None, Any], theme: Theme
-) -> None:
-    shades = ListedColormap([colours[beta] for beta in betas])
-    scale = ScalarMappable(BoundaryNorm(np.arange(len(betas) + 1) - 0.5, len(betas)), shades)
-    step = math.ceil(len(betas) / MOST_BETAS)
-    shown = range(0, len(betas), step)
-    bar = figure.colorbar(scale, ax=axes, ticks=list(shown), pad=0.02, aspect=28)
-    bar.ax.set_yticklabels([f"{betas[i]:.3g}" for i in shown])
-    bar.ax.tick_params(colors=theme.muted, labelsize=SMALL_SIZE, length=0)
-    bar.ax.set_title("β", color=theme.ink, fontsize=FONT_SIZE)
-    bar.minorticks_off()
-    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
 
 # --- the latent space -----------------------------------------------------------------------------------------------

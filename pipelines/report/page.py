@@ -10,7 +10,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipelines.report import charts, pictures, wording
+from pipelines.report import charts, pictures, search_charts, wording
 from pipelines.report.columns import columns
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
@@ -224,7 +224,7 @@ def _plan_frontier(evidence: Evidence) -> _Plan | str:
         caption += " Points on the dotted line have the chosen trial's bound; points below it would be better."
     return _Plan(
         "frontier",
-        lambda theme: charts.frontier(trials, chosen, theme),
+        lambda theme: search_charts.frontier(trials, chosen, evidence.dataset.example.num_values, theme),
         f"Rate against distortion of {len(trials)} trials with the Pareto front and the chosen trial.",
         caption,
     )

@@ -19,7 +19,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 
 DPI = 220
 # Narrow, so that words are still read where the page scales the figure down to a phone's width.
-WIDTH_INCHES = 4.2
+WIDTH_INCHES, CHART_INCHES = 4.2, 3.8
 FONT_SIZE, SMALL_SIZE = 9.5, 8.5
 # Paul Tol's "bright" scheme (https://personal.sron.nl/~pault/): apart for every kind of colour vision, and on white and
 # near black alike.
@@ -43,9 +43,14 @@ LIGHT = Theme(surface="#ffffff", ink="#1b2330", muted="#5b6675", line="#dfe3e8")
 DARK = Theme(surface="#181d24", ink="#e6e9ee", muted="#a3adba", line="#333c47")
 
 
-def blank(theme: Theme, height_inches: float, layout: Literal["constrained"] | None = "constrained") -> Figure:
-    """An empty figure of the page's width."""
-    return Figure((WIDTH_INCHES, height_inches), dpi=DPI, facecolor=theme.surface, layout=layout)
+def blank(
+    theme: Theme,
+    height_inches: float,
+    layout: Literal["constrained"] | None = "constrained",
+    width_inches: float = WIDTH_INCHES,
+) -> Figure:
+    """An empty figure, by default of the page's width."""
+    return Figure((width_inches, height_inches), dpi=DPI, facecolor=theme.surface, layout=layout)
 
 
 def dress(axes: Axes, theme: Theme, xlabel: str = "", ylabel: str = "") -> None:

@@ -72,6 +72,11 @@ def nats(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f}".replace("-", "−")
 
 
+def bits_per_dimension(nats: float, num_dimensions: int) -> float:
+    """Nats per example, shared among the example's pixels times channels or columns, in bits."""
+    return nats / (num_dimensions * math.log(2))
+
+
 def seconds(value: float) -> str:
     """`0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
     if value < 60:

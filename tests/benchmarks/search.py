@@ -3,17 +3,19 @@
 `stacks`: seconds of eight models in lanes over seconds of one of them trained by itself, alternated in one process.
 `front`: 3 architectures × 8 weights of the rate on MNIST, as stacks and as 24 trials of the same search, on the embedded
 services: the wall time, and the hypervolume of the fronts. `overhead`: what a search of 24 trials takes beside what they
-train.
+train. `rates`: a front of 8 weights by separate runs, by lanes and by one Multi-Rate model; see `rates.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from pipelines.ingest import IngestConfig
 from pipelines.requests import TuneRequest
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from tests.benchmarks.ingest import data_folder
+from tests.benchmarks.rates import rates
 from tests.benchmarks.reproduce.work import published
 from tests.benchmarks.train_throughput import services
 from tuning.frontier import Trial, hypervolume
@@ -141,24 +144,31 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.search", description="See the module.")
     parser.add_argument(
-        "--parts", nargs="*", choices=("stacks", "front", "overhead"), default=["stacks", "front", "overhead"]
+        "--parts", nargs="*", choices=("stacks", "front", "overhead", "rates"), default=["stacks", "front", "overhead"]
     )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--front-rounds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=5, help="of the front")
+    parser.add_argument("--rates-on", choices=("digits", "mnist"), default="digits")
+    parser.add_argument("--seeds", type=int, default=3, help="of the rates")
     chosen = parser.parse_args()
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)
         digits = published(IngestConfig(source="sklearn:digits", name="digits"), home)
-        mnist = published(IngestConfig(source=str(data_folder()), name="mnist"), home)
+        mnist = cache(lambda: published(IngestConfig(source=str(data_folder()), name="mnist"), home))
         if "stacks" in chosen.parts:
-            stacks(digits, mnist, chosen.rounds)
+            stacks(digits, mnist(), chosen.rounds)
+        if "rates" in chosen.parts:
+            on_digits = chosen.rates_on == "digits"
+            config = base([128, 128], 10, 100, 64) if on_digits else base([256], 16, 10, 128)
+            command = " ".join(["python -m tests.benchmarks.search", *sys.argv[1:]])
+            rates(digits if on_digits else mnist(), config, chosen.seeds, command)
         if {"front", "overhead"} & {*chosen.parts}:
             torch.set_num_threads(1)
             with services(home):
                 if "front" in chosen.parts:
-                    front(mnist, chosen.epochs, chosen.front_rounds)
+                    front(mnist(), chosen.epochs, chosen.front_rounds)
                 if "overhead" in chosen.parts:
                     overhead(digits)
 

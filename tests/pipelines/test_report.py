@@ -518,10 +518,11 @@ def test_search_table_marks_chosen_and_front_in_order() -> None:
     """Rows go by architecture and β; the lowest bound is chosen; the front is what no other trial dominates."""
     rows = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
-        for line in search_table(list(reversed(search()))).splitlines()
+        for line in search_table(list(reversed(search())), num_dimensions=64).splitlines()
         if line.startswith("|")
     ]
-    assert rows[0] == ["", "architecture", "β", "bound (β = 1)", "rate", "distortion", "active", "epochs", "status"]
+    figures = ["bound (β = 1)", "bits/dim", "rate", "distortion", "active", "epochs"]
+    assert rows[0] == ["", "architecture", "β", *figures, "status"]
     assert [(row[1], row[2]) for row in rows[2:]] == [
         *(("conv 4", beta) for beta in ("2", "8", "32")),
         *(("mlp 8", beta) for beta in ("1", "4", "16", "64")),
@@ -529,11 +530,11 @@ def test_search_table_marks_chosen_and_front_in_order() -> None:
     marks = {(row[1], row[2]): row[0] for row in rows[2:]}
     assert marks[("mlp 8", "1")] == "**chosen**, front"
     assert marks[("mlp 8", "64")] == ""
-    assert rows[5][3:6] == ["25.00", "5.00", "20.00"]
-    assert rows[-1][3:] == ["–", "–", "–", "–", "0", "failed: &lt;i\\>out \\| of memory&lt;/i\\>"]
+    assert rows[5][3:7] == ["25.00", "0.5636", "5.00", "20.00"]
+    assert rows[-1][3:] == ["–", "–", "–", "–", "–", "0", "failed: &lt;i\\>out \\| of memory&lt;/i\\>"]
 
 
 def test_search_table_of_nothing_says_so() -> None:
     """No trial, and only failed ones, both give a table that can be read."""
-    assert search_table([]) == "The search tried nothing.\n"
-    assert "chosen" not in search_table(search(0))
+    assert search_table([], 64) == "The search tried nothing.\n"
+    assert "chosen" not in search_table(search(0), 64)

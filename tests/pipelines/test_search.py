@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from pipelines import flows
 from pipelines.requests import TuneRequest
@@ -45,9 +47,17 @@ def by_setting(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def found(services: Services, digits: dict[str, Any], tiny: RunConfig) -> dict[str, Any]:
+def told() -> list[Event]:
+    """What the undisturbed search tells while it runs."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def found(services: Services, digits: dict[str, Any], tiny: RunConfig, told: list[Event]) -> dict[str, Any]:
     """What an undisturbed search came to."""
-    return run_flow(flows.tune, asked(tiny), run="searched-undisturbed")
+    return run_flow(
+        flows.tune, asked(tiny), run="searched-undisturbed", listener=lambda kind, event: told.append(event)
+    )
 
 
 def test_every_lane_is_a_trial_with_its_curve(found: dict[str, Any]) -> None:
@@ -58,13 +68,26 @@ def test_every_lane_is_a_trial_with_its_curve(found: dict[str, Any]) -> None:
     client = MlflowClient()
     parent = client.get_run(found["mlflow_run_id"]).info
     left = {file.path for file in client.list_artifacts(parent.run_id)}
-    assert {"search.md", "search.yaml", "best.yaml", "frontier.png"} <= left
+    assert {"search.md", "search.yaml", "best.yaml", "frontier.png", "parallel.png", "importance.png"} <= left
     children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     assert len(children) == 8
     for child in children:
         curve = client.get_metric_history(child.info.run_id, "validation_negative_bound")
         assert [metric.step for metric in curve] == list(range(1, EPOCHS + 1))
         assert child.info.status == "FINISHED"
+
+
+def test_search_is_followed_in_prefect(found: dict[str, Any], told: list[Event]) -> None:
+    """A progress artifact of this search ends at 100; the plan comes before the trials, whose speed is known at the end."""
+    key = ArtifactFilter(key=ArtifactFilterKey(any_=["search-progress"]))
+    with get_client(sync_client=True) as client:
+        artifacts = client.read_artifacts(artifact_filter=key)
+    assert [a.data for a in artifacts if found["run"] in str(a.description)] == [100.0]
+    plan, *trials = [event for event in told if event.kind in ("search", "trial")]
+    assert plan.kind == "search"
+    assert plan.fields["epochs"] == EPOCHS
+    assert plan.fields["trials"] == len({event.fields["trial_id"].partition(".")[0] for event in trials})
+    assert all(trial["steps"] > 0 and trial["steps_per_second"] > 0 for trial in found["trials"])
 
 
 def test_chosen_configuration_trained_again_comes_to_the_same(found: dict[str, Any], home: Path) -> None:

@@ -117,10 +117,13 @@ def test_target_is_kept_before_anything_is_better() -> None:
 
 
 def test_scores_are_compared_the_right_way_round() -> None:
-    """Of a likelihood in nats the least is best, of `mig` and of active units the most."""
-    trials = [lane("a", 1.0, 0, 10, 60, nll=65.0, mig=0.1), lane("b", 2.0, 0, 10, 61, nll=64.0, mig=0.3)]
-    assert select(trials, "nll").trial_id == "b"
-    assert select(trials, "mig").trial_id == "b"
+    """Of a likelihood in nats and of a Fréchet distance the least is best, of `mig`, `udr` and active units the most."""
+    trials = [
+        lane("a", 1.0, 0, 10, 60, nll=65.0, mig=0.1, udr=0.4, frechet=3.0),
+        lane("b", 2.0, 0, 10, 61, nll=64.0, mig=0.3, udr=0.6, frechet=2.0),
+    ]
+    for rule in ("nll", "mig", "udr", "frechet"):
+        assert select(trials, rule).trial_id == "b"
     assert select(trials, "elbo").trial_id == "a"
     assert (
         select([*trials, Trial("c", {"objective.beta": 4.0}, "finished", 3, 90, 9, 99, 9)], "active_units").trial_id

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from tests.vae.conftest import _publish
-from tuning.scores import check_rule
 from tuning.space import SearchConfig, check_space
-from tuning.stacks import check_memory, lane_configs, split
+from tuning.stacks import STACK, check_memory, divide, lane_configs, split
 from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
@@ -51,6 +50,50 @@ def test_lanes_of_a_trial_are_a_stack() -> None:
     assert {c.model.encoder.hidden for c in configs} == {(256, 64)}  # pyright: ignore[reportAttributeAccessIssue]
 
 
+def test_divided_lanes_are_all_there_once() -> None:
+    """The stacks of an architecture have each point once between them; the seeds of a setting stay together."""
+    chosen = search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS})
+    parts = split(chosen, 2)
+    assert parts.settings == 3
+    assert list(parts.searched) == ["model.encoder", STACK]
+    stacks = [parts.points_of({"model.encoder": "mlp 16", STACK: number}) for number in range(2)]
+    assert [[point["objective.beta"] for point in stack] for stack in stacks] == [[0.5, 0.5, 4.0, 4.0], [1.0, 1.0]]
+    assert sorted(map(str, stacks[0] + stacks[1])) == sorted(map(str, split(chosen).points))
+    config = lane_configs(chosen, parts, {"model.encoder": "mlp 256-64", STACK: 1})[1]
+    assert (config.objective.beta, config.training.seed) == (1.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("architectures", "settings", "workers", "division"),
+    [
+        (1, 8, 1, 1),  # nobody is idle
+        (1, 8, 2, 2),  # both have half
+        (3, 8, 2, 2),  # three stacks would leave one worker idle for a third of the time
+        (2, 8, 2, 1),  # they are as many as the workers
+        (24, 8, 2, 1),  # many more than the workers: what a stack costs beside its lanes counts
+        (3, 8, 64, 8),  # every lane has a worker
+        (1, 3, 64, 3),
+    ],
+)
+def test_lanes_are_divided_so_that_workers_are_busy(
+    architectures: int, settings: int, workers: int, division: int
+) -> None:
+    """By hand for some clusters."""
+    sizes = {"kind": "choice", "values": list(range(2, 2 + architectures))}
+    betas = {"kind": "choice", "values": [1.0 + number for number in range(settings)]}
+    assert divide(search({"model.latent_dim": sizes, "objective.beta": betas}), workers) == division
+
+
+def test_lanes_stay_together_where_not_all_architectures_are_tried() -> None:
+    """A division would leave out settings of those that are drawn."""
+    space = {"model.latent_dim": {"kind": "choice", "values": [2, 3, 4]}, "objective.beta": BETAS}
+    assert divide(search(space, num_trials=2), 64) == 1
+    assert (
+        divide(search({**space, "model.latent_dim": {"kind": "integers", "low": 2, "high": 9}}, num_trials=9), 64) == 1
+    )
+    assert divide(search({"model.latent_dim": space["model.latent_dim"]}), 64) == 1
+
+
 @pytest.mark.parametrize(
     ("space", "changes", "reason"),
     [
@@ -88,13 +131,6 @@ def test_stack_that_would_not_fit_is_refused_with_the_number_that_would(images: 
         match=r"6 lanes of mlp 256-64 .* with batches of 128 .*: 4 lanes would fit. Take fewer choices of objective.beta",
     ):
         check_memory(chosen, split(chosen), images, 4.5 * lane + data)
-
-
-def test_rule_without_what_it_looks_at_is_refused(images: Dataset) -> None:
-    """Before anything is trained."""
-    check_rule("nll", images)
-    with pytest.raises(ConfigError, match=r"mig is measured against 2 categorical attributes or more, .* has 0"):
-        check_rule("mig", images)
 
 
 @pytest.mark.parametrize(

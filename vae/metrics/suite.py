@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import lru_cache
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from vae import inference
@@ -19,8 +19,8 @@ from vae.data.parquet import Dataset
 from vae.errors import DataError
 from vae.likelihoods import binarization
 from vae.metrics.disentanglement import disentanglement_suite
-from vae.metrics.features import train_feature_net
-from vae.metrics.generation import generation_suite
+from vae.metrics.features import FeatureNet, train_feature_net
+from vae.metrics.generation import Array, frechet_distance, generation_suite
 from vae.metrics.likelihood import mutual_information
 from vae.metrics.reconstruction import psnr, ssim
 from vae.metrics.uses import denoising, imputation
@@ -74,7 +74,7 @@ def measure(
         )
     model.eval()
     rows = _rows(dataset, split)
-    inputs = Inputs(rows.values.float() / 255, condition=model.condition(rows.labels, rows.attributes))
+    inputs = _images(model, rows)
     found: dict[str, float] = {}
     if "imputation" in families:
         found |= imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed)
@@ -97,9 +97,23 @@ def measure(
     return found
 
 
+def frechet(model: VAE, dataset: Dataset, *, split: str = "test", seed: int = 0) -> float:
+    """The Fréchet distance of the family `generation` alone, by its protocol, in squared feature units.
+
+    Raises:
+        DataError: If the dataset has no classes, or the split fewer than 2,048 rows.
+    """
+    _, real_NF, made_NF = _features(model.eval(), dataset, _images(model, _rows(dataset, split)), seed)
+    return frechet_distance(real_NF, made_NF)
+
+
 def _rows(dataset: Dataset, split: str, most: int = MAX_ROWS) -> Batch:
     share = Share.of(dataset, split)
     return share.load(0, min(most, share.num_rows))
+
+
+def _images(model: VAE, rows: Batch) -> Inputs:
+    return Inputs(rows.values.float() / 255, condition=model.condition(rows.labels, rows.attributes))
 
 
 def _factors(dataset: Dataset, rows: Batch) -> np.ndarray:
@@ -114,14 +128,24 @@ def _factors(dataset: Dataset, rows: Batch) -> np.ndarray:
 
 
 def _generation(model: VAE, dataset: Dataset, inputs: Inputs, seed: int) -> dict[str, float]:
+    name, real_NF, made_NF = _features(model, dataset, inputs, seed)
+    return generation_suite(real_NF, made_NF, features=name).named()
+
+
+def _features(model: VAE, dataset: Dataset, inputs: Inputs, seed: int) -> tuple[str, Array, Array]:
+    """The features' name, those of real examples and those of as many generated ones, each [N,F]."""
+    net = _feature_net(dataset, seed)
+    made: Tensor = inference.generate(model, len(inputs.x), inputs.condition, seed=seed).clamp(0, 1)
+    return net.name, net.features(inputs.x), net.features(made)
+
+
+@lru_cache(maxsize=1)
+def _feature_net(dataset: Dataset, seed: int) -> FeatureNet:
+    """Trained once for all the models that a process compares on a dataset."""
     train = _rows(dataset, "train")
     if train.labels is None:
         raise DataError(
             f"generation is measured in the features of a classifier, and {dataset.uri} has no classes to train one on; "
             "ingest the data with labels"
         )
-    net = train_feature_net(train.values, train.labels, seed=seed)
-    made: Tensor = inference.generate(model, len(inputs.x), inputs.condition, seed=seed).clamp(0, 1)
-    with torch.no_grad():
-        real_NF, made_NF = net.features(inputs.x), net.features(made)
-    return generation_suite(real_NF, made_NF, features=net.name).named()
+    return train_feature_net(train.values, train.labels, seed=seed)

@@ -1,0 +1,68 @@
+"""A search's best model so far, as if a training run had left it: of a search that ended, was stopped, or still runs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pipelines import registry
+from pipelines.jobs.job import Job
+from pipelines.jobs.tune import trials_so_far
+from pipelines.requests import TuneRequest
+from pipelines.runs import SPEC, RunFolder
+from tuning.frontier import Trial, candidates, select
+from tuning.models import model_of
+from tuning.stacks import config_of, split
+from vae.config import parse
+from vae.data.parquet import Dataset
+from vae.errors import RegistryError
+from vae.state import save_model
+
+
+def is_search(job: Job, run: str) -> bool:
+    """Whether a run is a search, whatever became of it."""
+    spec = RunFolder(job.home, run).read(SPEC)
+    return spec is not None and "search" in spec["request"] and "ingest" not in spec["request"]
+
+
+def best_so_far(job: Job, run: str) -> dict[str, Any]:
+    """What a training of the best trial would have left, with the table of trials; its model goes to this job's folder.
+
+    Raises:
+        ClusterError: If no trial has what the search's rule looks at.
+        RegistryError: If none has left a checkpoint yet.
+    """
+    folder = RunFolder(job.home, run)
+    spec, pinned = folder.read(SPEC), folder.read("pinned.json")
+    trials = [Trial(**trial) for trial in trials_so_far(folder).values()]
+    if spec is None or pinned is None or not trials:
+        raise RegistryError(f"search {run} has no trial yet")
+    request = parse(TuneRequest, spec["request"], run)
+    search, division, dataset = request.search, int(pinned["division"]), Dataset.open(pinned["dataset"])
+    select(trials, search.select)  # says why there is none
+    for candidate in candidates(trials, search.select):
+        best = candidate.typical
+        found = model_of(search, division, dataset, f"{folder.uri}/tune", best)
+        if found is None:
+            continue
+        model, history = found
+        uri = (job.folder.location / "model").uri
+        save_model(model, uri)
+        run_id = registry.open_run(request.name, f"{run}.{best.trial_id}")
+        registry.close_run(run_id)
+        return {
+            "run": run,
+            "mlflow_run_id": run_id,
+            "dataset": dataset.uri,
+            "dataset_id": dataset.manifest.dataset_id,
+            "config": config_of(search, split(search), best.parameters).model_dump(mode="json"),
+            "train_seconds": history[-1].elapsed_seconds,
+            "model": uri,
+            "history": [asdict(report) for report in history],
+            "trials": [asdict(trial) for trial in trials],
+            "chosen_trial": best.trial_id,
+        }
+    raise RegistryError(
+        f"no trial of {run} has left a checkpoint yet: one is written every {search.base.training.checkpoint_seconds:g} s "
+        "at the end of an epoch (base.training.checkpoint_seconds)"
+    )

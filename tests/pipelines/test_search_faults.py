@@ -1,0 +1,212 @@
+"""Searches that lose their driver, a node or their user; and trials that are Ray Train runs of their own. All slow."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import flows, registry
+from pipelines.cluster import total_cpus
+from pipelines.requests import TuneRequest
+from pipelines.runs import Event
+from pipelines.services import Services
+from pipelines.services.commands import ray_folder
+from pipelines.yaml_files import write_yaml
+from tests.pipelines.conftest import run_flow
+from tests.pipelines.test_search import by_setting
+from tuning.stacks import checkpoints_of
+from vae.config import RunConfig, override, parse
+
+pytestmark = pytest.mark.slow
+BODIES = [{"kind": "mlp", "hidden": [width]} for width in (16, 24, 32)]
+LIMIT_SECONDS = 120
+
+
+def asked(tiny: RunConfig, epochs: int, **changes: Any) -> TuneRequest:
+    """Three bodies, and two weights of the rate for each."""
+    space = {
+        "model.encoder": {"kind": "choice", "values": BODIES},
+        "objective.beta": {"kind": "choice", "values": [0.5, 2.0]},
+    }
+    base = override(tiny, {"training.epochs": epochs, "training.checkpoint_seconds": 0}).model_dump()
+    search = {"base": base, "space": space, "grace_epochs": epochs, **changes}
+    return parse(TuneRequest, {"dataset": "digits", "name": "survived", "search": search}, "tune")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(services: Services, digits: dict[str, Any], tiny: RunConfig) -> dict[str, Any]:
+    """What the search comes to where nothing happens."""
+    return run_flow(flows.tune, asked(tiny, 30), run="survived-undisturbed")
+
+
+def descendants_of_ray(services: Services, word: str) -> list[psutil.Process]:
+    """Ray's processes on the head, by a word of their command."""
+    head = next(process for process in services.processes if process.name == "ray")
+    found = psutil.Process(head.pid).children(recursive=True)
+    return [process for process in found if word in " ".join(process.cmdline())]
+
+
+def test_search_whose_driver_is_killed_goes_on(
+    services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig
+) -> None:
+    """SIGKILL of the driver after a trial has ended: that one is not trained again, and the table is the same."""
+    folder = f"{home}/runs/survived-driver/tune"
+    written: dict[Path, int] = {}
+    killed: list[int] = []
+
+    def kill_the_driver(kind: str, event: Event) -> None:
+        if event.kind != "trial" or killed:
+            return
+        if event.fields["status"] == "finished":
+            body = event.fields["parameters"]["model.encoder"]
+            written.update(when_written(Path(checkpoints_of(folder, {"model.encoder": body}))))
+        elif written and event.fields["epochs"] >= 1:
+            driver = next(p for p in descendants_of_ray(services, "pipelines.jobs tune") if "--spec" in p.cmdline())
+            driver.kill()
+            killed.append(driver.pid)
+
+    again = run_flow(flows.tune, asked(tiny, 30), run="survived-driver", listener=kill_the_driver)
+    assert killed
+    assert written
+    assert {file: file.stat().st_mtime_ns for file in written} == written, "what had ended was not trained again"
+    assert by_setting(again) == by_setting(undisturbed)
+    client = MlflowClient()
+    parent = client.get_run(again["mlflow_run_id"]).info
+    children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
+    assert len(children) == 6
+    assert {child.info.status for child in children} == {"FINISHED"}
+
+
+def when_written(folder: Path) -> dict[Path, int]:
+    """The files of a folder, with the time of their last change in nanoseconds."""
+    return {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
+
+
+@contextmanager
+def second_node(services: Services, home: Path) -> Iterator[psutil.Process]:
+    """A node beside the head, with two CPUs of its own."""
+    head = next(process for process in services.processes if process.name == "ray")
+    words = psutil.Process(head.pid).cmdline()
+    port = words[words.index("--port") + 1]
+    command = [
+        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--address", f"127.0.0.1:{port}"),
+        *("--node-ip-address", "127.0.0.1", "--num-cpus", "2", "--object-store-memory", str(100 * 2**20)),
+        *("--dashboard-agent-listen-port", "0", "--min-worker-port", "0", "--max-worker-port", "0"),
+        *("--temp-dir", str(ray_folder(home)), "--disable-usage-stats"),
+    ]
+    environment = {**os.environ, **psutil.Process(head.pid).environ()}
+    before = total_cpus()
+    node = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_until(lambda: total_cpus() == before + 2, "the node joins the cluster")
+        yield node
+    finally:
+        for process in [node, *node.children(recursive=True)] if node.is_running() else []:
+            process.kill()
+        node.wait()
+        wait_until(lambda: total_cpus() == before, "the cluster has seen that the node is gone")
+
+
+def wait_until(is_so: Any, what: str) -> None:
+    deadline = time.monotonic() + LIMIT_SECONDS
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not within {LIMIT_SECONDS} s"
+        time.sleep(0.2)
+
+
+def test_search_that_loses_a_node_goes_on(
+    services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig
+) -> None:
+    """SIGKILL of all processes of one of two nodes: its trials go on where there is room, and the table is the same."""
+    on_node: list[str] = []
+
+    with second_node(services, home) as node:
+
+        def kill_the_node(kind: str, event: Event) -> None:
+            if event.kind == "trial" and event.fields["epochs"] >= 2 and not on_node:
+                processes = node.children(recursive=True)
+                trials = [p for p in processes if "ImplicitFunc" in " ".join(p.cmdline())]
+                if trials:
+                    on_node.extend(str(p.pid) for p in trials)
+                    for process in [*processes, node]:
+                        process.kill()
+
+        again = run_flow(flows.tune, asked(tiny, 30), run="survived-node", listener=kill_the_node)
+    assert on_node, "a trial was on the node"
+    assert by_setting(again) == by_setting(undisturbed)
+
+
+def test_interrupted_search_leaves_its_best_as_challenger(
+    services: Services, digits: dict[str, Any], tiny: RunConfig, home: Path, tmp_path: Path
+) -> None:
+    """Ctrl-C in `betaline tune --register challenger`; the same run goes on afterwards as if nothing had been."""
+    request = asked(tiny, 2000)
+    (tmp_path / "search.yaml").write_text(write_yaml(request.search.model_dump(mode="json")))
+    command = [sys.executable, "-m", "pipelines.cli", "tune", "digits", "--name", "interrupted", "--home", str(home)]
+    command += ["--config", str(tmp_path / "search.yaml"), "--run", "interrupted", "--register", "challenger"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    table = home / "runs" / "interrupted" / "trials.json"
+    wait_until(
+        lambda: table.exists() and max(t["epochs"] for t in json.loads(table.read_text())["trials"]) >= 5,
+        "some epochs are done",
+    )
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=LIMIT_SECONDS)
+    assert process.returncode == 130, said
+    assert "is now challenger" in said
+    assert "--run interrupted" in said
+    challenger = registry.find("interrupted", "challenger")
+    assert challenger is not None
+    run = MlflowClient().get_run(challenger.run_id)
+    assert run.data.tags["betaline.kind"] == "trial"
+    assert not (home / "runs" / "interrupted" / "result.json").exists(), "it is not taken for one that ended"
+
+
+def test_trial_that_needs_several_workers_is_a_train_run(
+    services: Services, digits: dict[str, Any], tiny: RunConfig
+) -> None:
+    """Two workers a trial, one trial at a time; one that is stopped early gives its place to the next."""
+    space = {"training.learning_rate": {"kind": "choice", "values": [1e-3, 1e-7, 1.1e-3]}}
+    request = asked(tiny, 4, space=space, grace_epochs=1, reduction_factor=2)
+    base = override(request.search.base, {"scaling.num_workers": 2})
+    request = request.model_copy(update={"search": request.search.model_copy(update={"base": base})})
+    workers: list[int] = []
+
+    def look(kind: str, event: Event) -> None:
+        if event.kind == "trial" and event.fields["epochs"]:
+            workers.append(len(descendants_of_ray(services, "RayTrainWorker")))
+
+    found = run_flow(flows.tune, request, run="survived-workers", listener=look)
+    by_rate = {trial["parameters"]["training.learning_rate"]: trial for trial in found["trials"]}
+    assert {rate: trial["status"] for rate, trial in by_rate.items() if rate != 1e-7} == {
+        1e-3: "finished",
+        1.1e-3: "finished",
+    }
+    assert by_rate[1e-3]["epochs"] == 4
+    assert isinstance(by_rate[1e-3]["negative_bound"], float)
+    assert max(workers, default=0) == 2
+    assert found["best"]["parameters"]["training.learning_rate"] != 1e-7
+
+
+def test_trial_that_can_never_be_placed_says_why(
+    services: Services, digits: Mapping[str, Any], tiny: RunConfig
+) -> None:
+    """Before a trial is started: what was asked for, and what the cluster has."""
+    request = asked(tiny, 1)
+    base = override(request.search.base, {"scaling.num_workers": 64, "training.batch_size": 64})
+    request = request.model_copy(update={"search": request.search.model_copy(update={"base": base})})
+    with pytest.raises(Exception, match="asked for 64 workers of 1 CPU per trial, the cluster has") as refused:
+        run_flow(flows.tune, request, run="survived-nowhere")
+    assert "lower base.scaling.num_workers" in str(refused.value)
