@@ -102,10 +102,10 @@ class _Teller(LaneHooks):
             running = pool.submit(train, spec, on_report=epochs.put)
             while not running.done():
                 with suppress(Empty):
-                    # There is no model to score before the run has ended.
-                    reported = [one for one in epochs.get(timeout=POLL_SECONDS) if not one["is_last"]]
-                    record.history += [EpochReport(**one) for one in reported]
-                    self.tell()
+                    reported = [EpochReport(**one) for one in epochs.get(timeout=POLL_SECONDS)]
+                    if not reported[-1].is_last:  # or there is no model to score yet
+                        record.history += reported
+                        self.tell()
         record.restore(running.result().history)
         self.told = [0]  # a run that was taken up again has reported its later epochs alone
         self.tell()
