@@ -209,7 +209,10 @@ def tune(
     settings: Settings = None,
     trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
     select: Annotated[
-        str | None, typer.Option(help="What the best is chosen by: bound, elbo, nll, active_units, mig, udr, 'rate <= 20' …")
+        str | None,
+        typer.Option(
+            help="What the best is chosen by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …; see the README."
+        ),
     ] = None,
     register: Annotated[
         str | None,

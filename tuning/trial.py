@@ -29,7 +29,7 @@ from vae.record import Record
 from vae.reports import EpochReport, Hooks
 from vae.state import load_model
 from vae.training import Training
-from vae.world import World
+from vae.world import World, set_up_process
 
 SCORE = "score"
 """What trials are compared by, the less the better; see `SearchConfig.stop_by`."""
@@ -52,7 +52,7 @@ def run_trial(parameters: dict[str, Any], *, config: dict[str, Any], dataset: st
         division: Stacks of one architecture.
     """
     search = SearchConfig.model_validate(config)
-    torch.set_num_threads(search.cpus_per_trial)
+    set_up_process(search.cpus_per_trial)
     data, parts = Dataset.open(dataset), split(search, division)
     configs = lane_configs(search, parts, parameters)
     checkpoints = checkpoints_of(folder, parameters)

@@ -13,7 +13,6 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
-import torch
 
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
@@ -23,7 +22,7 @@ from vae.reports import EpochReport, Hooks, Progress
 from vae.state import save_model
 from vae.storage import locate
 from vae.training import Training
-from vae.world import World
+from vae.world import World, set_up_process
 
 # Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
 REPORT_SECONDS = 2.0
@@ -120,7 +119,7 @@ class _ForwardReports(ray.train.UserCallback):
 
 def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     """What each rank runs. A refusal is an answer, not an exception: Ray Train would retry it."""
-    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    set_up_process(int(os.environ["OMP_NUM_THREADS"]))
     spec = _from_json(config["spec"])
     folder = locate(spec.folder)
     world = World.current(ray.train.torch.get_device())

@@ -18,7 +18,6 @@ from functools import partial
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from vae.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.config import Adversary, RunConfig, VectorQuantized, differences
@@ -26,13 +25,13 @@ from vae.controllers import Controller, check_schedule
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, Diverged
-from vae.metrics.likelihood import Sums, batch_sums, inputs_of
+from vae.metrics.likelihood import Sums, inputs_of
 from vae.model import VAE, Inputs
 from vae.optimizer import StackedAdamW, check_warmup, ema_decay_at, learning_rate_at
 from vae.record import EpochParts, Record, diverged
 from vae.reports import EpochReport, Progress, TrainingResult
 from vae.seeds import Stream, derive
-from vae.stack import LaneDraws, Stack, StackGradients
+from vae.stack import LaneDraws, Stack, StackGradients, StackSums
 from vae.state import Checkpoint, CheckpointStore, Tensors
 from vae.step import Step, draw, present
 
@@ -151,6 +150,7 @@ class LaneTraining:
         self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
         self.autocast = partial(autocast_of, training, self.device)
         self.gradients = StackGradients(self.stack, self.step, self.autocast)
+        self.validation_sums = StackSums(self.stack.template, self.base.objective.bound)
         self.averaged = Stack(models) if training.ema_decay else None
         self.feed, self.validation = open_feeds(self.base, dataset, device=device)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
@@ -292,17 +292,13 @@ class LaneTraining:
         """The vector of `Sums` of each lane, [K,…]; all see the same noise."""
         template, bound = self.stack.template.eval(), self.base.objective.bound
         seed = self.base.training.seed_of_data
-
-        def sums_of(weights: Tensors, inputs: Inputs, noise: Tensor) -> Tensor:
-            return batch_sums(functional_call(template, weights, (inputs, noise)), bound)
-
         total: Tensor | None = None
         for number, batch in enumerate(self.validation):
             self.generator.manual_seed(derive(seed, Stream.VALIDATION, 0, number))
             inputs = inputs_of(template, batch, self.generator)
             shape = (bound.samples, len(batch), template.noise_dim)
             noise = torch.randn(shape, generator=self.generator, device=self.device)
-            sums = self.shipped.map(sums_of, (), (inputs, noise))
+            sums = self.validation_sums(self.shipped, inputs, noise)
             total = sums if total is None else total + sums
         assert total is not None, "there is a validation split"
         return total

@@ -14,10 +14,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
+from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from vae.config import BoundConfig
 from vae.lane_kernels import LaneKernels
+from vae.metrics.likelihood import batch_sums
 from vae.model import VAE, Inputs
 from vae.state import Tensors
 from vae.step import Draws, Step
@@ -65,20 +68,24 @@ class Stack:
         for name, value in (self.parameters | self.buffers).items():
             value.copy_(tensors[name])
 
-    def map(self, function: Callable[..., Any], by_lane: Sequence[Any], shared: Sequence[Any]) -> Any:
-        """A function of one lane's weights, over all lanes.
 
-        Args:
-            function: Of the weights by name, of what each lane has of its own, and of what they share.
-            by_lane: Tensors [K,…], and tuples of such; None in a tuple stays None.
-            shared: What is the same for all.
-        """
-        on_cpu = next(iter(self.parameters.values())).device.type == "cpu"
-        kernels = LaneKernels() if on_cpu and not torch.is_autocast_enabled("cpu") else nullcontext()
-        dims = tree_map(lambda leaf: None if leaf is None else 0, tuple(by_lane))
-        mapped = vmap(lambda weights, *args: function(weights, *args, *shared), in_dims=(0, *dims))
-        with kernels:
-            return mapped(self.parameters | self.buffers, *by_lane)
+def map_lanes(
+    function: Callable[..., Any], weights: Mapping[str, Tensor], by_lane: Sequence[Any], shared: Sequence[Any]
+) -> Any:
+    """A function of one lane's weights, over all lanes.
+
+    Args:
+        function: Of the weights by name, of what each lane has of its own, and of what they share.
+        weights: Those of all lanes, tensors [K,…].
+        by_lane: Tensors [K,…], and tuples of such; None in a tuple stays None.
+        shared: What is the same for all.
+    """
+    on_cpu = next(iter(weights.values())).device.type == "cpu"
+    kernels = LaneKernels() if on_cpu and not torch.is_autocast_enabled("cpu") else nullcontext()
+    dims = tree_map(lambda leaf: None if leaf is None else 0, tuple(by_lane))
+    mapped = vmap(lambda weights, *args: function(weights, *args, *shared), in_dims=(0, *dims))
+    with kernels:
+        return mapped(weights, *by_lane)
 
 
 class LaneDraws(NamedTuple):
@@ -112,14 +119,66 @@ def stack_losses(
         result = functional_call(step, named, (draws, beta, capacity))
         return result.loss, result.parts
 
-    return stack.map(loss_of, (drawn, beta_K, capacity_K), (inputs,))
+    weights = stack.parameters | stack.buffers
+    return map_lanes(loss_of, weights, (drawn, beta_K, capacity_K), (inputs,))
+
+
+class Traced:
+    """A function of nested tensors as a graph of tensor operations, traced at the first call with tensors of these shapes.
+
+    What vmap and autograd do in Python costs more than the arithmetic of small models, and is done once. What else the
+    function looks at must stay. One that cannot be traced is run as it is.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.graphs: dict[Any, Callable[..., Any]] = {}
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether every call so far has been of a graph."""
+        return all(isinstance(graph, GraphModule) for graph in self.graphs.values())
+
+    def __call__(self, *arguments: Any) -> Any:
+        leaves, structure = tree_flatten(arguments)
+        tensors = [leaf for leaf in leaves if leaf is not None]
+        shapes = tuple(None if leaf is None else leaf.shape for leaf in leaves)
+        graph = self.graphs.get(shapes)
+        if graph is None:
+            graph = self.graphs[shapes] = self._trace(leaves, structure, tensors)
+        with torch.no_grad() if isinstance(graph, GraphModule) else nullcontext():
+            return graph(*tensors)
+
+    def _trace(self, leaves: Sequence[Tensor | None], structure: Any, tensors: Sequence[Tensor]) -> Callable[..., Any]:
+        there = [leaf is not None for leaf in leaves]
+
+        def of_tensors(*given: Tensor) -> Any:
+            rest = iter(given)
+            return self.function(*tree_unflatten([next(rest) if one else None for one in there], structure))
+
+        try:
+            return _simplified(make_fx(of_tensors)(*tensors))
+        except Exception as error:  # tracing refuses in many ways; the model itself can be run
+            log.info("the stack is run without a traced graph: %s", str(error).splitlines()[0] if str(error) else error)
+            return of_tensors
+
+
+def _simplified(graph: GraphModule) -> GraphModule:
+    """Without what changes nothing, of which vmap and autograd leave a quarter of all operations."""
+    for node in graph.graph.nodes:
+        is_identity = node.target is torch.ops.aten.permute.default and list(node.args[1]) == [
+            *range(len(node.args[1]))
+        ]
+        if is_identity or node.target is torch.ops.aten.detach.default:
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
+    return graph
 
 
 class StackGradients:
-    """Losses and gradients of a stack, as a graph of tensor operations that is traced at the first call.
-
-    What vmap and autograd do in Python costs more than the arithmetic of small models, and is done once. Shapes must stay;
-    a model that cannot be traced is run as it is.
+    """Losses and gradients of a stack.
 
     Args:
         stack: Its weights; their number must stay.
@@ -132,41 +191,45 @@ class StackGradients:
     ) -> None:
         self.stack, self.step, self.autocast = stack, step, autocast
         self.trained = {name: value for name, value in stack.parameters.items() if value.requires_grad}
-        self.graph: Callable[..., Any] | None = None
-        self.is_traced: bool | None = None
+        self.traced = Traced(self._gradients_of)
 
     def __call__(self, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor) -> tuple[Tensor, Tensor]:
         """See `stack_losses`; the gradients are left with the parameters."""
-        leaves, structure = tree_flatten((inputs, drawn, beta_K, capacity_K))
-        tensors = [leaf for leaf in leaves if leaf is not None]
-        if self.graph is None:
-            self._trace(leaves, structure, tensors)
-            assert self.graph is not None, "traced, or run as it is"
-        with torch.no_grad() if self.is_traced else nullcontext():
-            loss_K, parts_K2, *gradients = self.graph(*self.trained.values(), *tensors)
+        loss_K, parts_K2, gradients = self.traced([*self.trained.values()], inputs, drawn, beta_K, capacity_K)
         for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
             parameter.grad = gradient
         return loss_K, parts_K2
 
-    def _trace(self, leaves: Sequence[Tensor | None], structure: Any, tensors: Sequence[Tensor]) -> None:
-        there = [leaf is not None for leaf in leaves]
+    def _gradients_of(self, weights: Sequence[Tensor], *arguments: Any) -> Any:
+        stack = self.stack.with_parameters(dict(zip(self.trained, weights, strict=True)))
+        with self.autocast():  # what it casts is part of the graph
+            loss_K, parts_K2 = stack_losses(stack, self.step, *arguments)
+        gradients = torch.autograd.grad(loss_K.sum(), weights, allow_unused=True)
+        # Laid out as the weights are: the fused optimiser walks both in memory's order.
+        return loss_K.detach(), parts_K2, [None if one is None else one.contiguous() for one in gradients]
 
-        def gradients_of(*given: Tensor) -> tuple[Tensor | None, ...]:
-            weights, rest = given[: len(self.trained)], iter(given[len(self.trained) :])
-            arguments = tree_unflatten([next(rest) if one else None for one in there], structure)
-            stack = self.stack.with_parameters(dict(zip(self.trained, weights, strict=True)))
-            with self.autocast():  # what it casts is part of the graph
-                loss_K, parts_K2 = stack_losses(stack, self.step, *arguments)
-            gradients = torch.autograd.grad(loss_K.sum(), weights, allow_unused=True)
-            # Laid out as the weights are: the fused optimiser walks both in memory's order.
-            return loss_K.detach(), parts_K2, *(g if g is None else g.contiguous() for g in gradients)
 
-        try:
-            self.graph = make_fx(gradients_of)(*self.trained.values(), *tensors)
-            self.is_traced = True
-        except Exception as error:  # tracing refuses in many ways; the model itself can be run
-            log.info("the stack is run without a traced graph: %s", str(error).splitlines()[0] if str(error) else error)
-            self.graph, self.is_traced = gradients_of, False
+class StackSums:
+    """The validation sums of a stack's lanes, on the same noise.
+
+    Args:
+        template: A model of theirs, in evaluation mode.
+        bound: Which bound they are of.
+    """
+
+    def __init__(self, template: VAE, bound: BoundConfig) -> None:
+        self.template, self.bound = template, bound
+        self.traced = Traced(self._sums_of)
+
+    def __call__(self, stack: Stack, inputs: Inputs, noise: Tensor) -> Tensor:
+        """The vector of `Sums` of each lane, [K,…], of a batch's inputs and noise [S,B,N]."""
+        return self.traced(stack.parameters, stack.buffers, inputs, noise)
+
+    def _sums_of(self, parameters: Tensors, buffers: Tensors, inputs: Inputs, noise: Tensor) -> Tensor:
+        def sums_of(weights: Tensors, inputs: Inputs, noise: Tensor) -> Tensor:
+            return batch_sums(functional_call(self.template, weights, (inputs, noise)), self.bound)
+
+        return map_lanes(sums_of, parameters | buffers, (), (inputs, noise))
 
 
 def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:

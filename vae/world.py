@@ -9,6 +9,16 @@ import torch
 from torch import Tensor, distributed
 
 
+def set_up_process(num_threads: int) -> None:
+    """Sets torch up in a process that is there to train, before anything is computed.
+
+    Numbers below 1e-38 are taken for zero: the moments of a unit that has died shrink to such numbers and stay there, and a
+    CPU takes many times as long over them. Threads inherit this from the one that starts them.
+    """
+    torch.set_num_threads(num_threads)
+    torch.set_flush_denormal(True)
+
+
 @dataclass(frozen=True)
 class World:
     """The ranks of a run, and this one among them."""

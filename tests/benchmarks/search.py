@@ -33,6 +33,7 @@ from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
 from vae.lanes import LaneTraining
 from vae.training import Training
+from vae.world import set_up_process
 
 BETAS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 MOST_DIGITS, MOST_MNIST, MOST_WALL, LEAST_AREA, MOST_SECONDS = 1.5, 4.5, 0.5, 0.99, 3.0
@@ -58,7 +59,7 @@ def seconds_of(work: Callable[[], object]) -> float:
 def stacks(digits: Dataset, mnist: Dataset, rounds: int) -> None:
     """Eight lanes against one model, of a small and of a larger kind."""
     cases = (
-        ("digits 64-128-128-10", digits, base([128, 128], 10, 30, 64), MOST_DIGITS),
+        ("digits 64-128-128-10", digits, base([128, 128], 10, 100, 64), MOST_DIGITS),
         ("MNIST 784-256-16", mnist, base([256], 16, 1, 128), MOST_MNIST),
     )
     for name, dataset, config, ceiling in cases:
@@ -152,6 +153,7 @@ def main() -> None:
     parser.add_argument("--rates-on", choices=("digits", "mnist"), default="digits")
     parser.add_argument("--seeds", type=int, default=3, help="of the rates")
     chosen = parser.parse_args()
+    set_up_process(torch.get_num_threads())  # as a worker is
     print(machine())
     with tempfile.TemporaryDirectory() as scratch:
         home = Path(scratch)

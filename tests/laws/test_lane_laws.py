@@ -45,7 +45,7 @@ def assert_like_each_alone(models: list[VAE], objective: ObjectiveConfig) -> Non
     gradients = StackGradients(stack, Step(stack.template, objective, EXAMPLES))
     for seed, (betas, capacities) in enumerate([(BETAS, CAPACITIES), (CAPACITIES + 0.5, BETAS)]):
         _assert_like_each_alone(models, gradients, objective, seed, betas, capacities)
-    assert gradients.is_traced
+    assert gradients.traced.is_traced
 
 
 def _assert_like_each_alone(
