@@ -84,6 +84,30 @@ def _parts(
         raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
 
 
+def scheduled_request(
+    flow: str, dataset: str, name: str, preset: str | None, config: Path | None, settings: list[str] | None
+) -> Any:
+    """What a flow that runs by itself is asked each time."""
+    from pipelines.requests import TrainRequest, TuneRequest
+    from tuning.space import SearchConfig
+    from vae import presets
+    from vae.config import RunConfig
+
+    values = presets.preset(preset).model_dump() if preset else {}
+    asked = {"dataset": absolute(dataset), "name": name}
+    if flow == "tune":
+        search = configured(SearchConfig, {"base": values} if preset else {}, config, settings, {})
+        return parse(TuneRequest, {**asked, "search": search}, "schedule")
+    return parse(TrainRequest, {**asked, "config": configured(RunConfig, values, config, settings, {})}, "schedule")
+
+
+def overlap(text: str) -> Any:
+    """What becomes of a run that is due while another one runs."""
+    if text not in ("queue", "refuse"):
+        raise ConfigError(f"--overlap {text}: expected queue or refuse")
+    return text
+
+
 def first_training(name: str, uri: str) -> str:
     """The command that trains on a new dataset; a table takes a body and a likelihood of its own."""
     from vae.data.parquet import Dataset

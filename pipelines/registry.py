@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +31,8 @@ DATASET = "betaline.dataset_id"
 WEIGHTS = "betaline.weights_sha256"
 SCORE_NAME = "betaline.score_name"
 SCORE = "betaline.score_nats"
+BEFORE = "betaline.before"
+"""With an alias behind it: the version that had the alias before."""
 EPOCH_METRICS = (
     "beta",
     "train_distortion",
@@ -352,8 +354,32 @@ def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:
 
 
 def move_alias(version: Version, alias: str) -> None:
-    """Points an alias at a version that has passed the gate."""
-    MlflowClient().set_registered_model_alias(version.name, alias, version.version)
+    """Points an alias at a version that has passed the gate, which keeps in mind which one had it."""
+    client = MlflowClient()
+    before = find(version.name, alias)
+    if before is not None and before.version != version.version:
+        client.set_model_version_tag(version.name, version.version, f"{BEFORE}.{alias}", before.version)
+    client.set_registered_model_alias(version.name, alias, version.version)
+
+
+def rollback(name: str, alias: str) -> tuple[Version, Version]:
+    """Points an alias at the version that had it before.
+
+    Returns:
+        The version that had the alias, and the one that has it now.
+
+    Raises:
+        RegistryError: If there is no such alias, or none had it before.
+    """
+    client = MlflowClient()
+    current = resolve(f"{name}@{alias}")
+    tags = client.get_model_version(name, current.version).tags or {}
+    number = tags.get(f"{BEFORE}.{alias}")
+    if number is None:
+        raise RegistryError(f"version {current.version} of {name} is the first {alias}: there is none to go back to")
+    before = resolve(f"{name}/{number}")
+    client.set_registered_model_alias(name, alias, number)
+    return current, replace(before, aliases=tuple(sorted({*before.aliases, alias})))
 
 
 def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,15 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.schedules import IntervalSchedule
 from prefect.states import Cancelling
 
 from pipelines.cluster import available_cpus, total_cpus
 from pipelines.flows import identity_of
+from pipelines.requests import TrainRequest
 from pipelines.runs import RunFolder
 from pipelines.services import Services
 from vae.config import RunConfig, override
+from vae.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 CPUS_FREE_SECONDS = 15.0
@@ -31,13 +31,12 @@ CPUS_FREE_SECONDS = 15.0
 @pytest.fixture(scope="module")
 def prefect(services: Services) -> Iterator[SyncPrefectClient]:
     """A client of a server that has every deployment of prefect.yaml, with a worker on their pool."""
-    command = [sys.executable, "-m", "prefect"]
+    from pipelines import deployments
+
+    assert "pipeline/default" in deployments.deploy(ROOT / "prefect.yaml")
     environment = {**os.environ, "PREFECT_WORKER_QUERY_SECONDS": "2"}
-    for arguments in (["work-pool", "create", "betaline", "--type", "process"], ["--no-prompt", "deploy", "--all"]):
-        done = subprocess.run([*command, *arguments], cwd=ROOT, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stdout + done.stderr
     worker = subprocess.Popen(
-        [*command, "worker", "start", "--pool", "betaline"],
+        [sys.executable, "-m", "prefect", "worker", "start", "--pool", deployments.POOL],
         cwd=ROOT,
         env=environment,
         stdout=subprocess.DEVNULL,
@@ -66,20 +65,23 @@ def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClien
     assert definitions["ObjectiveConfig"]["properties"]["beta"]["description"].startswith("Weight of the rate.")
 
 
-def test_scheduled_deployment_trains_by_itself(
+def test_schedule_trains_by_itself_until_it_is_removed(
     prefect: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig
 ) -> None:
-    """A schedule some seconds ahead runs on the worker, and leaves a trained model. It comes again each half minute: a time
-    that has passed before the server has read the schedule is not made up for."""
-    deployment = prefect.read_deployment_by_name("train/nightly")
-    request = {"dataset": "digits", "name": "digits", "config": tiny.model_dump(mode="json")}
-    prefect.update_deployment(deployment.id, _with_parameters(deployment, {"request": request}))
-    schedule = IntervalSchedule(
-        interval=timedelta(seconds=30), anchor_date=datetime.now(UTC) + timedelta(seconds=8), timezone="UTC"
-    )
-    (created,) = prefect.create_deployment_schedules(deployment.id, [(schedule, True)])
+    """What `betaline schedule` makes is listed with its next run, starts a run that leaves a trained model, is paused, and
+    goes."""
+    from pipelines import deployments
+
+    request = TrainRequest(dataset="digits", name="by-itself", config=tiny)
+    made = deployments.schedule("train", request, every_seconds=15)
+    assert (made.flow, made.name, made.when, made.is_active) == ("train", "by-itself", "every 15 s", True)
+    deployment = prefect.read_deployment_by_name("train/by-itself")
+    listed = _wait_for(lambda: [one for one in deployments.schedules() if one.next_run], 60, "a next run to be listed")
+    assert {(one.flow, one.name) for one in listed} <= {("train", "by-itself"), ("train", "nightly")}
     run = _wait_for(lambda: _first_started(prefect, deployment.id), 90, "the schedule to start a run")
-    prefect.delete_deployment_schedule(deployment.id, created.id)
+    paused = deployments.pause("train", "by-itself")
+    assert not paused.is_active
+    assert paused.next_run is None
     assert run.auto_scheduled
     ended = _wait_for(lambda: _ended(prefect, run), 180, "the run to end")
     assert ended.state is not None
@@ -87,6 +89,31 @@ def test_scheduled_deployment_trains_by_itself(
     result = RunFolder(os.environ["BETALINE_HOME"], identity_of("train", str(run.id), None)).read("result.json")
     assert result is not None
     assert len(result["history"]) == 3
+    deployments.remove("train", "by-itself")
+    with pytest.raises(ConfigError, match=r"no schedule train/by-itself; scheduled: train/nightly"):
+        deployments.found("train", "by-itself")
+
+
+@pytest.mark.parametrize(
+    ("flow", "times", "message"),
+    [
+        ("promote", {"cron": "0 2 * * *"}, "expected one of train, tune, got 'promote'"),
+        ("train", {"cron": "0 2 * *"}, "schedule: --cron '0 2 [*] [*]': .*; expected five fields"),
+        ("train", {"every_seconds": 0.0}, "schedule: --every 0: .*; expected five fields, or seconds above 0"),
+        ("train", {}, "give either --cron, such as '0 2 [*] [*] [*]', or --every with seconds"),
+        (
+            "train",
+            {"cron": "0 2 * * *", "timezone": "Europe/Wien"},
+            "'Europe/Wien' is no time zone; expected one such as",
+        ),
+    ],
+)
+def test_bad_schedule_is_refused(services: Services, flow: str, times: dict[str, Any], message: str) -> None:
+    """A flow that is not scheduled, a line that is none, no interval, neither, and a place that has no clock."""
+    from pipelines import deployments
+
+    with pytest.raises(ConfigError, match=message):
+        deployments.schedule(flow, TrainRequest(dataset="digits", name="never"), **times)
 
 
 def test_cancelled_run_gives_its_cpus_back(prefect: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig) -> None:
@@ -103,12 +130,6 @@ def test_cancelled_run_gives_its_cpus_back(prefect: SyncPrefectClient, digits: d
     ended = _wait_for(lambda: _ended(prefect, run), 60, "the run to be cancelled")
     assert ended.state is not None
     assert ended.state.type == StateType.CANCELLED
-
-
-def _with_parameters(deployment: Any, parameters: dict[str, Any]) -> Any:
-    from prefect.client.schemas.actions import DeploymentUpdate
-
-    return DeploymentUpdate(parameters=parameters)
 
 
 def _first_started(prefect: SyncPrefectClient, deployment_id: Any) -> FlowRun | None:
