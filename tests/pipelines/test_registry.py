@@ -107,5 +107,5 @@ def test_rollback_gives_an_alias_back_step_by_step(services: Services) -> None:
     assert champion.version == "1"
     with pytest.raises(RegistryError, match="version 1 of rolled is the first champion: there is none to go back to"):
         registry.rollback("rolled", "champion")
-    with pytest.raises(RegistryError, match="no model 'rolled@challenger'; there are rolled/3, rolled/2, rolled/1 @champion"):
+    with pytest.raises(RegistryError, match=r"'rolled@challenger'; there are rolled/3, rolled/2, rolled/1 @champion"):
         registry.rollback("rolled", "challenger")
