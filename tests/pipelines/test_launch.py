@@ -464,6 +464,7 @@ TorchTrainer(loop, scaling_config=workers, run_config=RunConfig(name="x", storag
 """
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("second_head")
 def test_stop_job_ends_ray_train_and_its_cleaner(run: Runner) -> None:
     """All CPUs of a Ray Train run are free within 15 s of a stop, and no actor stays, also beside another head."""
@@ -476,7 +477,8 @@ def test_stop_job_ends_ray_train_and_its_cleaner(run: Runner) -> None:
     assert time.monotonic() - begun < 15
     thread.join(60)
     assert [type(error) for error in raised] == [ClusterError]
-    wait_until(lambda: "PlacementGroupCleaner" not in _living_actors(), 30)
+    # It asks by and by whether the run still lives, and on a loaded machine takes its time.
+    wait_until(lambda: "PlacementGroupCleaner" not in _living_actors(), 120)
 
 
 def _living_actors() -> list[str]:
