@@ -30,7 +30,7 @@ from tuning.space import (
     grid_size,
     labels,
 )
-from tuning.stacks import STACK, Split, check_memory, divide, split, variants
+from tuning.stacks import STACK, Split, check_memory, divide, split
 from tuning.trial import LANES, SCORE, run_trial
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
@@ -177,7 +177,7 @@ class Need:
 
 def resources_of(config: SearchConfig) -> Need:
     """A model that trains on several workers is a Ray Train run of its own; all others train in their trial's process."""
-    scaling = max((variant.scaling for variant in variants(config)), key=lambda scaling: scaling.num_workers)
+    scaling = config.base.scaling
     if scaling.num_workers == 1:
         return Need(1, config.cpus_per_trial, config.gpus_per_trial)
     return Need(scaling.num_workers, scaling.cpus_per_worker, scaling.gpus_per_worker)

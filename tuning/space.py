@@ -127,6 +127,10 @@ def check_space(search: SearchConfig) -> None:
     if not search.space:
         raise ConfigError("space: nothing varies; name a field, such as `objective.beta`, and its choices")
     for field, dimension in search.space.items():
+        if field.partition(".")[0] == "scaling":
+            raise ConfigError(
+                f"space.{field}: workers change how fast a model trains and not what it is; set base.{field}"
+            )
         match dimension:
             case Choice(values=values):
                 ends = values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -22,7 +23,8 @@ from vae.state import save_model
 def is_search(job: Job, run: str) -> bool:
     """Whether a run is a search, whatever became of it."""
     spec = RunFolder(job.home, run).read(SPEC)
-    return spec is not None and "search" in spec["request"] and "ingest" not in spec["request"]
+    # A promotion's request has a search too: its name.
+    return spec is not None and isinstance(spec["request"].get("search"), Mapping)
 
 
 def best_so_far(job: Job, run: str) -> dict[str, Any]:

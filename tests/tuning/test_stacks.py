@@ -137,6 +137,10 @@ def test_stack_that_would_not_fit_is_refused_with_the_number_that_would(images: 
     ("values", "message"),
     [
         ({"space": {}}, "space: nothing varies"),
+        (
+            {"space": {"scaling.num_workers": {"kind": "choice", "values": [1, 2]}}},
+            r"space.scaling.num_workers: workers change how fast .*; set base.scaling.num_workers",
+        ),
         ({"select": "luck"}, r"select: .*expected one of bound, elbo, active_units, nll, .* got 'luck'"),
         ({"space": {"objective.beta": {"kind": "choice", "values": [-1.0]}}}, r"objective.beta"),
         (
