@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import app
+from pipelines.cli.options import configured, first_training
 from pipelines.ingest import ingest
-from pipelines.options import configured, first_training
 from pipelines.sources import IngestConfig
 from vae import presets
 from vae.config import Conv, RunConfig, parse

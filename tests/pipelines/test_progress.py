@@ -11,7 +11,7 @@ import pytest
 from rich.table import Table
 
 from pipelines import flows
-from pipelines.live import View, clock
+from pipelines.cli.live import View, clock
 from pipelines.progress import SearchPlan, SearchProgress
 from pipelines.runs import Event
 from tuning.frontier import Trial

@@ -1,0 +1,31 @@
+"""The `betaline` command. Each subcommand takes `--json`, and says what to do next."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from pipelines.cli import models, operating, services, stages
+from vae.errors import BetalineError
+
+app = typer.Typer(
+    name="betaline",
+    help="Train variational autoencoders on a cluster and ship them.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for room in (stages, models, operating, services):
+    app.add_typer(room.app)
+
+
+def main() -> None:
+    """Runs the command; errors that explain themselves are printed without a traceback, and the exit status is 1."""
+    try:
+        app()
+    except BetalineError as error:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)

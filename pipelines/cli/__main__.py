@@ -1,0 +1,5 @@
+"""`python -m pipelines.cli`, which is `betaline`."""
+
+from pipelines.cli import main
+
+main()
