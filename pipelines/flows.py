@@ -7,36 +7,36 @@ attaches to the running job, resumes from its last checkpoint, or returns its fi
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, cast
-from uuid import UUID
 
 from prefect import flow, get_run_logger, task
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
-    create_progress_artifact,
     create_table_artifact,
-    update_progress_artifact,
 )
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
+from prefect.deployments import run_deployment
 from prefect.events.worker import EventsWorker
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run as current_flow_run
 
-from pipelines import registry
+from pipelines import approvals, events, registry
 from pipelines.cluster import Resources
+from pipelines.ingest.watching import Watch
 from pipelines.launch import run_job, stop_job
-from pipelines.progress import SearchProgress
+from pipelines.progress_bar import ProgressBar
 from pipelines.requests import (
     ApplyRequest,
+    DriftRequest,
     IngestConfig,
     PipelineRequest,
     PromoteRequest,
@@ -46,15 +46,15 @@ from pipelines.requests import (
 from pipelines.runs import Event
 from tuning.space import configuration
 from vae.config import ScalingConfig
-from vae.errors import ClusterLost
+from vae.errors import ClusterLost, ConfigError, DataError
 from vae.storage import locate
 
 Listener = Callable[[str, Event], None]
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
-PROGRESS_SECONDS = 2.0
-"""At most so often is Prefect told how far a search is."""
+PROMOTION = "promote/default"
+"""The deployment whose runs can wait for a person."""
 
 PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
@@ -146,7 +146,31 @@ def ingest(request: IngestConfig, run: str | None = None) -> dict[str, Any]:
         key="dataset",
         description=f"Dataset {result['name']}",
     )
+    if not result["reused"]:
+        events.dataset_ready(result["name"], {name: result[name] for name in ("dataset_id", "uri", "rows")})
     return result
+
+
+@flow(name="watch", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def watch(request: IngestConfig) -> dict[str, Any]:
+    """Ingests a source that has changed and come to rest; made to run every few minutes.
+
+    Args:
+        request: What to watch and ingest: a file, a folder, or a prefix of a bucket.
+    """
+    request = request.absolute()
+    watched = Watch(home(), request.name, request.source)
+    step, seen = watched.look()
+    get_run_logger().info("%s is %s", request.source, step)
+    if step != "ready":
+        return {"source": request.source, "step": step}
+    try:
+        dataset = ingest(request)
+    except (ConfigError, DataError):
+        watched.done(seen)  # it would be refused again, every few minutes
+        raise
+    watched.done(seen)
+    return {"source": request.source, "step": "ingested", "dataset": dataset}
 
 
 @flow(name="train", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
@@ -154,12 +178,12 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
     """Trains one configuration on the cluster.
 
     Args:
-        request: What to train, on which dataset.
+        request: What to train, on which dataset; and the alias that the model may take afterwards.
         run: Name of the run; the same name goes on where an earlier one stopped. None derives one.
     """
-    result = ray_job(
-        "train", request.model_dump(mode="json"), _identity("train", run), _workers(request.config.scaling)
-    )
+    identity = _identity("train", run)
+    asked = request.model_dump(mode="json", exclude={"alias", "approve"})
+    result = ray_job("train", asked, identity, _workers(request.config.scaling))
     best = result["best"]
     create_markdown_artifact(
         f"Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is {best['epoch']}, "
@@ -168,6 +192,9 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
         key="training",
         description=f"Training of {request.name}",
     )
+    if request.alias is not None:
+        further = PromoteRequest(run=identity, name=request.name, alias=request.alias, approve=request.approve)
+        result["promotion"] = hand_on(further, f"{identity}-promote")
     return result
 
 
@@ -208,51 +235,27 @@ def _progress(description: str) -> Iterator[None]:
     bar.show(100.0)
 
 
-class ProgressBar:
-    """How far a search is, as an artifact in Prefect's UI. A search never fails for it."""
-
-    def __init__(self, description: str) -> None:
-        self.description = description
-        self.search = SearchProgress()
-        self.artifact: UUID | None = None
-        self.shown_at = time.monotonic()
-        self.has_complained = False
-        self.show(0.0)
-
-    def on_event(self, event: Event) -> None:
-        self.search.take(event)
-        if time.monotonic() - self.shown_at >= PROGRESS_SECONDS:
-            self.show(100 * self.search.share)
-
-    def show(self, percent: float) -> None:
-        try:
-            if self.artifact is None:
-                # A flow here is synchronous, and so is the call.
-                self.artifact = cast(UUID, create_progress_artifact(percent, "search-progress", self.description))
-            else:
-                update_progress_artifact(self.artifact, percent)
-        except Exception as error:  # whatever Prefect's API refuses: the search itself needs none of it
-            if not self.has_complained:
-                get_run_logger().warning("Prefect cannot be told how far the search is: %s", error)
-            self.has_complained = True
-        self.shown_at = time.monotonic()
-
-
 @flow(name="promote", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
 def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
-    """Evaluates a trained run, registers it, and moves the alias to it if it passes the gate.
+    """Evaluates a trained run, registers it, and moves the alias to it if it passes the gate, and a person says so where
+    one is asked.
 
     Args:
         request: Which run, and the bar it must pass.
         run: Name of the evaluation; the same name returns what was found before. None derives one.
     """
-    identity = _identity("promote", run)
-    evaluated = ray_job("evaluate", request.model_dump(mode="json"), identity)
-    decision = decide(evaluated)
+    asked = request.model_dump(mode="json", exclude={"approve"})
+    evaluated = ray_job("evaluate", asked, _identity("promote", run))
+    decision = judge(evaluated)
+    if decision.promote and request.approve:
+        approval = approvals.ask(evaluated, decision)
+        # The alias may have moved while the person thought about it.
+        decision = approvals.answered(approval, judge(evaluated))
+    decide(evaluated, decision)
     version = evaluated["version"]
     create_markdown_artifact(
         f"**{version['name']}** version {version['version']} "
-        f"{'is now' if decision['promoted'] else 'is not'} `{request.alias}`: {decision['reason']}.",
+        f"{'is now' if decision.promote else 'is not'} `{request.alias}`: {decision.reason}.",
         key="promotion",
         description=f"Promotion of {version['name']} {version['version']}",
     )
@@ -261,30 +264,55 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
         link_text="Report and plots",
         key="report",
     )
-    return {**evaluated, **decision}
+    return {**evaluated, "promoted": decision.promote, "reason": decision.reason}
+
+
+def hand_on(request: PromoteRequest, run: str) -> dict[str, Any]:
+    """Promotes at the end of another flow: here, or, where a person is asked, in a flow run of its own, which can wait for
+    days while this one ends."""
+    if not request.approve:
+        return promote(request, run=run)
+    try:
+        waiting = run_deployment(
+            PROMOTION,
+            parameters={"request": request.model_dump(mode="json")},
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=run,
+        )
+    except ObjectNotFound:
+        raise ConfigError(
+            f"approve: there is no deployment {PROMOTION}, whose run could wait; betaline deploy"
+        ) from None
+    name = cast(FlowRun, waiting).name
+    return {"promoted": False, "reason": f"flow run {name} asks a person: betaline approve {name}", "flow_run": name}
 
 
 @task(name="gate", cache_policy=NO_CACHE, persist_result=False)
-def decide(evaluated: dict[str, Any]) -> dict[str, Any]:
-    """Applies the gate and moves the alias. Its inputs are what the evaluation found, so it can be done again."""
+def decide(evaluated: dict[str, Any], decision: registry.Decision) -> None:
+    """Moves the alias if that is the decision. Its inputs are what was found, so it can be done again."""
+    version = _version(evaluated["version"])
+    if decision.promote:
+        registry.move_alias(version, evaluated["alias"], decision.reason)
+    get_run_logger().info("version %s: %s", version.version, decision.reason)
+
+
+def judge(evaluated: Mapping[str, Any]) -> registry.Decision:
+    """What the gate says of an evaluated version, as things stand now."""
     alias = evaluated["alias"]
     version = _version(evaluated["version"])
     champion = registry.find(version.name, alias)
     if champion is not None and champion.version == version.version:
-        return {"promoted": True, "reason": f"it is the {alias} already"}
+        return registry.Decision(True, f"it is the {alias} already")
     score = champion.score if champion else None
     seen = evaluated["champion"]
     if champion and seen and champion.version == seen["version"] and evaluated["champion_score"]:
         # The evaluation may have scored it anew, on the candidate's data.
         score = _score(evaluated["champion_score"])
     if champion and score is None:
-        return {"promoted": False, "reason": f"version {champion.version}, the {alias}, has no score to compare with"}
+        return registry.Decision(False, f"version {champion.version}, the {alias}, has no score to compare with")
     unmet = registry.unmet(evaluated["require"], evaluated["metrics"])
-    decision = unmet or registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
-    if decision.promote:
-        registry.move_alias(version, alias)
-    get_run_logger().info("version %s: %s", version.version, decision.reason)
-    return {"promoted": decision.promote, "reason": decision.reason}
+    return unmet or registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
 
 
 @flow(name="apply", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
@@ -303,6 +331,26 @@ def apply(request: ApplyRequest, run: str | None = None) -> dict[str, Any]:
         key="applied",
         description=f"{request.task} over {provenance['dataset']}",
     )
+    return result
+
+
+@flow(name="drift", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def drift(request: DriftRequest, run: str | None = None) -> dict[str, Any]:
+    """Compares fresh data with what a registered model was trained on, and tells of it where they differ.
+
+    Args:
+        request: Which model, which data.
+        run: Name of the run; the same name goes on where an earlier one stopped. None derives one.
+    """
+    result = ray_job("drift", request.model_dump(mode="json"), _identity("drift", run))
+    create_table_artifact(
+        table=result["findings"],
+        key="drift",
+        description=f"{result['num_examples']:,} rows of {request.dataset} and version {result['version']} of "
+        f"{request.name}: {'drifted' if result['drifted'] else 'as they were'}",
+    )
+    if result["drifted"]:
+        events.drift_found(request.name, result)
     return result
 
 
@@ -328,7 +376,7 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]
     with _timed(seconds, "train"):
         trained = train(TrainRequest(dataset=dataset["uri"], name=name, config=config), run=f"{run}-train")
     with _timed(seconds, "promote"):
-        promoted = promote(
+        promoted = hand_on(
             PromoteRequest(
                 run=trained["run"],
                 name=name,
@@ -336,8 +384,9 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]
                 alias=request.alias,
                 threshold_nats=request.threshold_nats,
                 num_samples=request.num_samples,
+                approve=request.approve,
             ),
-            run=f"{run}-promote",
+            f"{run}-promote",
         )
     return {"dataset": dataset, "search": found, "training": trained, "promotion": promoted, "seconds": seconds}
 

@@ -33,6 +33,8 @@ SCORE_NAME = "betaline.score_name"
 SCORE = "betaline.score_nats"
 BEFORE = "betaline.before"
 """With an alias behind it: the version that had the alias before."""
+REASON = "betaline.reason"
+"""With an alias behind it: why the version got it, and who said so."""
 EPOCH_METRICS = (
     "beta",
     "train_distortion",
@@ -124,11 +126,28 @@ def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
     MlflowClient().log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
 
 
+def metrics_of(run_id: str) -> dict[str, float]:
+    """The last figure of each metric of a run."""
+    return MlflowClient().get_run(run_id).data.metrics
+
+
 def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
     """Uploads files as artifacts of a run."""
     client = MlflowClient()
     for file in files:
         client.log_artifact(run_id, str(file), folder)
+
+
+def read_file(run_id: str, path: str, scratch: Path) -> str:
+    """An artifact of a run, as text.
+
+    Raises:
+        RegistryError: If the run has none of that name.
+    """
+    try:
+        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text()
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"run {run_id} has no artifact {path}; promote its training once more: {error}") from None
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
@@ -353,11 +372,14 @@ def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:
     return None
 
 
-def move_alias(version: Version, alias: str) -> None:
-    """Points an alias at a version that has passed the gate, which keeps in mind which one had it."""
-    client = MlflowClient()
+def move_alias(version: Version, alias: str, reason: str) -> None:
+    """Points an alias at a version that has passed the gate, which keeps in mind why, and which one had it."""
     before = find(version.name, alias)
-    if before is not None and before.version != version.version:
+    if before is not None and before.version == version.version:
+        return
+    client = MlflowClient()
+    client.set_model_version_tag(version.name, version.version, f"{REASON}.{alias}", reason[:5000])
+    if before is not None:
         client.set_model_version_tag(version.name, version.version, f"{BEFORE}.{alias}", before.version)
     client.set_registered_model_alias(version.name, alias, version.version)
 

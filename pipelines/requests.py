@@ -13,7 +13,15 @@ from vae.data.manifest import SplitName
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
-__all__ = ["ApplyRequest", "IngestConfig", "PipelineRequest", "PromoteRequest", "TrainRequest", "TuneRequest"]
+__all__ = [
+    "ApplyRequest",
+    "DriftRequest",
+    "IngestConfig",
+    "PipelineRequest",
+    "PromoteRequest",
+    "TrainRequest",
+    "TuneRequest",
+]
 
 
 class TrainRequest(Section):
@@ -24,6 +32,10 @@ class TrainRequest(Section):
     name: Name
     """Of the model; the MLflow experiment is called so too."""
     config: RunConfig = RunConfig()
+    alias: Name | None = None
+    """The alias that the trained model may take, such as champion; None registers nothing."""
+    approve: bool = False
+    """Whether a person decides on the alias."""
 
 
 class TuneRequest(Section):
@@ -59,6 +71,8 @@ class PromoteRequest(Section):
     `vae.metrics.suite`."""
     require: tuple[Bar, ...] = ()
     """What the metrics on the test split must come to, such as `denoise_psnr_db >= 20`, or the alias stays."""
+    approve: bool = False
+    """Whether a person decides, where the gate would let the model pass. The flow run waits for one without a process."""
 
 
 class ApplyRequest(Section):
@@ -80,6 +94,18 @@ class ApplyRequest(Section):
     """Models held at once, at most; None is one for each GPU of the cluster, or for each of its CPUs but one."""
 
 
+class DriftRequest(Section):
+    """Compare fresh data with what a registered model was trained on."""
+
+    name: Name
+    """Of the registered model."""
+    dataset: str
+    """NAME (the newest), NAME@ID, or the URI of a dataset's folder."""
+    alias: Name = "champion"
+    max_rows: Positive = 2000
+    """Of the dataset, at most."""
+
+
 class PipelineRequest(Section):
     """Ingest, search, train the best, promote."""
 
@@ -94,6 +120,8 @@ class PipelineRequest(Section):
     """See `PromoteRequest`."""
     num_samples: Positive = 200
     """Importance samples per example."""
+    approve: bool = False
+    """See `PromoteRequest`; the promotion is then a flow run of its own, which waits."""
 
     @model_validator(mode="after")
     def _final_training_fits(self) -> Self:

@@ -51,11 +51,15 @@ class Screen:
             print(json.dumps(result), flush=True)
 
 
+def prepare(home: str) -> None:
+    """Sets the home that flows look for. Before Prefect is imported, which reads its settings then."""
+    os.environ["BETALINE_HOME"] = home if "://" in home else str(Path(home).expanduser().absolute())
+
+
 @contextmanager
 def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     """The services, and a live view of what runs on them."""
-    # Prefect reads its settings when it is imported, which is after this.
-    os.environ["BETALINE_HOME"] = home if "://" in home else str(Path(home).expanduser().absolute())
+    prepare(home)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from pipelines.cli.live import watched
     from pipelines.services import connect

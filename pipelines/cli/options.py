@@ -85,26 +85,56 @@ def _parts(
 
 
 def scheduled_request(
-    flow: str, dataset: str, name: str, preset: str | None, config: Path | None, settings: list[str] | None
+    flow: str,
+    subject: str,
+    name: str,
+    preset: str | None,
+    config: Path | None,
+    settings: list[str] | None,
+    alias: str | None,
+    approve: bool,
 ) -> Any:
-    """What a flow that runs by itself is asked each time."""
-    from pipelines.requests import TrainRequest, TuneRequest
+    """What a flow that runs by itself is asked each time.
+
+    Args:
+        flow: One of `pipelines.deployments.SCHEDULED`.
+        subject: A source to watch; for the others a dataset.
+        name: Of the dataset to make, or of the model.
+        preset: What to start from.
+        config: What changes.
+        settings: What changes further.
+        alias: That the trained model may take.
+        approve: Whether a person decides.
+    """
+    from pipelines.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
     from tuning.space import SearchConfig
     from vae import presets
-    from vae.config import RunConfig
+    from vae.config import RunConfig, override
 
+    if flow == "watch":
+        return parse(IngestConfig, {"source": subject, "name": name, **assignments(settings)}, "schedule").absolute()
+    asked = {"dataset": absolute(subject), "name": name}
+    if flow == "drift":
+        return override(parse(DriftRequest, asked, "schedule"), assignments(settings), "--set")
     values = presets.preset(preset).model_dump() if preset else {}
-    asked = {"dataset": absolute(dataset), "name": name}
     if flow == "tune":
         search = configured(SearchConfig, {"base": values} if preset else {}, config, settings, {})
         return parse(TuneRequest, {**asked, "search": search}, "schedule")
-    return parse(TrainRequest, {**asked, "config": configured(RunConfig, values, config, settings, {})}, "schedule")
+    asked |= {"config": configured(RunConfig, values, config, settings, {}), "alias": alias, "approve": approve}
+    return parse(TrainRequest, asked, "schedule")
 
 
 def overlap(text: str) -> Any:
     """What becomes of a run that is due while another one runs."""
     if text not in ("queue", "refuse"):
         raise ConfigError(f"--overlap {text}: expected queue or refuse")
+    return text
+
+
+def occasion(text: str | None) -> Any:
+    """What starts a flow instead of the clock."""
+    if text not in (None, "data", "drift"):
+        raise ConfigError(f"--on {text}: expected data or drift")
     return text
 
 

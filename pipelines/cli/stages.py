@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -12,10 +12,6 @@ from pipelines.cli import options
 from pipelines.cli.console import DEFAULT_HOME, ConfigFile, Home, Json, PresetName, RunName, Screen, Settings, connected
 from vae.config import parse
 from vae.storage import locate
-
-if TYPE_CHECKING:
-    from pipelines.requests import PromoteRequest
-
 
 app = typer.Typer()
 
@@ -98,6 +94,9 @@ def train(
     config: ConfigFile = None,
     settings: Settings = None,
     workers: Annotated[int | None, typer.Option(help="Workers of the job; scaling.num_workers.")] = None,
+    register: Annotated[
+        str | None, typer.Option(help="Evaluate and register it, and let it take this alias if it is better.")
+    ] = None,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -112,7 +111,8 @@ def train(
     further = {} if workers is None else {"scaling.num_workers": workers}
     chosen = options.configured(RunConfig, values, config, settings, further)
     name = name or options.name_of(dataset)
-    request = parse(TrainRequest, {"dataset": options.absolute(dataset), "name": name, "config": chosen}, "train")
+    values = {"dataset": options.absolute(dataset), "name": name, "config": chosen, "alias": register}
+    request = parse(TrainRequest, values, "train")
     result = _run_flow("train", name, request, home, screen, run=run)
     best = result["best"]
     screen.say(
@@ -120,7 +120,9 @@ def train(
         f"{best['validation_negative_bound']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
         f"{best['validation_rate']:.3f}), {best['active_units']} active units."
     )
-    screen.end(result, f"betaline promote {result['run']} {name}")
+    if register:
+        _say_promotion(screen, name, register, result["promotion"])
+    screen.end(result, f"betaline models {name}" if register else f"betaline promote {result['run']} {name}")
 
 
 @app.command()
@@ -172,12 +174,12 @@ def tune(
             result = flows.tune(request, run=run)
         except KeyboardInterrupt:
             if further is not None:
-                _say_promotion(screen, further, flows.promote(further))
+                _say_promotion(screen, name, further.alias, flows.promote(further))
             screen.say(f"Stopped. To go on: the same command with [bold]--run {run}[/]")
             raise
         if further is not None:
             result["promotion"] = flows.promote(further)
-            _say_promotion(screen, further, result["promotion"])
+            _say_promotion(screen, name, further.alias, result["promotion"])
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
     best = locate(home) / "runs" / result["run"] / "best.yaml"
     screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
@@ -205,6 +207,9 @@ def promote(
         list[str] | None,
         typer.Option(help="What a metric must come to, such as 'denoise_psnr_db >= 20' (repeatable)."),
     ] = None,
+    approve: Annotated[
+        bool, typer.Option("--approve", help="A person decides: the flow run is left to a worker, and waits for one.")
+    ] = False,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
@@ -219,17 +224,27 @@ def promote(
         "threshold_nats": threshold,
         "metrics": tuple(metrics or ()),
         "require": tuple(require or ()),
+        "approve": approve,
     }
     request = parse(PromoteRequest, values, "promote")
+    if approve:
+        with connected(home, screen, f"betaline promote {name}"):
+            from pipelines import deployments, flows
+
+            deployments.ensure_promotion()
+            waiting = flows.hand_on(request, f"promote-{uuid.uuid4().hex}")
+        screen.say(f"Flow run [bold]{waiting['flow_run']}[/] evaluates it on a worker, and then waits for a person.")
+        screen.end(waiting, f"betaline approve {waiting['flow_run']}")
+        return
     result = _run_flow("promote", name, request, home, screen)
-    _say_promotion(screen, request, result)
+    _say_promotion(screen, name, alias, result)
     screen.end(result, f"betaline models {name}")
 
 
-def _say_promotion(screen: Screen, request: PromoteRequest, result: dict[str, Any]) -> None:
+def _say_promotion(screen: Screen, name: str, alias: str, result: dict[str, Any]) -> None:
     verb = "is now" if result["promoted"] else "is not"
     version = result["version"]["version"]
-    screen.say(f"[bold]{request.name}[/] version {version} {verb} {request.alias}: {escape(result['reason'])}.")
+    screen.say(f"[bold]{name}[/] version {version} {verb} {alias}: {escape(result['reason'])}.")
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pipelines import packaging, registry, report
+from pipelines import drift, packaging, registry, report
 from pipelines.jobs.job import Job
 from pipelines.jobs.searched import best_so_far, is_search
 from pipelines.requests import PromoteRequest
@@ -70,7 +70,7 @@ def run(job: Job) -> dict[str, Any]:
     run_id = trained["mlflow_run_id"]
     registry.log_metrics(run_id, metrics)
     with TemporaryDirectory() as scratch:
-        version = _register(request, evidence, trained, score, Path(scratch))
+        version = _register(request, evidence, dataset, trained, score, Path(scratch))
         champion = registry.find(request.name, request.alias)
         champion_score = _score_champion(champion, score, dataset, missing, request.num_samples, Path(scratch))
     return {
@@ -121,6 +121,7 @@ def _test_split(dataset: Dataset, config: ModelConfig, missing: Missing | None) 
 def _register(
     request: PromoteRequest,
     evidence: report.Evidence,
+    dataset: Dataset,
     trained: Mapping[str, Any],
     score: registry.Score,
     scratch: Path,
@@ -128,8 +129,11 @@ def _register(
     """Logs the report and the model, registers it unless an earlier attempt has, and loads it from there once."""
     emit("evaluate", {"what": "report and model card"})
     card = report.card(evidence, f"models:/{request.name}@{request.alias}")
+    assert evidence.model is not None
+    reference = scratch / drift.REFERENCE
+    reference.write_text(drift.reference_of(evidence.model, dataset).model_dump_json())
     run_id = trained["mlflow_run_id"]
-    registry.log_files(run_id, report.write(evidence, scratch / "report").values(), "report")
+    registry.log_files(run_id, [*report.write(evidence, scratch / "report").values(), reference], "report")
     local = _local_copy(trained["model"], scratch / serving.ARTIFACT)
     weights = sha256_of(locate(str(local / WEIGHTS)))
     version = registry.registered(request.name, run_id, weights)

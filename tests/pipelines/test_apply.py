@@ -57,7 +57,7 @@ def champion(services: Services, rows: Dataset, tmp_path_factory: pytest.TempPat
     weights = sha256_of(locate(str(folder / WEIGHTS)))
     score = registry.Score(1.0, "nll", rows.manifest.dataset_id)
     version = registry.register(NAME, uri, run_id, weights, score, "a test's")
-    registry.move_alias(version, "champion")
+    registry.move_alias(version, "champion", "for a test")
     return version
 
 

@@ -98,7 +98,7 @@ def test_rollback_gives_an_alias_back_step_by_step(services: Services) -> None:
         client.create_model_version("rolled", f"{run.info.artifact_uri}/model", run.info.run_id)
     one, two, three = sorted(registry.versions("rolled"), key=lambda version: version.version)
     for version in (one, two, two, three):  # a retry of the gate moves it to where it is
-        registry.move_alias(version, "champion")
+        registry.move_alias(version, "champion", "for a test")
     was, now = registry.rollback("rolled", "champion")
     assert (was.version, now.version, now.aliases) == ("3", "2", ("champion",))
     assert registry.rollback("rolled", "champion")[1].version == "1"

@@ -1,0 +1,37 @@
+"""Drift: a registered model looks at fresh data, and its figures are compared with those of its registration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipelines import drift, registry
+from pipelines.applying import pull
+from pipelines.jobs.job import Job
+from pipelines.requests import DriftRequest
+from vae.config import parse
+from vae.data.catalog import resolve
+from vae.data.parquet import Dataset
+
+
+def run(job: Job) -> dict[str, Any]:
+    request = parse(DriftRequest, job.request, "drift")
+    dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, request.dataset)))
+    version = registry.resolve(job.pinned("model", lambda: registry.resolve(request.name, request.alias).uri))
+    with TemporaryDirectory() as scratch:
+        reference = registry.read_file(version.run_id, f"report/{drift.REFERENCE}", Path(scratch))
+    known = drift.Reference.model_validate_json(reference)
+    served, _ = pull(version.uri)
+    fresh = drift.profile_of(served.model, dataset, known.ranges, max_rows=request.max_rows)
+    findings = drift.compare(known.profile, fresh)
+    return {
+        "name": version.name,
+        "version": version.version,
+        "alias": request.alias,
+        "dataset": dataset.uri,
+        "dataset_id": dataset.manifest.dataset_id,
+        "num_examples": fresh.num_examples,
+        "findings": [finding.model_dump(mode="json") for finding in findings],
+        "drifted": any(finding.drifted for finding in findings),
+    }
