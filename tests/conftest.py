@@ -13,6 +13,7 @@ from xdist.scheduler import LoadScopeScheduling
 
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
+from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 
 # Files that start or use real servers, and what they share servers for: one process each, the rest runs beside them.
 REAL = {
@@ -23,6 +24,7 @@ REAL = {
     "test_fresh_environment": "services",
     "test_launch": "services",
     "test_packaging": "services",
+    "test_postgres": "cluster",
     "test_registry": "services",
     "test_search": "services",
     "test_search_faults": "services",
@@ -70,6 +72,15 @@ def services(home: Path) -> Iterator[embedded.Services]:
         with embedded.connect(home) as running:
             yield running
     shutil.rmtree(ray_folder(home), ignore_errors=True)
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server of the test's own; skips with a word where none can be started."""
+    if reason := why_no_postgres():
+        pytest.skip(reason)
+    with running_postgres() as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -99,8 +99,9 @@ def read_secret(home: Path, name: str) -> str:
         raise ServiceError(f"{path} is missing; stop the services (betaline down) and start them again") from None
 
 
-def prefect(home: Path, ports: Ports) -> Launch:
-    """The Prefect server over HOME/prefect.db, with its scheduler and its UI, behind basic authentication."""
+def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
+    """The Prefect server with its scheduler and its UI, behind basic authentication; over HOME/prefect.db unless told
+    otherwise."""
     url = f"http://{LOOPBACK}:{ports.prefect}"
     auth = read_secret(home, "prefect_auth")
     environment = {
@@ -112,7 +113,7 @@ def prefect(home: Path, ports: Ports) -> Launch:
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": f"{url},http://localhost:{ports.prefect}",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ENCRYPTION_KEY": read_secret(home, "prefect_encryption_key"),
-        "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
     }
@@ -128,14 +129,14 @@ def prefect(home: Path, ports: Ports) -> Launch:
     )
 
 
-def mlflow(home: Path, ports: Ports) -> Launch:
-    """The MLflow server over HOME/mlflow.db; it passes artifacts through, so that clients need HTTP alone."""
+def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: str | None = None) -> Launch:
+    """The MLflow server, over HOME/mlflow.db and HOME/artifacts unless told otherwise; it passes artifacts through, so that
+    clients need HTTP alone."""
     url = f"http://{LOOPBACK}:{ports.mlflow}"
     hosts = f"{LOOPBACK}:{ports.mlflow},localhost:{ports.mlflow}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports.mlflow)),
-        *("--backend-store-uri", f"sqlite:///{home / 'mlflow.db'}"),
-        *("--artifacts-destination", str(home / "artifacts")),
+        *("--artifacts-destination", artifacts or str(home / "artifacts")),
         # The check is exact, port included; the defaults accept every name that looks like a private address.
         *("--allowed-hosts", hosts),
         *("--cors-allowed-origins", f"{url},http://localhost:{ports.mlflow}"),
@@ -143,6 +144,8 @@ def mlflow(home: Path, ports: Ports) -> Launch:
         *("--workers", "1"),
     ]
     environment = {
+        # Not an argument: a database's URL holds a password, and every user of the machine can read arguments.
+        "MLFLOW_BACKEND_STORE_URI": database or f"sqlite:///{home / 'mlflow.db'}",
         # Evaluation jobs for language models: seven idle Python processes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",

@@ -1,0 +1,131 @@
+"""A PostgreSQL server of the tests' own: a temporary folder, a port of loopback, one user with a password."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg2
+
+from pipelines.services.process import LOOPBACK, NUM_PORTS, free_port
+
+USER = "betaline"
+ACCOUNT = "postgres"
+"""Who runs it where the tests run as root, as which PostgreSQL refuses to run."""
+
+
+def binaries() -> Path | None:
+    """The folder of PostgreSQL's programs, None where it is not installed. Debian keeps them off the path."""
+    found = shutil.which("initdb")
+    candidates = [Path(found).resolve().parent] if found else []
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    return next((folder for folder in candidates if (folder / "pg_ctl").exists()), None)
+
+
+def why_no_postgres() -> str | None:
+    """Why no server can be started here; None where one can."""
+    if binaries() is None:
+        return "PostgreSQL is not installed (Debian: postgresql)"
+    if os.getuid() == 0 and not _has_account():
+        return f"PostgreSQL refuses to run as root, and there is no user {ACCOUNT}"
+    return None
+
+
+class Postgres:
+    """A server over its own data directory. It is stopped and started as a fault would have it.
+
+    Args:
+        folder: Of the data, the log and the password; it must exist, and the user who runs the server must reach it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        found = binaries()
+        assert found is not None, why_no_postgres()
+        self.programs = found
+        self.folder = folder
+        self.password = secrets.token_hex(16)
+        self.port = free_port(secrets.randbelow(NUM_PORTS), set())
+        password_file = folder / "password"
+        password_file.touch(mode=0o600)
+        password_file.write_text(self.password)
+        if os.getuid() == 0:
+            for path in (folder, password_file):
+                shutil.chown(path, ACCOUNT, pwd.getpwnam(ACCOUNT).pw_gid)
+        self._run("initdb", "--username", USER, "--pwfile", password_file, "--auth", "scram-sha-256", "--no-locale")
+        settings = {"listen_addresses": LOOPBACK, "port": self.port, "unix_socket_directories": ""}
+        with (folder / "data" / "postgresql.conf").open("a") as file:
+            file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
+
+    def start(self) -> None:
+        """Start it and wait until it answers; after an immediate stop it recovers first."""
+        self._run("pg_ctl", "start", "--wait", "--silent", "--log", self.folder / "server.log")
+
+    def stop(self, mode: Literal["fast", "immediate"] = "fast") -> None:
+        """Stop it: its clients' transactions are rolled back, or, at once, all its processes end as in a crash."""
+        self._run("pg_ctl", "stop", "--wait", "--silent", "--mode", mode)
+
+    def is_running(self) -> bool:
+        """Whether there is a server process."""
+        return (self.folder / "data" / "postmaster.pid").exists()
+
+    def create(self, database: str) -> None:
+        """Make an empty database."""
+        self.query("postgres", f'CREATE DATABASE "{database}"')
+
+    def url(self, database: str, driver: str = "postgresql") -> str:
+        """Where a database is, as SQLAlchemy writes it; the driver is such as `postgresql+asyncpg`."""
+        return f"{driver}://{USER}:{self.password}@{LOOPBACK}:{self.port}/{database}"
+
+    def query(self, database: str, statement: str) -> list[tuple[Any, ...]]:
+        """The rows that a statement answers with."""
+        with closing(psycopg2.connect(self.url(database))) as connection:
+            connection.autocommit = True  # CREATE DATABASE refuses to be part of a transaction
+            with connection.cursor() as cursor:
+                cursor.execute(statement)
+                return cursor.fetchall() if cursor.description else []
+
+    def _run(self, program: str, *options: str | Path) -> None:
+        account = (
+            {"user": ACCOUNT, "group": pwd.getpwnam(ACCOUNT).pw_gid, "extra_groups": []} if os.getuid() == 0 else {}
+        )
+        subprocess.run(
+            [self.programs / program, *options, "--pgdata", self.folder / "data"],
+            cwd=self.folder,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # not a pipe: the server keeps what it inherits, and the pipe would never end
+            **account,
+        )
+
+
+@contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """A running server, which is gone afterwards with all its data."""
+    # Not below pytest's folders: those are for their owner alone, which root's are.
+    folder = Path(tempfile.mkdtemp(prefix="betaline-postgres-"))
+    try:
+        server = Postgres(folder)
+        server.start()
+        try:
+            yield server
+        finally:
+            if server.is_running():
+                server.stop("immediate")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_account() -> bool:
+    try:
+        pwd.getpwnam(ACCOUNT)
+    except KeyError:
+        return False
+    return True
