@@ -42,9 +42,10 @@ uses: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for use in generate denoise impute interpolate traverse transfer edit augment score; do $(BIN)/python -m tests.benchmarks.uses --use $$use || exit 1; done
 
-# Slow: kills real processes.
+# Slow: kills real processes. The table of what was lost goes to tests/benchmarks/results/faults.md.
 faults: $(STAMP)
-	$(BIN)/python -m pytest -m slow tests
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests --ignore tests/faults --ignore tests/cluster
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)

@@ -15,6 +15,8 @@ from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 
+pytest_plugins = ["tests.faults.table"]
+
 # Files that start or use real servers, and what they share servers for: one process each, the rest runs beside them.
 REAL = {
     "test_apply": "flows",

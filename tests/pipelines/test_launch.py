@@ -26,6 +26,7 @@ from pipelines.cluster import Resources, available_cpus, check_resources, patien
 from pipelines.launch import run_job, stop_job
 from pipelines.runs import RESULT, Event, RunFolder
 from pipelines.services import Services, commands, process
+from tests.processes import wait_until
 from vae.errors import ClusterError, ClusterLost, ConfigError, DataError
 
 # A job whose specification holds its program; it resumes from what is beside its specification.
@@ -106,15 +107,6 @@ def in_thread(call: Callable[[], Any]) -> tuple[threading.Thread, list[BaseExcep
     thread = threading.Thread(target=body)
     thread.start()
     return thread, raised
-
-
-def wait_until(true: Callable[[], bool], limit_seconds: float) -> float:
-    """Wait for a condition; returns how long it took, and fails when it does not come."""
-    begun = time.monotonic()
-    while not true():
-        assert time.monotonic() - begun < limit_seconds, f"not so after {limit_seconds} s"
-        time.sleep(0.1)
-    return time.monotonic() - begun
 
 
 def test_run_job_returns_result_and_hands_lines_on(run: Runner, recorder: Recorder) -> None:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from pipelines.services import Services
 from pipelines.yaml_files import write_yaml
 from tests.pipelines.conftest import run_flow
 from tests.pipelines.test_search import by_setting
+from tests.processes import command_of, ray_processes, wait_until
 from tuning.stacks import checkpoints_of
 from vae.config import RunConfig, override, parse
 
@@ -64,20 +64,6 @@ def undisturbed(services: Services, digits: dict[str, Any], tiny: RunConfig) -> 
     return run_flow(flows.tune, asked(tiny, 30), run="survived-undisturbed")
 
 
-def descendants_of_ray(services: Services, word: str) -> list[psutil.Process]:
-    """Ray's processes on the head, by a word of their command."""
-    head = next(process for process in services.processes if process.name == "ray")
-    return [process for process in psutil.Process(head.pid).children(recursive=True) if word in command_of(process)]
-
-
-def command_of(process: psutil.Process) -> str:
-    """Nothing, where it has just ended."""
-    try:
-        return " ".join(process.cmdline())
-    except psutil.NoSuchProcess:
-        return ""
-
-
 def test_search_whose_driver_is_killed_goes_on(
     services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig
 ) -> None:
@@ -93,7 +79,7 @@ def test_search_whose_driver_is_killed_goes_on(
             body = event.fields["parameters"]["model.encoder"]
             written.update(when_written(Path(checkpoints_of(folder, {"model.encoder": body}))))
         elif written and event.fields["epochs"] >= 1:
-            driver = next(p for p in descendants_of_ray(services, "pipelines.jobs tune") if "--spec" in command_of(p))
+            driver = next(p for p in ray_processes(services, "pipelines.jobs tune") if "--spec" in command_of(p))
             driver.kill()
             killed.append(driver.pid)
 
@@ -125,20 +111,13 @@ def second_node(services: Services) -> Iterator[psutil.Process]:
     before = total_cpus()
     node = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        wait_until(lambda: total_cpus() == before + 2, "the node joins the cluster")
+        wait_until(lambda: total_cpus() == before + 2, what="the node joins the cluster")
         yield node
     finally:
         for process in [node, *node.children(recursive=True)] if node.is_running() else []:
             process.kill()
         node.wait()
-        wait_until(lambda: total_cpus() == before, "the cluster has seen that the node is gone")
-
-
-def wait_until(is_so: Any, what: str) -> None:
-    deadline = time.monotonic() + LIMIT_SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, f"{what}: not within {LIMIT_SECONDS} s"
-        time.sleep(0.2)
+        wait_until(lambda: total_cpus() == before, what="the cluster has seen that the node is gone")
 
 
 def test_search_that_loses_a_node_goes_on(services: Services, undisturbed: dict[str, Any], tiny: RunConfig) -> None:
@@ -173,7 +152,7 @@ def test_interrupted_search_leaves_its_best_as_challenger(
     table = home / "runs" / "interrupted" / "trials.json"
     wait_until(
         lambda: table.exists() and max(t["epochs"] for t in json.loads(table.read_text())["trials"]) >= 5,
-        "some epochs are done",
+        what="some epochs are done",
     )
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=LIMIT_SECONDS)
@@ -199,7 +178,7 @@ def test_trial_that_needs_several_workers_is_a_train_run(
 
     def look(kind: str, event: Event) -> None:
         if event.kind == "trial" and event.fields["epochs"]:
-            workers.append(len(descendants_of_ray(services, "RayTrainWorker")))
+            workers.append(len(ray_processes(services, "RayTrainWorker")))
 
     found = run_flow(flows.tune, request, run="survived-workers", listener=look)
     by_rate = {trial["parameters"]["training.learning_rate"]: trial for trial in found["trials"]}

@@ -11,10 +11,9 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import grpc
@@ -24,6 +23,7 @@ import pytest
 from pipelines import services as embedded
 from pipelines.services import commands, lease, process
 from pipelines.services.embedded import STATE_FILE, Services, read
+from tests.processes import wait_until
 from vae.errors import ServiceError
 
 OWNED = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
@@ -63,14 +63,6 @@ def status_of(url: str, headers: dict[str, str] | None = None, method: str = "GE
 def listeners(services: Services) -> list[tuple[psutil.Process, str, int]]:
     """Every (process, address, port) that the services and all they started listen on."""
     return [found for root in services.processes for found in process.listeners(root)]
-
-
-def wait_until(true: Callable[[], bool], limit_seconds: float) -> None:
-    """Wait for a condition; fails when it does not come."""
-    deadline = time.monotonic() + limit_seconds
-    while not true():
-        assert time.monotonic() < deadline, f"not so after {limit_seconds} s"
-        time.sleep(0.05)
 
 
 def test_services_answer_their_clients(services: Services) -> None:

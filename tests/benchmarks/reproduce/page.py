@@ -51,7 +51,7 @@ def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, s
             [*table.shortfalls, *(f"{c.text}: expected {c.target}, found {c.found}." for c in claims if not c.holds)]
         ),
         "## Time and machine",
-        f"{seconds:.0f} s in all, {processes} processes with one thread each. {_machine()}",
+        f"{seconds:.0f} s in all, {processes} processes with one thread each. {machine()}",
         _times(outcomes),
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -74,7 +74,8 @@ def _times(outcomes: Sequence[Outcome]) -> str:
     return grid(("row", "setting", "median seconds of a job"), sorted(lines))
 
 
-def _machine() -> str:
+def machine() -> str:
+    """The computer that this runs on, how busy it was, and its torch."""
     name = platform.processor() or platform.machine()
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo") as lines:
