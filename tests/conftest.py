@@ -31,6 +31,7 @@ REAL = {
     "test_search": "services",
     "test_search_faults": "services",
     "test_services": "services",
+    "test_topology": "cluster",
 }
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 

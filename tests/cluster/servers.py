@@ -1,19 +1,26 @@
-"""Servers as a team runs them: Prefect and MLflow over PostgreSQL, each behind a password."""
+"""Servers as a team runs them: Prefect and MLflow over PostgreSQL, each behind a password, and an object store."""
 
 from __future__ import annotations
 
+import json
 import os
-import time
-from collections.abc import Iterator
+import secrets
+import socket
+import sys
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+
+import boto3
 
 from pipelines.services import commands
 from pipelines.services.commands import Launch, Ports
-from pipelines.services.process import LOOPBACK, Process, end, find, last_lines, spawn
+from pipelines.services.process import LOOPBACK, NUM_PORTS, Process, end, find, free_port, last_lines, spawn
 from tests.cluster.postgres import Postgres
+from tests.processes import wait_until
 
 LIMIT_SECONDS = 180.0
 
@@ -31,15 +38,71 @@ class Server:
 def running(launch: Launch, folder: Path) -> Iterator[Process]:
     """A service while the block lasts, from when it is ready; its log is FOLDER/NAME.log."""
     process = spawn(launch.name, launch.command, launch.environment, folder / f"{launch.name}.log", folder)
+
+    def is_ready() -> bool:
+        assert find(process) is not None, f"{launch.name} ended:\n{last_lines(process.log)}"
+        return launch.is_ready()
+
     try:
-        deadline = time.monotonic() + LIMIT_SECONDS
-        while not launch.is_ready():
-            assert find(process) is not None, f"{launch.name} ended:\n{last_lines(process.log)}"
-            assert time.monotonic() < deadline, f"{launch.name} is not ready:\n{last_lines(process.log)}"
-            time.sleep(0.1)
+        wait_until(is_ready, LIMIT_SECONDS, f"{launch.name} is ready; see {process.log}")
         yield process
     finally:
         end([process])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bucket:
+    """A bucket of an S3 server."""
+
+    name: str
+    client: Any
+    environment: dict[str, str]
+    """What leads a process to the server: its address, and keys."""
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The names of the objects that begin so."""
+        pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
+
+    def json(self, key: str) -> Any:
+        """What an object of JSON holds."""
+        return json.load(self.client.get_object(Bucket=self.name, Key=key)["Body"])
+
+
+@contextmanager
+def s3(folder: Path, bucket: str = "betaline") -> Iterator[Bucket]:
+    """An S3 server in memory, with one empty bucket."""
+    port = free_port(secrets.randbelow(NUM_PORTS), set())
+    launch = Launch(
+        name="s3",
+        command=[sys.executable, "-m", "moto.server", "--host", LOOPBACK, "--port", str(port)],
+        environment=dict(os.environ),
+        is_ready=lambda: _listens(port),
+    )
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{LOOPBACK}:{port}",
+        "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+        "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    with running(launch, folder):
+        client = boto3.client(
+            "s3",
+            endpoint_url=environment["AWS_ENDPOINT_URL"],
+            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=environment["AWS_DEFAULT_REGION"],
+        )
+        client.create_bucket(Bucket=bucket)
+        yield Bucket(name=bucket, client=client, environment=environment)
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 @contextmanager
@@ -65,7 +128,14 @@ def prefect(postgres: Postgres, folder: Path, ports: Ports) -> Iterator[Server]:
 
 
 @contextmanager
-def mlflow(postgres: Postgres, folder: Path, ports: Ports, *, artifacts: str | None = None) -> Iterator[Server]:
+def mlflow(
+    postgres: Postgres,
+    folder: Path,
+    ports: Ports,
+    *,
+    artifacts: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Server]:
     """An MLflow server over the database `mlflow`, with its basic authentication over the database `users`.
 
     Args:
@@ -73,6 +143,7 @@ def mlflow(postgres: Postgres, folder: Path, ports: Ports, *, artifacts: str | N
         folder: Of the settings and the log.
         ports: Where it listens.
         artifacts: URI that the server keeps artifacts under; None is FOLDER/artifacts.
+        environment: What it needs to reach them.
     """
     for name in ("mlflow", "users"):
         postgres.create(name)
@@ -88,10 +159,11 @@ def mlflow(postgres: Postgres, folder: Path, ports: Ports, *, artifacts: str | N
         command=[*launch.command, "--app-name", "basic-auth"],
         environment={
             **launch.environment,
+            **(environment or {}),
             "MLFLOW_AUTH_CONFIG_PATH": str(settings),
             "MLFLOW_AUTH_ADMIN_USERNAME": login["MLFLOW_TRACKING_USERNAME"],
             "MLFLOW_AUTH_ADMIN_PASSWORD": login["MLFLOW_TRACKING_PASSWORD"],
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": os.urandom(32).hex(),
+            "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
         },
     )
     url = f"http://{LOOPBACK}:{ports.mlflow}"

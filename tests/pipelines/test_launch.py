@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +25,7 @@ from pipelines.cluster import Resources, available_cpus, check_resources, patien
 from pipelines.launch import run_job, stop_job
 from pipelines.runs import RESULT, Event, RunFolder
 from pipelines.services import Services, commands, process
+from tests.cluster.nodes import Head, head
 from tests.processes import wait_until
 from vae.errors import ClusterError, ClusterLost, ConfigError, DataError
 
@@ -397,29 +397,19 @@ def test_check_resources_says_that_the_token_is_refused(services: Services, monk
 
 
 @pytest.fixture(scope="module")
-def second_head(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Path]]:
-    """The address and the token file of another cluster on this machine, of 1 CPU."""
+def second_head(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
+    """Another cluster on this machine, of 1 CPU."""
     home = tmp_path_factory.mktemp("second")
     commands.make_secrets(home)
-    ports = commands.choose_ports(home)
-    start = commands.ray(home, ports, num_cpus=1)
-    # A cluster has its own interpreter first on its path.
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    head = process.spawn("ray", start.command, {**start.environment, "PATH": path}, home / "ray.log", home)
-    try:
-        wait_until(start.is_ready, 90)
-        yield f"http://127.0.0.1:{ports.ray_dashboard}", home / "secrets" / "ray_token"
-    finally:
-        process.end([head])
-        shutil.rmtree(commands.ray_folder(home), ignore_errors=True)
+    with head(home, commands.choose_ports(home), num_cpus=1) as second:
+        yield second
 
 
 @pytest.fixture
-def remote(second_head: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def remote(second_head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
     """An environment that leads to the second head, which this process knows by address and token alone."""
-    address, token = second_head
-    monkeypatch.setenv("RAY_ADDRESS", address)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    for name, value in second_head.environment.items():
+        monkeypatch.setenv(name, value)
 
 
 @pytest.mark.usefixtures("remote")

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 
 from pipelines import flows, registry
-from pipelines.cluster import total_cpus
 from pipelines.requests import TuneRequest
 from pipelines.runs import Event
 from pipelines.services import Services
+from pipelines.services.process import tree
 from pipelines.yaml_files import write_yaml
+from tests.cluster.nodes import head_of, joined
 from tests.pipelines.conftest import run_flow
 from tests.pipelines.test_search import by_setting
 from tests.processes import command_of, ray_processes, wait_until
@@ -31,20 +29,6 @@ from vae.config import RunConfig, override, parse
 pytestmark = pytest.mark.slow
 BODIES = [{"kind": "mlp", "hidden": [width]} for width in (16, 24, 32)]
 LIMIT_SECONDS = 120
-NODE = """
-import signal, sys
-from ray._private.node import Node
-from ray._private.parameter import RayParams
-
-Node(
-    RayParams(
-        gcs_address=sys.argv[1], node_ip_address="127.0.0.1", num_cpus=2, object_store_memory=100 * 2**20,
-        min_worker_port=0, max_worker_port=0, node_manager_port=0, include_log_monitor=False,
-    ),
-    head=False,
-)
-signal.pause()
-"""
 
 
 def asked(tiny: RunConfig, epochs: int, **changes: Any) -> TuneRequest:
@@ -100,39 +84,21 @@ def when_written(folder: Path) -> dict[Path, int]:
     return {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
 
 
-@contextmanager
-def second_node(services: Services) -> Iterator[psutil.Process]:
-    """A node beside the head, with two CPUs of its own. `ray start` would give it the machine's outward address, where no
-    loopback head is found."""
-    head = next(process for process in services.processes if process.name == "ray")
-    words = psutil.Process(head.pid).cmdline()
-    command = [sys.executable, "-c", NODE, f"127.0.0.1:{words[words.index('--port') + 1]}"]
-    environment = {**os.environ, **psutil.Process(head.pid).environ()}
-    before = total_cpus()
-    node = psutil.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        wait_until(lambda: total_cpus() == before + 2, what="the node joins the cluster")
-        yield node
-    finally:
-        for process in [node, *node.children(recursive=True)] if node.is_running() else []:
-            process.kill()
-        node.wait()
-        wait_until(lambda: total_cpus() == before, what="the cluster has seen that the node is gone")
-
-
-def test_search_that_loses_a_node_goes_on(services: Services, undisturbed: dict[str, Any], tiny: RunConfig) -> None:
+def test_search_that_loses_a_node_goes_on(
+    services: Services, undisturbed: dict[str, Any], tiny: RunConfig, tmp_path: Path
+) -> None:
     """SIGKILL of all processes of one of two nodes: its trials go on where there is room, and the table is the same."""
     on_node: list[str] = []
 
-    with second_node(services) as node:
+    with joined(head_of(services), tmp_path, num_cpus=2) as node:
 
         def kill_the_node(kind: str, event: Event) -> None:
             if event.kind == "trial" and event.fields["epochs"] >= 2 and not on_node:
-                processes = node.children(recursive=True)
+                processes = tree(node)
                 trials = [p for p in processes if "ImplicitFunc" in command_of(p)]
                 if trials:
                     on_node.extend(str(p.pid) for p in trials)
-                    for process in [*processes, node]:
+                    for process in processes:
                         process.kill()
 
         again = run_flow(flows.tune, asked(tiny, 30), run="survived-node", listener=kill_the_node)

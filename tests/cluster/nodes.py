@@ -1,0 +1,111 @@
+"""Ray clusters of several nodes on one machine's loopback."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import psutil
+
+from pipelines.cluster import Cluster, total_resources
+from pipelines.services import Services, commands
+from pipelines.services.commands import Ports
+from pipelines.services.process import LOOPBACK, Process, end, spawn
+from tests.cluster.servers import running
+from tests.processes import wait_until
+
+# `ray start` would give a further node the machine's outward address, where no head that keeps to loopback is found.
+NODE = """
+import signal, sys
+from ray._private.node import Node
+from ray._private.parameter import RayParams
+
+Node(
+    RayParams(
+        gcs_address=sys.argv[1], node_ip_address="127.0.0.1", num_cpus=int(sys.argv[2]), object_store_memory=100 * 2**20,
+        min_worker_port=0, max_worker_port=0, node_manager_port=0, include_log_monitor=False,
+    ),
+    head=False,
+)
+signal.pause()
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A Ray head that its clients know by address and token alone, as one on another machine."""
+
+    gcs_address: str
+    environment: dict[str, str]
+    """What leads a client to it."""
+    node_environment: dict[str, str]
+    """What its own processes run in, and those of further nodes."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """Its dashboard."""
+        token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text().strip()
+        return Cluster(address=self.environment["RAY_ADDRESS"], headers={"Authorization": f"Bearer {token}"})
+
+    def cpus(self) -> float:
+        """Those of all living nodes."""
+        return total_resources(self.cluster)[0]
+
+
+def head_of(services: Services) -> Head:
+    """The head of embedded services."""
+    process = psutil.Process(next(process for process in services.processes if process.name == "ray").pid)
+    words = process.cmdline()
+    return Head(
+        gcs_address=f"{LOOPBACK}:{words[words.index('--port') + 1]}",
+        environment=services.environment(),
+        node_environment={**os.environ, **process.environ()},
+    )
+
+
+@contextmanager
+def head(folder: Path, ports: Ports, *, num_cpus: int, environment: Mapping[str, str] | None = None) -> Iterator[Head]:
+    """A head node while the block lasts.
+
+    Args:
+        folder: Of the token and the log; see `commands.make_secrets`. It must not be a home in use.
+        ports: Where it listens.
+        num_cpus: That it has for work; further nodes bring their own.
+        environment: What its jobs need, such as the way to their storage.
+    """
+    launch = commands.ray(folder, ports, num_cpus=num_cpus)
+    # A cluster has its own interpreter first on its path.
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    launch = replace(launch, environment={**launch.environment, "PATH": path, **(environment or {})})
+    try:
+        with running(launch, folder):
+            yield Head(
+                gcs_address=f"{LOOPBACK}:{ports.ray_gcs}",
+                environment={
+                    "RAY_ADDRESS": f"http://{LOOPBACK}:{ports.ray_dashboard}",
+                    "RAY_AUTH_MODE": "token",
+                    "RAY_AUTH_TOKEN_PATH": str(folder / "secrets" / "ray_token"),
+                },
+                node_environment=launch.environment,
+            )
+    finally:
+        shutil.rmtree(commands.ray_folder(folder), ignore_errors=True)
+
+
+@contextmanager
+def joined(head: Head, folder: Path, *, num_cpus: int, name: str = "node") -> Iterator[Process]:
+    """A further node, from when the head counts it; on leaving, until it counts it no more. Its log is FOLDER/NAME.log."""
+    command = [sys.executable, "-c", NODE, head.gcs_address, str(num_cpus)]
+    before = head.cpus()
+    node = spawn(name, command, head.node_environment, folder / f"{name}.log", folder)
+    try:
+        wait_until(lambda: head.cpus() == before + num_cpus, what=f"{name} joins the cluster; see {node.log}")
+        yield node
+    finally:
+        end([node])
+    wait_until(lambda: head.cpus() == before, what=f"the cluster has seen that {name} is gone")

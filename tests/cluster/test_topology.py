@@ -1,0 +1,90 @@
+"""The main job on a team's cluster: every server behind a password, every file in S3, every row in PostgreSQL."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipelines.examples import digits
+from tests.cluster.topology import ROOT, Topology, bare_environment, topology, why_no_topology
+from tuning.space import Choice, SearchConfig
+from vae.config import override
+
+pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(900)]
+
+PULL = """
+import json, mlflow.pyfunc
+model = mlflow.pyfunc.load_model("models:/digits@champion")
+drawn = model.predict(None, params={"task": "generate", "n": 4, "seed": 1})
+print(json.dumps({"shape": list(drawn.shape), "mean": float(drawn.mean())}))
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
+    """A whole cluster; skips with a word where it cannot be brought up."""
+    if reason := why_no_topology():
+        pytest.skip(reason)
+    with topology(tmp_path_factory.mktemp("cluster")) as running:
+        yield running
+
+
+def test_main_job_on_a_cluster_ends_in_a_champion(cluster: Topology, tmp_path: Path) -> None:
+    """From ingest to champion by a deployment: files in S3, rows in PostgreSQL, work on both nodes, nothing kept here."""
+    example = digits()
+    base = override(example.search.base, {"training.epochs": 4})
+    request = example.model_copy(
+        update={
+            "search": SearchConfig(
+                base=base,
+                space={
+                    "model.encoder": Choice(values=({"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [32]})),
+                    "objective.beta": Choice(values=(0.5, 1.0)),
+                },
+                grace_epochs=4,
+            ),
+            "training": base.training,
+            "num_samples": 8,
+        }
+    )
+    before = set(ROOT.iterdir())
+    seconds = cluster.run_main_job(request, "main")
+    print({name: round(value, 1) for name, value in {**cluster.seconds, **seconds}.items()})
+    assert list(seconds) == ["pipeline", "ingest", "tune", "train", "promote"]
+
+    assert cluster.postgres.query("prefect", "SELECT DISTINCT state_type FROM flow_run") == [("COMPLETED",)]
+    [(name, version, source)] = cluster.postgres.query("mlflow", "SELECT name, version, source FROM model_versions")
+    assert (name, version) == ("digits", 1)
+    assert cluster.postgres.query("mlflow", "SELECT name, alias, version FROM registered_model_aliases") == [
+        ("digits", "champion", 1)
+    ]
+
+    promoted = cluster.bucket.json("home/runs/main-promote/result.json")
+    trained = cluster.bucket.json("home/runs/main-train/result.json")
+    assert promoted["version"]["version"] == "1"
+    assert trained["model"].startswith("s3://betaline/home/runs/main-train/")
+    for kept in ("home/datasets/digits/", "home/runs/main-tune/tune/", "home/runs/main-train/checkpoints/"):
+        assert cluster.bucket.keys(kept), f"nothing under {kept}"
+    assert any(key.endswith("report/report.html") for key in cluster.bucket.keys("artifacts/"))
+    assert any(key.endswith("weights.safetensors") for key in cluster.bucket.keys("artifacts/"))
+    assert set(ROOT.iterdir()) == before, "a local home, or a folder called s3:, was made"
+    assert not [path for path in cluster.folder.iterdir() if path.name in ("datasets", "runs", "artifacts", "s3:")]
+
+    assert len(cluster.nodes_of("RayTrainWorker")) == 2, "each of two workers was on a node of its own"
+    assert len(cluster.nodes_of("ImplicitFunc")) == 2, "trials were on both nodes"
+
+    pulled = subprocess.run(
+        [sys.executable, "-c", PULL],
+        cwd=tmp_path,
+        env={**bare_environment(), **cluster.mlflow.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert pulled.returncode == 0, pulled.stderr
+    assert json.loads(pulled.stdout)["shape"] == [4, 1, 8, 8]
