@@ -59,7 +59,16 @@ class Postgres:
         if os.getuid() == 0:
             for path in (folder, password_file):
                 shutil.chown(path, ACCOUNT, pwd.getpwnam(ACCOUNT).pw_gid)
-        self._run("initdb", "--username", USER, "--pwfile", password_file, "--auth", "scram-sha-256", "--no-locale")
+        self._run(
+            "initdb",
+            "--username",
+            USER,
+            "--pwfile",
+            password_file,
+            "--auth",
+            "scram-sha-256",
+            *("--no-locale", "--encoding", "UTF8"),  # without a locale it would be ASCII, which Prefect's texts are not
+        )
         settings = {"listen_addresses": LOOPBACK, "port": self.port, "unix_socket_directories": ""}
         with (folder / "data" / "postgresql.conf").open("a") as file:
             file.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
