@@ -4,19 +4,29 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import psutil
 
 from pipelines.services import Services
 
+T = TypeVar("T")
+
 
 def wait_until(is_so: Callable[[], object], limit_seconds: float = 120, what: str = "") -> float:
     """Waits for a condition; returns how long it took, and fails when it does not come."""
     begun = time.monotonic()
-    while not is_so():
-        assert time.monotonic() - begun < limit_seconds, f"not within {limit_seconds} s: {what or is_so}"
-        time.sleep(0.1)
+    wait_for(is_so, limit_seconds, what)
     return time.monotonic() - begun
+
+
+def wait_for(find: Callable[[], T | None], limit_seconds: float = 120, what: str = "") -> T:
+    """Waits for something to be there; returns it, and fails when it does not come."""
+    begun = time.monotonic()
+    while not (found := find()):
+        assert time.monotonic() - begun < limit_seconds, f"not within {limit_seconds} s: {what or find}"
+        time.sleep(0.1)
+    return found
 
 
 def ray_processes(services: Services, word: str) -> list[psutil.Process]:

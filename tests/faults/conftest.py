@@ -1,5 +1,5 @@
-"""What the tests of faults share with those of flows: a dataset, and a model that trains in seconds."""
+"""What the tests of faults share with those of flows: a dataset, a model that trains in seconds, and deployments."""
 
-from tests.pipelines.conftest import digits, tiny
+from tests.pipelines.conftest import digits, prefect, tiny
 
-__all__ = ["digits", "tiny"]
+__all__ = ["digits", "prefect", "tiny"]

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipelines.services import Services
 from pipelines.sources import IngestConfig
+from tests.servers import ROOT, worker
+from vae import serving
 from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
+from vae.model import VAE
+from vae.state import WEIGHTS, save_model
+from vae.storage import locate, sha256_of
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+    from pipelines.registry import Score, Version
 
 
 def run_flow(flow: Any, *arguments: Any, listener: Any = None, **named: Any) -> Any:
@@ -37,3 +50,32 @@ def tiny() -> RunConfig:
         model=ModelConfig(latent_dim=3, encoder=MLP(hidden=(32,))),
         training=TrainingConfig(epochs=3, batch_size=64),
     )
+
+
+@pytest.fixture(scope="module")
+def prefect(services: Services) -> Iterator[SyncPrefectClient]:
+    """A client of a server that has every deployment of prefect.yaml, with a worker on their pool."""
+    from prefect.client.orchestration import get_client
+
+    from pipelines import deployments
+
+    assert "pipeline/default" in deployments.deploy(ROOT / "prefect.yaml")
+    with worker(), get_client(sync_client=True) as client:
+        yield client
+
+
+def ended(prefect: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
+    """A flow run as it has ended, or None while it goes on."""
+    found = prefect.read_flow_run(run.id)
+    return found if found.state is not None and found.state.is_final() else None
+
+
+def register(model: VAE, example: Any, name: str, score: Score, folder: Path) -> Version:
+    """A model as a version of a name in the registry, by a run of its own and without an evaluation."""
+    from pipelines import packaging, registry
+
+    packed = folder / serving.ARTIFACT
+    save_model(model, str(packed))
+    run_id = registry.open_run(name, f"{name}-registered")
+    uri = packaging.log_model(run_id, packed, model.config, example, "a test's")
+    return registry.register(name, uri, run_id, sha256_of(locate(str(packed / WEIGHTS))), score, "a test's")

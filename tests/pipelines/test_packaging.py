@@ -10,12 +10,13 @@ import pytest
 
 from pipelines import packaging, registry
 from pipelines.services import Services
+from tests.pipelines.conftest import register
 from vae import serving
 from vae.config import TableBody, override
 from vae.examples import Column, ExampleSpec
 from vae.model import VAE
 from vae.presets import PRESETS, preset
-from vae.state import WEIGHTS, save_model
+from vae.state import WEIGHTS
 from vae.storage import locate, sha256_of
 
 SHAPE = (1, 8, 8)
@@ -31,14 +32,9 @@ def test_preset_is_registered_and_pulled(name: str, services: Services, tmp_path
     config = override(preset(name), {"model.prior.components": 20} if name == "vamp_vae" else {}).model
     table = isinstance(config.encoder, TableBody)
     model = VAE(config, ROWS if table else IMAGES, seed=1).eval()
-    folder = tmp_path / serving.ARTIFACT
-    save_model(model, str(folder))
     example = pd.DataFrame({"age": [30.0], "colour": ["red"]}) if table else np.zeros((1, *SHAPE), np.float32)
     told = {"condition": ["cat"]} if config.condition else {}
-    run_id = registry.open_run("presets", f"presets-{name}")
-    uri = packaging.log_model(run_id, folder, config, (example, told) if told else example, "a test's")
-    weights = sha256_of(locate(str(folder / WEIGHTS)))
     score = registry.Score(1.0, "nll", "a dataset's id")
-    version = registry.register(f"preset-{name}", uri, run_id, weights, score, "a test's")
-    assert registry.weights_of(version) == weights
+    version = register(model, (example, told) if told else example, f"preset-{name}", score, tmp_path)
+    assert registry.weights_of(version) == sha256_of(locate(str(tmp_path / serving.ARTIFACT / WEIGHTS)))
     packaging.check_loads(version.uri)
