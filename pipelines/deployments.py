@@ -23,7 +23,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.types.entrypoint import EntrypointType
 from pydantic import ValidationError
 
-from pipelines import events, flows
+from pipelines import events, flows, heartbeats
 from pipelines.events import Occasion
 from pipelines.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
 from vae.errors import ConfigError, ServiceError
@@ -145,8 +145,10 @@ def ensure_promotion(pool: str = POOL) -> None:
 
 def ensure_pool(pool: str = POOL) -> None:
     """Makes the process work pool, unless it is there."""
-    with _client() as client, suppress(ObjectAlreadyExists):
-        client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    with _client() as client:
+        heartbeats.watch(client)
+        with suppress(ObjectAlreadyExists):
+            client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
 
 
 def schedules() -> list[Scheduled]:
