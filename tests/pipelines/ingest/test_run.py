@@ -139,17 +139,6 @@ def test_ingest_does_not_trust_a_damaged_staged_chunk(pictures, dataset_home) ->
     Dataset.open(result.uri).verify()
 
 
-def test_ingest_twice_at_once_is_one_dataset(pictures, dataset_home) -> None:
-    """Two processes with the same ingest both succeed, with one identity and one manifest."""
-    command = [sys.executable, "-c", PROGRAM, str(pictures), dataset_home, "none"]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    outputs = [process.communicate(timeout=120)[0].strip() for process in running]
-    assert [process.returncode for process in running] == [0, 0]
-    assert outputs[0] == outputs[1]
-    assert len(list((Path(dataset_home) / "datasets" / "d").glob("*/manifest.json"))) == 1
-    Dataset.open(f"{dataset_home}/datasets/d/{outputs[0]}").verify()
-
-
 def test_ingest_in_processes_gives_the_same_bytes(pictures, dataset_home, tmp_path) -> None:
     """Chunks written by other processes, in any order, are the shards one process writes."""
     config = IngestConfig(source=str(pictures), name="d")

@@ -1,0 +1,60 @@
+"""The same ingest, asked for twice at the same time."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from pipelines.ingest import plan
+from pipelines.ingest.staging import staging, staging_location
+from pipelines.services import Services
+from pipelines.sources import IngestConfig
+from tests.faults.table import Measured
+from tests.processes import ray_processes, wait_until
+from tests.servers import ROOT
+from vae.data.parquet import Dataset
+
+pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(600)]
+
+
+def test_two_identical_ingests_at_once_are_one_dataset(services: Services, home: Path, measured: Measured) -> None:
+    """Two commands whose jobs both stand before the staging folder: both exit 0, with one identity and one manifest."""
+    config = IngestConfig(source="sklearn:digits", name="at-once")
+    dataset_id = plan(config).dataset_id
+    lock = f"{staging_location(str(home), config.name, dataset_id).path}.lock"
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.cli",
+        "ingest",
+        config.source,
+        config.name,
+        "--home",
+        str(home),
+        "--json",
+    ]
+    with staging(str(home), config.name, dataset_id):
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
+        jobs = "pipelines.jobs ingest"
+        wait_until(lambda: sum(has_open(job, lock) for job in ray_processes(services, jobs)) == 2, 300, "both wait")
+    said = [process.communicate(timeout=300)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    found = [json.loads(text.splitlines()[-1]) for text in said]
+    assert [result["dataset_id"] for result in found] == [dataset_id] * 2
+    assert sorted(result["reused"] for result in found) == [False, True]
+    assert len(list((home / "datasets" / config.name).glob("*/manifest.json"))) == 1
+    Dataset.open(found[0]["uri"]).verify()
+    measured("two identical ingests at once", redone="nothing", kept="one identity, one manifest, both exit 0")
+
+
+def has_open(process: psutil.Process, path: str) -> bool:
+    """Whether a process has a file open."""
+    try:
+        return path in [file.path for file in process.open_files()]
+    except psutil.NoSuchProcess:
+        return False
