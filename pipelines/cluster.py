@@ -27,8 +27,6 @@ class Resources:
     num_workers: int
     cpus_per_worker: float = 1.0
     gpus_per_worker: float = 0.0
-    autoscales: bool = False
-    """Whether the cluster adds nodes on demand, so that what it has now says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +105,12 @@ def patiently(call: Callable[[], T]) -> T:
 def check_resources(resources: Resources) -> None:
     """Refuse what the current cluster can never place, rather than wait for ever.
 
+    One that adds nodes on demand, which BETALINE_CLUSTER_AUTOSCALES=true says, is not asked: what it has now means nothing.
+
     Raises:
         ClusterError: "asked for 8 workers of 1 CPU, the cluster has 2; …".
     """
-    if resources.autoscales:
+    if os.environ.get("BETALINE_CLUSTER_AUTOSCALES", "").lower() in ("1", "true"):
         return
     cluster = current_cluster()
     nodes = patiently(lambda: _nodes(cluster))

@@ -241,8 +241,8 @@ def test_run_job_says_when_the_result_is_elsewhere(run: Runner) -> None:
         run("pass", "elsewhere")
 
 
-def test_check_resources_refuses_what_can_never_run(services: Services) -> None:
-    """A group that the cluster cannot hold is refused in seconds, with what was asked and what there is."""
+def test_check_resources_refuses_what_can_never_run(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group that a cluster cannot hold is refused in seconds, with what was asked and what there is; not if it grows."""
     cpus = int(clusters.total_cpus())
     begun = time.monotonic()
     with pytest.raises(ClusterError) as refusal:
@@ -254,7 +254,8 @@ def test_check_resources_refuses_what_can_never_run(services: Services) -> None:
     with pytest.raises(ClusterError, match=f"asked for 1 workers of 1 CPU and 64 GPU, the cluster has {cpus} and"):
         check_resources(Resources(num_workers=1, gpus_per_worker=64))
     check_resources(Resources(num_workers=cpus))
-    check_resources(Resources(num_workers=1000, autoscales=True))
+    monkeypatch.setenv("BETALINE_CLUSTER_AUTOSCALES", "true")
+    check_resources(Resources(num_workers=1000))
 
 
 def test_check_resources_counts_workers_by_node(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
