@@ -1,0 +1,212 @@
+"""Every variable and every option that the containers are given is one that the installed versions know."""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import re
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.infra.files import (
+    INFRA,
+    KUBERNETES,
+    ROOT,
+    Container,
+    build,
+    compose,
+    compose_containers,
+    kubernetes_containers,
+    read_yaml,
+)
+
+FOREIGN = {
+    "PGDATA": "the image of PostgreSQL",
+    "POSTGRES_PASSWORD": "the image of PostgreSQL",
+    "PGPASSWORD": "libpq, which psycopg2 is",
+}
+
+
+@pytest.fixture(scope="module")
+def containers() -> list[Container]:
+    """All of compose's and Kubernetes', the example's and those with GPUs among them."""
+    example = read_yaml(KUBERNETES / "examples" / "rayjob.yaml")
+    return [
+        *compose_containers(compose()),
+        *kubernetes_containers([*build(KUBERNETES / "overlays" / "gpu"), *example]),
+    ]
+
+
+def _package(name: str) -> Path:
+    found = find_spec(name)
+    return Path(str(found and found.origin)).parent
+
+
+@functools.cache
+def _names_in(*places: Path) -> set[str]:
+    """Every word of the files, or of the Python files below the folders."""
+    files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))]
+    return {word for file in files for word in re.findall(r"[A-Za-z]\w+", file.read_text())}
+
+
+def _ray_knows(name: str) -> bool:
+    ray = _package("ray")
+    if name in _names_in(*(ray / place for place in ("_common", "_private", "dashboard", "train/v2/_internal"))):
+        return True
+    # RAY_name sets the C++ side's setting of that name.
+    with (
+        (ray / "core/src/ray/raylet/raylet").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held,
+    ):
+        return held.find(name.removeprefix("RAY_").encode() + b"\0") >= 0
+
+
+def _prefect_knows(name: str) -> bool:
+    from prefect.settings import Settings
+    from prefect.settings.legacy import _get_settings_fields
+
+    # The key of its secrets is no setting, and read by itself.
+    own = _names_in(_package("prefect") / "server/utilities/encryption.py")
+    return name in own or name in _get_settings_fields(Settings)
+
+
+def _mlflow_knows(name: str) -> bool:
+    return name in _names_in(_package("mlflow") / "environment_variables.py")
+
+
+def _botocore_knows(name: str) -> bool:
+    return name in _names_in(*(_package("botocore") / file for file in ("configprovider.py", "credentials.py")))
+
+
+def _betaline_knows(name: str) -> bool:
+    return name in _names_in(ROOT / "pipelines")
+
+
+KNOWN: dict[str, Callable[[str], bool]] = {
+    "RAY_": _ray_knows,
+    "PREFECT_": _prefect_knows,
+    "MLFLOW_": _mlflow_knows,
+    "AWS_": _botocore_knows,
+    "BETALINE_": _betaline_knows,
+}
+
+
+def _is_known(name: str) -> bool:
+    """Whether what a container of that name's program reads has this variable."""
+    if name.endswith("_DATABASE_PASSWORD") and not name.startswith("PREFECT_SERVER_"):
+        return name in _names_in(INFRA / "settings" / "databases.sql")
+    return name in FOREIGN or any(knows(name) for prefix, knows in KNOWN.items() if name.startswith(prefix))
+
+
+def test_variables_are_known(containers: list[Container]) -> None:
+    """Each variable is read by the program that it is for, in the version that is installed here."""
+    names = {name for container in containers for name in container.environment}
+    assert {"RAY_worker_niceness", "PREFECT_SERVER_DATABASE_DRIVER", "MLFLOW_AUTH_CONFIG_PATH"} <= names
+    assert [name for name in sorted(names) if not _is_known(name)] == []
+
+
+def test_variables_of_the_image_are_known() -> None:
+    """So is each variable that the image sets for those programs."""
+    found = set(re.findall(r"^(?:ENV|   ) (\w+)=", (INFRA / "image" / "Containerfile").read_text(), re.MULTILINE))
+    ours = {name for name in found if name.startswith(tuple(KNOWN))}
+    assert {"PREFECT_SERVER_UI_STATIC_DIRECTORY", "BETALINE_HOME", "RAY_USAGE_STATS_ENABLED"} <= ours
+    assert [name for name in sorted(ours) if not _is_known(name)] == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "RAY_AUTH_MODES",
+        "RAY_worker_nicenes",
+        "PREFECT_SERVER_DATABASE_HOSTNAME",
+        "MLFLOW_AUTH_CONFIG",
+        "AWS_REGIO",
+        "TOKEN",
+    ],
+)
+def test_variables_with_a_mistake_are_not_known(name: str) -> None:
+    """A misspelt name is found, whatever program it is for."""
+    assert not _is_known(name)
+
+
+def _parse(command: list[str]) -> None:
+    """Have a command's own parser read it, without running it.
+
+    Raises:
+        Exception: The parser's, if it refuses.
+    """
+    import mlflow.cli
+    import ray.scripts.scripts
+    from prefect.cli._app import _app
+    from typer.main import get_command
+
+    from pipelines.cli import app
+
+    match command:
+        case ["ray", "start", *arguments]:
+            ray.scripts.scripts.start.make_context("ray start", arguments)
+        case ["mlflow", "server", *arguments]:
+            mlflow.cli.server.make_context("mlflow server", arguments)
+        case ["prefect", *arguments]:
+            _app.parse_args(arguments, print_error=False, exit_on_error=False)
+        case ["betaline", name, *arguments]:
+            get_command(app).commands[name].make_context(name, arguments)
+        case other:
+            raise AssertionError(f"a command that is not checked: {other}")
+
+
+def _commands(container: Container) -> list[list[str]]:
+    """What a container runs of the programs above; a shell runs one after the other."""
+    if container.command[:2] == ("sh", "-c"):
+        return [part.removeprefix("exec ").split() for part in container.command[2].split(" && ")]
+    return [list(container.command)] if container.command[:1] not in ((), ("python",), ("server",)) else []
+
+
+@pytest.mark.slow  # it imports every program
+@pytest.mark.ci
+def test_options_are_known(containers: list[Container]) -> None:
+    """Each command line is one that its program's own parser takes, in the version that is installed here."""
+    # Two CPUs for the variable that compose fills in.
+    commands = {
+        tuple(part.replace("${RAY_NODE_CPUS:?how many CPUs a Ray node has}", "2") for part in command)
+        for container in containers
+        for command in _commands(container)
+    }
+    assert {command[:2] for command in commands} == {
+        ("ray", "start"),
+        ("mlflow", "server"),
+        ("prefect", "server"),
+        ("prefect", "worker"),
+        ("betaline", "deploy"),
+    }
+    for command in commands:
+        _parse(list(command))
+    for document in [*build(KUBERNETES / "overlays" / "gpu"), *read_yaml(KUBERNETES / "examples" / "rayjob.yaml")]:
+        cluster = document.get("spec", {}).get("rayClusterSpec", document.get("spec", {}))
+        for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if "headGroupSpec" in cluster else []:
+            # As KubeRay writes them: what is true is an option without a value.
+            options = [
+                f"--{name}" if value == "true" else f"--{name}={value}"
+                for name, value in group["rayStartParams"].items()
+            ]
+            _parse(["ray", "start", *options])
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+@pytest.mark.parametrize(
+    "command",
+    [
+        "ray start --head --num-cpu=0",
+        "mlflow server --app-name=basic",
+        "prefect worker start --pools x",
+        "betaline deploy --fil x",
+    ],
+)
+def test_options_with_a_mistake_are_not_known(command: str) -> None:
+    """A misspelt option or a wrong choice is found, whatever program it is for."""
+    with pytest.raises(Exception, match=r"(?i)no such option|is not one of|unknown option"):
+        _parse(command.split())
