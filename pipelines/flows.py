@@ -56,7 +56,8 @@ _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 PROMOTION = "promote/default"
 """The deployment whose runs can wait for a person."""
 
-PASSED_ON = ("MLFLOW_TRACKING_URI", "MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
+PASSED_ON = ("MLFLOW_TRACKING_URI",)
+"""What jobs take over from the flow's environment. No credentials: Ray shows and logs what a job brings along."""
 
 
 @contextmanager

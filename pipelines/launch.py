@@ -78,6 +78,7 @@ def run_job(
         on_event: Called for each event line.
         on_log: Called for each other line, without its end.
         environment: What the job needs in its environment beside the cluster's own: MLFLOW_TRACKING_URI, say.
+            Nothing secret: Ray shows it to who holds the cluster's token, logs it, and has it in command lines.
         resources: What its workers need; checked before it is submitted.
         entrypoint: Arguments of the Python interpreter, before KIND.
 

@@ -15,17 +15,18 @@ from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 
-pytest_plugins = ["tests.faults.table"]
+pytest_plugins = ["tests.faults.table", "tests.security.table"]
 
 # Files that start or use real servers, and what they share servers for: one process each, the rest runs beside them.
 REAL = {
     "test_apply": "flows",
     "test_deployments": "flows",
-    "test_flows": "flows",
     "test_doctor": "services",
-    "test_ingest_at_once": "services",
+    "test_flows": "flows",
     "test_fresh_environment": "services",
+    "test_ingest_at_once": "services",
     "test_launch": "services",
+    "test_listeners": "services",
     "test_mlflow_away": "flows",
     "test_packaging": "services",
     "test_postgres": "cluster",

@@ -39,11 +39,13 @@ def up(
         f"Prefect  {running.prefect_url}",
         f"MLflow   {running.mlflow_url}",
         f"Ray      {running.ray_address}",
+        f"Prefect asks for the word in {home}/secrets/prefect_auth, MLflow for the user {services.MLFLOW_USER} and the "
+        f"password in {home}/secrets/mlflow_password.",
         f'To use them from other programs: eval "$(betaline up --env --home {home})"',
     )
     urls = {"prefect": running.prefect_url, "mlflow": running.mlflow_url, "ray": running.ray_address}
     screen.end(
-        {**urls, "environment": {k: v for k, v in environment.items() if "AUTH_STRING" not in k}}, "betaline run"
+        {**urls, "environment": {k: v for k, v in environment.items() if k not in services.SECRETS}}, "betaline run"
     )
 
 

@@ -3,7 +3,20 @@
 `start` and `stop` are `betaline up` and `betaline down`; `connect` is what every other command uses.
 """
 
-from pipelines.services.embedded import Progress, Services, attach, local_home, read, start, stop
+from pipelines.services.commands import MLFLOW_USER
+from pipelines.services.embedded import SECRETS, Progress, Services, attach, local_home, read, start, stop
 from pipelines.services.lease import connect, exported
 
-__all__ = ["Progress", "Services", "attach", "connect", "exported", "local_home", "read", "start", "stop"]
+__all__ = [
+    "MLFLOW_USER",
+    "SECRETS",
+    "Progress",
+    "Services",
+    "attach",
+    "connect",
+    "exported",
+    "local_home",
+    "read",
+    "start",
+    "stop",
+]

@@ -25,6 +25,9 @@ OBJECT_STORE_BYTES = 1 << 30
 _CLIENT_PREFIXES = ("PREFECT_", "MLFLOW_", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_", "RAY_JOB_")
 # What Ray adds, session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store, must fit a Unix socket's 107 bytes.
 _LONGEST_RAY_FOLDER = 40
+MLFLOW_USER = "betaline"
+# What leads a client past the login of an MLflow server.
+_MLFLOW_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +76,7 @@ def make_secrets(home: Path) -> None:
     drawn = {
         "ray_token": secrets.token_hex(32),
         "prefect_auth": f"betaline:{secrets.token_urlsafe(32)}",
+        "mlflow_password": secrets.token_urlsafe(32),
         "prefect_encryption_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
     for name, value in drawn.items():
@@ -97,6 +101,13 @@ def read_secret(home: Path, name: str) -> str:
         return path.read_text().strip()
     except FileNotFoundError:
         raise ServiceError(f"{path} is missing; stop the services (betaline down) and start them again") from None
+
+
+def mlflow_login(home: Path, *, embedded: bool) -> dict[str, str]:
+    """What leads past the login of the home's own MLflow server, or of the one that the environment names."""
+    if not embedded:
+        return {name: os.environ[name] for name in _MLFLOW_LOGIN if name in os.environ}
+    return {"MLFLOW_TRACKING_USERNAME": MLFLOW_USER, "MLFLOW_TRACKING_PASSWORD": read_secret(home, "mlflow_password")}
 
 
 def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
@@ -130,8 +141,10 @@ def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
 
 
 def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: str | None = None) -> Launch:
-    """The MLflow server, over HOME/mlflow.db and HOME/artifacts unless told otherwise; it passes artifacts through, so that
-    clients need HTTP alone."""
+    """The MLflow server behind basic authentication, over HOME/mlflow.db and HOME/artifacts unless told otherwise.
+
+    It passes artifacts through, so that clients need HTTP alone.
+    """
     url = f"http://{LOOPBACK}:{ports.mlflow}"
     hosts = f"{LOOPBACK}:{ports.mlflow},localhost:{ports.mlflow}"
     command = [
@@ -142,7 +155,12 @@ def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: 
         *("--cors-allowed-origins", f"{url},http://localhost:{ports.mlflow}"),
         # One process: SQLite has one writer, and the first start migrates the database without a lock.
         *("--workers", "1"),
+        *("--app-name", "basic-auth"),
     ]
+    # Users are kept with their passwords' hashes; this one is made anew, with the password that the home has now.
+    users = home / "secrets" / "mlflow_users.db"
+    users.unlink(missing_ok=True)
+    users.touch(mode=0o600)
     environment = {
         # Not an argument: a database's URL holds a password, and every user of the machine can read arguments.
         "MLFLOW_BACKEND_STORE_URI": database or f"sqlite:///{home / 'mlflow.db'}",
@@ -150,6 +168,11 @@ def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: 
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        "MLFLOW_AUTH_CONFIG_PATH": str(Path(__file__).with_name("mlflow_users.ini")),
+        "MLFLOW_AUTH_ADMIN_USERNAME": MLFLOW_USER,
+        "MLFLOW_AUTH_ADMIN_PASSWORD": read_secret(home, "mlflow_password"),
+        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",  # a route that nobody thought of is closed
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),  # signs the forms of its page for new users
     }
     return Launch(
         name="mlflow",
@@ -159,8 +182,16 @@ def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: 
     )
 
 
-def ray(home: Path, ports: Ports, *, num_cpus: int | None = None) -> Launch:
-    """A Ray head node that listens on loopback alone and asks every caller for the home's token."""
+def ray(home: Path, ports: Ports, *, login: Mapping[str, str], num_cpus: int | None = None) -> Launch:
+    """A Ray head node that listens on loopback alone and asks every caller for the home's token.
+
+    Args:
+        home: Of the token, and by its digest of the folder for sockets and logs.
+        ports: Where it listens.
+        login: Variables that lead its jobs to MLflow. They inherit them from the head: what a job brings along in its
+            runtime environment stands in Ray's logs and, while a worker starts, in its command line.
+        num_cpus: CPUs that it may hand out; None means the machine's.
+    """
     address = f"http://{LOOPBACK}:{ports.ray_dashboard}"
     token_path = home / "secrets" / "ray_token"
     environment = {
@@ -181,6 +212,7 @@ def ray(home: Path, ports: Ports, *, num_cpus: int | None = None) -> Launch:
         "RAY_JOB_STOP_WAIT_TIME_S": "8",
         # How old, in seconds, the counts of free CPUs may be; 5 by default.
         "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        **login,
     }
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),

@@ -19,6 +19,8 @@ from pipelines.services.process import LOOPBACK, Process, end, find, last_lines,
 from vae.errors import ServiceError
 
 STATE_FILE = "services.json"
+# Of a client's environment; what is printed for a program to keep goes without.
+SECRETS = ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD")
 SOURCE_ROOT = Path(__file__).parents[2]
 STATE_FORMAT = 1
 # How long a live service may take to answer, on a machine that is busy with other things.
@@ -61,6 +63,8 @@ class Services:
             # A profile in the user's own folder may hold a key for another server.
             found["PREFECT_HOME"] = str(home / "prefect")
             found["DO_NOT_TRACK"] = "1"
+        if self.is_embedded("mlflow"):
+            found |= commands.mlflow_login(home, embedded=True)
         if self.is_embedded("ray"):
             found["RAY_AUTH_MODE"] = "token"
             found["RAY_AUTH_TOKEN_PATH"] = str(home / "secrets" / "ray_token")
@@ -203,10 +207,11 @@ def _start(
     if "ray" in names:
         commands.sweep_ray_folder(folder)
     ports = commands.choose_ports(folder)
+    login = commands.mlflow_login(folder, embedded="mlflow" in names)
     launches = {
         "prefect": lambda: commands.prefect(folder, ports),
         "mlflow": lambda: commands.mlflow(folder, ports),
-        "ray": lambda: commands.ray(folder, ports, num_cpus=num_cpus),
+        "ray": lambda: commands.ray(folder, ports, login=login, num_cpus=num_cpus),
     }
     chosen = [launches[name]() for name in names]
     started: list[Process] = []
@@ -330,8 +335,8 @@ def _refuse_beyond_loopback(host: str) -> None:
         is_loopback = host == "localhost"
     if not is_loopback:
         raise ServiceError(
-            f"refusing to listen on {host}: the embedded MLflow server has no authentication. Keep the "
-            f"services on {LOOPBACK} and reach them by an SSH tunnel, or run servers of your own and set "
+            f"refusing to listen on {host}: the embedded servers speak plain HTTP, in which others could read their "
+            f"passwords. Keep them on {LOOPBACK} and reach them by an SSH tunnel, or run servers of your own and set "
             "MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS"
         )
     if host not in (LOOPBACK, "localhost"):

@@ -152,7 +152,7 @@ def test_pods_are_locked(everything: list[Object]) -> None:
 
 
 def test_pods_are_probed(everything: list[Object]) -> None:
-    """Everything that serves says when it is ready and when it hangs, on a port that it opens, or on that of Ray's agent."""
+    """Everything that serves says when it is ready and when it hangs, on a port of its own or of Ray's agent."""
     for where, pod in pods(everything).items():
         for container in pod["spec"]["containers"]:
             ports = {port["name"] for port in container.get("ports", [])} | {52365}

@@ -85,14 +85,6 @@ def test_hint_after_ingesting_a_table_trains_on_it(tmp_path: Path) -> None:
     assert first_training("digits", digits.uri) == "betaline train digits"
 
 
-def test_up_beyond_loopback_is_refused(tmp_path: Path) -> None:
-    """Embedded services have no authentication of their own for other machines."""
-    done = betaline("up", "--host", "0.0.0.0", home=tmp_path / "home")
-    assert done.returncode == 1
-    assert "0.0.0.0" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
 def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[str]) -> None:
     """The last line of `betaline presets --json` is the list, each with what it changes."""
     app(["presets", "--json"], standalone_mode=False)

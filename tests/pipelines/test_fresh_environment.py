@@ -48,7 +48,7 @@ def test_model_loads_with_its_own_requirements_alone(
         cwd=empty,
         env={
             "PATH": os.environ["PATH"],
-            "MLFLOW_TRACKING_URI": services.mlflow_url,
+            **{name: value for name, value in services.environment().items() if name.startswith("MLFLOW_")},
             "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
         },
         capture_output=True,
