@@ -87,7 +87,7 @@ def schedule(
     every_seconds: float | None = None,
     on: Occasion | None = None,
     timezone: str = "UTC",
-    overlap: Overlap = "queue",
+    overlap: Overlap | None = None,
     pool: str = POOL,
 ) -> Scheduled:
     """Lets a flow run by itself; what started the same flow for the same name before is replaced.
@@ -99,7 +99,8 @@ def schedule(
         every_seconds: Instead of `cron`.
         on: Instead of both: `data`, each new dataset of the name that the request trains on; or `drift` of the model.
         timezone: Of the cron line, such as Europe/Vienna.
-        overlap: What becomes of a run that is due while another one of this schedule is running.
+        overlap: What becomes of a run that is due while another one of this schedule is running; by default it is queued,
+            but for a look at a watched source, which the next look makes good.
         pool: The work pool whose worker runs it.
 
     Raises:
@@ -117,7 +118,8 @@ def schedule(
     schedules = [] if on else [_times(cron, every_seconds, timezone)]
     triggers = [events.trigger(on, _subject(on, request))] if on else []
     ensure_pool(pool)
-    strategy = ConcurrencyLimitStrategy.ENQUEUE if overlap == "queue" else ConcurrencyLimitStrategy.CANCEL_NEW
+    refuses = overlap == "refuse" if overlap else flow == "watch"
+    strategy = ConcurrencyLimitStrategy.CANCEL_NEW if refuses else ConcurrencyLimitStrategy.ENQUEUE
     _deployment(
         flow,
         request.name,

@@ -318,7 +318,12 @@ def resolve(reference: str, alias: str = "champion") -> Version:
 
 def weights_of(version: Version) -> str | None:
     """The SHA-256 that a version's weights were registered with."""
-    return (MlflowClient().get_model_version(version.name, version.version).tags or {}).get(WEIGHTS)
+    return tags_of(version).get(WEIGHTS)
+
+
+def tags_of(version: Version) -> dict[str, str]:
+    """What is noted with a version."""
+    return MlflowClient().get_model_version(version.name, version.version).tags or {}
 
 
 def versions(name: str | None = None) -> list[Version]:
@@ -395,8 +400,7 @@ def rollback(name: str, alias: str) -> tuple[Version, Version]:
     """
     client = MlflowClient()
     current = resolve(f"{name}@{alias}")
-    tags = client.get_model_version(name, current.version).tags or {}
-    number = tags.get(f"{BEFORE}.{alias}")
+    number = tags_of(current).get(f"{BEFORE}.{alias}")
     if number is None:
         raise RegistryError(f"version {current.version} of {name} is the first {alias}: there is none to go back to")
     before = resolve(f"{name}/{number}")

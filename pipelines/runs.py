@@ -20,6 +20,8 @@ from vae.errors import BetalineError, ConfigError
 from vae.storage import Location, locate, write_whole
 
 SPEC, RESULT, ERROR = "spec.json", "result.json", "error.json"
+TRIALS = "trials.json"
+"""Of a search: its trials so far."""
 EVENT_PREFIX = "BETALINE_EVENT "
 DIFFERENCES_SHOWN = 20
 

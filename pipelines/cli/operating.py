@@ -89,8 +89,11 @@ def schedule(
     ] = None,
     timezone: Annotated[str, typer.Option(help="Of the cron line, such as Europe/Vienna.")] = "UTC",
     overlap: Annotated[
-        str, typer.Option(help="A run that is due while another one runs: queue it, or refuse it.")
-    ] = "queue",
+        str | None,
+        typer.Option(
+            help="A run that is due while another one runs: queue it, as by default but for watch, or refuse it."
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Of the model, the dataset's name by default; for watch of the dataset.")
     ] = None,
@@ -226,3 +229,21 @@ def approve(
         table.add_row(one.flow_run, one.name, one.alias, one.run, since)
     screen.say(table if found else "Nothing waits for a person.")
     screen.end({"waiting": listed}, f"betaline approve {found[0].flow_run}" if found else "betaline status")
+
+
+@app.command()
+def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+    """Show what runs, and what everything else waits for."""
+    from dataclasses import asdict
+
+    from pydantic_core import to_jsonable_python
+
+    screen = Screen(as_json)
+    with connected(home, screen, "betaline status"):
+        from pipelines import status as asked
+        from pipelines.cli.status_view import status_lines
+
+        found = asked.collect()
+    screen.say(*status_lines(found))
+    paused = [run.name for run in found.runs if run.state in ("Paused", "Suspended")]
+    screen.end(to_jsonable_python(asdict(found)), f"betaline approve {paused[0]}" if paused else "betaline schedules")

@@ -124,9 +124,9 @@ def scheduled_request(
     return parse(TrainRequest, asked, "schedule")
 
 
-def overlap(text: str) -> Any:
+def overlap(text: str | None) -> Any:
     """What becomes of a run that is due while another one runs."""
-    if text not in ("queue", "refuse"):
+    if text not in (None, "queue", "refuse"):
         raise ConfigError(f"--overlap {text}: expected queue or refuse")
     return text
 

@@ -22,7 +22,7 @@ from pipelines.report.search_charts import frontier, importance, parallel
 from pipelines.report.theme import LIGHT
 from pipelines.report.wording import is_scored
 from pipelines.requests import TuneRequest
-from pipelines.runs import RunFolder, emit
+from pipelines.runs import TRIALS, RunFolder, emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.importance import importances
@@ -35,7 +35,6 @@ from vae.data.parquet import Dataset
 from vae.reports import EpochReport
 from vae.storage import write_whole
 
-TRIALS = "trials.json"
 KEEP_SECONDS = 2.0
 """At most so often is the table of a search that runs written to its folder, but for trials that end."""
 
