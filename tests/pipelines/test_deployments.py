@@ -21,7 +21,7 @@ from vae.errors import ConfigError
 
 def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClient) -> None:
     """Each flow is deployed, its parameters have a schema with descriptions, and training is on a cron schedule."""
-    others = ("ingest/default", "tune/default", "promote/default", "pipeline/default", "apply/default")
+    others = tuple(f"{flow}/default" for flow in ("ingest", "tune", "promote", "pipeline", "apply", "drift"))
     names = ("train/nightly", *others)
     found = {name: prefect.read_deployment_by_name(name) for name in names}
     for deployment in found.values():
