@@ -18,6 +18,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.audit
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
