@@ -64,6 +64,9 @@ class CheckpointStore:
 
     def save(self, checkpoint: Checkpoint) -> str:
         """Writes a checkpoint, commits it, and removes all but the newest `keep`. Returns its folder."""
+        for unfinished in self._folders(committed=False):
+            # Of a writer that was killed while it wrote or removed it: a run has one writer at a time.
+            unfinished.filesystem.delete_dir(unfinished.path)
         folder = self.root / f"step-{checkpoint.step:08d}"
         files = {f"{name}.safetensors": save(dict(tensors)) for name, tensors in checkpoint.tensors.items()}
         files["values.json"] = json.dumps(checkpoint.values).encode()
@@ -80,7 +83,7 @@ class CheckpointStore:
         }
         manifest["sha256"] = _digest(manifest)
         write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-        committed = self._committed()
+        committed = self._folders()
         # Later steps are what a damaged attempt left: the run does them again, and they must not crowd out this one.
         position = [other.path for other in committed].index(folder.path) + 1
         for old in [*committed[: max(0, position - self.keep)], *committed[position:]]:
@@ -96,7 +99,7 @@ class CheckpointStore:
             CheckpointError: If checkpoints exist and none is intact, or they belong to another run.
         """
         damaged = []
-        for folder in reversed(self._committed()):
+        for folder in reversed(self._folders()):
             try:
                 return self._load(folder)
             except _DamagedError as error:
@@ -141,10 +144,10 @@ class CheckpointStore:
             raise _DamagedError(f"{folder.uri} is not safetensors ({error})") from None
         return Checkpoint(manifest["step"], tensors, json.loads(contents["values.json"]))
 
-    def _committed(self) -> list[Location]:
-        """Folders of committed checkpoints, oldest first."""
+    def _folders(self, *, committed: bool = True) -> list[Location]:
+        """Folders of checkpoints that are committed, or of those that are not; oldest first."""
         names = sorted(info.base_name for info in self.root.list() if info.base_name.startswith("step-"))
-        return [self.root / name for name in names if (self.root / name / MANIFEST).exists()]
+        return [self.root / name for name in names if (self.root / name / MANIFEST).exists() == committed]
 
 
 def _read_manifest(file: Location) -> dict[str, Any]:
