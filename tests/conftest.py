@@ -20,11 +20,16 @@ pytest_plugins = ["tests.faults.table", "tests.security.table"]
 # Files that start or use real servers, and what they share servers for: one process each, the rest runs beside them.
 REAL = {
     "test_apply": "flows",
+    "test_damaged_checkpoints": "faults",
+    "test_damaged_shards": "faults",
     "test_deployments": "flows",
     "test_doctor": "services",
     "test_flows": "flows",
     "test_fresh_environment": "services",
+    "test_full_disk": "faults",
     "test_ingest_at_once": "services",
+    "test_killed_drivers": "faults",
+    "test_killed_workers": "faults",
     "test_launch": "services",
     "test_listeners": "services",
     "test_mlflow_away": "flows",

@@ -1,5 +1,78 @@
-"""What the tests of faults share with those of flows: a dataset, a model that trains in seconds, and deployments."""
+"""What the tests of faults share: a training that is long enough to be hit in mid-epoch, and what it comes to unhit."""
 
-from tests.pipelines.conftest import digits, prefect, tiny
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import flows
+from pipelines.requests import TrainRequest
+from pipelines.services import Services
+from tests.pipelines.conftest import digits, prefect, run_flow, tiny
+from tests.processes import ray_processes
+from vae.config import RunConfig, override
+from vae.state import MANIFEST
 
 __all__ = ["digits", "prefect", "tiny"]
+
+INTERVAL = 100
+"""Steps between checkpoints."""
+STEPS = 6 * 718
+LONG = {
+    "training.epochs": 6,
+    "training.batch_size": 2,
+    "training.checkpoint_steps": INTERVAL,
+    "training.checkpoint_seconds": 1e9,
+}
+
+
+@pytest.fixture(scope="session")
+def asked(digits: dict[str, Any], tiny: RunConfig) -> Callable[..., TrainRequest]:
+    """Asks for a training of 6 epochs on so many workers, with a checkpoint at every hundredth step and nowhere else."""
+
+    def ask(num_workers: int, changes: Mapping[str, Any] | None = None) -> TrainRequest:
+        config = override(tiny, {**LONG, "scaling.num_workers": num_workers, **(changes or {})})
+        return TrainRequest(dataset="digits", name="faults", config=config)
+
+    return ask
+
+
+@pytest.fixture(scope="session")
+def unbroken(asked: Callable[..., TrainRequest]) -> Callable[[int], bytes]:
+    """The weights that so many workers come to where nothing happens."""
+
+    @cache
+    def train(num_workers: int) -> bytes:
+        return weights_of(run_flow(flows.train, asked(num_workers), run=f"unbroken-{num_workers}"))
+
+    return train
+
+
+def weights_of(result: dict[str, Any]) -> bytes:
+    """The file of a finished training's weights."""
+    return Path(result["model"], "weights.safetensors").read_bytes()
+
+
+def checkpoints_of(home: Path, run: str) -> dict[int, Path]:
+    """The folders of a run's committed checkpoints by their steps, oldest first."""
+    folders = sorted(file.parent for file in (home / "runs" / run / "checkpoints").glob(f"*/{MANIFEST}"))
+    return {int(folder.name.removeprefix("step-")): folder for folder in folders}
+
+
+def kill_driver(services: Services, kind: str) -> bool:
+    """Kills the driver of the job of a kind that runs now; returns whether there was one."""
+    drivers = ray_processes(services, f"pipelines.jobs {kind} --spec")
+    for driver in drivers:
+        driver.kill()
+    return bool(drivers)
+
+
+def flip_a_byte(file: Path) -> None:
+    """Changes a byte in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)

@@ -155,38 +155,6 @@ def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, dict[str, 
         run_flow(flows.train, other, run="champion-again")
 
 
-@pytest.mark.slow
-def test_killed_worker_is_resumed_to_bit_equal_weights(
-    services: Services, digits: dict[str, Any], tiny: RunConfig
-) -> None:
-    """SIGKILL of one of two workers in mid-epoch: the job finishes with the weights of an undisturbed run."""
-    config = override(
-        tiny,
-        {
-            "training.epochs": 4,
-            "training.batch_size": 2,
-            "training.checkpoint_steps": 100,
-            "scaling.num_workers": 2,
-        },
-    )
-    killed: list[int] = []
-
-    def kill_a_worker(kind: str, event: Event) -> None:
-        if event.kind == "epoch" and event.fields["epoch"] == 2 and not killed:
-            worker = _train_workers(services)[-1]
-            worker.kill()
-            killed.append(worker.pid)
-
-    request = TrainRequest(dataset="digits", name="digits", config=config)
-    unbroken = run_flow(flows.train, request, run="unbroken")
-    broken = run_flow(flows.train, request, run="broken", listener=kill_a_worker)
-    assert killed
-    assert broken["resumed_from_step"] > 0
-    assert broken["resumed_from_step"] % (1437 // 2) != 0, "the kill fell into an epoch, not between two"
-    weights = [Path(run["model"], "weights.safetensors").read_bytes() for run in (unbroken, broken)]
-    assert weights[0] == weights[1]
-
-
 def test_more_workers_than_the_cluster_has_are_refused(services: Services, digits: dict[str, Any]) -> None:
     """The message names what was asked for and what there is, within seconds and before anything is submitted."""
     config = override(RunConfig(), {"scaling.num_workers": 64})
@@ -202,10 +170,3 @@ def test_unknown_dataset_is_refused_with_the_nearest(services: Services, digits:
     """What the job refuses reaches the caller as the same error, without a traceback."""
     with pytest.raises(DataError, match="Did you mean 'digits'"):
         run_flow(flows.train, TrainRequest(dataset="digit", name="digits"))
-
-
-def _train_workers(services: Services) -> list[psutil.Process]:
-    """Ray Train's workers among the descendants of this session's Ray head."""
-    head = next(process for process in services.processes if process.name == "ray")
-    descendants = psutil.Process(head.pid).children(recursive=True)
-    return [process for process in descendants if "RayTrainWorker" in " ".join(process.cmdline())]

@@ -1,0 +1,55 @@
+"""Datasets that have changed since they were published."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines import flows
+from pipelines.runs import Event
+from tests.faults.conftest import flip_a_byte
+from tests.pipelines.conftest import run_flow
+from vae.errors import CorruptData
+
+pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(900)]
+
+
+def cut_short(file: Path) -> None:
+    """Takes the last byte away."""
+    os.truncate(file, file.stat().st_size - 1)
+
+
+@pytest.mark.parametrize(("damage", "found"), [(cut_short, "bytes, found"), (flip_a_byte, "SHA-256")])
+def test_training_refuses_a_damaged_shard(
+    services: Services,
+    home: Path,
+    digits: dict[str, Any],
+    asked: Any,
+    tmp_path: Path,
+    measured: Any,
+    damage: Any,
+    found: str,
+) -> None:
+    """A shard that is a byte short, or another in one, is refused by its name before a step is trained."""
+    copy = shutil.copytree(digits["uri"], tmp_path / "digits")
+    shard = next(copy.glob("train-*.parquet"))
+    damage(shard)
+    run, events, started = f"damaged-{damage.__name__}", list[Event](), time.monotonic()
+    request = asked(1).model_copy(update={"dataset": str(copy)})
+    with pytest.raises(CorruptData) as refused:
+        run_flow(flows.train, request, run=run, listener=lambda kind, event: events.append(event))
+    assert str(shard) in str(refused.value)
+    assert found in str(refused.value)
+    assert not events
+    assert not (home / "runs" / run / "checkpoints").exists()
+    measured(
+        "a Parquet shard truncated or flipped",
+        noticed_seconds=time.monotonic() - started,
+        redone="nothing",
+        kept=f"no step was trained on it: the shard is named, {'its size' if damage is cut_short else 'its hash'} is told",
+    )

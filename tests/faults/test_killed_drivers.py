@@ -1,0 +1,70 @@
+"""Drivers of jobs that are killed, and the same command again."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from pipelines import flows
+from pipelines.registry import IDENTITY
+from pipelines.requests import PromoteRequest
+from pipelines.runs import Event
+from pipelines.services import Services
+from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, kill_driver, weights_of
+from tests.pipelines.conftest import run_flow
+from vae.errors import ClusterLost
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def test_training_whose_driver_is_killed_goes_on(
+    services: Services, home: Path, asked: Any, unbroken: Any, measured: Any
+) -> None:
+    """SIGKILL of every driver until the command gives up: the same command finishes the same MLflow run, and a promotion
+    whose driver is killed while it registers leaves one version."""
+    name = "killed-driver"
+    request = asked(1).model_copy(update={"name": name})
+    killed: list[tuple[float, int]] = []
+
+    def kill_twice(kind: str, event: Event) -> None:
+        # At the first epoch of each attempt: whatever is still in the log of a dead one is not another.
+        if event.kind == "epoch" and len(killed) < 2 and kill_driver(services, "train"):
+            killed.append((time.monotonic(), max(checkpoints_of(home, name))))
+
+    with pytest.raises(ClusterLost, match="failed"):
+        run_flow(flows.train, request, run=name, listener=kill_twice)
+    noticed_seconds = time.monotonic() - killed[-1][0]
+    assert len(killed) == 2
+    result = run_flow(flows.train, request, run=name)
+    assert result["resumed_from_step"] >= killed[-1][1] >= killed[0][1] > 0
+    assert weights_of(result) == unbroken(1)
+
+    client = MlflowClient()
+    run = client.get_run(result["mlflow_run_id"])
+    runs = client.search_runs([run.info.experiment_id], f"tags.`{IDENTITY}` = '{name}'")
+    assert [(run.info.run_id, run.info.status) for run in runs] == [(result["mlflow_run_id"], "FINISHED")]
+    curve = client.get_metric_history(result["mlflow_run_id"], "validation_negative_elbo")
+    assert [point.value for point in curve] == [epoch["validation_negative_elbo"] for epoch in result["history"]]
+
+    registering: list[bool] = []
+
+    def kill_once(kind: str, event: Event) -> None:
+        if event.fields.get("what") == "registering" and not registering:
+            registering.append(kill_driver(services, "evaluate"))
+
+    promoted = run_flow(
+        flows.promote, PromoteRequest(run=name, name=name, num_samples=8), run=f"{name}-promote", listener=kill_once
+    )
+    assert registering == [True]
+    assert promoted["promoted"]
+    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    measured(
+        "SIGKILL of the job's driver, same command again",
+        noticed_seconds=noticed_seconds,
+        redone=f"less than {INTERVAL} of {STEPS:,} steps",
+        kept="one MLflow run, one version, weights bit-equal",
+    )
