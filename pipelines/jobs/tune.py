@@ -69,8 +69,7 @@ class TrialLog:
         elif trial.status == "running":
             self.writer.submit(self._open, trial).add_done_callback(_complain)
         else:
-            epochs = list(self.epochs.pop(trial.trial_id, {}).values())
-            self.writer.submit(self._close_once, trial, epochs).add_done_callback(_complain)
+            self.writer.submit(self._close_once, trial).add_done_callback(_complain)
 
     def _keep(self, trial: Trial, now: bool) -> None:
         """Leaves the table as it is in the run's folder, for whoever asks before the search has ended."""
@@ -91,24 +90,26 @@ class TrialLog:
             )
         return self.runs[trial.trial_id]
 
-    def _close(self, trial: Trial, epochs: Sequence[dict[str, Any]]) -> None:
+    def _close(self, trial: Trial) -> None:
         run_id = self._open(trial)
-        registry.log_epochs(run_id, epochs)
+        registry.log_epochs(run_id, list(self.epochs.get(trial.trial_id, {}).values()))
         figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_bound": trial.negative_bound}
         registry.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
         status = "FAILED" if trial.status == "failed" else "FINISHED"
         registry.close_run(run_id, status, {"betaline.status": trial.status})
         self.closed.add(trial.trial_id)
+        self.epochs.pop(trial.trial_id, None)
 
     def close_all(self, trials: Sequence[Trial]) -> None:
-        """Closes what ended before this process was there to see it: a search that was killed and has gone on."""
+        """Closes what ended before this process was there to see it, in a search that was killed and has gone on; and tries
+        again where MLflow was away."""
         for trial in trials:
-            self.writer.submit(self._close_once, trial, []).add_done_callback(_complain)
+            self.writer.submit(self._close_once, trial).add_done_callback(_complain)
 
-    def _close_once(self, trial: Trial, epochs: Sequence[dict[str, Any]]) -> None:
+    def _close_once(self, trial: Trial) -> None:
         """A lane that failed before its stack ended is told of again with it."""
         if trial.trial_id not in self.closed:
-            self._close(trial, epochs)
+            self._close(trial)
 
     def finish(self) -> None:
         """Waits until everything is written."""
