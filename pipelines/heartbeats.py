@@ -21,7 +21,8 @@ def watch(client: SyncPrefectClient) -> None:
     """Has the server mark runs as crashed whose heartbeats have ended. Prefect's own default is to show them as running for
     ever, and to let them keep the next run of their deployment from starting.
 
-    A run that was silent and lives after all completes as if nothing had been.
+    Heartbeats come every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds, which has to be the same here and where workers run. A
+    run that was silent and lives after all completes as if nothing had been.
     """
     seconds = get_current_settings().flows.heartbeat_frequency
     if seconds is None:

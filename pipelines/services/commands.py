@@ -125,6 +125,8 @@ def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ENCRYPTION_KEY": read_secret(home, "prefect_encryption_key"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
+        # In memory, leases would go with the server: a run that is to renew one which is gone ends itself.
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
     }
