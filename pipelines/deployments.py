@@ -35,6 +35,9 @@ Overlap = Literal["queue", "refuse"]
 Starter = DeploymentSchedule | Automation
 """What starts a deployment's runs: the time, or an event."""
 TAG = "betaline-schedule"
+JOB_VARIABLES = {"env": {"PREFECT_CLIENT_RETRY_EXTRA_CODES": "500", "PREFECT_CLIENT_MAX_RETRIES": "7"}}
+"""Of a run's process, here and in `prefect.yaml`. A Prefect server whose database is away answers 500, which its clients
+take for final: a run that ends just then would be shown as running for ever. So they try again, for about four minutes."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +204,11 @@ def _deployment(flow: str, name: str, pool: str, **options: Any) -> Any:
     """A deployment that runs the code that is installed where the worker is."""
     # Prefect's flows are made for its asynchronous callers too, and say so in their types.
     return cast(Any, getattr(flows, flow)).to_deployment(
-        name=name, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH, **options
+        name=name,
+        work_pool_name=pool,
+        job_variables=JOB_VARIABLES,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+        **options,
     )
 
 

@@ -21,11 +21,14 @@ from vae.errors import ConfigError
 
 def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClient) -> None:
     """Each flow is deployed, its parameters have a schema with descriptions, and training is on a cron schedule."""
+    from pipelines import deployments
+
     others = tuple(f"{flow}/default" for flow in ("ingest", "tune", "promote", "pipeline", "apply", "drift"))
     names = ("train/nightly", *others)
     found = {name: prefect.read_deployment_by_name(name) for name in names}
     for deployment in found.values():
         assert "request" in deployment.parameter_openapi_schema["properties"]
+        assert deployment.job_variables == deployments.JOB_VARIABLES
     assert found["train/nightly"].schedules[0].schedule.cron == "0 2 * * *"
     definitions = found["train/nightly"].parameter_openapi_schema["definitions"]
     assert definitions["ObjectiveConfig"]["properties"]["beta"]["description"].startswith("Weight of the rate.")
