@@ -1,4 +1,4 @@
-"""YAML as people write it: no objects, no key given twice."""
+"""YAML as people write it: no objects, no key given twice, and no more of it than a person writes."""
 
 from __future__ import annotations
 
@@ -9,20 +9,41 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from vae.errors import ConfigError
+
+_MOST_VALUES = 100_000
 
 
 def read_yaml(text: str, where: str) -> Any:
     """Plain values out of YAML (or JSON, which is YAML).
 
     Raises:
-        ConfigError: If it is not YAML, names an object to build, or gives a key twice.
+        ConfigError: If it is not YAML, names an object to build, gives a key twice, or unfolds to what nobody wrote.
     """
+    reader = YAML(typ="safe", pure=True)
     try:
-        return YAML(typ="safe", pure=True).load(text)
+        _refuse_unfolding(reader.compose(text), where)
+        return reader.load(text)
     except YAMLError as error:
         raise ConfigError(f"{where} is not plain YAML: {' '.join(str(error).split())[:400]}") from None
+    except RecursionError:
+        raise ConfigError(f"{where} is not plain YAML: it is nested too deeply") from None
+
+
+def _refuse_unfolding(node: Node | None, where: str) -> None:
+    """A few lines of aliases to aliases are billions of values to whoever walks through them, merging included."""
+    waiting, seen = [node], 0
+    while waiting:
+        part = waiting.pop()
+        seen += 1
+        if seen > _MOST_VALUES:
+            raise ConfigError(f"{where} unfolds to more than {_MOST_VALUES:,} values; write out what its aliases mean")
+        if isinstance(part, MappingNode):
+            waiting += [value for pair in part.value for value in pair]
+        elif isinstance(part, SequenceNode):
+            waiting += part.value
 
 
 def read_mapping(file: Path) -> dict[str, Any]:

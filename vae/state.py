@@ -133,6 +133,8 @@ class CheckpointStore:
                 f"{folder.uri} belongs to another run ({changes}); "
                 "choose another run name, or remove the folder to start again"
             )
+        if foreign := [name for name in manifest["files"] if "/" in name or name in ("", ".", "..")]:
+            raise _DamagedError(f"{folder.uri}/{MANIFEST} names {foreign[0]!r}, which is not in its folder")
         contents = {name: _read_checked(folder / name, facts) for name, facts in manifest["files"].items()}
         try:
             tensors = {
@@ -230,9 +232,10 @@ def load_model(uri: str) -> VAE:
         weights = load(content)
     except (FileNotFoundError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{uri} does not hold a model: {error}") from None
-    if facts.get("format") != FORMAT:
-        raise CheckpointError(f"{uri} holds a model of format {facts.get('format')}, this version reads {FORMAT}")
-    if hashlib.sha256(content).hexdigest() != facts["weights_sha256"]:
+    found = facts.get("format") if isinstance(facts, dict) else None
+    if found != FORMAT:
+        raise CheckpointError(f"{uri} holds a model of format {found}, this version reads {FORMAT}")
+    if hashlib.sha256(content).hexdigest() != facts.get("weights_sha256"):
         raise CheckpointError(f"{uri}/{WEIGHTS} is damaged: its SHA-256 is not the one in {MODEL}")
     model = VAE(parse(ModelConfig, facts["config"], uri), ExampleSpec.from_json(facts["examples"]))
     if facts["aggregate_components"]:

@@ -22,6 +22,8 @@ from vae.errors import DataError
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
 SUFFIXES = (".parquet", ".pq")
+_BATCH_ROWS = 1 << 14
+_TRUST = "Raise it with --set max_memory_bytes=N if you trust the source and have the memory"
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class ParquetSource:
             check_drift(first, schema, files[0].path, path)
             check_columns(schema.names, path, config)
             _check_types(schema, path)
-            tables.append(_read(data, path))
+            tables.append(_read(data, path, config.max_memory_bytes))
         table = pa.concat_tables(tables)
         if not len(table):
             raise DataError(f"{listing.location(files[0].path).uri}: 0 examples. The file has no rows")
@@ -122,8 +124,7 @@ def check_size(footer: pq.FileMetaData, path: str, config: IngestConfig) -> None
     if size > config.max_memory_bytes:
         raise DataError(
             f"{path}: {footer.num_rows:,} rows of {footer.num_columns} columns unfold to {size:,} bytes, "
-            f"above the limit of {config.max_memory_bytes:,}. Raise it with --set max_memory_bytes=N if you trust the "
-            "source and have the memory"
+            f"above the limit of {config.max_memory_bytes:,}. {_TRUST}"
         )
 
 
@@ -174,10 +175,34 @@ def _is_text(kind: pa.DataType) -> bool:
     return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
-def _read(data: bytes, path: str) -> pa.Table:
-    """All columns, plain."""
+def unfold(data: bytes, path: str, limit: int | None = None, columns: list[str] | None = None) -> pa.Table:
+    """The rows of a Parquet file: all columns, or some.
+
+    Args:
+        data: The file.
+        path: Its name, for messages.
+        limit: At most so many bytes of them, and a batch. A footer may say less than what the pages unfold to, and an
+            entry of a dictionary may be a long one that every row repeats. None where that has been checked.
+        columns: Their names.
+
+    Raises:
+        DataError: If it cannot be read, or there are more.
+    """
+    batches, size = [], 0
     try:
-        table = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
+        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
+            schema = file.schema_arrow if columns is None else pa.schema([file.schema_arrow.field(c) for c in columns])
+            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+                size += batch.nbytes
+                if limit is not None and size > limit:
+                    raise DataError(f"{path}: unfolds to more than the limit of {limit:,} bytes. {_TRUST}")
+                batches.append(batch)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}. Fetch or write it again") from error
+    return pa.Table.from_batches(batches, schema)
+
+
+def _read(data: bytes, path: str, limit: int | None = None) -> pa.Table:
+    """All columns, plain."""
+    table = unfold(data, path, limit)
     return pa.table({name: plain(table[name]) for name in table.column_names})

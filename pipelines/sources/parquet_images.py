@@ -12,13 +12,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.sources.attributes import survey_attributes
 from pipelines.sources.config import IngestConfig
 from pipelines.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
-from pipelines.sources.parquet_files import SUFFIXES, check_drift, check_size, plain, read_footer
+from pipelines.sources.parquet_files import SUFFIXES, check_drift, check_size, plain, read_footer, unfold
 from pipelines.sources.parts import load_once
 from pipelines.sources.problems import Problem
 from pipelines.sources.survey import Block, Listing, Survey, read_unchanged, source_file
@@ -137,7 +136,7 @@ def _scan(config: IngestConfig, listing: Listing) -> _Scan:
         files.append(source_file(path, data))
         check_drift(schema, _schema(data, path), paths[0], path)
         check_size(read_footer(data, path), path, config)
-        encoded = _read_column(data, path, column)
+        encoded = _read_column(data, path, column, config.max_memory_bytes)
         sizes.append(len(encoded))
         for row, item in enumerate(encoded):
             found = _probe(item.as_py() or b"", config)
@@ -145,7 +144,7 @@ def _scan(config: IngestConfig, listing: Listing) -> _Scan:
             if isinstance(found, str):
                 problems.append(Problem(path, found, row, column))
         if label is not None:
-            values.append(_read_labels(data, path, label))
+            values.append(_read_labels(data, path, label, config.max_memory_bytes))
         attributes.append(_read_attributes(data, path, config))
     if not shapes:
         raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
@@ -191,14 +190,13 @@ def _read_attributes(data: bytes, path: str, config: IngestConfig) -> pa.Table:
     absent = [name for name in config.attributes if name not in names]
     if absent:
         raise DataError(f"{path}: no column {absent[0]!r}. Columns: {', '.join(names)}")
-    return pa.table({name: plain(_read_column(data, path, name)) for name in config.attributes})
+    return pa.table(
+        {name: plain(_read_column(data, path, name, config.max_memory_bytes)) for name in config.attributes}
+    )
 
 
-def _read_column(data: bytes, path: str, column: str) -> pa.ChunkedArray:
-    try:
-        found = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read([column])[column]
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: cannot be read: {error}. Fetch or write it again") from error
+def _read_column(data: bytes, path: str, column: str, limit: int | None = None) -> pa.ChunkedArray:
+    found = unfold(data, path, limit, [column])[column]
     if not pa.types.is_struct(found.type):
         return found
     index = found.type.get_field_index("bytes")
@@ -214,8 +212,8 @@ def _probe(data: bytes, config: IngestConfig) -> ImageShape | str:
         return str(error)
 
 
-def _read_labels(data: bytes, path: str, label: str) -> NDArray[np.generic]:
-    values = _read_column(data, path, label)
+def _read_labels(data: bytes, path: str, label: str, limit: int) -> NDArray[np.generic]:
+    values = _read_column(data, path, label, limit)
     if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_string(values.type)):
         raise DataError(
             f"{path}: expected integers or text without gaps in the label column {label!r}, found "
