@@ -73,6 +73,8 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str]]]:
         thread.join()
 
 
+@pytest.mark.slow  # pip-audit takes seconds to start
+@pytest.mark.ci
 def test_advisories_are_told_unless_they_are_accepted(
     service: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -83,6 +85,8 @@ def test_advisories_are_told_unless_they_are_accepted(
     assert str(found) == "flask==3.1.3: NEW-1, mended in 9.9"
 
 
+@pytest.mark.slow  # pip-audit takes seconds to start
+@pytest.mark.ci
 def test_advisories_are_not_taken_for_none_where_nobody_knows(
     service: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
