@@ -22,9 +22,11 @@ from ray.job_submission import JobDetails, JobStatus, JobType
 from pipelines import cluster as clusters
 from pipelines import launch
 from pipelines.cluster import Resources, available_cpus, check_resources, patiently
+from pipelines.demands import ClusterStatus, ask_cluster
 from pipelines.launch import run_job, stop_job
 from pipelines.runs import RESULT, Event, RunFolder
 from pipelines.services import Services, commands, process
+from pipelines.status import explain
 from tests.cluster.nodes import Head, head
 from tests.processes import wait_until
 from vae.errors import ClusterError, ClusterLost, ConfigError, DataError
@@ -45,6 +47,7 @@ class Holder:
     def ready(self): return True
 holders = [Holder.remote() for _ in range(int(ray.cluster_resources()["CPU"]))]
 ray.get([holder.ready.remote() for holder in holders])
+more = ray.util.placement_group([{"GPU": 1}] * 4)
 print('BETALINE_EVENT {"kind": "holding"}', flush=True)
 time.sleep(600)
 """
@@ -275,12 +278,23 @@ def test_run_job_checks_resources_before_it_submits(run: Runner, services: Servi
     assert not (Path(services.home) / "runs" / "large").exists()
 
 
+def wants(found: ClusterStatus) -> bool:
+    """Whether some job waits for a place."""
+    return any(job.demands for job in found.jobs)
+
+
 def test_stop_job_gives_every_cpu_back(run: Runner, recorder: Recorder) -> None:
-    """All CPUs are free within 15 s of a stop, and the job's caller is told that it was stopped."""
+    """What a job holds and waits for can be asked; all CPUs are free within 15 s of a stop, and its caller hears of it."""
     total = clusters.total_cpus()
     thread, raised = in_thread(lambda: run(HOLD_ALL_CPUS, "stopped"))
     assert recorder.seen.wait(90)
     wait_until(lambda: available_cpus() == 0, 15)
+    wait_until(lambda: wants(ask_cluster(clusters.current_cluster())), 15)
+    found = ask_cluster(clusters.current_cluster())
+    job = next(one for one in found.jobs if one.submission_id == "stopped-0")
+    assert (job.status, job.held) == ("RUNNING", {"CPU": total})
+    words = "asked for 4 × (1 GPU): the cluster has 0 GPU and never will be enough: add nodes, or ask for less"
+    assert explain(job.demands[0], job, found) == words
     begun = time.monotonic()
     assert stop_job("stopped")
     wait_until(lambda: available_cpus() == total, 15)

@@ -109,6 +109,8 @@ def test_data_that_lands_is_trained_on_and_a_person_decides_after_a_restart(site
     site.stop()
     site.start()
     assert [one["flow_run"] for one in command(site, "approve")["waiting"]] == [waiting.flow_run]
+    waits = {run["name"]: run["waits_for"] for run in command(site, "status")["runs"]}
+    assert waits[waiting.flow_run] == f"a person's decision: betaline approve {waiting.flow_run}"
     answered = command(site, "approve", waiting.run, "--by", "Ada", "--reason", "the figures are good")
     assert answered["approved"]
     version = wait_for(lambda: registry.find("landing", "champion"), LIMIT_SECONDS, "the alias to move")
