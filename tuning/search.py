@@ -33,6 +33,7 @@ from tuning.space import (
 from tuning.stacks import STACK, Split, check_memory, divide, split
 from tuning.trial import LANES, SCORE, run_trial
 from vae.data.parquet import Dataset
+from vae.distributed import living, places
 from vae.errors import ClusterError
 from vae.reports import EpochReport
 
@@ -196,15 +197,14 @@ def max_concurrent(need: Need) -> int:
     Raises:
         ClusterError: If it can never run one.
     """
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     wanted = {name: amount for name, amount in {"CPU": need.cpus, "GPU": need.gpus}.items() if amount}
-    # Tiny fractions are lost in sums of fractions.
-    places = sum(min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()) for node in nodes)
-    if places >= need.workers:
-        return places // need.workers
+    room = places(wanted)
+    if room >= need.workers:
+        return room // need.workers
+    nodes = living()
     asked = " and ".join(f"{amount:g} {name}" for name, amount in wanted.items())
     there = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in wanted)
-    on_nodes = f" on {len(nodes)} nodes, with room for {places}" if len(nodes) > 1 else ""
+    on_nodes = f" on {len(nodes)} nodes, with room for {room}" if len(nodes) > 1 else ""
     if need.workers == 1:
         raise ClusterError(
             f"asked for {asked} per trial, the cluster has {there}{on_nodes}; lower "

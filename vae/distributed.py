@@ -7,10 +7,13 @@ in mid-epoch, which Ray Train's are not. Ray Train places the workers, connects 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 
@@ -26,6 +29,8 @@ from vae.world import World, set_up_process
 
 # Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
 REPORT_SECONDS = 2.0
+# How often the living nodes are counted while a run goes on, to say what its workers wait for.
+COUNT_SECONDS = 2.0
 
 OnReport = Callable[[list[dict[str, Any]]], None]
 OnEvent = Callable[[str, Mapping[str, Any]], None]
@@ -67,7 +72,7 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
 
     Raises:
         BetalineError: What a worker refused or gave up on, as it raised it; such a run is not retried.
-        ClusterError: If the workers failed more often than `scaling.max_failures`.
+        ClusterError: If the workers failed, or waited in vain for room, more often than `scaling.max_failures`.
     """
     scaling = spec.config.scaling
     gpus = scaling.gpus_per_worker
@@ -91,8 +96,14 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         ),
     )
     try:
-        answer = trainer.fit().return_value
+        with _telling_what_is_missing(scaling):
+            answer = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
+        if missing := _missing(scaling):
+            raise ClusterError(
+                f"run {spec.name} gave up for want of {missing}; add nodes and give the same command again, which goes on "
+                "from the last checkpoint"
+            ) from error
         raise ClusterError(
             f"run {spec.name} failed {scaling.max_failures + 1} times, the last time with: {error}"
         ) from error
@@ -100,6 +111,50 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     if "error" in answer:
         raise rebuild(answer["error"], answer["message"])
     return TrainOutcome(**answer)
+
+
+def places(wanted: Mapping[str, float]) -> int:
+    """How many processes that take so much of each resource have room on the cluster's living nodes, were those idle."""
+    # Tiny fractions are lost in sums of fractions.
+    return sum(min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()) for node in living())
+
+
+def living() -> list[dict[str, float]]:
+    """The resources of each living node of the cluster that this process is connected to."""
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _missing(scaling: ScalingConfig) -> str | None:
+    """What the cluster does not have of what the workers need: "2 CPUs, have 1: …"; None where they have room."""
+    wanted = {"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})}
+    room = places(wanted)
+    if room >= scaling.num_workers:
+        return None
+    need = " and ".join(f"{scaling.num_workers * amount} {name}s" for name, amount in wanted.items())
+    have = " and ".join(f"{sum(node.get(name, 0) for node in living()):g}" for name in wanted)
+    return f"{need}, have {have}: room for {room} of {scaling.num_workers} workers"
+
+
+@contextmanager
+def _telling_what_is_missing(scaling: ScalingConfig) -> Iterator[None]:
+    """Says what workers wait for, when nodes were lost or are still to come: Ray Train waits without a word."""
+    over = threading.Event()
+
+    def watch() -> None:
+        told = None
+        while not over.wait(COUNT_SECONDS):
+            missing = _missing(scaling)
+            if missing != told:
+                print(f"waiting for {missing}" if missing else "there is room for all workers again", flush=True)
+                told = missing
+
+    thread = threading.Thread(target=watch, name="betaline-missing", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def _worker_environment(scaling: ScalingConfig) -> dict[str, str]:
