@@ -13,9 +13,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import psutil
 import ray
 import ray.train
 import ray.train.torch
+from ray.train.torch.config import _TorchBackend
 
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
@@ -80,6 +82,7 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     trainer = ray.train.torch.TorchTrainer(
         _train_worker,
         train_loop_config={"spec": _to_json(spec), "on_event": on_event},
+        torch_config=_OnNodeAddresses(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=scaling.num_workers,
             use_gpu=gpus > 0,
@@ -111,6 +114,29 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     if "error" in answer:
         raise rebuild(answer["error"], answer["message"])
     return TrainOutcome(**answer)
+
+
+@dataclass
+class _OnNodeAddresses(ray.train.torch.TorchConfig):
+    """Ranks that speak to each other on the addresses that their nodes have in the cluster."""
+
+    @property
+    def backend_cls(self) -> type[_TorchBackend]:
+        return _NodeAddressBackend
+
+
+class _NodeAddressBackend(_TorchBackend):
+    def on_start(self, worker_group: Any, backend_config: ray.train.torch.TorchConfig) -> None:
+        worker_group.execute(_choose_interface)
+        super().on_start(worker_group, backend_config)
+
+
+def _choose_interface() -> None:
+    """Left to itself gloo takes the address of the host's name, which on many machines is one of loopback."""
+    address = ray.util.get_node_ip_address()
+    for name, found in psutil.net_if_addrs().items():
+        if any(one.address == address for one in found):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def places(wanted: Mapping[str, float]) -> int:
