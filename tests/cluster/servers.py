@@ -151,7 +151,10 @@ def mlflow(
     settings = folder / "users.ini"
     settings.touch(mode=0o600)
     settings.write_text(
-        f"[mlflow]\ndefault_permission = NO_PERMISSIONS\ndatabase_uri = {postgres.url('users', 'postgresql+psycopg2')}\n"
+        "[mlflow]\ndefault_permission = NO_PERMISSIONS\n"
+        f"database_uri = {postgres.url('users', 'postgresql+psycopg2')}\n"
+        # Else each request hashes its password anew, and a model is a hundred requests.
+        "auth_cache_ttl_seconds = 60\n"
     )
     launch = commands.mlflow(folder, ports, database=postgres.url("mlflow", "postgresql+psycopg2"), artifacts=artifacts)
     launch = replace(

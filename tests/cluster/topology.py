@@ -68,7 +68,8 @@ class Topology:
             self.postgres.query(
                 "prefect",
                 "SELECT flow.name, extract(epoch FROM run.end_time - run.start_time)::float "
-                "FROM flow_run run JOIN flow ON flow.id = run.flow_id ORDER BY run.start_time",
+                "FROM flow_run run JOIN flow ON flow.id = run.flow_id "
+                "WHERE run.start_time IS NOT NULL ORDER BY run.start_time",  # the others are scheduled for some night
             )
         )
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pipelines.examples import digits as example
+from pipelines.requests import PipelineRequest
 from pipelines.services import Services
 from pipelines.sources import IngestConfig
+from tuning.space import Choice, SearchConfig
 from tests.servers import ROOT, worker
 from vae import serving
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
+from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override
 from vae.model import VAE
 from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
@@ -50,6 +53,18 @@ def tiny() -> RunConfig:
         model=ModelConfig(latent_dim=3, encoder=MLP(hidden=(32,))),
         training=TrainingConfig(epochs=3, batch_size=64),
     )
+
+
+@pytest.fixture(scope="session")
+def small(tiny: RunConfig) -> PipelineRequest:
+    """The main job made small: 2 architectures x 2 betas, then 2 workers."""
+    architectures = ({"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [32]})
+    search = SearchConfig(
+        base=override(tiny, {"training.epochs": 2}),
+        space={"model.encoder": Choice(values=architectures), "objective.beta": Choice(values=(0.5, 1.0))},
+        grace_epochs=1,
+    )
+    return example().model_copy(update={"search": search, "training": tiny.training, "num_samples": 8})
 
 
 @pytest.fixture(scope="module")

@@ -14,37 +14,19 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import flows, registry
-from pipelines.examples import digits as digits_request
-from pipelines.requests import PromoteRequest, TrainRequest
+from pipelines.requests import PipelineRequest, PromoteRequest, TrainRequest
 from pipelines.runs import Event
 from pipelines.services import Services
 from tests.pipelines.conftest import run_flow
-from tuning.space import Choice, SearchConfig
 from vae.answering import TASKS
-from vae.config import RunConfig, ScalingConfig, override
+from vae.config import RunConfig, override
 from vae.errors import ClusterError, ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
-def champion(services: Services, digits: dict[str, Any], tiny: RunConfig) -> dict[str, Any]:
-    """What a whole pipeline came to: 2 architectures x 2 betas, then 2 workers."""
-    small = override(tiny, {"training.epochs": 2})
-    request = digits_request().model_copy(
-        update={
-            "search": SearchConfig(
-                base=small,
-                space={
-                    "model.encoder": Choice(values=({"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [32]})),
-                    "objective.beta": Choice(values=(0.5, 1.0)),
-                },
-                grace_epochs=1,
-            ),
-            "training": tiny.training,
-            "scaling": ScalingConfig(num_workers=2),
-            "num_samples": 8,
-        }
-    )
-    return run_flow(flows.pipeline, request)
+def champion(services: Services, digits: dict[str, Any], small: PipelineRequest) -> dict[str, Any]:
+    """What a whole pipeline came to."""
+    return run_flow(flows.pipeline, small)
 
 
 def test_pipeline_ends_in_a_champion(champion: dict[str, Any], digits: dict[str, Any]) -> None:
