@@ -16,6 +16,7 @@ import pytest
 ROWS = (
     "SIGKILL of a training worker mid-epoch",
     "a node removed from a 2-node cluster",
+    "a link between 2 nodes cut, and joined again",
     "SIGKILL of the job's driver, same command again",
     "SIGSTOP of a worker",
     "killed while a checkpoint is being written",

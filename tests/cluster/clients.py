@@ -1,0 +1,91 @@
+"""Jobs on a cluster that this process knows by address and token alone, and faults that strike them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.launch import run_job
+from pipelines.requests import IngestConfig, TrainRequest
+from pipelines.runs import Event
+from tests.cluster.nodes import Head
+from vae.config import RunConfig, Section
+
+
+@dataclass(frozen=True)
+class Client:
+    """Submits jobs as flows do."""
+
+    head: Head
+    home: Path
+    """On a disk that all nodes share."""
+    mlflow_url: str
+    """As the head reaches it."""
+
+    def ingest_digits(self) -> None:
+        """Make the dataset `digits`."""
+        self._run("ingest", IngestConfig(source="sklearn:digits", name="digits"), "ingest-digits")
+
+    def train(self, config: RunConfig, name: str, fault: Fault | None = None) -> dict[str, Any]:
+        """Train on `digits`, and let a fault strike."""
+        return self._run("train", TrainRequest(dataset="digits", name="digits", config=config), name, fault)
+
+    def _run(self, kind: str, request: Section, name: str, fault: Fault | None = None) -> dict[str, Any]:
+        spec = {"home": str(self.home), "identity": name, "request": request.model_dump(mode="json")}
+        with pytest.MonkeyPatch.context() as patch:
+            for variable, value in self.head.environment.items():
+                patch.setenv(variable, value)
+            return run_job(
+                kind,
+                spec,
+                identity=name,
+                home=str(self.home),
+                environment={"MLFLOW_TRACKING_URI": self.mlflow_url},
+                on_event=fault.on_event if fault else lambda event: None,
+                on_log=fault.on_log if fault else lambda line: None,
+            )
+
+
+class Fault:
+    """Strikes a training once it has come to a step, waits for the word that it was noticed, and then makes up for it.
+
+    Args:
+        strike: What happens to the cluster.
+        at_step: Of the training.
+        word: What the job's log says when the loss is noticed.
+        make_up: What a supervisor or an operator would do then.
+    """
+
+    def __init__(
+        self, strike: Callable[[], None], *, at_step: int, word: str, make_up: Callable[[], object] = lambda: None
+    ) -> None:
+        self.strike, self.at_step, self.word, self.make_up = strike, at_step, word, make_up
+        self.step = 0
+        """The last that was heard of before it struck."""
+        self.struck_at: float | None = None
+        self.noticed_seconds: float | None = None
+        self.lines: list[str] = []
+
+    def on_event(self, event: Event) -> None:
+        if event.kind != "progress" or self.struck_at is not None:
+            return
+        self.step = event.fields["step"]
+        if self.step >= self.at_step:
+            self.strike()
+            self.struck_at = time.monotonic()
+
+    def on_log(self, line: str) -> None:
+        self.lines.append(line)
+        if self.struck_at is not None and self.noticed_seconds is None and self.word in line:
+            self.noticed_seconds = time.monotonic() - self.struck_at
+            self.make_up()
+
+    def redone(self, result: dict[str, Any]) -> str:
+        """The steps that a training had to do again."""
+        last = result["history"][-1]["step"]
+        return f"{max(0, self.step - result['resumed_from_step'])} of {last} steps"

@@ -1,0 +1,93 @@
+"""Machines in network namespaces of this one: each with an address of its own, and a cable that can be pulled out.
+
+They share the disk and the processors, and nothing of the network: loopback is each machine's own.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A network namespace on a bridge."""
+
+    name: str
+    address: str
+    cable: str
+    """The bridge's end of its link."""
+
+    def command(self, *words: str) -> list[str]:
+        """What runs a command there."""
+        return ["ip", "netns", "exec", self.name, *words]
+
+    def unplug(self) -> None:
+        """Pull its cable out: what it sends is lost without a word, and nothing reaches it."""
+        _ip("link", "set", self.cable, "down")
+
+    def plug(self) -> None:
+        """Put the cable in again."""
+        _ip("link", "set", self.cable, "up")
+
+
+def why_no_namespaces() -> str | None:
+    """Why there can be none here; None where they can be made."""
+    name = f"probe{os.getpid()}"
+    try:
+        with _namespace(name):
+            return None
+    except FileNotFoundError:
+        return "the command ip is not installed (Debian: iproute2)"
+    except subprocess.CalledProcessError as error:
+        return f"network namespaces need root and CAP_NET_ADMIN: {error.stderr.strip()}"
+
+
+@contextmanager
+def network(num_machines: int) -> Iterator[list[Machine]]:
+    """Machines on one bridge, which this process reaches them by; all of it is gone afterwards."""
+    # A link's name has 15 characters at most.
+    prefix, third = f"bl{os.getpid()}", _free_subnet()
+    with ExitStack() as stack:
+        _ip("link", "add", prefix, "type", "bridge")
+        stack.callback(_ip, "link", "delete", prefix)
+        _ip("address", "add", f"10.77.{third}.1/24", "dev", prefix)
+        _ip("link", "set", prefix, "up")
+        machines = []
+        for number in range(num_machines):
+            machine = Machine(f"{prefix}m{number}", f"10.77.{third}.{10 + number}", f"{prefix}c{number}")
+            stack.enter_context(_namespace(machine.name))
+            _ip("link", "add", machine.cable, "type", "veth", "peer", "name", "eth0", "netns", machine.name)
+            _ip("link", "set", machine.cable, "master", prefix, "up")
+            for words in (
+                ("address", "add", f"{machine.address}/24", "dev", "eth0"),
+                ("link", "set", "lo", "up"),
+                ("link", "set", "eth0", "up"),
+                ("route", "add", "default", "via", f"10.77.{third}.1"),
+            ):
+                _ip("-netns", machine.name, *words)
+            machines.append(machine)
+        yield machines
+
+
+@contextmanager
+def _namespace(name: str) -> Iterator[None]:
+    """A namespace while the block lasts; its end takes its links with it."""
+    _ip("netns", "add", name)
+    try:
+        yield
+    finally:
+        _ip("netns", "delete", name)
+
+
+def _free_subnet() -> int:
+    """A third number of 10.77.x.0/24 that no link of this machine has."""
+    taken = _ip("-4", "-oneline", "address", "show")
+    return next(third for third in range(os.getpid() % 200, 255) if f" 10.77.{third}." not in taken)
+
+
+def _ip(*words: str) -> str:
+    return subprocess.run(["ip", *words], check=True, capture_output=True, text=True).stdout
