@@ -1,6 +1,7 @@
 """Machines in network namespaces of this one: each with an address of its own, and a cable that can be pulled out.
 
-They share the disk and the processors, and nothing of the network: loopback is each machine's own.
+They share the processors, and the disk but for folders of a command's own. Of the network they share nothing: loopback is
+each machine's own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -21,9 +23,11 @@ class Machine:
     cable: str
     """The bridge's end of its link."""
 
-    def command(self, *words: str) -> list[str]:
-        """What runs a command there."""
-        return ["ip", "netns", "exec", self.name, *words]
+    def command(self, *words: str, own_folder: Path | None = None) -> list[str]:
+        """What runs a command there, with a folder that is empty and the command's own where others see another."""
+        # `ip netns exec` gives each command a table of mounts of its own.
+        mounted = ("sh", "-c", 'mount -t tmpfs own "$0" && exec "$@"', str(own_folder)) if own_folder else ()
+        return ["ip", "netns", "exec", self.name, *mounted, *words]
 
     def unplug(self) -> None:
         """Pull its cable out: what it sends is lost without a word, and nothing reaches it."""

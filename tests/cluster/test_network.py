@@ -69,7 +69,11 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Mac
             environment={"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)},
             node_environment=environment,
         )
-        join = second.command(*SUPERVISED, *RAY, "--node-ip-address", second.address, "--address", head.gcs_address)
+        # Logs are each machine's own: of the same files two nodes would tell every line twice.
+        join = second.command(
+            *(*SUPERVISED, *RAY, "--node-ip-address", second.address, "--address", head.gcs_address),
+            own_folder=ray_folder,
+        )
         stack.callback(end, [spawn("node", join, environment, folder / "node.log", folder)])
         stack.enter_context(running(_mlflow_on(first, folder, ports), folder))
         wait_until(lambda: head.cpus() == 2, what=f"the second machine joins; see {folder / 'node.log'}")
