@@ -19,7 +19,7 @@ from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, flip_a_byte, 
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("killed_in_save.py")
 
 

@@ -17,7 +17,7 @@ from tests.faults.conftest import flip_a_byte
 from tests.pipelines.conftest import run_flow
 from vae.errors import CorruptData
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1800)]
 
 
 def cut_short(file: Path) -> None:
@@ -27,7 +27,6 @@ def cut_short(file: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "found"), [(cut_short, "bytes, found"), (flip_a_byte, "SHA-256")])
 def test_training_refuses_a_damaged_shard(
-    services: Services,
     home: Path,
     digits: dict[str, Any],
     asked: Any,

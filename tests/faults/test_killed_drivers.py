@@ -18,7 +18,7 @@ from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, kill_driver, 
 from tests.pipelines.conftest import run_flow
 from vae.errors import ClusterLost
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_training_whose_driver_is_killed_goes_on(

@@ -19,7 +19,7 @@ from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, weights_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 WORKER = "RayTrainWorker"
 
 
