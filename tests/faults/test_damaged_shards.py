@@ -12,7 +12,6 @@ import pytest
 
 from pipelines import flows
 from pipelines.runs import Event
-from pipelines.services import Services
 from tests.faults.conftest import flip_a_byte
 from tests.pipelines.conftest import run_flow
 from vae.errors import CorruptData

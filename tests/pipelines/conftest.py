@@ -12,8 +12,8 @@ from pipelines.examples import digits as example
 from pipelines.requests import PipelineRequest
 from pipelines.services import Services
 from pipelines.sources import IngestConfig
-from tuning.space import Choice, SearchConfig
 from tests.servers import ROOT, worker
+from tuning.space import Choice, SearchConfig
 from vae import serving
 from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override
 from vae.model import VAE
