@@ -89,3 +89,8 @@ class Fault:
         """The steps that a training had to do again."""
         last = result["history"][-1]["step"]
         return f"{max(0, self.step - result['resumed_from_step'])} of {last} steps"
+
+
+def weights_of(result: dict[str, Any]) -> bytes:
+    """The file of a finished training's weights."""
+    return Path(result["model"], "weights.safetensors").read_bytes()

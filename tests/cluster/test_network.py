@@ -17,7 +17,7 @@ import pytest
 
 from pipelines.services import commands
 from pipelines.services.process import LOOPBACK, end, spawn
-from tests.cluster.clients import Client, Fault
+from tests.cluster.clients import Client, Fault, weights_of
 from tests.cluster.namespaces import Machine, network, why_no_namespaces
 from tests.cluster.nodes import Head
 from tests.cluster.servers import running
@@ -110,7 +110,7 @@ def test_training_goes_on_after_a_cable_was_out_for_long(
     broken = client.train(two_workers, "cut", fault)
     assert fault.noticed_seconds is not None
     assert broken["resumed_from_step"] > 0
-    assert weights(broken) == weights(unbroken)
+    assert weights_of(broken) == weights_of(unbroken)
     measured(ROW, noticed_seconds=fault.noticed_seconds, redone=fault.redone(broken), kept="weights bit-equal")
 
 
@@ -128,10 +128,5 @@ def test_training_does_not_notice_a_cable_that_was_out_for_a_moment(
     result = client.train(two_workers, "blinked", Fault(strike, at_step=900, word="waiting for"))
     plug.join()
     assert result["resumed_from_step"] == 0
-    assert weights(result) == weights(unbroken)
+    assert weights_of(result) == weights_of(unbroken)
     measured(ROW, redone="no step, 5 s waited", kept="weights bit-equal")
-
-
-def weights(result: dict[str, Any]) -> bytes:
-    """The file of a finished training's weights."""
-    return Path(result["model"], "weights.safetensors").read_bytes()

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pipelines.services import commands
 from pipelines.services.process import LOOPBACK, Process, tree
-from tests.cluster.clients import Client, Fault
+from tests.cluster.clients import Client, Fault, weights_of
 from tests.cluster.nodes import head, joined
 from tests.cluster.servers import running
 from tests.faults.table import Measured
@@ -63,7 +62,7 @@ def test_training_that_loses_a_node_goes_on_when_another_joins(
         broken = client.train(two_workers, "broken", fault)
     assert fault.noticed_seconds is not None, "the job's log said what it waited for"
     assert broken["resumed_from_step"] > 0
-    assert weights(broken) == weights(unbroken)
+    assert weights_of(broken) == weights_of(unbroken)
     measured(ROW, noticed_seconds=fault.noticed_seconds, redone=fault.redone(broken), kept="weights bit-equal")
 
 
@@ -82,8 +81,3 @@ def test_training_with_too_few_nodes_left_ends_and_says_so(
     assert resumed["resumed_from_step"] > 0
     kept = f"ends after 2 x {START_SECONDS} s, resumed by the same command"
     measured(ROW, noticed_seconds=fault.noticed_seconds, redone=fault.redone(resumed), kept=kept)
-
-
-def weights(result: dict[str, Any]) -> bytes:
-    """The file of a finished training's weights."""
-    return Path(result["model"], "weights.safetensors").read_bytes()
