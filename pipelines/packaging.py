@@ -12,6 +12,7 @@ from typing import Any
 import mlflow
 import mlflow.artifacts
 import mlflow.pyfunc
+from mlflow.exceptions import MlflowException
 
 import vae
 from vae import serving
@@ -77,6 +78,18 @@ def check_loads(uri: str) -> None:
 
 
 def download(uri: str, folder: Path) -> Path:
-    """A registered model's own weights and configuration, on this machine."""
+    """A registered model's own weights and configuration, on this machine.
+
+    Raises:
+        RegistryError: If it holds none: somebody else's model, such as a pickle.
+    """
     # Of these alone: the model's code is ten times as many files, and each is a request.
-    return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/{serving.ARTIFACT}", dst_path=str(folder)))
+    try:
+        return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/{serving.ARTIFACT}", dst_path=str(folder)))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST" and "404 Client Error" not in str(error):
+            raise
+        raise RegistryError(
+            f"{uri} holds no artifacts/{serving.ARTIFACT}, so it is not a model that betaline registered; nothing else of "
+            "it is loaded"
+        ) from None

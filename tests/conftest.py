@@ -39,10 +39,12 @@ REAL = {
     "test_prefect_killed": "flows",
     "test_promotion_killed": "flows",
     "test_ray_head_killed": "flows",
+    "test_registered_models": "services",
     "test_registry": "services",
     "test_scheduling": "flows",
     "test_search": "services",
     "test_search_faults": "services",
+    "test_secrets": "services",
     "test_services": "services",
     "test_topology": "cluster",
 }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TypeVar
 
 import psutil
@@ -41,3 +44,16 @@ def command_of(process: psutil.Process) -> str:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
         return ""
+
+
+def betaline(
+    *arguments: str, home: Path, environment: Mapping[str, str] | None = None, limit_seconds: float = 120
+) -> subprocess.CompletedProcess[str]:
+    """The command as a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *arguments, "--home", str(home)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=limit_seconds,
+    )

@@ -13,7 +13,7 @@ import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.services.process import LOOPBACK, NUM_PORTS, free_port
@@ -47,7 +47,8 @@ class Launch:
 
     name: str
     command: list[str]
-    environment: dict[str, str]
+    environment: dict[str, str] = field(repr=False)
+    """Passwords included."""
     is_ready: Callable[[], bool]
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,20 +12,12 @@ from pipelines.cli import app
 from pipelines.cli.options import configured, first_training
 from pipelines.ingest import ingest
 from pipelines.sources import IngestConfig
+from tests.processes import betaline
 from vae import presets
 from vae.config import Conv, RunConfig, parse
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.model import VAE
-
-
-def betaline(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments, "--home", str(home)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 @pytest.mark.parametrize(
