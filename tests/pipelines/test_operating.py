@@ -21,7 +21,7 @@ from pipelines.services.commands import ray_folder
 from pipelines.services.lease import exported
 from pipelines.sources import IngestConfig
 from tests.pipelines.conftest import run_flow
-from tests.processes import wait_for
+from tests.processes import betaline, wait_for
 from vae.config import RunConfig
 
 LIMIT_SECONDS = 480
@@ -74,12 +74,7 @@ def leave(folder: Path, seed: int, brightest: int = 120) -> None:
 
 def command(site: Site, *arguments: str) -> dict[str, Any]:
     """What a command says, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments, "--home", str(site.home), "--json"],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_SECONDS,
-    )
+    done = betaline(*arguments, "--json", home=site.home, limit_seconds=LIMIT_SECONDS)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
