@@ -66,16 +66,16 @@ class Fault:
     ) -> None:
         self.strike, self.at_step, self.word, self.make_up = strike, at_step, word, make_up
         self.step = 0
-        """The last that was heard of before it struck."""
+        """The last that was heard of before the loss was noticed: what was told on the way still comes after the strike."""
         self.struck_at: float | None = None
         self.noticed_seconds: float | None = None
         self.lines: list[str] = []
 
     def on_event(self, event: Event) -> None:
-        if event.kind != "progress" or self.struck_at is not None:
+        if event.kind != "progress" or self.noticed_seconds is not None:
             return
         self.step = event.fields["step"]
-        if self.step >= self.at_step:
+        if self.struck_at is None and self.step >= self.at_step:
             self.strike()
             self.struck_at = time.monotonic()
 
