@@ -35,6 +35,10 @@ Node(
 signal.pause()
 """
 
+# What systemd's Restart=always does, or a pod's restartPolicy: a node that was given up comes back, and one that did not
+# register within the 30 s that Ray grants tries again.
+SUPERVISED = ("bash", "-c", 'while :; do "$@"; sleep 1; done', "supervisor")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
@@ -81,7 +85,11 @@ def head(folder: Path, ports: Ports, *, num_cpus: int, environment: Mapping[str,
     launch = commands.ray(folder, ports, num_cpus=num_cpus)
     # A cluster has its own interpreter first on its path.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    launch = replace(launch, environment={**launch.environment, "PATH": path, **(environment or {})})
+    launch = replace(
+        launch,
+        command=[*SUPERVISED, *launch.command],
+        environment={**launch.environment, "PATH": path, **(environment or {})},
+    )
     try:
         with running(launch, folder):
             yield Head(

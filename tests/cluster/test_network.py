@@ -19,7 +19,7 @@ from pipelines.services import commands
 from pipelines.services.process import LOOPBACK, end, spawn
 from tests.cluster.clients import Client, Fault, weights_of
 from tests.cluster.namespaces import Machine, network, why_no_namespaces
-from tests.cluster.nodes import Head
+from tests.cluster.nodes import SUPERVISED, Head
 from tests.cluster.servers import running
 from tests.faults.table import Measured
 from tests.processes import wait_until
@@ -28,8 +28,6 @@ from vae.config import RunConfig
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 ROW = "a link between 2 nodes cut, and joined again"
 RAY = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", "--disable-usage-stats")
-# As systemd's Restart=always, or a pod's restartPolicy, would have it.
-SUPERVISED = ("bash", "-c", 'while :; do "$@"; sleep 1; done', "supervisor")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +55,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Mac
             launch,
             environment=environment,
             command=first.command(
-                *(*RAY, "--head", "--node-ip-address", first.address, "--port", str(ports.ray_gcs)),
+                *(*SUPERVISED, *RAY, "--head", "--node-ip-address", first.address, "--port", str(ports.ray_gcs)),
                 *("--dashboard-host", first.address, "--dashboard-port", str(ports.ray_dashboard)),
                 *("--temp-dir", str(ray_folder)),
             ),
