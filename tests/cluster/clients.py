@@ -86,9 +86,10 @@ class Fault:
             self.make_up()
 
     def redone(self, result: dict[str, Any]) -> str:
-        """The steps that a training had to do again."""
-        last = result["history"][-1]["step"]
-        return f"{max(0, self.step - result['resumed_from_step'])} of {last} steps"
+        """The steps that a training had to do again: no more than lie between two checkpoints."""
+        interval, last = result["config"]["training"]["checkpoint_steps"], result["history"][-1]["step"]
+        assert self.step - result["resumed_from_step"] <= interval
+        return f"at most {interval} of {last} steps"
 
 
 def weights_of(result: dict[str, Any]) -> bytes:
