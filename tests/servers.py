@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -71,5 +71,6 @@ def worker(**environment: str) -> Iterator[psutil.Popen]:
 def kill(*members: psutil.Process) -> None:
     """SIGKILL, and a wait until they have ended."""
     for member in members:
-        member.kill()
+        with suppress(psutil.NoSuchProcess):  # it has ended with one before it
+            member.kill()
     psutil.wait_procs(members, timeout=30)
