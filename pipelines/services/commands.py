@@ -171,6 +171,8 @@ def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: 
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
+        # A connection for each thread: one that waits 30 s for its turn answers 400, which no client tries again.
+        "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "40",
         "MLFLOW_AUTH_CONFIG_PATH": str(Path(__file__).with_name("mlflow_users.ini")),
         "MLFLOW_AUTH_ADMIN_USERNAME": MLFLOW_USER,
         "MLFLOW_AUTH_ADMIN_PASSWORD": read_secret(home, "mlflow_password"),

@@ -112,7 +112,7 @@ def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
         run("up")
         run("ingest", "sklearn:digits", "digits")
         trained = run("train", "digits", "--set", "training.epochs=1")
-        run("promote", str(trained["run"]), "digits", "--num-samples", "2")
+        run("promote", str(trained["run"]), "digits")
         run("doctor")
         run("models")
     running = embedded.read(alone)
