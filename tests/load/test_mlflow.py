@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,13 +28,13 @@ from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
 
 NUM_RUNS, NUM_EPOCHS = 50, 20
-NUM_REQUESTS, NUM_CALLERS = 200, 50
+NUM_REQUESTS = 200
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("mlflow_server")
-def test_curves_of_50_runs_at_once_are_whole() -> None:
+def test_curves_of_50_runs_at_once_are_whole(record_property: Callable[[str, object], None]) -> None:
     """50 runs that log their epochs at the same time each have all of their own, and none of another's."""
 
     def value(run: int, epoch: int, name: str) -> float:
@@ -46,8 +48,10 @@ def test_curves_of_50_runs_at_once_are_whole() -> None:
         registry.close_run(run_id)
         return run_id
 
+    began = time.monotonic()
     with ThreadPoolExecutor(NUM_RUNS) as pool:
         runs = list(pool.map(log, range(NUM_RUNS)))
+    seconds = time.monotonic() - began
     assert len(set(runs)) == NUM_RUNS
     client = MlflowClient()
     for number, run_id in enumerate(runs):
@@ -56,11 +60,16 @@ def test_curves_of_50_runs_at_once_are_whole() -> None:
         for name in registry.EPOCH_METRICS:
             curve = {metric.step: metric.value for metric in client.get_metric_history(run_id, name)}
             assert curve == {epoch: value(number, epoch, name) for epoch in range(1, NUM_EPOCHS + 1)}
+    points = NUM_RUNS * NUM_EPOCHS * len(registry.EPOCH_METRICS)
+    figure = f"{points:,} points, none lost, {points / seconds:,.0f} points/s"
+    record_property("load", [f"{NUM_RUNS} runs that log their curves at once", figure])
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
-def test_200_requests_at_once_each_get_their_own_rows(mlflow_server: Services, tmp_path: Path) -> None:
+def test_200_requests_at_once_each_get_their_own_rows(
+    mlflow_server: Services, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
     """`mlflow models serve` answers 200 concurrent requests without an error, each with the latents of its own rows."""
     config = ModelConfig(latent_dim=3, encoder=MLP(hidden=(8,)))
     model = VAE(config, ExampleSpec((1, 8, 8), None), seed=1).eval()
@@ -79,17 +88,19 @@ def test_200_requests_at_once_each_get_their_own_rows(mlflow_server: Services, t
         expected = served.predict(None, rows[number], {"task": "encode"})["mean"]
         return float(np.abs(np.array(answer["mean"]) - np.asarray(expected)).max())
 
-    with serve(version.uri, mlflow_server, tmp_path) as url, ThreadPoolExecutor(NUM_CALLERS) as pool:
+    with serve(version.uri, mlflow_server, tmp_path) as url, ThreadPoolExecutor(NUM_REQUESTS) as pool:
+        began = time.monotonic()
         found = list(pool.map(lambda number: differs(number, url), range(NUM_REQUESTS)))
+        seconds = time.monotonic() - began
     assert max(found) < 1e-5
     assert np.abs(rows[0] - rows[1]).max() > 0.5, "rows must differ to be told apart"
+    figure = f"no error, no wrong row, {NUM_REQUESTS / seconds:.0f} requests/s"
+    record_property("load", [f"{NUM_REQUESTS} requests at once to `mlflow models serve`", figure])
 
 
 @contextmanager
 def serve(uri: str, services: Services, folder: Path) -> Iterator[str]:
     """A real scoring server of a registered model."""
-    import os
-
     port = free_port(0, set())
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
