@@ -77,12 +77,13 @@ def head(folder: Path, ports: Ports, *, num_cpus: int, environment: Mapping[str,
     """A head node while the block lasts.
 
     Args:
-        folder: Of the token and the log; see `commands.make_secrets`. It must not be a home in use.
+        folder: Of the token, of an MLflow server's password, and of the log; see `commands.make_secrets`. It must not be a
+            home in use.
         ports: Where it listens.
         num_cpus: That it has for work; further nodes bring their own.
-        environment: What its jobs need, such as the way to their storage.
+        environment: What its jobs need, such as the way to their storage, or to another MLflow server.
     """
-    launch = commands.ray(folder, ports, num_cpus=num_cpus)
+    launch = commands.ray(folder, ports, login=commands.mlflow_login(folder, embedded=True), num_cpus=num_cpus)
     # A cluster has its own interpreter first on its path.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     launch = replace(

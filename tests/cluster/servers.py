@@ -10,7 +10,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +146,6 @@ def mlflow(
     """
     for name in ("mlflow", "users"):
         postgres.create(name)
-    login = {"MLFLOW_TRACKING_USERNAME": "betaline", "MLFLOW_TRACKING_PASSWORD": postgres.password}
     settings = folder / "users.ini"
     settings.touch(mode=0o600)
     settings.write_text(
@@ -159,21 +157,12 @@ def mlflow(
     launch = commands.mlflow(folder, ports, database=postgres.url("mlflow", "postgresql+psycopg2"), artifacts=artifacts)
     launch = replace(
         launch,
-        command=[*launch.command, "--app-name", "basic-auth"],
         environment={
             **launch.environment,
             **(environment or {}),
             "MLFLOW_AUTH_CONFIG_PATH": str(settings),
-            "MLFLOW_AUTH_ADMIN_USERNAME": login["MLFLOW_TRACKING_USERNAME"],
-            "MLFLOW_AUTH_ADMIN_PASSWORD": login["MLFLOW_TRACKING_PASSWORD"],
-            "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),
         },
     )
-    url = f"http://{LOOPBACK}:{ports.mlflow}"
+    url, login = f"http://{LOOPBACK}:{ports.mlflow}", commands.mlflow_login(folder, embedded=True)
     with running(launch, folder) as process:
         yield Server(process=process, url=url, environment={"MLFLOW_TRACKING_URI": url, **login})
-
-
-def why_no_mlflow() -> str | None:
-    """Why no MLflow server with authentication can be started here; None where one can."""
-    return None if find_spec("flask_wtf") else "MLflow's basic authentication needs Flask-WTF"

@@ -42,7 +42,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Mac
         first, second = stack.enter_context(network(2))
         ray_folder = commands.ray_folder(folder)
         stack.callback(shutil.rmtree, ray_folder, ignore_errors=True)
-        launch = commands.ray(folder, ports)
+        launch = commands.ray(folder, ports, login=commands.mlflow_login(folder, embedded=True))
         address = f"http://{first.address}:{ports.ray_dashboard}"
         token = folder / "secrets" / "ray_token"
         environment = {

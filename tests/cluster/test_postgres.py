@@ -34,8 +34,6 @@ def test_postgres_keeps_what_was_committed_through_a_crash(postgres: Postgres) -
 
 def test_prefect_and_mlflow_keep_their_state_in_postgres(postgres: Postgres, tmp_path: Path) -> None:
     """Both answer who knows the password and nobody else, and what they are told is in PostgreSQL's tables."""
-    if reason := servers.why_no_mlflow():
-        pytest.skip(reason)
     commands.make_secrets(tmp_path)
     ports = commands.choose_ports(tmp_path)
     with servers.prefect(postgres, tmp_path, ports) as prefect, servers.mlflow(postgres, tmp_path, ports) as mlflow:

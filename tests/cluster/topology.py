@@ -81,7 +81,7 @@ class Topology:
 
 def why_no_topology() -> str | None:
     """Why the cluster cannot be brought up here; None where it can."""
-    return why_no_postgres() or servers.why_no_mlflow()
+    return why_no_postgres()
 
 
 @contextmanager
@@ -111,7 +111,9 @@ def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
             "MLflow",
             servers.mlflow(postgres, folder, ports, artifacts=f"{storage}/artifacts", environment=bucket.environment),
         )
-        head = up("Ray head", nodes.head(folder, ports, num_cpus=0, environment=bucket.environment))
+        head = up(
+            "Ray head", nodes.head(folder, ports, num_cpus=0, environment={**bucket.environment, **mlflow.environment})
+        )
         for number in range(num_nodes):
             up(f"Ray node {number + 1}", nodes.joined(head, folder, num_cpus=1, name=f"node-{number + 1}"))
         found = Topology(

@@ -73,6 +73,8 @@ def apply(task: str, dataset: Dataset, output: Path | None, listener: Any = None
     return run_flow(flows.apply, asked(task, dataset, output, **params), listener=listener)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_killed_job_goes_on_to_the_same_bytes(
     services: Services, champion: registry.Version, rows: Dataset, home: Path, tmp_path: Path
 ) -> None:

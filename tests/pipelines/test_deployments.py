@@ -34,6 +34,8 @@ def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClien
     assert definitions["ObjectiveConfig"]["properties"]["beta"]["description"].startswith("Weight of the rate.")
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_schedule_trains_by_itself_until_it_is_removed(
     prefect: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig
 ) -> None:
@@ -66,10 +68,10 @@ def test_schedule_trains_by_itself_until_it_is_removed(
 @pytest.mark.parametrize(
     ("flow", "times", "message"),
     [
-        ("promote", {"cron": "0 2 * * *"}, "expected one of train, tune, got 'promote'"),
+        ("promote", {"cron": "0 2 * * *"}, "expected one of train, tune, watch, drift, got 'promote'"),
         ("train", {"cron": "0 2 * *"}, "schedule: --cron '0 2 [*] [*]': .*; expected five fields"),
         ("train", {"every_seconds": 0.0}, "schedule: --every 0: .*; expected five fields, or seconds above 0"),
-        ("train", {}, "give either --cron, such as '0 2 [*] [*] [*]', or --every with seconds"),
+        ("train", {}, "give one of --cron, such as '0 2 [*] [*] [*]', --every with seconds, and --on with an event"),
         (
             "train",
             {"cron": "0 2 * * *", "timezone": "Europe/Wien"},

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from rich.table import Table
 
-from pipelines import flows
+from pipelines import progress_bar
 from pipelines.cli.live import View, clock
 from pipelines.progress import SearchPlan, SearchProgress
 from pipelines.runs import Event
@@ -101,10 +101,10 @@ def test_clock_has_hours_where_there_are_some() -> None:
 def test_bar_is_moved_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most once in two seconds, by the clock; the end is always told."""
     now, shown = [0.0], []
-    monkeypatch.setattr(flows.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(flows, "create_progress_artifact", lambda percent, *_: shown.append(percent) or "id")
-    monkeypatch.setattr(flows, "update_progress_artifact", lambda _, percent: shown.append(percent))
-    bar = flows.ProgressBar("a search")
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(progress_bar, "create_progress_artifact", lambda percent, *_: shown.append(percent) or "id")
+    monkeypatch.setattr(progress_bar, "update_progress_artifact", lambda _, percent: shown.append(percent))
+    bar = progress_bar.ProgressBar("a search")
     for seconds, event in zip((0.5, 1.9, 2.0, 2.1, 3.9, 4.1, 4.2, 4.3), EVENTS, strict=True):
         now[0] = seconds
         bar.on_event(event)
@@ -124,10 +124,10 @@ def test_bar_that_prefect_refuses_complains_once(
             raise answer
         return answer
 
-    monkeypatch.setattr(flows, "create_progress_artifact", create)
-    monkeypatch.setattr(flows, "get_run_logger", lambda: logging.getLogger("a run"))
-    monkeypatch.setattr(flows, "PROGRESS_SECONDS", -math.inf)
-    bar = flows.ProgressBar("a search")
+    monkeypatch.setattr(progress_bar, "create_progress_artifact", create)
+    monkeypatch.setattr(progress_bar, "get_run_logger", lambda: logging.getLogger("a run"))
+    monkeypatch.setattr(progress_bar, "PROGRESS_SECONDS", -math.inf)
+    bar = progress_bar.ProgressBar("a search")
     for event in EVENTS[:2]:
         bar.on_event(event)
     assert [record.getMessage() for record in caplog.records] == [

@@ -108,6 +108,8 @@ def _setting(trial: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted((name, value) for name, value in trial["parameters"].items() if name != "training.seed")
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_search_whose_trial_is_killed_comes_to_the_same(found: dict[str, Any], tiny: RunConfig) -> None:
     """SIGKILL of a trial's process in mid-run: it goes on from its checkpoint, and the table is the undisturbed one's."""
     killed: list[int] = []
