@@ -35,8 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = importlib.import_module(f"pipelines.jobs.{chosen.kind}").run(job)
     except BetalineError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # first: a full disk takes no file
         job.folder.write_error(error)
-        print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)
         return 1
     job.folder.write(RESULT, result)
     return 0

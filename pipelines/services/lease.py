@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -68,19 +68,26 @@ def connect(
 @contextmanager
 def exported(services: Services) -> Iterator[Services]:
     """Set this process's environment up for the clients of the services, and put it back afterwards."""
-    values = services.environment()
+    values: dict[str, str | None] = {**services.environment()}
+    if services.is_embedded("ray"):
+        values["RAY_AUTH_TOKEN"] = None  # of another cluster; Ray would take it before the file
     before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
+    _set(values)
     _refresh_prefect()
     try:
         yield services
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        _set(before)
         _refresh_prefect()
+
+
+def _set(values: Mapping[str, str | None]) -> None:
+    """Set variables of this process's environment; None takes one away."""
+    for name, value in values.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
 
 
 def _refresh_prefect() -> None:

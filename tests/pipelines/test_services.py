@@ -222,6 +222,14 @@ def test_connect_prefers_the_servers_of_the_environment(alone: Path, monkeypatch
             assert "PREFECT_API_AUTH_STRING" not in services.environment()
 
 
+def test_exported_hides_the_token_of_another_cluster(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray would take a token of the environment before the file of the embedded head's, and be refused."""
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "of another cluster")
+    with embedded.exported(services):
+        assert "RAY_AUTH_TOKEN" not in os.environ
+    assert os.environ["RAY_AUTH_TOKEN"] == "of another cluster"
+
+
 def test_exported_reaches_a_prefect_that_is_imported_already(services: Services) -> None:
     """Prefect's settings, read once at its import, follow the environment."""
     from prefect.settings import get_current_settings
