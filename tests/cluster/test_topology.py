@@ -56,8 +56,8 @@ def test_main_job_on_a_cluster_ends_in_a_champion(cluster: Topology, small: Pipe
     assert any(key.endswith("weights.safetensors") for key in cluster.bucket.keys("artifacts/"))
     assert strays(cluster) == before, "a home on this disk was made"
 
-    assert len(cluster.nodes_of("RayTrainWorker")) == 2, "each of two workers was on a node of its own"
-    assert len(cluster.nodes_of("ImplicitFunc")) == 2, "trials were on both nodes"
+    assert len(cluster.nodes_of("main-train-0")) == 2, "each of two workers was on a node of its own"
+    assert len(cluster.nodes_of("main-tune-0")) == 2, "trials were on both nodes"
 
     log = cluster.folder / "mlflow.log"
     asked = log.read_text().count("/presigned/")

@@ -73,10 +73,16 @@ class Topology:
             )
         )
 
-    def nodes_of(self, actor: str) -> set[str]:
-        """The ids of the nodes that actors of a class were placed on, dead ones included."""
+    def nodes_of(self, submission_id: str) -> set[str]:
+        """The ids of the nodes on which the actors of a job were that held CPUs; they are dead by now."""
+        [job] = [found for found in self.head.cluster.get("/api/jobs/") if found["submission_id"] == submission_id]
         listed = self.head.cluster.get("/api/v0/actors", detail="1", limit="10000")["data"]["result"]["result"]
-        return {found["node_id"] for found in listed if found["class_name"] == actor and found["node_id"]}
+        of_job = [found for found in listed if found["job_id"] == job["job_id"]]
+        # Within a placement group a CPU is called CPU_group_….
+        holding = [
+            found for found in of_job if any(name.startswith("CPU") for name in found["required_resources"] or {})
+        ]
+        return {found["node_id"] for found in holding if found["node_id"]}
 
 
 def why_no_topology() -> str | None:
