@@ -35,8 +35,8 @@ def page(lines: list[tuple[str, str]]) -> str:
     versions = ", ".join(f"{name} {version(name)}" for name in ("ray", "prefect", "mlflow"))
     parts = [
         "# The main job on a cluster without containers",
-        f"`python -m tests.cluster`, {datetime.now(UTC):%Y-%m-%d}: PostgreSQL under Prefect and MLflow, S3 for datasets, runs and "
-        "artifacts, a Ray head without CPUs and two nodes of one CPU each, every server behind a password or a token.",
+        f"`python -m tests.cluster`, {datetime.now(UTC):%Y-%m-%d}: PostgreSQL under Prefect and MLflow, S3 for datasets, "
+        "runs and artifacts, a Ray head without CPUs, two nodes of one CPU, every server behind a password or token.",
         grid(("what", "measured"), lines),
         f"{machine()[:-1]}, {versions}.",
     ]
