@@ -13,7 +13,7 @@ import pytest
 from pipelines.requests import PipelineRequest
 from tests.cluster.topology import ROOT, Topology, bare_environment, topology, why_no_topology
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 PULL = """
 import json, mlflow.pyfunc

@@ -19,10 +19,11 @@ from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, flip_a_byte, 
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("killed_in_save.py")
 
 
+@pytest.mark.ci
 def test_training_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_path: Path, measured: Any) -> None:
     """SIGKILL while one file after another of a checkpoint is written: the newest that was committed loads, nothing of the
     others stays, and the weights are bit-equal."""

@@ -56,7 +56,7 @@ class Blow:
             return run_flow(flows.train, request, run=run, listener=listen)
 
 
-@pytest.mark.parametrize("num_workers", [1, pytest.param(2, marks=pytest.mark.ci)])
+@pytest.mark.parametrize("num_workers", [1, 2])
 def test_training_whose_worker_is_killed_goes_on(
     services: Services, home: Path, asked: Any, unbroken: Any, measured: Any, num_workers: int
 ) -> None:

@@ -54,7 +54,7 @@ def mlflow(services: Services, home: Path, tmp_path: Path, monkeypatch: pytest.M
         yield server
 
 
-@pytest.fixture(scope="module", params=[pytest.param(8, marks=pytest.mark.ci), 60])
+@pytest.fixture(scope="module", params=[8, 60])
 def outage_seconds(request: pytest.FixtureRequest) -> int:
     """How long MLflow is away."""
     return request.param
