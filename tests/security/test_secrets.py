@@ -93,7 +93,6 @@ def alone(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @pytest.mark.timeout(1800)
 def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
     """After an ingest, a training and a promotion no secret is in any file but its own, in what MLflow, Prefect and Ray
