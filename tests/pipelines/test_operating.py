@@ -80,7 +80,6 @@ def command(site: Site, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @pytest.mark.timeout(1500)
 def test_data_that_lands_is_trained_on_and_a_person_decides_after_a_restart(site: Site, tiny: RunConfig) -> None:
     """A watched folder starts an ingest, whose event starts a training, whose promotion waits for a person; all servers and
