@@ -31,7 +31,8 @@ from pipelines.requests import PromoteRequest
 
 def kill_the_job(kind, event):
     if event.fields["what"] == "loading it from the registry" and not killed:
-        job = next(p for p in psutil.process_iter(["cmdline"]) if ["evaluate", "--spec", spec] == p.info["cmdline"][-3:])
+        words = ["evaluate", "--spec", spec]
+        job = next(p for p in psutil.process_iter(["cmdline"]) if words == (p.info["cmdline"] or [])[-3:])
         job.kill()
         killed.append(job.pid)
         print("killed the job", flush=True)
