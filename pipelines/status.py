@@ -155,7 +155,7 @@ def _run_status(
         since=run.state.timestamp if run.state else None,
         deployment=deployments.get(run.deployment_id) if run.deployment_id else None,
         jobs=tuple(job.submission_id for job in jobs),
-        progress=(run.state.message or "") if is_over and run.state else _progress(run, flow, jobs),
+        progress=(run.state.message or "") if is_over and run.state else _progress(jobs),
         waits_for=waits_for,
     )
 
@@ -167,7 +167,7 @@ def jobs_of(run: FlowRun, flow: str, cluster: ClusterStatus) -> list[JobStatus]:
     return [job for job in cluster.jobs if not job.is_over and job.submission_id.rpartition("-")[0] in stems]
 
 
-def _progress(run: FlowRun, flow: str, jobs: Sequence[JobStatus]) -> str:
+def _progress(jobs: Sequence[JobStatus]) -> str:
     """How many of a search's trials are done."""
     for job in jobs:
         found = RunFolder(home(), job.submission_id.rpartition("-")[0]).read(TRIALS)
@@ -208,7 +208,7 @@ def why(
         if job.status == "PENDING":
             return f"job {job.submission_id} to start: {job.message or 'its driver has no place yet'}"
         if job.demands:
-            return "; ".join(explain(demand, job, cluster) for demand in job.demands)
+            return "; ".join(explain(demand, cluster) for demand in job.demands)
     return ""
 
 
@@ -230,7 +230,7 @@ def _why_not_started(run: FlowRun, workers: Sequence[Workers], others: Sequence[
     return f"a free worker of pool {pool.pool}{limit}"
 
 
-def explain(demand: Demand, job: JobStatus, cluster: ClusterStatus) -> str:
+def explain(demand: Demand, cluster: ClusterStatus) -> str:
     """Such as `asked for 4 × (1 CPU and 1 GPU), the cluster has 2 GPU, 1 in use by train-7-0`."""
     total = demand.total
     asked = amounts(total)

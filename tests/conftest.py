@@ -14,61 +14,63 @@ from xdist.scheduler import LoadScopeScheduling
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
+from tests.faults import table as faults
+from tests.load import table as load
+from tests.security import table as security
 
-pytest_plugins = ["tests.faults.table", "tests.security.table"]
+TABLES = (faults.TABLE, load.TABLE, security.TABLE)
 
-# Files that start or use real servers, and what they share servers for: one process each, the rest runs beside them.
+# Folders and files that start or use real servers, and what they share servers for: one process each, the rest runs beside.
 REAL = {
+    "cluster": "cluster",
+    "faults": "faults",
+    "load": "load",
     "test_apply": "flows",
-    "test_damaged_checkpoints": "faults",
-    "test_damaged_shards": "faults",
-    "test_database_stopped": "flows",
     "test_deployments": "flows",
     "test_doctor": "services",
-    "test_flow_runs": "flows",
     "test_flows": "flows",
     "test_fresh_environment": "services",
-    "test_full_disk": "faults",
-    "test_idle": "idle",
-    "test_ingest_at_once": "services",
-    "test_killed_drivers": "faults",
-    "test_killed_workers": "faults",
     "test_launch": "services",
     "test_listeners": "services",
-    "test_mlflow": "idle",
-    "test_mlflow_away": "flows",
-    "test_network": "cluster",
-    "test_nodes": "cluster",
     "test_operating": "operating",
     "test_packaging": "services",
-    "test_postgres": "cluster",
-    "test_prefect_killed": "flows",
-    "test_promotion_killed": "flows",
-    "test_ray_head_killed": "flows",
     "test_registered_models": "services",
     "test_registry": "services",
-    "test_scheduling": "flows",
     "test_search": "services",
     "test_search_faults": "services",
     "test_secrets": "services",
     "test_services": "services",
-    "test_topology": "cluster",
 }
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
-def pytest_configure() -> None:
-    """Lets what the tests start be interrupted: background jobs of a shell ignore Ctrl-C, and so do their children."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Which table of what tests saw is written to its page."""
+    parser.addoption(
+        "--page", choices=[table.name for table in TABLES], help="write this table to tests/benchmarks/results/"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Collects the tables, and lets what the tests start be interrupted: background jobs of a shell ignore Ctrl-C, and so
+    do their children."""
+    for table in TABLES:
+        config.pluginmanager.register(table, f"table of {table.name}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def servers_of(file: Path) -> str | None:
+    """What a file of tests shares real servers for; None if it has none."""
+    return REAL.get(file.parent.name) or REAL.get(file.stem)
 
 
 class RealServersApart(LoadScopeScheduling):
     """Files stay together, and those that share real servers go to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return REAL.get(Path(file).stem, file)
+        file = Path(nodeid.partition("::")[0])
+        return servers_of(file) or str(file)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealServersApart:
@@ -78,7 +80,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealServe
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests on real servers come first: they take longest."""
-    items.sort(key=lambda item: item.path.stem not in REAL)
+    items.sort(key=lambda item: servers_of(item.path) is None)
 
 
 @pytest.fixture(scope="session")

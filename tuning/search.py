@@ -72,49 +72,44 @@ def search(
     need = resources_of(config)
     num_concurrent = max_concurrent(need)
     check_memory(config, parts, data, ray.cluster_resources().get("memory", math.inf) / num_concurrent)
-    # Ray Tune's own log files of every trial cost more than an epoch of a small model; MLflow has the curves.
-    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-    # By its own handler an interrupt would end the search as if it were over.
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
-    trainable = tune.with_resources(
-        tune.with_parameters(
-            run_trial,
-            config=config.model_dump(mode="json"),
-            dataset=dataset,
-            folder=folder,
-            division=division,
-        ),
-        need.of_process,
-    )
-    path = f"{folder}/{name}"
-    if tune.Tuner.can_restore(path):
-        tuner = tune.Tuner.restore(
-            path,
-            trainable=trainable,
-            resume_unfinished=True,
-            resume_errored=True,
-            param_space=_distributions(parts.searched),
-        )
-    else:
-        tuner = tune.Tuner(
-            trainable,
-            param_space=_distributions(parts.searched),
-            tune_config=_tune_config(config, parts.searched, num_concurrent),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=folder,
-                verbose=0,
-                callbacks=[_Observe()],
-                # A lost process: what a trial refuses is an answer, and not tried again.
-                failure_config=tune.FailureConfig(max_failures=config.base.scaling.max_failures),
-            ),
-        )
+    request = {"config": config.model_dump(mode="json"), "dataset": dataset, "folder": folder, "division": division}
+    tuner = _tuner(config, request, name, parts.searched, need, num_concurrent)
     _Observe.observer, _Observe.parts, _Observe.failed = observer, parts, set()
     try:
         results = tuner.fit()
     finally:
         _Observe.observer = None
     return [trial for result in results for trial in _trials_of(result, parts)]
+
+
+def _tuner(
+    config: SearchConfig, request: dict[str, Any], name: str, space: Space, need: Need, num_concurrent: int
+) -> tune.Tuner:
+    """A new search for Ray Tune, whose every trial gets the request; or the one of this name that was cut off."""
+    # Ray Tune's own log files of every trial cost more than an epoch of a small model; MLflow has the curves.
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    # By its own handler an interrupt would end the search as if it were over.
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"
+    trainable = tune.with_resources(tune.with_parameters(run_trial, **request), need.of_process)
+    folder, distributions = request["folder"], _distributions(space)
+    path = f"{folder}/{name}"
+    if tune.Tuner.can_restore(path):
+        return tune.Tuner.restore(
+            path, trainable=trainable, resume_unfinished=True, resume_errored=True, param_space=distributions
+        )
+    return tune.Tuner(
+        trainable,
+        param_space=distributions,
+        tune_config=_tune_config(config, space, num_concurrent),
+        run_config=tune.RunConfig(
+            name=name,
+            storage_path=folder,
+            verbose=0,
+            callbacks=[_Observe()],
+            # A lost process: what a trial refuses is an answer, and not tried again.
+            failure_config=tune.FailureConfig(max_failures=config.base.scaling.max_failures),
+        ),
+    )
 
 
 def _distributions(space: Space) -> dict[str, Any]:

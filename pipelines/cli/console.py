@@ -30,6 +30,8 @@ Settings = Annotated[
 PresetName = Annotated[
     str | None, typer.Option("--preset", help="Start from a published model; `betaline presets` lists them.")
 ]
+DatasetName = Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")]
+ModelName = Annotated[str | None, typer.Option("--name", help="Of the model; the dataset's name by default.")]
 DEFAULT_HOME = ".betaline"
 
 

@@ -9,7 +9,19 @@ import typer
 from rich.markup import escape
 
 from pipelines.cli import options
-from pipelines.cli.console import DEFAULT_HOME, ConfigFile, Home, Json, PresetName, RunName, Screen, Settings, connected
+from pipelines.cli.console import (
+    DEFAULT_HOME,
+    ConfigFile,
+    DatasetName,
+    Home,
+    Json,
+    ModelName,
+    PresetName,
+    RunName,
+    Screen,
+    Settings,
+    connected,
+)
 from vae.config import parse
 from vae.storage import locate
 
@@ -88,8 +100,8 @@ def ingest(
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")],
-    name: Annotated[str | None, typer.Option(help="Of the model; the dataset's name by default.")] = None,
+    dataset: DatasetName,
+    name: ModelName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
@@ -127,8 +139,8 @@ def train(
 
 @app.command()
 def tune(
-    dataset: Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")],
-    name: Annotated[str | None, typer.Option(help="Of the model; the dataset's name by default.")] = None,
+    dataset: DatasetName,
+    name: ModelName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,

@@ -216,7 +216,12 @@ def ray(home: Path, ports: Ports, *, login: Mapping[str, str], num_cpus: int | N
         "RAY_JOB_STOP_SIGNAL": "SIGINT",
         "RAY_JOB_STOP_WAIT_TIME_S": "8",
         # How old, in seconds, the counts of free CPUs may be; 5 by default.
-        "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+        "AUTOSCALER_UPDATE_INTERVAL_S": "2",
+        # What it does while nobody asks anything of it: how often it looks for new logs, and what it measures itself by.
+        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+        "LOG_NAME_UPDATE_INTERVAL_S": "1",
+        "REPORTER_UPDATE_INTERVAL_MS": "15000",
+        "METRICS_RECORD_INTERVAL_S": "60",
         **login,
     }
     command = [

@@ -90,8 +90,3 @@ class Fault:
         interval, last = result["config"]["training"]["checkpoint_steps"], result["history"][-1]["step"]
         assert self.step - result["resumed_from_step"] <= interval
         return f"at most {interval} of {last} steps"
-
-
-def weights_of(result: dict[str, Any]) -> bytes:
-    """The file of a finished training's weights."""
-    return Path(result["model"], "weights.safetensors").read_bytes()

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from tests.faults.table import measured
 from tests.pipelines.conftest import small, tiny
-from vae.config import RunConfig, override
+from tests.trainings import long
+from vae.config import RunConfig
 
-__all__ = ["small", "tiny"]
+__all__ = ["measured", "small", "tiny"]
 
 
 @pytest.fixture(scope="session")
 def two_workers(tiny: RunConfig) -> RunConfig:
     """12 epochs of 718 steps, with a checkpoint at every hundredth: what it tells arrives some seconds late."""
-    changes = {
-        "training.epochs": 12,
-        "training.batch_size": 2,
-        "training.checkpoint_steps": 100,
-        "training.checkpoint_seconds": 1e9,
-        "scaling.num_workers": 2,
-    }
-    return override(tiny, changes)
+    return long(tiny, epochs=12, num_workers=2)

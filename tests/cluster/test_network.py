@@ -17,12 +17,13 @@ import pytest
 
 from pipelines.services import commands
 from pipelines.services.process import LOOPBACK, end, spawn
-from tests.cluster.clients import Client, Fault, weights_of
+from tests.cluster.clients import Client, Fault
 from tests.cluster.namespaces import Machine, network, why_no_namespaces
 from tests.cluster.nodes import SUPERVISED, Head
 from tests.cluster.servers import running
 from tests.faults.table import Measured
 from tests.processes import wait_until
+from tests.trainings import weights_of
 from vae.config import RunConfig
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]

@@ -10,11 +10,12 @@ import pytest
 
 from pipelines.services import commands
 from pipelines.services.process import LOOPBACK, Process, tree
-from tests.cluster.clients import Client, Fault, weights_of
+from tests.cluster.clients import Client, Fault
 from tests.cluster.nodes import head, joined
 from tests.cluster.servers import running
 from tests.faults.table import Measured
 from tests.processes import command_of
+from tests.trainings import weights_of
 from vae.config import RunConfig, override
 from vae.errors import ClusterError
 

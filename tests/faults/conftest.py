@@ -12,22 +12,17 @@ import pytest
 from pipelines import flows
 from pipelines.requests import TrainRequest
 from pipelines.services import Services
+from tests.faults.table import measured
 from tests.pipelines.conftest import digits, prefect, run_flow, tiny
 from tests.processes import ray_processes
+from tests.trainings import STEPS_PER_EPOCH, long, weights_of
 from vae.config import RunConfig, override
 from vae.state import MANIFEST
 
-__all__ = ["digits", "prefect", "tiny"]
+__all__ = ["digits", "measured", "prefect", "tiny"]
 
-INTERVAL = 100
-"""Steps between checkpoints."""
-STEPS = 6 * 718
-LONG = {
-    "training.epochs": 6,
-    "training.batch_size": 2,
-    "training.checkpoint_steps": INTERVAL,
-    "training.checkpoint_seconds": 1e9,
-}
+EPOCHS = 6
+STEPS = EPOCHS * STEPS_PER_EPOCH
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +30,7 @@ def asked(digits: dict[str, Any], tiny: RunConfig) -> Callable[..., TrainRequest
     """Asks for a training of 6 epochs on so many workers, with a checkpoint at every hundredth step and nowhere else."""
 
     def ask(num_workers: int, changes: Mapping[str, Any] | None = None) -> TrainRequest:
-        config = override(tiny, {**LONG, "scaling.num_workers": num_workers, **(changes or {})})
+        config = override(long(tiny, epochs=EPOCHS, num_workers=num_workers), changes or {})
         return TrainRequest(dataset="digits", name="faults", config=config)
 
     return ask
@@ -50,11 +45,6 @@ def unbroken(asked: Callable[..., TrainRequest]) -> Callable[[int], bytes]:
         return weights_of(run_flow(flows.train, asked(num_workers), run=f"unbroken-{num_workers}"))
 
     return train
-
-
-def weights_of(result: dict[str, Any]) -> bytes:
-    """The file of a finished training's weights."""
-    return Path(result["model"], "weights.safetensors").read_bytes()
 
 
 def checkpoints_of(home: Path, run: str) -> dict[int, Path]:

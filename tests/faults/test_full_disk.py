@@ -13,8 +13,9 @@ import pytest
 
 from pipelines import flows
 from pipelines.services import Services
-from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, weights_of
+from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
+from tests.trainings import INTERVAL, weights_of
 from vae.errors import BetalineError
 
 ROW = "disk full (small tmpfs)"

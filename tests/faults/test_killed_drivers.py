@@ -14,8 +14,9 @@ from pipelines.registry import IDENTITY
 from pipelines.requests import PromoteRequest
 from pipelines.runs import Event
 from pipelines.services import Services
-from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, kill_driver, weights_of
+from tests.faults.conftest import STEPS, checkpoints_of, kill_driver
 from tests.pipelines.conftest import run_flow
+from tests.trainings import INTERVAL, weights_of
 from vae.errors import ClusterLost
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

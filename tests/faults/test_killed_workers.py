@@ -15,9 +15,10 @@ from pipelines.jobs.__main__ import LIMITS
 from pipelines.requests import TrainRequest
 from pipelines.runs import Event
 from pipelines.services import Services
-from tests.faults.conftest import INTERVAL, STEPS, checkpoints_of, weights_of
+from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
+from tests.trainings import INTERVAL, weights_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 WORKER = "RayTrainWorker"

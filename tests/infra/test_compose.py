@@ -40,7 +40,7 @@ def schema() -> jsonschema.Draft202012Validator:
 
 def test_compose_is_what_the_specification_says(document: Object, schema: jsonschema.Draft202012Validator) -> None:
     """The file fits the schema, which knows no other fields."""
-    schema.validate(document)
+    assert list(schema.iter_errors(document)) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What the tests of load share: an MLflow server alone, which is all that most of them need."""
+"""What the tests of load share: their table, and an MLflow server alone, which is all that most of them need."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import pytest
 
 from pipelines import services as embedded
 from pipelines.services import Services
+from tests.load.table import carried
+
+__all__ = ["carried"]
 
 
 @pytest.fixture(scope="module")

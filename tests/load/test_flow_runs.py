@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.objects import StateType
 
 from pipelines.services import Services
+from tests.load.table import Carried
 from tests.pipelines.conftest import ended
 from tests.processes import wait_until
 from tests.servers import ROOT, worker
@@ -20,9 +20,7 @@ NUM_RUNS, AT_ONCE = 20, 2
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_20_flow_runs_at_once_are_queued_and_all_end(
-    services: Services, record_property: Callable[[str, object], None]
-) -> None:
+def test_20_flow_runs_at_once_are_queued_and_all_end(services: Services, carried: Carried) -> None:
     """Twenty ingests are submitted at once to a pool that runs two: never more run, each leaves a dataset of its own."""
     from pipelines import deployments
 
@@ -50,4 +48,4 @@ def test_20_flow_runs_at_once_are_queued_and_all_end(
     assert most == AT_ONCE
     assert len({run.state.result(raise_on_failure=True)["dataset_id"] for run in states}) == NUM_RUNS
     figure = f"all completed, {most} at once at most, {seconds:.0f} s"
-    record_property("load", [f"{NUM_RUNS} flow runs submitted at once, {AT_ONCE} places", figure])
+    carried(f"{NUM_RUNS} flow runs submitted at once, {AT_ONCE} places", figure)

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +19,7 @@ from mlflow import MlflowClient
 from pipelines import packaging, registry
 from pipelines.services import Services
 from pipelines.services.process import end, free_port, spawn
+from tests.load.table import Carried
 from tests.processes import wait_until
 from vae import serving
 from vae.config import MLP, ModelConfig
@@ -34,7 +35,7 @@ NUM_REQUESTS = 200
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("mlflow_server")
-def test_curves_of_50_runs_at_once_are_whole(record_property: Callable[[str, object], None]) -> None:
+def test_curves_of_50_runs_at_once_are_whole(carried: Carried) -> None:
     """50 runs that log their epochs at the same time each have all of their own, and none of another's."""
 
     def value(run: int, epoch: int, name: str) -> float:
@@ -62,13 +63,13 @@ def test_curves_of_50_runs_at_once_are_whole(record_property: Callable[[str, obj
             assert curve == {epoch: value(number, epoch, name) for epoch in range(1, NUM_EPOCHS + 1)}
     points = NUM_RUNS * NUM_EPOCHS * len(registry.EPOCH_METRICS)
     figure = f"{points:,} points, none lost, {points / seconds:,.0f} points/s"
-    record_property("load", [f"{NUM_RUNS} runs that log their curves at once", figure])
+    carried(f"{NUM_RUNS} runs that log their curves at once", figure)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_200_requests_at_once_each_get_their_own_rows(
-    mlflow_server: Services, tmp_path: Path, record_property: Callable[[str, object], None]
+    mlflow_server: Services, tmp_path: Path, carried: Carried
 ) -> None:
     """`mlflow models serve` answers 200 concurrent requests without an error, each with the latents of its own rows."""
     config = ModelConfig(latent_dim=3, encoder=MLP(hidden=(8,)))
@@ -95,7 +96,7 @@ def test_200_requests_at_once_each_get_their_own_rows(
     assert max(found) < 1e-5
     assert np.abs(rows[0] - rows[1]).max() > 0.5, "rows must differ to be told apart"
     figure = f"no error, no wrong row, {NUM_REQUESTS / seconds:.0f} requests/s"
-    record_property("load", [f"{NUM_REQUESTS} requests at once to `mlflow models serve`", figure])
+    carried(f"{NUM_REQUESTS} requests at once to `mlflow models serve`", figure)
 
 
 @contextmanager

@@ -294,7 +294,7 @@ def test_stop_job_gives_every_cpu_back(run: Runner, recorder: Recorder) -> None:
     job = next(one for one in found.jobs if one.submission_id == "stopped-0")
     assert (job.status, job.held) == ("RUNNING", {"CPU": total})
     words = "asked for 4 × (1 GPU): the cluster has 0 GPU and never will be enough: add nodes, or ask for less"
-    assert explain(job.demands[0], job, found) == words
+    assert explain(job.demands[0], found) == words
     begun = time.monotonic()
     assert stop_job("stopped")
     wait_until(lambda: available_cpus() == total, 15)

@@ -76,7 +76,7 @@ def test_demand_says_what_there_is_and_who_has_it(
     """Too little at all, too little now, and enough in pieces that are too small."""
     largest = {"CPU": 3.0} if total == {"CPU": 6.0} else None
     mine = job("train-7-0", {}, demand)
-    assert explain(demand, mine, cluster(total, mine, *others, largest=largest)).startswith(words)
+    assert explain(demand, cluster(total, mine, *others, largest=largest)).startswith(words)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
-"""What the tests of security share with others: a dataset."""
+"""What the tests of security share: their table, and a dataset."""
 
+from tests.security.table import answered
 from tests.vae.conftest import digits
 
-__all__ = ["digits"]
+__all__ = ["answered", "digits"]

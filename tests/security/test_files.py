@@ -188,9 +188,7 @@ def test_ingest_refuses_a_hostile_source(
     assert re.search(expected, said), said
     assert not marker.exists()
     size = sum(file.stat().st_size for file in source.iterdir())
-    answered(
-        "betaline ingest", f"{make.__name__.replace('_', ' ')} ({size:,} bytes)", said.replace(str(source), "")[:90]
-    )
+    answered("betaline ingest", f"{make.__name__.replace('_', ' ')} ({size:,} bytes)", said)
 
 
 def laughs(first: str, again: str) -> str:
@@ -220,7 +218,7 @@ def test_configuration_refuses_hostile_yaml(
     said = refusal("train", "digits", "--config", str(file))
     assert expected in said
     assert not marker.exists()
-    answered("betaline train --config", what, said.replace(str(tmp_path), "")[:90])
+    answered("betaline train --config", what, said)
 
 
 @pytest.fixture
@@ -260,7 +258,7 @@ def test_model_refuses_hostile_weights(saved: Path, payload: bytes, marker: Path
         with pytest.raises(CheckpointError, match="does not hold a model") as error:
             load_model(str(saved))
         assert not marker.exists()
-        answered("a saved model", what, str(error.value).replace(str(saved), "")[:90])
+        answered("a saved model", what, error.value)
 
 
 def test_model_refuses_a_flipped_byte(saved: Path, answered: Answered) -> None:
@@ -270,7 +268,7 @@ def test_model_refuses_a_flipped_byte(saved: Path, answered: Answered) -> None:
     (saved / WEIGHTS).write_bytes(content)
     with pytest.raises(CheckpointError, match=r"is damaged: its SHA-256 is not the one in") as error:
         load_model(str(saved))
-    answered("a saved model", "a flipped bit", str(error.value).replace(str(saved), "")[:90])
+    answered("a saved model", "a flipped bit", error.value)
 
 
 @pytest.mark.parametrize("text", ["[]", "{}", "null", '{"format": 3}', '{"format": 3, "weights_sha256": 7}'])
@@ -293,7 +291,7 @@ def test_checkpoint_refuses_a_file_of_another_folder(name: str, tmp_path: Path, 
     (folder / MANIFEST).write_text(json.dumps({**manifest, "sha256": digest}))
     with pytest.raises(CheckpointError, match=rf"names '{re.escape(name)}', which is not in its folder") as error:
         store.load(1)
-    answered("a checkpoint", f"a manifest that names {name}", str(error.value).replace(str(tmp_path), "")[-60:])
+    answered("a checkpoint", f"a manifest that names {name}", error.value)
 
 
 @pytest.mark.parametrize("path", ["../test.parquet", "/etc/passwd", "a/b.parquet", ".."])
@@ -306,7 +304,7 @@ def test_dataset_refuses_a_shard_of_another_folder(
     (tmp_path / MANIFEST_NAME).write_text(json.dumps(manifest))
     with pytest.raises(CorruptData, match="a shard's path must be a plain file name") as error:
         Dataset.open(str(tmp_path))
-    answered("a dataset", f"a manifest that names {path}", str(error.value).replace(str(tmp_path), "")[:90])
+    answered("a dataset", f"a manifest that names {path}", error.value)
 
 
 def test_yaml_with_a_few_aliases_is_read() -> None:

@@ -53,7 +53,7 @@ def test_pickled_version_is_refused(
         with pytest.raises(BetalineError) as refusal:
             call(version.uri)
         assert not marker.exists(), what
-        answered("a registered model", f"a pickle, by {what}", str(refusal.value).replace("\n", " ")[-90:])
+        answered("a registered model", f"a pickle, by {what}", refusal.value)
 
 
 def test_version_with_a_flipped_bit_is_refused(services: Services, tmp_path: Path, answered: Answered) -> None:
@@ -79,4 +79,4 @@ def test_version_with_a_flipped_bit_is_refused(services: Services, tmp_path: Pat
         packaging.check_loads(version.uri)
     with pytest.raises(CheckpointError, match=message) as refusal:
         pull(version.uri)
-    answered("a registered model", "a flipped bit in its weights", str(refusal.value)[-70:])
+    answered("a registered model", "a flipped bit in its weights", refusal.value)

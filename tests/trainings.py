@@ -1,0 +1,30 @@
+"""Trainings that are long enough to be hit in mid-epoch, and what they come to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from vae.config import RunConfig, override
+
+INTERVAL = 100
+"""Steps between checkpoints."""
+STEPS_PER_EPOCH = 718
+"""Of scikit-learn's digits in batches of two."""
+
+
+def long(config: RunConfig, *, epochs: int, num_workers: int) -> RunConfig:
+    """So many epochs of many short steps, with a checkpoint at every hundredth and nowhere else."""
+    changes = {
+        "training.epochs": epochs,
+        "training.batch_size": 2,
+        "training.checkpoint_steps": INTERVAL,
+        "training.checkpoint_seconds": 1e9,
+        "scaling.num_workers": num_workers,
+    }
+    return override(config, changes)
+
+
+def weights_of(result: dict[str, Any]) -> bytes:
+    """The file of a finished training's weights."""
+    return Path(result["model"], "weights.safetensors").read_bytes()
