@@ -23,6 +23,7 @@ from prefect.flow_runs import resume_flow_run
 from prefect.input import RunInput
 
 from pipelines import registry
+from pipelines.gate import Decision
 from vae.errors import RegistryError
 
 
@@ -48,7 +49,7 @@ class Waiting:
     since: datetime | None
 
 
-def ask(evaluated: Mapping[str, Any], decision: registry.Decision) -> Approval:
+def ask(evaluated: Mapping[str, Any], decision: Decision) -> Approval:
     """Shows the evidence and suspends the flow run until a person has decided; the run's process ends meanwhile.
 
     Raises:
@@ -61,16 +62,16 @@ def ask(evaluated: Mapping[str, Any], decision: registry.Decision) -> Approval:
     return suspend_flow_run(wait_for_input=form, key="approval")
 
 
-def answered(approval: Approval, decision: registry.Decision) -> registry.Decision:
+def answered(approval: Approval, decision: Decision) -> Decision:
     """The gate's decision after a person's."""
     who = approval.by or "a person"
     said = f": {approval.reason}" if approval.reason else ""
     if not approval.approve:
-        return registry.Decision(False, f"{who} said no{said}")
-    return registry.Decision(decision.promote, f"{decision.reason}; {who} said yes{said}")
+        return Decision(False, f"{who} said no{said}")
+    return Decision(decision.promote, f"{decision.reason}; {who} said yes{said}")
 
 
-def evidence(evaluated: Mapping[str, Any], decision: registry.Decision) -> str:
+def evidence(evaluated: Mapping[str, Any], decision: Decision) -> str:
     """What a person decides by, in markdown: the gate's words, metrics beside the champion's, the report, the uri."""
     version, champion = evaluated["version"], evaluated["champion"]
     alias = evaluated["alias"]

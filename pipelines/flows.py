@@ -7,7 +7,7 @@ attaches to the running job, resumes from its last checkpoint, or returns its fi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -29,7 +29,7 @@ from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run as current_flow_run
 
-from pipelines import approvals, events, registry
+from pipelines import approvals, events, gate, registry
 from pipelines.cluster import Resources
 from pipelines.ingest.watching import Watch
 from pipelines.launch import run_job, stop_job
@@ -247,11 +247,11 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
     """
     asked = request.model_dump(mode="json", exclude={"approve"})
     evaluated = ray_job("evaluate", asked, _identity("promote", run))
-    decision = judge(evaluated)
+    decision = gate.judge(evaluated)
     if decision.promote and request.approve:
         approval = approvals.ask(evaluated, decision)
         # The alias may have moved while the person thought about it.
-        decision = approvals.answered(approval, judge(evaluated))
+        decision = approvals.answered(approval, gate.judge(evaluated))
     decide(evaluated, decision)
     version = evaluated["version"]
     create_markdown_artifact(
@@ -290,30 +290,12 @@ def hand_on(request: PromoteRequest, run: str) -> dict[str, Any]:
 
 
 @task(name="gate", cache_policy=NO_CACHE, persist_result=False)
-def decide(evaluated: dict[str, Any], decision: registry.Decision) -> None:
+def decide(evaluated: dict[str, Any], decision: gate.Decision) -> None:
     """Moves the alias if that is the decision. Its inputs are what was found, so it can be done again."""
-    version = _version(evaluated["version"])
+    version = registry.Version.of(evaluated["version"])
     if decision.promote:
         registry.move_alias(version, evaluated["alias"], decision.reason)
     get_run_logger().info("version %s: %s", version.version, decision.reason)
-
-
-def judge(evaluated: Mapping[str, Any]) -> registry.Decision:
-    """What the gate says of an evaluated version, as things stand now."""
-    alias = evaluated["alias"]
-    version = _version(evaluated["version"])
-    champion = registry.find(version.name, alias)
-    if champion is not None and champion.version == version.version:
-        return registry.Decision(True, f"it is the {alias} already")
-    score = champion.score if champion else None
-    seen = evaluated["champion"]
-    if champion and seen and champion.version == seen["version"] and evaluated["champion_score"]:
-        # The evaluation may have scored it anew, on the candidate's data.
-        score = _score(evaluated["champion_score"])
-    if champion and score is None:
-        return registry.Decision(False, f"version {champion.version}, the {alias}, has no score to compare with")
-    unmet = registry.unmet(evaluated["require"], evaluated["metrics"])
-    return unmet or registry.gate(_score(evaluated["score"]), score, evaluated["threshold_nats"], alias)
 
 
 @flow(name="apply", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
@@ -404,15 +386,4 @@ def _workers(scaling: ScalingConfig) -> Resources:
         num_workers=scaling.num_workers,
         cpus_per_worker=scaling.cpus_per_worker,
         gpus_per_worker=scaling.gpus_per_worker,
-    )
-
-
-def _score(values: Mapping[str, Any]) -> registry.Score:
-    return registry.Score(**values)
-
-
-def _version(values: Mapping[str, Any]) -> registry.Version:
-    score = values["score"]
-    return registry.Version(
-        **{**values, "score": _score(score) if score else None, "aliases": tuple(values["aliases"])}
     )

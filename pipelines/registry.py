@@ -1,4 +1,4 @@
-"""MLflow: runs and their curves, registered versions, the gate, and the alias that people pull."""
+"""MLflow: runs and their curves, registered versions, and the aliases that people pull."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import queue
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -235,13 +235,11 @@ class Version:
     score: Score | None
     aliases: tuple[str, ...]
 
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether the alias moves, and why."""
-
-    promote: bool
-    reason: str
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Version:
+        """What `dataclasses.asdict` made of one, and JSON of that."""
+        score = Score(**values["score"]) if values["score"] else None
+        return cls(**{**values, "score": score, "aliases": tuple(values["aliases"])})
 
 
 def registered(name: str, run_id: str, weights: str) -> Version | None:
@@ -336,45 +334,6 @@ def versions(name: str | None = None) -> list[Version]:
     found = client.search_model_versions(f"name = '{name}'" if name else None)
     found = sorted(found, key=lambda mv: (mv.name, -int(mv.version)))
     return [_version(mv, tuple(sorted(aliases.get((mv.name, str(mv.version)), ())))) for mv in found]
-
-
-def gate(candidate: Score, champion: Score | None, threshold_nats: float | None, alias: str = "champion") -> Decision:
-    """Whether a candidate may take the alias: it passes the bar, and beats the one that has it on the same data."""
-    figure = f"{candidate.name} {candidate.nats:.3f} nats"
-    if not candidate.nats < float("inf"):
-        return Decision(False, f"{figure} is not finite")
-    if threshold_nats is not None and candidate.nats > threshold_nats:
-        return Decision(False, f"{figure} is above the threshold of {threshold_nats:g}")
-    if champion is None:
-        return Decision(True, f"{figure}; there was no {alias}")
-    if (champion.name, champion.dataset_id) != (candidate.name, candidate.dataset_id):
-        return Decision(
-            False,
-            f"{figure} cannot be compared with the {alias}'s {champion.name} {champion.nats:.3f} on dataset "
-            f"{champion.dataset_id[:12]}; give the new protocol an alias of its own",
-        )
-    if candidate.nats < champion.nats:
-        return Decision(True, f"{figure} beats the {alias}'s {champion.nats:.3f}")
-    return Decision(False, f"{figure} is no better than the {alias}'s {champion.nats:.3f}")
-
-
-def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:
-    """The refusal of a candidate that does not come to what is required of its metrics; None if it does.
-
-    Args:
-        bars: Such as `denoise_psnr_db >= 20`; see `pipelines.requests.Bar`.
-        metrics: By name, those of the test split with `test_` in front.
-    """
-    for bar in bars:
-        name, sign, limit = re.split(r" *(<=|>=) *", bar)
-        value = metrics.get(f"test_{name}", metrics.get(name))
-        if value is None:
-            near = difflib.get_close_matches(f"test_{name}", metrics, n=1)
-            hint = f"; did you mean {near[0].removeprefix('test_')}?" if near else ""
-            return Decision(False, f"{bar} is required, and {name} was not measured{hint}")
-        if not (value <= float(limit) if sign == "<=" else value >= float(limit)):
-            return Decision(False, f"{bar} is required, and it is {value:.4g}")
-    return None
 
 
 def move_alias(version: Version, alias: str, reason: str) -> None:
