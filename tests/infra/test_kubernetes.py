@@ -178,11 +178,11 @@ def test_images_are_of_one_version(everything: list[Object]) -> None:
 
 
 def test_secrets_and_settings_are_there(everything: list[Object]) -> None:
-    """Every secret and config map that a pod refers to exists with that key, and no secret is drawn for nobody."""
+    """Every secret, config map and claim that a pod refers to exists, with that key, and no secret is drawn for nobody."""
     held = {
         key(one): (one.get("data") or one.get("stringData") or {}).keys()
         for one in everything
-        if one["kind"] in ("Secret", "ConfigMap")
+        if one["kind"] in ("Secret", "ConfigMap", "PersistentVolumeClaim")
     }
     used = {one["spec"]["authOptions"]["secretName"] for one in everything if one["kind"] == "RayCluster"}
     assert used == {"betaline"}
@@ -199,6 +199,8 @@ def test_secrets_and_settings_are_there(everything: list[Object]) -> None:
         for volume in pod["spec"].get("volumes", []):
             if "configMap" in volume:
                 assert ("ConfigMap", volume["configMap"]["name"]) in held, where
+            if claim := volume.get("persistentVolumeClaim"):
+                assert ("PersistentVolumeClaim", claim["claimName"]) in held, where
     assert keys == read_settings(KUBERNETES / "base" / "secrets.env.example").keys()
 
 
