@@ -21,7 +21,7 @@ from vae.config import RunConfig
 from vae.examples import ExampleSpec
 from vae.model import VAE
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
 # The evaluation's job is killed when it has registered, which the flow survives; and the flow when it has decided.
 PROMOTER = """
 import os, signal, sys
