@@ -89,5 +89,5 @@ def test_training_whose_worker_is_stopped_goes_on(
         "SIGSTOP of a worker",
         noticed_seconds=blow.ended.result(),
         redone=f"less than {INTERVAL} of {STEPS:,} steps",
-        kept="weights bit-equal; the stopped process is ended",
+        kept=f"weights bit-equal; the stopped process is ended (limit {limit_seconds:.0f} s, then Ray ends its group)",
     )
