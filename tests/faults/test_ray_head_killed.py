@@ -19,6 +19,7 @@ from pipelines.services import Services, commands, process
 from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import kill
+from tests.trainings import weights_of
 from vae.config import RunConfig, override
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -56,12 +57,7 @@ def asked(digits: dict[str, Any], tiny: RunConfig) -> TrainRequest:
 @pytest.fixture(scope="module")
 def undisturbed(services: Services, asked: TrainRequest) -> bytes:
     """The weights of the same training on a head that lives."""
-    return weights(run_flow(flows.train, asked, run="head-lives"))
-
-
-def weights(result: dict[str, Any]) -> bytes:
-    """Those of the trained model."""
-    return Path(result["model"], "weights.safetensors").read_bytes()
+    return weights_of(run_flow(flows.train, asked, run="head-lives"))
 
 
 class Killer:
@@ -96,7 +92,7 @@ def test_training_goes_on_by_itself_on_the_head_that_comes_back(
     found = run_flow(flows.train, asked, run="head-back", listener=killer)
     assert killer.killed_at is not None
     assert found["resumed_from_step"] > 0
-    assert weights(found) == undisturbed
+    assert weights_of(found) == undisturbed
     measured(ROW, redone=redone(killer, found), kept="the flow run goes on by itself, weights bit-equal")
 
 
@@ -119,7 +115,7 @@ def test_training_fails_with_the_head_and_resumes_on_a_new_one(
     head()
     found = run_flow(flows.train, asked, run="head-gone")
     assert found["resumed_from_step"] > 0
-    assert weights(found) == undisturbed
+    assert weights_of(found) == undisturbed
     measured(
         ROW,
         noticed_seconds=noticed_seconds,
