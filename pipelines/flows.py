@@ -387,3 +387,6 @@ def _workers(scaling: ScalingConfig) -> Resources:
         cpus_per_worker=scaling.cpus_per_worker,
         gpus_per_worker=scaling.gpus_per_worker,
     )
+
+
+FLOWS = (ingest, watch, tune, train, promote, apply, drift, pipeline)

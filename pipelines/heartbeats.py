@@ -11,6 +11,8 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import get_current_settings
 
+from pipelines import flows
+
 AUTOMATION = "betaline-silent-runs"
 MISSED = 3
 """So many heartbeats may be missed: Prefect's server, or the way to it, may have been away."""
@@ -18,8 +20,8 @@ ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 
 
 def watch(client: SyncPrefectClient) -> None:
-    """Has the server mark runs as crashed whose heartbeats have ended. Prefect's own default is to show them as running for
-    ever, and to let them keep the next run of their deployment from starting.
+    """Has the server mark runs of betaline's flows as crashed whose heartbeats have ended, or never came. Prefect's own
+    default is to show them as running for ever, and to let them keep the next run of their deployment from starting.
 
     Heartbeats come every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds, which has to be the same here and where workers run. A
     run that was silent and lives after all completes as if nothing had been.
@@ -32,9 +34,12 @@ def watch(client: SyncPrefectClient) -> None:
         name=AUTOMATION,
         description=f"Marks flow runs as crashed after {MISSED} heartbeats, one every {seconds} s, did not come.",
         trigger=EventTrigger(
-            after={heartbeat},
+            after={heartbeat, "prefect.flow-run.Running"},
             expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDED)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
+            match_related=ResourceSpecification(
+                {"prefect.resource.role": ["flow"], "prefect.resource.name": [flow.name for flow in flows.FLOWS]}
+            ),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,

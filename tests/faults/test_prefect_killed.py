@@ -92,16 +92,18 @@ def test_run_whose_process_died_is_crashed_and_gives_its_slot_back(
     deployment = scheduled(client, TrainRequest(dataset="digits", name="silent", config=endless))
     run = client.create_flow_run_from_deployment(deployment)
     identity = identity_of("train", str(run.id), None)
-    with worker() as process:
-        wait_until(lambda: RunFolder(str(home), identity).read(SPEC), 300, "its job is submitted")
-        killed = time.monotonic()
-        kill(*process.children(recursive=True), process)
-    found = wait_for(lambda: ended(client, run), heartbeats.MISSED * HEARTBEAT_SECONDS + 120, "the run is crashed")
-    print(f"crashed {time.monotonic() - killed:.0f} s after its process")
-    assert found.state is not None
-    assert (found.state.type, found.state.message) == (
-        StateType.CRASHED,
-        "no heartbeat for 90 s: its process has died; a retry attaches to its job",
-    )
-    assert active_slots(client, deployment) == 0
-    assert stop_job(identity), "what it watched goes on"
+    with ExitStack() as afterwards:
+        with worker() as process:
+            afterwards.callback(stop_job, identity)
+            wait_until(lambda: RunFolder(str(home), identity).read(SPEC), 300, "its job is submitted")
+            killed = time.monotonic()
+            kill(*process.children(recursive=True), process)
+        found = wait_for(lambda: ended(client, run), heartbeats.MISSED * HEARTBEAT_SECONDS + 120, "the run is crashed")
+        print(f"crashed {time.monotonic() - killed:.0f} s after its process")
+        assert found.state is not None
+        assert (found.state.type, found.state.message) == (
+            StateType.CRASHED,
+            "no heartbeat for 90 s: its process has died; a retry attaches to its job",
+        )
+        assert active_slots(client, deployment) == 0
+        assert stop_job(identity), "what it watched goes on"
