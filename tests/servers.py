@@ -61,7 +61,8 @@ def worker(**environment: str) -> Iterator[psutil.Popen]:
     try:
         yield started
     finally:
-        started.terminate()
+        with suppress(psutil.NoSuchProcess):  # the test has ended it
+            started.terminate()
         try:
             started.wait(timeout=60)
         except psutil.TimeoutExpired:  # a flow run's process may take its time, and no later test is to meet it
