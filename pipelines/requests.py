@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -13,11 +13,15 @@ from vae.data.manifest import SplitName
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 
+Projection = Literal["pca", "umap"]
+"""How a report lays out a latent of many dimensions in the plane."""
+
 __all__ = [
     "ApplyRequest",
     "DriftRequest",
     "IngestConfig",
     "PipelineRequest",
+    "Projection",
     "PromoteRequest",
     "TrainRequest",
     "TuneRequest",
@@ -36,6 +40,8 @@ class TrainRequest(Section):
     """The alias that the trained model may take, such as champion; None registers nothing."""
     approve: bool = False
     """Whether a person decides on the alias."""
+    projection: Projection = "pca"
+    """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
 
 
 class TuneRequest(Section):
@@ -46,6 +52,8 @@ class TuneRequest(Section):
     name: Name
     """Of the model; the MLflow experiment is called so too."""
     search: SearchConfig = SearchConfig()
+    projection: Projection = "pca"
+    """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
 
 
 Bar = Annotated[str, StringConstraints(pattern=r"^[\w.]+ *(<=|>=) *-?\d+(\.\d+)?$")]
@@ -73,6 +81,8 @@ class PromoteRequest(Section):
     """What the metrics on the test split must come to, such as `denoise_psnr_db >= 20`, or the alias stays."""
     approve: bool = False
     """Whether a person decides, where the gate would let the model pass. The flow run waits for one without a process."""
+    projection: Projection = "pca"
+    """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
 
 
 class ApplyRequest(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,6 +15,8 @@ import torch
 from pipelines import drift, packaging, registry, report
 from pipelines.jobs.job import Job
 from pipelines.jobs.searched import best_so_far, is_search
+from pipelines.report import projections
+from pipelines.report.costs import Stage, training_stage
 from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
@@ -41,10 +44,12 @@ def run(job: Job) -> dict[str, Any]:
     trained = best_so_far(job, request.run) if is_search(job, request.run) else job.result_of(request.run)
     if "model" not in trained:
         raise RegistryError(f"{request.run} trained no model: give the name that `betaline train` or `tune` printed")
+    projections.check(request.projection)
     dataset = Dataset.open(trained["dataset"])
     if not dataset.num_rows("test"):
         raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
     dataset.verify(["test"])
+    started = time.monotonic()
     evidence = _evidence(job, request, dataset, trained)
     assert evidence.model is not None
     assert evidence.nll is not None
@@ -67,6 +72,8 @@ def run(job: Job) -> dict[str, Any]:
         corruption = evidence.config.objective.corruption or NOISE
         measured = measure(evidence.model, dataset, families, corruption=corruption)
         metrics |= {f"test_{metric}": value for metric, value in measured.items()}
+        evidence = replace(evidence, metrics=measured)
+    evidence = replace(evidence, stages=[*evidence.stages, Stage("evaluate", time.monotonic() - started)])
     run_id = trained["mlflow_run_id"]
     registry.log_metrics(run_id, metrics)
     with TemporaryDirectory() as scratch:
@@ -110,7 +117,8 @@ def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapp
         bound=bound_sums(model, test, seed=0).bound(),
         trials=[Trial(**trial) for trial in searched.get("trials", [])],
         chosen_trial=searched.get("chosen_trial"),
-        seconds={"train": trained["train_seconds"]},
+        projection=request.projection,
+        stages=[training_stage(config, trained["train_seconds"])],
     )
 
 

@@ -128,8 +128,8 @@ def _asking(evidence: Evidence, what: str, form: str) -> Iterator[tuple[str, str
 def _scores(evidence: Evidence) -> list[str]:
     rows = scores(evidence)
     if not rows:
-        return ["## Scores", "None was measured on the test split."]
-    table = ["| score (test split) | value | unit | protocol |", "|---|---|---|---|"]
+        return ["## Scores", f"None was measured on the {evidence.split} split."]
+    table = [f"| score ({evidence.split} split) | value | unit | protocol |", "|---|---|---|---|"]
     table += [f"| {' | '.join(_escape(cell, 200) for cell in row)} |" for row in rows]
     return ["## Scores", "\n".join(table)]
 

@@ -15,7 +15,10 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from pipelines.report import wording
 from pipelines.report.evidence import Evidence
+from pipelines.report.plan import Plan
+from pipelines.report.projections import DESCRIBED, plane
 from pipelines.report.theme import (
     CHART_INCHES,
     COLOURS,
@@ -121,34 +124,23 @@ def dimensions(bound: Bound, theme: Theme) -> bytes:
 
 
 def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, str]]:
-    """Posterior means of the test rows in two dimensions [N,2], and what the axes are.
+    """Posterior means of the rows in two dimensions [N,2], and what the axes are.
 
-    One latent dimension is shown against its posterior standard deviation, two as they are, more by their principal
-    components.
+    One latent dimension is shown against its posterior standard deviation, two as they are, more as the evidence's
+    projection lays them out.
     """
     assert evidence.model is not None, "callers ask `cannot_run` first"
-    code = inference.encode(evidence.model, evidence.inputs(LATENT_ROWS))
+    code = inference.encode(evidence.model, evidence.inputs(slice(LATENT_ROWS)))
     mean_NL = code.mean.double().cpu().numpy()
     if mean_NL.shape[1] == 1:
         return np.hstack([mean_NL, code.std.double().cpu().numpy()]), ("posterior mean", "posterior standard deviation")
     if mean_NL.shape[1] == 2:
         return mean_NL, ("posterior mean, dimension 0", "posterior mean, dimension 1")
-    centred = mean_NL - mean_NL.mean(0)
-    _, singular, axes_LL = np.linalg.svd(centred, full_matrices=False)
-    if len(singular) < 2:
-        return mean_NL[:, :2], ("posterior mean, dimension 0", "posterior mean, dimension 1")
-    # A principal axis has no sign of its own: its largest entry is made positive, so that two reports look alike.
-    axes_2L = axes_LL[:2] * np.sign(axes_LL[:2][[0, 1], np.abs(axes_LL[:2]).argmax(1)])[:, None]
-    share = 100 * singular**2 / max((singular**2).sum(), np.finfo(float).tiny)
-    first, second = (
-        f"{rank} principal component ({part:.0f} % of variance)"
-        for rank, part in zip(("1st", "2nd"), share, strict=False)
-    )
-    return centred @ axes_2L.T, (first, second)
+    return plane(mean_NL, evidence.projection)
 
 
 def latent(evidence: Evidence, theme: Theme) -> bytes:
-    """Posterior means of the test rows, by class where there are labels."""
+    """Posterior means of the rows, by class where there are labels."""
     points, (xlabel, ylabel) = latent_plane(evidence)
     figure = blank(theme, CHART_INCHES)
     axes = figure.subplots()
@@ -203,3 +195,59 @@ def _legend(axes: Axes, theme: Theme) -> None:
         edgecolor="none",
         framealpha=0.8,
     )
+
+
+# --- on the page ----------------------------------------------------------------------------------------------------
+
+
+def plan_curves(evidence: Evidence) -> Plan | str:
+    """Distortion and rate over the epochs."""
+    if not evidence.history:
+        return "no epoch was finished" if evidence.model is None else "its epochs were not kept"
+    history, best = list(evidence.history), evidence.best
+    caption = (
+        "Training figures are means over the epoch while the weights move; validation is measured at the epoch's end. "
+        "The best epoch has the lowest validation rate + distortion, and its weights are kept."
+    )
+    if is_clipped(history):
+        caption += " The first tenth of the epochs goes beyond the frame."
+    alt = f"Distortion and rate in nats per example over {len(history)} epochs, training and validation"
+    return Plan(
+        lambda theme: curves(history, best, theme),
+        f"{alt}; best epoch {best['epoch']}." if best else f"{alt}.",
+        caption,
+    )
+
+
+def plan_dimensions(evidence: Evidence) -> Plan | str:
+    """What each latent dimension carries."""
+    bound, count = evidence.bound, evidence.config.model.latent_dim
+    if bound is None:
+        return f"nothing was measured on the {evidence.split} split"
+    if bound.kl_per_dimension:
+        measure = "KL to the prior of each of"
+        caption = f"Means over the {evidence.split} split; they add up to the rate, {wording.nats(bound.rate)} nats."
+    else:
+        measure = f"Variance of the posterior mean over the {evidence.split} split, for each of"
+        caption = f"{measure} the latent dimensions: this model's KL has no closed form for each of them."
+    return Plan(
+        lambda theme: dimensions(bound, theme),
+        f"{measure} {count} latent dimensions, the largest first.",
+        f"{caption} {bound.active_units} of {count} dimensions are active: their posterior mean varies over the data "
+        "by more than 0.01.",
+    )
+
+
+def plan_latent(evidence: Evidence) -> Plan | str:
+    """The posterior means in the plane."""
+    if reason := evidence.cannot_run:
+        return reason
+    classes = evidence.dataset.classes
+    count = min(evidence.num_rows, LATENT_ROWS)
+    laid_out = f", {DESCRIBED[evidence.projection]}" if evidence.config.model.latent_dim > 2 else ""
+    caption = f"Posterior means of {count} {evidence.split} rows{laid_out}."
+    if "class" in evidence.config.model.condition:
+        caption += " The model is told the class, so a good latent mixes the classes."
+    if classes and evidence.labels is not None and len(classes) > MOST_CLASSES:
+        caption += f" {len(classes)} classes are too many to tell apart by colour."
+    return Plan(lambda theme: latent(evidence, theme), f"Scatter of {count} latent means.", caption)

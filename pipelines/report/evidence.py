@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from pipelines.report.costs import Stage
+from pipelines.requests import Projection
 from tuning.frontier import Trial
 from vae.conditions import write_condition
 from vae.config import RunConfig
 from vae.data.batches import Batch
-from vae.data.manifest import Manifest
+from vae.data.manifest import Manifest, SplitName
 from vae.metrics.likelihood import Bound, NegativeLogLikelihood
 from vae.model import VAE, Inputs
 
@@ -31,20 +33,29 @@ class Evidence:
     """Of the registered model, or what it would be called."""
     model: VAE | None = None
     """In evaluation mode; None for a run that trained none."""
+    split: SplitName = "test"
+    """Which split the rows and the figures are of: a training is looked at on `validation`, so that the test split is left
+    to the promotion."""
     rows: Batch | None = None
-    """Fixed test rows on the model's device, pixels as they are and not binarised. The pictures show the first of them, the
-    latent scatter all."""
+    """Fixed rows of the split on the model's device, pixels as they are and not binarised. The pictures show the first of
+    them, the latent scatter all."""
     history: Sequence[Mapping[str, Any]] = ()
     """Fields of `vae.training.EpochReport`, one mapping for each epoch."""
     bound: Bound | None = None
-    """On the test split."""
+    """On the split."""
     nll: NegativeLogLikelihood | None = None
-    """On the test split."""
+    """On the split."""
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    """Of the model's uses on the split, as `vae.metrics.suite.measure` names them."""
     trials: Sequence[Trial] = ()
     """Of the search that chose the configuration."""
     chosen_trial: str | None = None
-    seconds: Mapping[str, float] = field(default_factory=dict)
-    """Wall-clock seconds of each stage."""
+    rule: str = "bound"
+    """By which the trial was chosen: see `tuning.frontier.score_of`."""
+    projection: Projection = "pca"
+    """How the latent scatter is laid out in the plane."""
+    stages: Sequence[Stage] = ()
+    """How long each took."""
     version: str | None = None
     run_id: str | None = None
     """MLflow's."""
@@ -71,24 +82,24 @@ class Evidence:
 
     @property
     def cannot_run(self) -> str | None:
-        """Why the model cannot be looked at through the test rows; None where it can."""
+        """Why the model cannot be looked at through the rows; None where it can."""
         if self.model is None:
             return "there is no trained model"
         if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
             return "the model's weights are not finite numbers"
         if not self.num_rows:
-            return "no test rows were given"
+            return f"no {self.split} rows were given"
         assert self.rows is not None, "it has been counted"
         told = self.config.model.condition
         if "class" in told and self.rows.labels is None:
-            return "the model is conditional and the test rows have no labels"
+            return f"the model is conditional and the {self.split} rows have no labels"
         if set(told) - {"class"} and self.rows.attributes is None:
-            return "the model is conditional and the test rows have no attributes"
+            return f"the model is conditional and the {self.split} rows have no attributes"
         return None
 
     @property
     def num_rows(self) -> int:
-        """Test rows that were given."""
+        """Rows that were given."""
         return 0 if self.rows is None else len(self.rows)
 
     @property
@@ -98,21 +109,21 @@ class Evidence:
 
     @property
     def labels(self) -> list[int] | None:
-        """Class index of each test row."""
+        """Class index of each row."""
         return None if self.rows is None or self.rows.labels is None else self.rows.labels.tolist()
 
-    def inputs(self, most: int) -> Inputs:
-        """The first test rows as the model takes them; grey pixels stay grey."""
+    def inputs(self, which: slice) -> Inputs:
+        """Some of the rows as the model takes them; grey pixels stay grey."""
         assert self.model is not None, "callers ask `cannot_run` first"
         assert self.rows is not None, "callers ask `cannot_run` first"
-        rows = self.rows.take(slice(most))
+        rows = self.rows.take(which)
         if self.is_table:
             return self.model.inputs(rows.values, rows.labels, rows.attributes, generator=torch.Generator())
         condition_NK = self.model.condition(rows.labels, rows.attributes)
         return Inputs(rows.values.float() / 255, rows.observed, None, condition_NK)
 
     def conditions(self, most: int) -> list[str]:
-        """What the model is told of the first test rows, as `predict` takes it; empty for a model without a condition."""
+        """What the model is told of the first rows, as `predict` takes it; empty for a model without a condition."""
         if self.model is None or self.rows is None or not self.model.conditions:
             return []
         rows, told = self.rows.take(slice(most)), []

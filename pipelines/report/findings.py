@@ -61,7 +61,7 @@ def rate_protocol(evidence: Evidence) -> str:
 
 
 def scores(evidence: Evidence) -> list[Score]:
-    """Of the test split."""
+    """Of the split that the evidence is of."""
     rows: list[Score] = []
     if (nll := evidence.nll) is not None:
         value = f"{nats(nll.nats)} ± {nats(nll.standard_error)}"
@@ -97,7 +97,7 @@ def verdict(evidence: Evidence) -> str:
     if (nll := evidence.nll) is not None:
         return (
             f"Negative log-likelihood {'' if nll.num_samples else 'at most '}{nats(nll.nats)} ± "
-            f"{nats(nll.standard_error)} {UNIT} on {nll.num_examples:,} test examples{_units(evidence)}."
+            f"{nats(nll.standard_error)} {UNIT} on {nll.num_examples:,} {evidence.split} examples{_units(evidence)}."
         )
     if (bound := evidence.bound) is not None:
         return (

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipelines.report.evidence import Evidence
+from pipelines.report.plan import Plan
 from pipelines.report.theme import SMALL_SIZE, WIDTH_INCHES, Theme, blank, plain, png
 from vae import inference
 from vae.seeds import Stream, derive
@@ -25,7 +26,7 @@ CHARACTER_INCHES = 0.074
 TITLE_INCHES = 0.2
 PAIR = ("data", "model")
 SAMPLES_SEED = 0
-# Different conditions of the test rows among the first of them, for a model that is told more than the class.
+# Different conditions of the rows among the first of them, for a model that is told more than the class.
 MOST_CONDITIONS = 10
 # A grid no taller than this stays on one screen.
 MOST_INCHES = 4.2
@@ -97,14 +98,14 @@ def num_columns(height: int) -> int:
 
 
 def reconstructions(evidence: Evidence) -> Grid:
-    """The first test rows above what the model makes of them; a conditional model is told each row's own condition."""
+    """The first rows above what the model makes of them; a conditional model is told each row's own condition."""
     model = evidence.model
     assert model is not None, "callers ask `cannot_run` first"
     _, height, width = model.examples.shape
     columns = min(num_columns(height), evidence.num_rows)
     cell_height = (WIDTH_INCHES - gutter(PAIR) - EDGE_INCHES) / columns * height / width
     bands = min(max(1, int(MOST_INCHES / (2 * cell_height + TITLE_INCHES))), evidence.num_rows // columns)
-    inputs = evidence.inputs(bands * columns)
+    inputs = evidence.inputs(slice(bands * columns))
     pairs = torch.stack([inputs.x, inference.reconstruct(model, inputs)]).cpu()
     images = pairs.unflatten(1, (bands, columns)).transpose(0, 1).flatten(0, 1).numpy()
     names: list[list[str]] = []
@@ -136,7 +137,7 @@ def samples(evidence: Evidence) -> Grid:
 
 
 def _conditions(evidence: Evidence) -> tuple[Sequence[str], Tensor | None]:
-    """What the rows of the samples are told: every class, or what different test rows have where there is more to tell."""
+    """What the rows of the samples are told: every class, or what different rows have where there is more to tell."""
     model = evidence.model
     assert model is not None, "callers ask first"
     classes = model.examples.classes
@@ -147,7 +148,7 @@ def _conditions(evidence: Evidence) -> tuple[Sequence[str], Tensor | None]:
         return (), None
     first = {name: row for row, name in reversed(list(enumerate(names)))}  # of each condition, once
     rows = sorted(first.values())
-    condition_NK = evidence.inputs(len(names)).condition
+    condition_NK = evidence.inputs(slice(len(names))).condition
     assert condition_NK is not None, "the model is conditional"
     return [names[row] for row in rows], condition_NK[rows]
 
@@ -162,3 +163,57 @@ def _sample_rows(names: Sequence[str], height: int, width: int) -> tuple[int, in
         if rows >= len(names) > 0:
             return len(names), columns
     return rows, columns
+
+
+# --- on the page ----------------------------------------------------------------------------------------------------
+
+
+def plan_reconstructions(evidence: Evidence) -> Plan | str:
+    """Fixed rows above what the model makes of them."""
+    if reason := no_pictures(evidence) or evidence.cannot_run:
+        return reason
+    grid, split = reconstructions(evidence), evidence.split
+    rows, columns = grid.images.shape[:2]
+    told = "class" if evidence.config.model.condition == ("class",) else "condition"
+    conditional = f" The model is told each row's own {told}." if evidence.config.model.condition else ""
+    if evidence.config.data.missing is not None:
+        conditional += " Black in the data is also what was hidden from the model."
+    return Plan(
+        grid.draw,
+        f"{rows // 2 * columns} {split} examples, each above its reconstruction.",
+        f"The first {rows // 2 * columns} {split} rows (data) above their reconstructions (model): the decoder's "
+        f"mean at the posterior's mean.{conditional}",
+        photographic=True,
+    )
+
+
+def plan_samples(evidence: Evidence) -> Plan | str:
+    """Draws from the prior."""
+    model = evidence.model
+    if model is None:
+        return "there is no trained model"
+    # Without a condition, or with the class alone, no row is needed.
+    needs_rows = set(model.config.condition) - {"class"}
+    reason = no_pictures(evidence) or evidence.cannot_run
+    if reason and (needs_rows or evidence.is_table or reason == "the model's weights are not finite numbers"):
+        return reason
+    grid = samples(evidence)
+    caption = f"Decoder's mean at latents drawn from the prior, seed {SAMPLES_SEED}."
+    if not model.conditions:
+        alt = f"{grid.images.shape[0] * grid.images.shape[1]} images drawn from the prior."
+        return Plan(grid.draw, alt, caption, photographic=True)
+    shown, columns = grid.images.shape[:2]
+    one, many = (f"a condition of the {evidence.split} rows", "conditions") if needs_rows else ("a class", "classes")
+    most = "" if needs_rows or shown == model.num_classes else f" The first {shown} of {model.num_classes} classes."
+    return Plan(
+        grid.draw,
+        f"Images drawn from the prior: a row for each of {shown} {many}, a column for each of {columns} latents.",
+        f"{caption} A row is {one}; a column is one latent for all {many}, so what stays the same down a column is the "
+        f"style.{most}",
+        photographic=True,
+    )
+
+
+def no_pictures(evidence: Evidence) -> str | None:
+    """Why an example is no picture."""
+    return "an example is a row of a table" if evidence.is_table else None

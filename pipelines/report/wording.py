@@ -87,6 +87,11 @@ def seconds(value: float) -> str:
     return f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def hours(value: float) -> str:
+    """Of a processor, to two figures where there are few: `0`, `0.0012`, `0.35`, `12`."""
+    return "0" if not value else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
 def size(num_bytes: int) -> str:
     """Bytes in a unit that suits them."""
     amount = float(num_bytes)

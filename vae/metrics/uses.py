@@ -5,7 +5,8 @@ Shapes: N rows, C channels, H height, W width, D columns.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,7 +16,15 @@ from vae.config import Corruption
 from vae.data.batches import Batch
 from vae.data.corruption import corrupt
 from vae.errors import DataError
-from vae.metrics.imputation import imputation_accuracy, imputation_rmse
+from vae.examples import Column
+from vae.metrics.imputation import (
+    Array,
+    CategoricalImputation,
+    Mask,
+    NumericImputation,
+    imputation_accuracy,
+    imputation_rmse,
+)
 from vae.metrics.reconstruction import psnr
 from vae.model import VAE, Inputs
 from vae.seeds import Stream, derive
@@ -49,8 +58,72 @@ def _median(x_NCHW: Tensor) -> Tensor:
     return windows.median(1).values.view(x_NCHW.shape)
 
 
+class Filled(NamedTuple):
+    """Entries that were hidden, and what they were taken for. Numbers of a table are standardised, categories codes; what
+    was not hidden counts nowhere."""
+
+    columns: tuple[Column, ...]
+    """Of a table; none of images."""
+    truth: Tensor
+    """[N,*shape]"""
+    hidden: Tensor
+    """bool [N,*shape]"""
+    model: Tensor
+    """By the model, [N,*shape]"""
+    simple: Tensor
+    """By each column's mean, or its most frequent category, [N,*shape]"""
+
+    def figures(self) -> dict[str, float]:
+        """`impute_rmse` over all hidden numbers and `impute_accuracy` over all hidden categories, each beside `.simple`."""
+        found: dict[str, float] = {}
+        for name, answer in {"": self.model, ".simple": self.simple}.items():
+            if error := self._numbers(answer):
+                found[f"impute_rmse{name}"] = error.mse**0.5
+            if right := self._categories(answer):
+                found[f"impute_accuracy{name}"] = right.accuracy
+        return found
+
+    def column_errors(self, answer: Tensor) -> list[float | None]:
+        """Of each column of a table: of numbers the root mean squared error, of categories the share that is wrong; None
+        where nothing was hidden."""
+        found: list[float | None] = [None] * len(self.columns)
+        if error := self._numbers(answer):
+            for number, rmse in zip(self._numeric, error.rmse_per_column, strict=True):
+                found[number] = rmse
+        if right := self._categories(answer):
+            for number, accuracy in zip(self._categorical, right.accuracy_per_column, strict=True):
+                found[number] = None if accuracy is None else 1 - accuracy
+        return found
+
+    def _numbers(self, answer: Tensor) -> NumericImputation | None:
+        truth, filled, hidden = self._part(answer, self._numeric)
+        return imputation_rmse(truth, filled, hidden) if hidden.any() else None
+
+    def _categories(self, answer: Tensor) -> CategoricalImputation | None:
+        truth, filled, hidden = self._part(answer, self._categorical)
+        return imputation_accuracy(truth, filled, hidden) if hidden.any() else None
+
+    def _part(self, answer: Tensor, chosen: list[int]) -> tuple[Array, Array, Mask]:
+        truth, filled, hidden = (part.flatten(1)[:, chosen] for part in (self.truth, answer, self.hidden))
+        return truth.double().numpy(), filled.double().numpy(), hidden.numpy()
+
+    @property
+    def _categorical(self) -> list[int]:
+        return [number for number, column in enumerate(self.columns) if column.categories]
+
+    @property
+    def _numeric(self) -> list[int]:
+        categorical = self._categorical
+        return [number for number in range(self.truth[0].numel()) if number not in categorical]
+
+
 def imputation(model: VAE, rows: Batch, *, seed: int = 0) -> dict[str, float]:
-    """Error of imputed entries, and of each column's mean or most frequent category.
+    """Error of imputed entries, and of each column's mean or most frequent category; see `fill_in`."""
+    return fill_in(model, rows, seed=seed).figures()
+
+
+def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
+    """Hides entries and has them filled in again.
 
     Protocol: 20 % of the entries that are there are hidden completely at random, on top of what is missing; 100 importance
     samples. Numbers count in standard deviations of the training split, pixels in their range.
@@ -73,26 +146,13 @@ def imputation(model: VAE, rows: Batch, *, seed: int = 0) -> dict[str, float]:
             f"imputation is measured on entries that are hidden, and of {len(rows)} rows there are none to hide"
         )
     inputs = whole._replace(observed=there & ~hidden)
-    found = inference.impute(model, inputs, num_samples=100, seed=seed).mean
-    simple = _centres(model, whole.x, there & ~hidden)
-    categorical = [n for n, column in enumerate(model.examples.columns or ()) if column.categories]
-    numeric = [n for n in range(whole.x.flatten(1).shape[1]) if n not in categorical]
-    figures: dict[str, float] = {}
-    for name, answer in {"": found, ".simple": simple}.items():
-        truth, filled, mask = (part.flatten(1).numpy() for part in (whole.x, answer, hidden))
-        if mask[:, numeric].any():
-            error = imputation_rmse(
-                truth[:, numeric].astype(np.float64), filled[:, numeric].astype(np.float64), mask[:, numeric]
-            )
-            figures[f"impute_rmse{name}"] = error.mse**0.5
-        if mask[:, categorical].any():
-            right = imputation_accuracy(
-                truth[:, categorical].astype(np.float64),
-                filled[:, categorical].astype(np.float64),
-                mask[:, categorical],
-            )
-            figures[f"impute_accuracy{name}"] = right.accuracy
-    return figures
+    return Filled(
+        columns=model.examples.columns or (),
+        truth=whole.x,
+        hidden=hidden,
+        model=inference.impute(model, inputs, num_samples=100, seed=seed).mean,
+        simple=_centres(model, whole.x, there & ~hidden),
+    )
 
 
 def _centres(model: VAE, x: Tensor, observed: Tensor) -> Tensor:

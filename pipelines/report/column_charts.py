@@ -1,0 +1,171 @@
+"""A table's columns, drawn: their distributions, how they hang together, and how well gaps in them are filled.
+
+Shapes: D columns, B bins or categories.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from numpy.typing import NDArray
+
+from pipelines.report.theme import COLOURS, FONT_SIZE, SMALL_SIZE, WIDTH_INCHES, Theme, blank, dress, plain, png
+
+Array = NDArray[np.float64]
+
+DATA, MODEL = COLOURS[0], COLOURS[1]
+PANEL_INCHES, ACROSS = 1.15, 2
+MOST_NAMED = 9
+"""Columns of a heat map whose values are written into it."""
+
+
+@dataclass(frozen=True, eq=False)
+class Marginal:
+    """One column's distribution. Shares of rows in percent, [B]."""
+
+    column: str
+    distance: float
+    """Between the two, from 0 to 1."""
+    data: Array
+    model: Array
+    edges: Array | None = None
+    """Of the bins of numbers in the column's own unit, [B+1]; None for categories."""
+    names: tuple[str, ...] = ()
+    """Of categories."""
+
+
+def marginals(drawn: Sequence[Marginal], theme: Theme) -> bytes:
+    """A panel for each column: the data filled, the model as a line; of categories two bars each."""
+    rows = math.ceil(len(drawn) / ACROSS)
+    figure = blank(theme, 0.55 + PANEL_INCHES * rows)
+    panels = figure.subplots(rows, ACROSS, squeeze=False).flatten()
+    for axes, marginal in zip(panels, drawn, strict=False):
+        dress(axes, theme)
+        axes.set_title(
+            f"{plain(marginal.column, 18)}   Δ {marginal.distance:.2f}", color=theme.ink, fontsize=SMALL_SIZE, loc="left",
+            pad=3,
+        )  # fmt: skip
+        axes.grid(visible=False, axis="x")
+        if marginal.edges is not None:
+            axes.stairs(marginal.data, marginal.edges, fill=True, color=DATA, alpha=0.55, linewidth=0)
+            axes.stairs(marginal.model, marginal.edges, color=MODEL, linewidth=1.5)
+            axes.set_xlim(marginal.edges[0], marginal.edges[-1])
+        else:
+            _paired_bars(axes, marginal)
+        axes.locator_params(axis="y", nbins=3)
+        axes.set_ylim(0, 1.08 * max(marginal.data.max(), marginal.model.max(), 1e-9))
+    for axes in panels[len(drawn) :]:
+        axes.set_axis_off()
+    figure.supylabel("share of rows (%)", color=theme.ink, fontsize=FONT_SIZE)
+    handles = [Patch(color=DATA, alpha=0.55, label="data"), Line2D([], [], color=MODEL, linewidth=1.5, label="model")]
+    figure.legend(
+        handles=handles, loc="outside upper right", ncols=2, fontsize=SMALL_SIZE, frameon=False, labelcolor=theme.ink
+    )
+    return png(figure)
+
+
+def _paired_bars(axes: Axes, marginal: Marginal) -> None:
+    places = np.arange(len(marginal.names))
+    axes.bar(places - 0.2, marginal.data, width=0.38, color=DATA, alpha=0.55)
+    axes.bar(places + 0.2, marginal.model, width=0.38, facecolor="none", edgecolor=MODEL, linewidth=1.5)
+    room = max(3, int(22 / len(places)))
+    axes.set_xticks(places, [plain(name, room) for name in marginal.names])
+
+
+# --- pairs ----------------------------------------------------------------------------------------------------------
+
+
+def differences(difference_DD: Array, names: Sequence[str], theme: Theme) -> bytes:
+    """A heat map of what each pair of columns has more (orange) or less (blue) to do with each other in the model.
+
+    Args:
+        difference_DD: In [−2, 2], NaN where it is not known.
+        names: Of the columns.
+        theme: Of the page.
+    """
+    count = len(names)
+    figure = blank(theme, WIDTH_INCHES)
+    axes = figure.subplots()
+    dress(axes, theme)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    # Blue and orange are apart for every kind of colour vision; the middle is the page's own colour.
+    scale = LinearSegmentedColormap.from_list("difference", ["#3A7CC4", theme.surface, "#E07B24"], bad=theme.surface)
+    largest = max(0.1, float(np.nanmax(np.abs(difference_DD), initial=0.0)))
+    limit = math.ceil(10 * largest) / 10
+    shown = np.where(np.tri(count, k=-1, dtype=bool), difference_DD, np.nan)[1:, :-1]
+    drawn = axes.imshow(shown, cmap=scale, vmin=-limit, vmax=limit)
+    short = [plain(name, 14) for name in names]
+    axes.set_xticks(range(count - 1), short[:-1], rotation=60 if count > 3 else 0, ha="right" if count > 3 else "center",
+                    rotation_mode="anchor")  # fmt: skip
+    axes.set_yticks(range(count - 1), short[1:])
+    if count - 1 <= MOST_NAMED + 3:
+        for (row, column), value in np.ndenumerate(shown):
+            if not np.isnan(value):
+                axes.text(column, row, _signed(value), color=theme.ink, fontsize=6.5 if count > 8 else SMALL_SIZE,
+                          ha="center", va="center")  # fmt: skip
+    bar = figure.colorbar(drawn, ax=axes, location="bottom", pad=0.02, aspect=32, shrink=0.9)
+    bar.set_label("correlation in the model − in the data", color=theme.ink, fontsize=FONT_SIZE)
+    bar.ax.tick_params(colors=theme.muted, labelsize=SMALL_SIZE, length=0)
+    bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+    return png(figure)
+
+
+def _signed(value: float) -> str:
+    shown = f"{value:+.2f}".replace("-", "−").replace("0.", ".", 1)
+    return "0" if shown.endswith(".00") else shown
+
+
+# --- gaps -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How well hidden entries of a column were filled in."""
+
+    column: str
+    is_category: bool
+    error: float
+    """By the model: of numbers the RMSE in standard deviations, of categories the share that is wrong."""
+    simple: float
+    """By the column's mean, or its commonest category."""
+
+
+def imputation(gaps: Sequence[Gap], theme: Theme) -> bytes:
+    """A line for each column from the simple answer's error to the model's; numbers above categories."""
+    groups = [group for kind in (False, True) if (group := [gap for gap in gaps if gap.is_category is kind])]
+    figure = blank(theme, 0.75 + sum(0.75 + 0.23 * len(group) for group in groups))
+    panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=[len(group) + 1 for group in groups])
+    for axes, group in zip(panels.flatten(), groups, strict=True):
+        ordered = sorted(group, key=lambda gap: gap.error, reverse=True)
+        unit = "share of categories wrong (%)" if ordered[0].is_category else "RMSE (standard deviations)"
+        factor = 100 if ordered[0].is_category else 1
+        dress(axes, theme, unit)
+        axes.grid(visible=False, axis="y")
+        for height, gap in enumerate(ordered):
+            axes.plot(
+                [factor * gap.simple, factor * gap.error], [height, height], color=theme.line, linewidth=3, zorder=1
+            )
+            axes.plot(factor * gap.simple, height, marker="D", markersize=5.5, markerfacecolor=theme.surface,
+                      markeredgecolor=theme.muted, markeredgewidth=1.5, zorder=2)  # fmt: skip
+            axes.plot(factor * gap.error, height, marker="o", markersize=6.5, color=MODEL, zorder=3)
+        axes.set_yticks(range(len(ordered)), [plain(gap.column, 18) for gap in ordered])
+        axes.tick_params(axis="y", labelcolor=theme.ink)
+        axes.set_ylim(-0.7, len(ordered) - 0.3)
+        axes.set_xlim(0, 1.06 * factor * max(max(gap.error, gap.simple) for gap in group) or 1)
+    handles = [
+        Line2D([], [], marker="o", linestyle="", color=MODEL, label="model"),
+        Line2D([], [], marker="D", linestyle="", color=theme.muted, markerfacecolor=theme.surface,
+               label="mean or commonest category"),
+    ]  # fmt: skip
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, frameon=False, labelcolor=theme.ink
+    )
+    return png(figure)

@@ -1,0 +1,131 @@
+"""The model card, which runs as it stands, and the table of a search."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines.report import card, search_table
+from tests.pipelines.report.conftest import HOSTILE, TABLE_PARTS, Make, search
+from vae.aggregate import AggregateMixture
+from vae.directions import Directions
+from vae.examples import Experience
+from vae.state import save_model
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        {},
+        {"condition": "class"},
+        {"condition": ("class", "size", "colour")},
+        {"shape": (2,), "parts": TABLE_PARTS},
+    ],
+    ids=["plain", "class", "several", "table"],
+)
+def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str, Any]) -> None:
+    """The Python of the card pulls a model through MLflow and calls every task by its real name and parameters."""
+    evidence = make(classes=HOSTILE, **kind)
+    assert evidence.model is not None
+    evidence.model.aggregate = AggregateMixture(1, 3)
+    evidence.model.directions = Directions(["size"], 3)
+    evidence.model.experience = Experience(missing=evidence.is_table)
+    save_model(evidence.model, str(tmp_path / "weights"))
+    stored = str(tmp_path / "stored")
+    with warnings.catch_warnings():
+        # MLflow warns of its own type hints while it is imported, and of a model without an input example.
+        warnings.simplefilter("ignore")
+        import mlflow.pyfunc
+
+        from vae import answering, serving
+
+        mlflow.pyfunc.save_model(
+            stored,
+            python_model=serving.__file__,
+            artifacts={serving.ARTIFACT: str(tmp_path / "weights")},
+            signature=serving.signature(),
+            pip_requirements=["mlflow"],
+        )
+    blocks = re.findall(r"^(`{3,})python\n(.*?)\n\1$", card(evidence, stored), re.DOTALL | re.MULTILINE)
+    pull, more = (code for _, code in blocks)
+    assert len(pull.splitlines()) == 3 + bool(evidence.model.conditions)
+    scope: dict[str, Any] = {"latents": np.zeros((16, 3), np.float32)}
+    exec(pull, scope)
+    assert scope["rows" if evidence.is_table else "images"].shape == (16, 2) if evidence.is_table else (16, 1, 8, 8)
+    for line in more.splitlines():
+        exec(f"answer = {line}", scope)
+        found = scope["answer"]
+        if isinstance(found, dict):
+            found = found["examples"] if '"traverse"' in line else found["std"]
+        assert _num_rows(found) == (8 if '"interpolate"' in line else 16), line
+    told = dict(re.findall(r"^- (\w+): (.*)\.$", card(evidence, stored), re.MULTILINE))
+    cannot = {task: why for task, why in answering.abilities(evidence.model).items() if why}
+    assert {task: told[task] for task in cannot} == cannot
+    assert set(re.findall(r'"task": "(\w+)"', pull + more)) == set(answering.TASKS) - set(cannot)
+
+
+def _num_rows(found: Any) -> int:
+    """Rows that were answered, of which a table's may be several each."""
+    if isinstance(found, pd.DataFrame) and "row" in found.index.names:
+        return found.index.get_level_values("row").nunique()
+    return len(found)
+
+
+def test_card_states_data_scores_and_limits(make: Make) -> None:
+    """The card names the dataset, its splits and sources, the scores with unit and protocol, and the limits."""
+    evidence = make()
+    assert evidence.nll
+    text = card(evidence, "models:/digits@champion")
+    assert 'load_model("models:/digits@champion")' in text
+    assert f"`{evidence.dataset.dataset_id}`" in text
+    assert "&lt;b\\>digits&lt;/b\\>.gz" in text
+    score = (
+        f"| Negative log-likelihood | {evidence.nll.nats:.2f} ± {evidence.nll.standard_error:.2f} | nats per example |"
+    )
+    assert score in text
+    assert "other sizes are refused, not resized" in text
+
+
+def test_card_fits_what_mlflow_keeps(make: Make) -> None:
+    """Many long hostile names stay under the 5,000 characters of a description, every table row with its cells."""
+    classes = tuple(f"{index} {name * 9}" for index in range(40) for name in HOSTILE)
+    text = card(make("class", classes, name="n" * 100), "models:/" + "n" * 100 + "@champion")
+    assert len(text) < 5000
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
+    assert "<script" not in re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+# --- the search table -----------------------------------------------------------------------------------------------
+
+
+def test_search_table_marks_chosen_and_front_in_order() -> None:
+    """Rows go by architecture and β; the lowest bound is chosen; the front is what no other trial dominates."""
+    rows = [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
+        for line in search_table(list(reversed(search())), num_dimensions=64).splitlines()
+        if line.startswith("|")
+    ]
+    figures = ["bound (β = 1)", "bits/dim", "rate", "distortion", "active", "epochs"]
+    assert rows[0] == ["", "architecture", "β", *figures, "status"]
+    assert [(row[1], row[2]) for row in rows[2:]] == [
+        *(("conv 4", beta) for beta in ("2", "8", "32")),
+        *(("mlp 8", beta) for beta in ("1", "4", "16", "64")),
+    ]
+    marks = {(row[1], row[2]): row[0] for row in rows[2:]}
+    assert marks[("mlp 8", "1")] == "**chosen**, front"
+    assert marks[("mlp 8", "64")] == ""
+    assert rows[5][3:7] == ["25.00", "0.5636", "5.00", "20.00"]
+    assert rows[-1][3:] == ["–", "–", "–", "–", "–", "0", "failed: &lt;i\\>out \\| of memory&lt;/i\\>"]
+
+
+def test_search_table_of_nothing_says_so() -> None:
+    """No trial, and only failed ones, both give a table that can be read."""
+    assert search_table([], 64) == "The search tried nothing.\n"
+    assert "chosen" not in search_table(search(0), 64)

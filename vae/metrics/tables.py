@@ -1,0 +1,100 @@
+"""How alike two tables are, column by column and pair by pair: rows, and as many that a model draws.
+
+Numbers are in any unit, categories are codes, NaN is missing.
+
+Shapes: N and M rows, D columns, K categories.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+def column_distance(one_N: Array, other_M: Array, num_categories: int | None) -> float:
+    """How far the values of two samples of a column are apart, from 0 to 1; NaN where one of them has none.
+
+    Of numbers the largest difference of their cumulative distributions (Kolmogorov–Smirnov), of categories half the sum of
+    the differences of their shares (total variation).
+
+    Args:
+        one_N, other_M: The samples.
+        num_categories: K; None for numbers.
+    """
+    one, other = observed(one_N), observed(other_M)
+    if not len(one) or not len(other):
+        return math.nan
+    if num_categories is not None:
+        return float(np.abs(shares(one, num_categories) - shares(other, num_categories)).sum() / 2)
+    grid = np.concatenate([one, other])
+    below, beside = (np.searchsorted(np.sort(part), grid, side="right") / len(part) for part in (one, other))
+    return float(np.abs(below - beside).max())
+
+
+def observed(values_N: Array) -> Array:
+    """The values that are there."""
+    return values_N[~np.isnan(values_N)]
+
+
+def shares(codes_N: Array, num_categories: int) -> Array:
+    """Of each category, [K]."""
+    return np.bincount(codes_N.astype(int), minlength=num_categories) / max(1, len(codes_N))
+
+
+def associations(values_ND: Array, num_categories: Sequence[int | None]) -> Array:
+    """How much each pair of columns has to do with each other, over the rows that have both, [D,D].
+
+    Pearson's r of two numbers, in [−1, 1]; the correlation ratio η of a number and a category, and Cramér's V of two
+    categories, in [0, 1]. NaN where a column does not vary.
+
+    Args:
+        values_ND: The table.
+        num_categories: Of each column, K; None for numbers.
+    """
+    found_DD = np.eye(len(num_categories))
+    for i, one_K in enumerate(num_categories):
+        for j, other_K in enumerate(num_categories[:i]):
+            both_N = ~np.isnan(values_ND[:, [i, j]]).any(1)
+            one, other = values_ND[both_N, i], values_ND[both_N, j]
+            if one_K is None and other_K is None:
+                found = _pearson(one, other)
+            elif one_K is None:
+                found = _correlation_ratio(one, other.astype(int))
+            elif other_K is None:
+                found = _correlation_ratio(other, one.astype(int))
+            else:
+                found = _cramers_v(one.astype(int), other.astype(int))
+            found_DD[i, j] = found_DD[j, i] = found
+    return found_DD
+
+
+def _pearson(one_N: Array, other_N: Array) -> float:
+    if len(one_N) < 2 or not np.ptp(one_N) or not np.ptp(other_N):
+        return math.nan
+    return float(np.corrcoef(one_N, other_N)[0, 1])
+
+
+def _correlation_ratio(numbers_N: Array, codes_N: NDArray[np.int64]) -> float:
+    """√ of the share of a number's variance that lies between the categories."""
+    if len(numbers_N) < 2 or not np.ptp(numbers_N) or not np.ptp(codes_N):
+        return math.nan
+    count_K = np.bincount(codes_N)
+    mean_K = np.bincount(codes_N, numbers_N) / count_K.clip(1)
+    between = (count_K * (mean_K - numbers_N.mean()) ** 2).sum() / len(numbers_N)
+    return math.sqrt(between / numbers_N.var())
+
+
+def _cramers_v(one_N: NDArray[np.int64], other_N: NDArray[np.int64]) -> float:
+    """√ of χ² of the table of counts, over its largest possible value."""
+    if not len(one_N) or not np.ptp(one_N) or not np.ptp(other_N):
+        return math.nan
+    table = np.zeros((one_N.max() + 1, other_N.max() + 1))
+    np.add.at(table, (one_N, other_N), 1)
+    table = table[table.any(1)][:, table.any(0)]
+    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
+    return math.sqrt(((table - expected) ** 2 / expected).sum() / table.sum() / (min(table.shape) - 1))
