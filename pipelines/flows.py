@@ -46,7 +46,7 @@ from pipelines.requests import (
 from pipelines.runs import Event
 from tuning.space import configuration
 from vae.config import ScalingConfig
-from vae.errors import ClusterLost, ConfigError, DataError
+from vae.errors import BetalineError, ClusterLost, ConfigError, DataError
 from vae.storage import locate
 
 Listener = Callable[[str, Event], None]
@@ -184,7 +184,8 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
     """
     identity = _identity("train", run)
     asked = request.model_dump(mode="json", exclude={"alias", "approve"})
-    result = ray_job("train", asked, identity, _workers(request.config.scaling))
+    with _reported(request.name, identity):
+        result = ray_job("train", asked, identity, _workers(request.config.scaling))
     best = result["best"]
     create_markdown_artifact(
         f"Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is {best['epoch']}, "
@@ -194,7 +195,13 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
         description=f"Training of {request.name}",
     )
     if request.alias is not None:
-        further = PromoteRequest(run=identity, name=request.name, alias=request.alias, approve=request.approve)
+        further = PromoteRequest(
+            run=identity,
+            name=request.name,
+            alias=request.alias,
+            approve=request.approve,
+            projection=request.projection,
+        )
         result["promotion"] = hand_on(further, f"{identity}-promote")
     return result
 
@@ -208,7 +215,7 @@ def tune(request: TuneRequest, run: str | None = None) -> dict[str, Any]:
         run: Name of the search; the same name goes on where an earlier one stopped. None derives one.
     """
     identity = _identity("tune", run)
-    with _progress(f"Epochs done of search {identity}, in percent"):
+    with _reported(request.name, identity), _progress(f"Epochs done of search {identity}, in percent"):
         result = ray_job("tune", request.model_dump(mode="json"), identity)
     create_table_artifact(
         table=[{**trial.pop("parameters"), **trial} for trial in [dict(trial) for trial in result["trials"]]],
@@ -216,6 +223,22 @@ def tune(request: TuneRequest, run: str | None = None) -> dict[str, Any]:
         description=f"Search for {request.name}: chosen {result['best']['trial_id']}",
     )
     return result
+
+
+@contextmanager
+def _reported(name: str, identity: str) -> Iterator[None]:
+    """Links the report that the job inside the block has left, also where it failed."""
+    try:
+        yield
+    except BetalineError:
+        _link_report(registry.report_url(name, identity))
+        raise
+    _link_report(registry.report_url(name, identity))
+
+
+def _link_report(url: str | None) -> None:
+    if url is not None:
+        create_link_artifact(link=url, link_text="Report and plots", key="report")
 
 
 @contextmanager
@@ -260,11 +283,7 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
         key="promotion",
         description=f"Promotion of {version['name']} {version['version']}",
     )
-    create_link_artifact(
-        link=registry.run_url(evaluated["experiment_id"], evaluated["mlflow_run_id"]),
-        link_text="Report and plots",
-        key="report",
-    )
+    _link_report(registry.report_url_of(evaluated["experiment_id"], evaluated["mlflow_run_id"]))
     return {**evaluated, "promoted": decision.promote, "reason": decision.reason}
 
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
@@ -45,6 +45,8 @@ EPOCH_METRICS = (
     "validation_negative_bound",
     "active_units",
 )
+REPORT_FOLDER = "report"
+REPORT = f"{REPORT_FOLDER}/report.html"
 # What MLflow takes in one request.
 MAX_METRICS = 1000
 PARENT = "mlflow.parentRunId"
@@ -64,9 +66,8 @@ def open_run(
     """The MLflow run of an identity, made on first use: a retry finds the run it began. Returns the run's id."""
     client = MlflowClient()
     experiment_id = _experiment(client, experiment)
-    found = client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
-    if found:
-        run_id = found[0].info.run_id
+    if (found := _run_of(client, experiment_id, identity)) is not None:
+        run_id = found.info.run_id
         client.update_run(run_id, status="RUNNING")
         log_params(run_id, params or {})  # an attempt before may have been killed just before it did
         return run_id
@@ -74,6 +75,10 @@ def open_run(
     run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
     log_params(run.info.run_id, params or {})
     return run.info.run_id
+
+
+def _run_of(client: MlflowClient, experiment_id: str, identity: str) -> Run | None:
+    return next(iter(client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)), None)
 
 
 @contextmanager
@@ -103,6 +108,26 @@ def run_url(experiment_id: str, run_id: str) -> str:
     parts = urlsplit(mlflow.get_tracking_uri())
     host = parts.netloc.rpartition("@")[2]
     return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}/artifacts"
+
+
+def report_url_of(experiment_id: str, run_id: str) -> str:
+    """Where a browser shows a run's report."""
+    return f"{run_url(experiment_id, run_id)}/{REPORT}"
+
+
+def report_url(experiment: str, identity: str) -> str | None:
+    """Where a browser shows the report of an identity's run; None where there is none, or MLflow is away."""
+    client = MlflowClient()
+    try:
+        found = client.get_experiment_by_name(experiment)
+        if found is None or (run := _run_of(client, found.experiment_id, identity)) is None:
+            return None
+        if not any(file.path == REPORT for file in client.list_artifacts(run.info.run_id, REPORT_FOLDER)):
+            return None
+    except MlflowException as unreachable:
+        log.warning("the report of %s is not linked: %s", identity, unreachable)
+        return None
+    return report_url_of(found.experiment_id, run.info.run_id)
 
 
 def log_params(run_id: str, params: Mapping[str, Any]) -> None:
@@ -176,24 +201,31 @@ class EpochLog:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
-        self._queue: queue.SimpleQueue[list[dict[str, Any]]] | None = None
+        self._queue: queue.Queue[list[dict[str, Any]]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return EpochLog, (self.run_id,)
 
     def __call__(self, epochs: list[dict[str, Any]]) -> None:
         if self._queue is None:
-            self._queue = queue.SimpleQueue()
+            self._queue = queue.Queue()
             threading.Thread(target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True).start()
         self._queue.put(epochs)
 
-    def _send(self, waiting: queue.SimpleQueue[list[dict[str, Any]]]) -> None:
+    def finish(self) -> None:
+        """Waits until MLflow has what was handed over in this process, or has refused it."""
+        if self._queue is not None:
+            self._queue.join()
+
+    def _send(self, waiting: queue.Queue[list[dict[str, Any]]]) -> None:
         while True:
             epochs = waiting.get()
             try:
                 log_epochs(self.run_id, epochs)
             except MlflowException as error:
                 log.warning("%d epochs are sent to MLflow when training is over: %s", len(epochs), error)
+            finally:
+                waiting.task_done()
 
 
 def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
@@ -208,6 +240,22 @@ def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
     ]
     for start in range(0, len(metrics), MAX_METRICS):
         client.log_batch(run_id, metrics[start : start + MAX_METRICS])
+
+
+def epochs_of(run_id: str) -> list[dict[str, Any]]:
+    """The epochs of a run as far as their curves were logged: the number, `EPOCH_METRICS`, and which is the best so far."""
+    client = MlflowClient()
+    epochs: dict[int, dict[str, Any]] = {}
+    for name in EPOCH_METRICS:
+        for point in client.get_metric_history(run_id, name):
+            epochs.setdefault(point.step, {"epoch": point.step})[name] = point.value
+    whole = [epochs[number] for number in sorted(epochs) if len(epochs[number]) == 1 + len(EPOCH_METRICS)]
+    best = None
+    for epoch in whole:
+        if best is None or epoch["validation_negative_bound"] < best["validation_negative_bound"]:
+            best = epoch
+        epoch["best_epoch"] = best["epoch"]
+    return whole
 
 
 # --- versions -------------------------------------------------------------------------------------------------------

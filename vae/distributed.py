@@ -68,8 +68,8 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
 
     Args:
         spec: The run.
-        on_report: Called in Ray Train's controller with the epochs since the last call, every couple of seconds. Must be
-            picklable and must not block.
+        on_report: Called in Ray Train's controller with the epochs since the last call, every couple of seconds; and in
+            this process with all of them where the workers gave up. Must be picklable and must not block.
         on_event: Called on rank 0 with `epoch` and `progress` events. Must be picklable.
 
     Raises:
@@ -112,6 +112,8 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         ) from error
     assert answer is not None, "rank 0 always answers"
     if "error" in answer:
+        if on_report and answer.get("epochs"):
+            on_report(answer["epochs"])  # the controller has not heard of the last ones
         raise rebuild(answer["error"], answer["message"])
     return TrainOutcome(**answer)
 
@@ -221,7 +223,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     try:
         result = training.run()
     except (CheckpointError, Diverged) as error:  # decided by all ranks together, so raised on each
-        return _refusal(error)
+        return {**_refusal(error), "epochs": [asdict(report) for report in training.record.history]}
     hooks.flush()
     model = (folder / "model").uri
     if world.rank == 0:

@@ -30,6 +30,9 @@ Settings = Annotated[
 PresetName = Annotated[
     str | None, typer.Option("--preset", help="Start from a published model; `betaline presets` lists them.")
 ]
+ProjectionName = Annotated[
+    str, typer.Option("--projection", help="The report's map of the latent: pca, or umap (the extra report-umap).")
+]
 DatasetName = Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")]
 ModelName = Annotated[str | None, typer.Option("--name", help="Of the model; the dataset's name by default.")]
 DEFAULT_HOME = ".betaline"

@@ -17,6 +17,7 @@ from pipelines.cli.console import (
     Json,
     ModelName,
     PresetName,
+    ProjectionName,
     RunName,
     Screen,
     Settings,
@@ -109,6 +110,7 @@ def train(
     register: Annotated[
         str | None, typer.Option(help="Evaluate and register it, and let it take this alias if it is better.")
     ] = None,
+    projection: ProjectionName = "pca",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -123,7 +125,13 @@ def train(
     further = {} if workers is None else {"scaling.num_workers": workers}
     chosen = options.configured(RunConfig, values, config, settings, further)
     name = name or options.name_of(dataset)
-    values = {"dataset": options.absolute(dataset), "name": name, "config": chosen, "alias": register}
+    values = {
+        "dataset": options.absolute(dataset),
+        "name": name,
+        "config": chosen,
+        "alias": register,
+        "projection": projection,
+    }
     request = parse(TrainRequest, values, "train")
     result = _run_flow("train", name, request, home, screen, run=run)
     best = result["best"]
@@ -155,6 +163,7 @@ def tune(
         str | None,
         typer.Option(help="Register the best model under this alias, such as challenger; also where Ctrl-C ends it."),
     ] = None,
+    projection: ProjectionName = "pca",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -176,9 +185,10 @@ def tune(
         {name: value for name, value in {"num_trials": trials, "select": select}.items() if value is not None},
     )
     name = name or options.name_of(dataset)
-    request = parse(TuneRequest, {"dataset": options.absolute(dataset), "name": name, "search": chosen}, "tune")
+    values = {"dataset": options.absolute(dataset), "name": name, "search": chosen, "projection": projection}
+    request = parse(TuneRequest, values, "tune")
     run = run or f"tune-{uuid.uuid4().hex}"
-    further = PromoteRequest(run=run, name=name, alias=register) if register else None
+    further = PromoteRequest(run=run, name=name, alias=register, projection=request.projection) if register else None
     with connected(home, screen, f"betaline tune {name}"):
         from pipelines import flows
 
@@ -222,6 +232,7 @@ def promote(
     approve: Annotated[
         bool, typer.Option("--approve", help="A person decides: the flow run is left to a worker, and waits for one.")
     ] = False,
+    projection: ProjectionName = "pca",
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
@@ -237,6 +248,7 @@ def promote(
         "metrics": tuple(metrics or ()),
         "require": tuple(require or ()),
         "approve": approve,
+        "projection": projection,
     }
     request = parse(PromoteRequest, values, "promote")
     if approve:

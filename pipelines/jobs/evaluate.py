@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from pipelines import drift, packaging, registry, report
+from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.jobs.searched import best_so_far, is_search
 from pipelines.report import projections
@@ -34,8 +35,6 @@ from vae.model import VAE
 from vae.state import WEIGHTS, load_model
 from vae.storage import locate, sha256_of, write_whole
 from vae.tables import write_rows
-
-REPORT_ROWS = 1000
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -88,7 +87,7 @@ def run(job: Job) -> dict[str, Any]:
         "metrics": metrics,
         "mlflow_run_id": run_id,
         "experiment_id": registry.experiment_of(run_id),
-        "report": f"runs:/{run_id}/report/report.html",
+        "report": f"runs:/{run_id}/{registry.REPORT}",
         "threshold_nats": request.threshold_nats,
         "require": request.require,
         "alias": request.alias,
@@ -100,25 +99,28 @@ def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapp
     config = parse(RunConfig, trained["config"], request.run)
     model = load_model(trained["model"])
     test = _test_split(dataset, config.model, config.data.missing)
-    rows = replace(test.share, binarization=None).load(0, min(REPORT_ROWS, test.share.num_rows))
     searched = trained
     if request.search:
         found = job.result_of(request.search)
-        searched = {"trials": found["trials"], "chosen_trial": found["best"]["trial_id"]}
+        searched = {**found, "chosen_trial": found["best"]["trial_id"]}
     return report.Evidence(
         model=model,
         config=config,
         dataset=dataset.manifest,
         name=request.name,
         run_id=trained["mlflow_run_id"],
-        rows=rows,
+        rows=reports.fixed_rows(test.share),
         history=trained["history"],
         nll=negative_log_likelihood(model, _announced(test), num_samples=request.num_samples, seed=0),
         bound=bound_sums(model, test, seed=0).bound(),
         trials=[Trial(**trial) for trial in searched.get("trials", [])],
         chosen_trial=searched.get("chosen_trial"),
+        rule=searched.get("select", "bound"),
         projection=request.projection,
-        stages=[training_stage(config, trained["train_seconds"])],
+        stages=[
+            *([Stage("search", spent)] if (spent := searched.get("search_seconds")) else []),
+            training_stage(config, trained["train_seconds"]),
+        ],
     )
 
 
@@ -141,7 +143,9 @@ def _register(
     reference = scratch / drift.REFERENCE
     reference.write_text(drift.reference_of(evidence.model, dataset).model_dump_json())
     run_id = trained["mlflow_run_id"]
-    registry.log_files(run_id, [*report.write(evidence, scratch / "report").values(), reference], "report")
+    registry.log_files(
+        run_id, [*report.write(evidence, scratch / "report").values(), reference], registry.REPORT_FOLDER
+    )
     local = _local_copy(trained["model"], scratch / serving.ARTIFACT)
     weights = sha256_of(locate(str(local / WEIGHTS)))
     version = registry.registered(request.name, run_id, weights)

@@ -63,6 +63,7 @@ def best_so_far(job: Job, run: str) -> dict[str, Any]:
             "history": [asdict(report) for report in history],
             "trials": [asdict(trial) for trial in trials],
             "chosen_trial": best.trial_id,
+            "select": search.select,
         }
     raise RegistryError(
         f"no trial of {run} has left a checkpoint yet: one is written every {search.base.training.checkpoint_seconds:g} s "

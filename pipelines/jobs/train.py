@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import statistics
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
 
 from pipelines import registry
+from pipelines.jobs import reports
 from pipelines.jobs.job import Job
+from pipelines.report import Evidence, projections
+from pipelines.report.costs import training_stage
 from pipelines.requests import TrainRequest
 from pipelines.runs import emit
 from vae.config import parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.distributed import TrainSpec, train
+from vae.state import load_model
 
 
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TrainRequest, job.request, "train")
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
-    dataset_id = Dataset.open(dataset).manifest.dataset_id
+    projections.check(request.projection)
+    opened = Dataset.open(dataset)
+    dataset_id = opened.manifest.dataset_id
     run_id = registry.open_run(
         request.name,
         job.identity,
@@ -31,18 +37,37 @@ def run(job: Job) -> dict[str, Any]:
         tags={registry.DATASET: dataset_id, "betaline.kind": "train"},
     )
     spec = TrainSpec(request.config, dataset, job.folder.uri, job.identity)
-    started = time.monotonic()
-    with registry.recorded(run_id):
-        outcome = train(spec, on_report=registry.EpochLog(run_id), on_event=emit)
+    known = Evidence(
+        config=request.config,
+        dataset=opened.manifest,
+        name=request.name,
+        stage="training",
+        split="validation",
+        projection=request.projection,
+        run_id=run_id,
+    )
+    epochs, started = registry.EpochLog(run_id), time.monotonic()
+
+    def failed(said: str) -> Evidence:
+        epochs.finish()
+        spent = training_stage(request.config, time.monotonic() - started)
+        return replace(known, history=registry.epochs_of(run_id), stages=[spent], failure=said)
+
+    with registry.recorded(run_id), reports.left_on_failure(run_id, failed):
+        outcome = train(spec, on_report=epochs, on_event=emit)
         registry.log_epochs(run_id, outcome.history)
         speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
         registry.log_metrics(run_id, {"median_examples_per_second": speed})
+        train_seconds = time.monotonic() - started
+        known = replace(known, history=outcome.history, stages=[training_stage(request.config, train_seconds)])
+        left = reports.leave(run_id, lambda: reports.seen(known, load_model(outcome.model), opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,
         "dataset": dataset,
         "dataset_id": dataset_id,
         "config": request.config.model_dump(mode="json"),
-        "train_seconds": time.monotonic() - started,
+        "train_seconds": train_seconds,
+        "report": left,
         **asdict(outcome),
     }

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,23 +15,23 @@ from typing import Any
 import ray
 
 from pipelines import registry
+from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.progress import SearchPlan
-from pipelines.report import search_table
-from pipelines.report.search_charts import frontier, importance, parallel
-from pipelines.report.theme import LIGHT
-from pipelines.report.wording import is_scored
+from pipelines.report import Evidence, projections, search_table
+from pipelines.report.costs import Stage
 from pipelines.requests import TuneRequest
 from pipelines.runs import TRIALS, RunFolder, emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
-from tuning.importance import importances
+from tuning.models import model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import config_of, split
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
+from vae.errors import CheckpointError
 from vae.reports import EpochReport
 from vae.storage import write_whole
 
@@ -125,7 +125,7 @@ def _log_result(
     config: RunConfig,
     num_dimensions: int,
 ) -> None:
-    """The table, the plots, what was searched and the best configuration, in MLflow; the last beside the search's state."""
+    """The table, what was searched and the best configuration, in MLflow; the last beside the search's state."""
     chosen = write_yaml(config.model_dump(mode="json"))
     write_whole(job.folder.location / "best.yaml", chosen.encode())
     with TemporaryDirectory() as scratch:
@@ -133,13 +133,7 @@ def _log_result(
             "search.md": search_table(trials, num_dimensions, best.trial_id).encode(),
             "search.yaml": write_yaml(search_config.model_dump(mode="json")).encode(),
             "best.yaml": chosen.encode(),
-            "frontier.png": frontier([trial for trial in trials if is_scored(trial)], best, num_dimensions, LIGHT),
-            "parallel.png": parallel(trials, best, LIGHT),
         }
-        if shares := importances(trials):
-            files["importance.png"] = importance(shares, LIGHT)
-        else:
-            print("no importance.png: fewer than two dimensions vary, or no two bounds differ", flush=True)
         for name, content in files.items():
             (Path(scratch) / name).write_bytes(content)
         registry.log_files(run_id, [Path(scratch) / name for name in files])
@@ -162,23 +156,63 @@ def _complain(done: Any) -> None:
         print(f"a trial could not be logged: {error}", file=sys.stderr, flush=True)
 
 
+def _spent(config: SearchConfig, seconds: float) -> Stage:
+    """What the search held of the cluster while trials ran on all of it."""
+    need = resources_of(config)
+    workers = need.workers * max_concurrent(need)
+    return Stage("search", seconds, workers * need.cpus, workers * need.gpus)
+
+
+def _with_model(
+    known: Evidence, job: Job, config: SearchConfig, division: int, best: Trial, dataset: Dataset
+) -> Evidence:
+    """The same with the best trial's model, where it has left one."""
+    try:
+        found = model_of(config, division, dataset, f"{job.folder.uri}/tune", best)
+    except CheckpointError as error:
+        print(f"the report has no model: {error}", file=sys.stderr, flush=True)
+        found = None
+    if found is None:
+        return known
+    model, history = found
+    return reports.seen(replace(known, history=[asdict(epoch) for epoch in history]), model, dataset)
+
+
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TuneRequest, job.request, "tune")
     check_space(request.search)
+    projections.check(request.projection)
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
+    opened = Dataset.open(dataset)
     run_id = registry.open_run(
         request.name,
         job.identity,
         params=request.search.model_dump(mode="json", exclude={"base", "space"}),
-        tags={"betaline.kind": "search", registry.DATASET: Dataset.open(dataset).manifest.dataset_id},
+        tags={"betaline.kind": "search", registry.DATASET: opened.manifest.dataset_id},
     )
     division = int(job.pinned("division", lambda: str(division_of(request.search))))
     trial_log = TrialLog(request.name, job.folder, job.identity, run_id)
     emit("search", asdict(_plan(request.search, division)))
     for trial in trial_log.trials.values():
         emit("trial", trial)  # of a search that goes on
-    with registry.recorded(run_id):
+    started = time.monotonic()
+    known = Evidence(
+        config=request.search.base,
+        dataset=opened.manifest,
+        name=request.name,
+        stage="search",
+        split="validation",
+        rule=request.search.select,
+        projection=request.projection,
+        run_id=run_id,
+    )
+
+    def failed(said: str) -> Evidence:
+        tried = [Trial(**trial) for trial in trial_log.trials.values()]
+        return replace(known, trials=tried, stages=[Stage("search", time.monotonic() - started)], failure=said)
+
+    with registry.recorded(run_id), reports.left_on_failure(run_id, failed):
         try:
             trials = search(
                 request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log, division=division
@@ -188,8 +222,11 @@ def run(job: Job) -> dict[str, Any]:
             trial_log.finish()
         best = select(trials, request.search.select)
         config = config_of(request.search, split(request.search), best.parameters)
-        num_dimensions = Dataset.open(dataset).manifest.example.num_values
-        _log_result(job, run_id, request.search, trials, best, config, num_dimensions)
+        search_seconds = time.monotonic() - started
+        _log_result(job, run_id, request.search, trials, best, config, opened.manifest.example.num_values)
+        spent = _spent(request.search, search_seconds)
+        known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=[spent])
+        left = reports.leave(run_id, lambda: _with_model(known, job, request.search, division, best, opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,
@@ -198,4 +235,7 @@ def run(job: Job) -> dict[str, Any]:
         "pareto": [trial.trial_id for trial in pareto(trials)],
         "best": asdict(best),
         "config": config.model_dump(mode="json"),
+        "select": request.search.select,
+        "search_seconds": search_seconds,
+        "report": left,
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -33,6 +33,8 @@ class Evidence:
     """Of the registered model, or what it would be called."""
     model: VAE | None = None
     """In evaluation mode; None for a run that trained none."""
+    stage: Literal["training", "search", "promotion"] = "promotion"
+    """What the report is of."""
     split: SplitName = "test"
     """Which split the rows and the figures are of: a training is looked at on `validation`, so that the test split is left
     to the promotion."""

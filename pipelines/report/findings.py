@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pipelines.report import wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.wording import UNIT, beta_of, nats, shorten
+from tuning.frontier import Trial
 from vae.config import Bernoulli, Categorical, DiscretizedLogistic, Mixed, MultiRate, VectorQuantized
 
 
@@ -94,6 +95,8 @@ def verdict(evidence: Evidence) -> str:
         told = lines[-1] if lines[0].startswith("Traceback") else lines[0]
         done = f" after {len(evidence.history)} of {evidence.config.training.epochs} epochs" if evidence.history else ""
         return f"Failed{done}: {shorten(told, 240)}"
+    if evidence.stage == "search" and (chosen := evidence.chosen) is not None:
+        return _of_search(evidence, chosen)
     if (nll := evidence.nll) is not None:
         return (
             f"Negative log-likelihood {'' if nll.num_samples else 'at most '}{nats(nll.nats)} ± "
@@ -101,15 +104,19 @@ def verdict(evidence: Evidence) -> str:
         )
     if (bound := evidence.bound) is not None:
         return (
-            f"Negative ELBO {nats(bound.negative_elbo)} {UNIT} on {bound.num_examples:,} test examples"
+            f"Negative ELBO {nats(bound.negative_elbo)} {UNIT} on {bound.num_examples:,} {evidence.split} examples"
             f"{_units(evidence)}."
         )
     if (best := evidence.best) is not None:
         return f"Best validation bound {nats(best['validation_negative_bound'])} {UNIT}, in epoch {best['epoch']}."
     if (chosen := evidence.chosen) is not None:
-        bound = nats(chosen.negative_bound)
-        return f"The best of {len(evidence.trials)} trials has a validation bound of {bound} {UNIT}."
+        return _of_search(evidence, chosen)
     return "Nothing was measured."
+
+
+def _of_search(evidence: Evidence, chosen: Trial) -> str:
+    bound = nats(chosen.negative_bound)
+    return f"The chosen one of {len(evidence.trials)} trials has a validation bound of {bound} {UNIT}."
 
 
 def _units(evidence: Evidence) -> str:

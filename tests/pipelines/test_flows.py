@@ -12,6 +12,8 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from pipelines import flows, registry
 from pipelines.requests import PipelineRequest, PromoteRequest, TrainRequest
@@ -20,7 +22,7 @@ from pipelines.services import Services
 from tests.pipelines.conftest import run_flow
 from vae.answering import TASKS
 from vae.config import RunConfig, override
-from vae.errors import ClusterError, ConfigError, DataError
+from vae.errors import ClusterError, ConfigError, DataError, Diverged
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +72,31 @@ def again(champion: dict[str, Any]) -> tuple[TrainRequest, dict[str, Any]]:
     config = RunConfig.model_validate(champion["training"]["config"])
     request = TrainRequest(dataset="digits", name="digits", config=config)
     return request, run_flow(flows.train, request, run="champion-again")
+
+
+def test_training_and_search_leave_reports_that_prefect_links(champion: dict[str, Any], again: Any) -> None:
+    """Both runs of MLflow have a page, and an artifact of Prefect leads to each."""
+    key = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
+    with get_client(sync_client=True) as client:
+        linked = " ".join(str(artifact.data) for artifact in client.read_artifacts(artifact_filter=key))
+    for run_id in (champion["search"]["mlflow_run_id"], again[1]["mlflow_run_id"]):
+        page = Path(MlflowClient().download_artifacts(run_id, registry.REPORT)).read_text()
+        assert "Reconstructions" in page
+        assert f"/runs/{run_id}/artifacts/report/report.html" in linked
+
+
+def test_diverged_training_leaves_a_report(digits: dict[str, Any], tiny: RunConfig) -> None:
+    """With what it said and the epochs before, in MLflow, and linked from Prefect."""
+    config = override(tiny, {"training.learning_rate": 1e30, "training.epochs": 50})
+    with pytest.raises(Diverged):
+        run_flow(flows.train, TrainRequest(dataset="digits", name="digits", config=config), run="diverging")
+    url = registry.report_url("digits", "diverging")
+    assert url is not None
+    run_id = registry.open_run("digits", "diverging")
+    registry.close_run(run_id, "FAILED")
+    page = Path(MlflowClient().download_artifacts(run_id, registry.REPORT)).read_text()
+    assert "Failed training" in page
+    assert "Diverged: the loss became" in page
 
 
 def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str, Any], again: Any) -> None:

@@ -68,7 +68,11 @@ def test_every_lane_is_a_trial_with_its_curve(found: dict[str, Any]) -> None:
     client = MlflowClient()
     parent = client.get_run(found["mlflow_run_id"]).info
     left = {file.path for file in client.list_artifacts(parent.run_id)}
-    assert {"search.md", "search.yaml", "best.yaml", "frontier.png", "parallel.png", "importance.png"} <= left
+    assert {"search.md", "search.yaml", "best.yaml"} <= left
+    reported = {file.path for file in client.list_artifacts(parent.run_id, "report")}
+    figures = ("frontier", "parallel", "importance", "reconstructions", "traversals")
+    assert {"report/report.html", *(f"report/{figure}.png" for figure in figures)} <= reported
+    assert found["report"] == f"runs:/{parent.run_id}/report/report.html"
     children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     assert len(children) == 8
     for child in children:
