@@ -21,7 +21,7 @@ from pipelines.report.theme import COLOURS, FONT_SIZE, SMALL_SIZE, WIDTH_INCHES,
 Array = NDArray[np.float64]
 
 DATA, MODEL = COLOURS[0], COLOURS[1]
-PANEL_INCHES, ACROSS = 1.15, 2
+PANEL_INCHES, HEAD_INCHES, ACROSS = 1.15, 0.3, 2
 MOST_NAMED = 9
 """Columns of a heat map whose values are written into it."""
 
@@ -44,7 +44,13 @@ class Marginal:
 def marginals(drawn: Sequence[Marginal], theme: Theme) -> bytes:
     """A panel for each column: the data filled, the model as a line; of categories two bars each."""
     rows = math.ceil(len(drawn) / ACROSS)
-    figure = blank(theme, 0.55 + PANEL_INCHES * rows)
+    height = HEAD_INCHES + PANEL_INCHES * rows
+    # Laid out by hand: a layout engine takes seconds for so many panels.
+    figure = blank(theme, height, layout=None)
+    figure.subplots_adjust(
+        left=0.6 / WIDTH_INCHES, right=1 - 0.1 / WIDTH_INCHES, top=1 - (HEAD_INCHES + 0.12) / height, bottom=0.24 / height,
+        wspace=0.24, hspace=0.58,
+    )  # fmt: skip
     panels = figure.subplots(rows, ACROSS, squeeze=False).flatten()
     for axes, marginal in zip(panels, drawn, strict=False):
         dress(axes, theme)
@@ -63,10 +69,16 @@ def marginals(drawn: Sequence[Marginal], theme: Theme) -> bytes:
         axes.set_ylim(0, 1.08 * max(marginal.data.max(), marginal.model.max(), 1e-9))
     for axes in panels[len(drawn) :]:
         axes.set_axis_off()
-    figure.supylabel("share of rows (%)", color=theme.ink, fontsize=FONT_SIZE)
+    figure.supylabel("share of rows (%)", color=theme.ink, fontsize=FONT_SIZE, x=0.02)
     handles = [Patch(color=DATA, alpha=0.55, label="data"), Line2D([], [], color=MODEL, linewidth=1.5, label="model")]
     figure.legend(
-        handles=handles, loc="outside upper right", ncols=2, fontsize=SMALL_SIZE, frameon=False, labelcolor=theme.ink
+        handles=handles,
+        loc="upper right",
+        borderaxespad=0,
+        ncols=2,
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        labelcolor=theme.ink,
     )
     return png(figure)
 

@@ -26,7 +26,12 @@ class Figure(NamedTuple):
     """What is drawn; or why nothing is; or None where nobody would look for it."""
 
 
-FIGURES = (
+OF_SEARCH = (
+    Figure("frontier", "Rate and distortion of the trials", search.plan_frontier),
+    Figure("parallel", "Settings of the trials", search.plan_parallel),
+    Figure("importance", "What the bound depends on", search.plan_importance),
+)
+OF_MODEL = (
     Figure("reconstructions", "Reconstructions", pictures.plan_reconstructions),
     Figure("samples", "Samples from the prior", pictures.plan_samples),
     Figure("traversals", "Traversals of the latent", walks.plan_traversals),
@@ -37,9 +42,6 @@ FIGURES = (
     Figure("curves", "Distortion and rate", charts.plan_curves),
     Figure("kl", "Latent dimensions", charts.plan_dimensions),
     Figure("latent", "Latent space", charts.plan_latent),
-    Figure("frontier", "Rate and distortion of the trials", search.plan_frontier),
-    Figure("parallel", "Settings of the trials", search.plan_parallel),
-    Figure("importance", "What the bound depends on", search.plan_importance),
 )
 
 
@@ -82,10 +84,11 @@ class Picture:
 
 
 def draw(evidence: Evidence) -> tuple[list[Picture], list[str]]:
-    """The figures in the order of the page, and what is left out of it and why."""
+    """The figures in the order of the page, and what is left out of it and why. A search begins with its trials."""
+    ordered = OF_SEARCH + OF_MODEL if evidence.stage == "search" else OF_MODEL + OF_SEARCH
     drawn: list[Picture] = []
     left_out: list[str] = []
-    for name, heading, planner in FIGURES:
+    for name, heading, planner in ordered:
         planned = planner(evidence)
         if isinstance(planned, Plan):
             drawn.append(Picture(name, heading, planned.draw(LIGHT), planned.draw(DARK), planned))

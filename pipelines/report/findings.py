@@ -128,6 +128,8 @@ def remarks(evidence: Evidence) -> list[str]:
     """What a reader should know before trusting the figures."""
     told = []
     bound, best, config = evidence.bound, evidence.best, evidence.config
+    if evidence.stage == "search" and evidence.model is not None:
+        told.append(f"Scores and pictures are those of the chosen trial's model, on {evidence.split} data.")
     if bound is not None and (bound.active_units == 0 or bound.rate < 0.1):
         told.append(
             f"The latent carries almost nothing (rate {nats(bound.rate)} nats): the posterior has collapsed onto the "

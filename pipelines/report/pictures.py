@@ -168,9 +168,11 @@ def _sample_rows(names: Sequence[str], height: int, width: int) -> tuple[int, in
 # --- on the page ----------------------------------------------------------------------------------------------------
 
 
-def plan_reconstructions(evidence: Evidence) -> Plan | str:
+def plan_reconstructions(evidence: Evidence) -> Plan | str | None:
     """Fixed rows above what the model makes of them."""
-    if reason := no_pictures(evidence) or evidence.cannot_run:
+    if evidence.is_table:
+        return None
+    if reason := evidence.cannot_run:
         return reason
     grid, split = reconstructions(evidence), evidence.split
     rows, columns = grid.images.shape[:2]
@@ -187,15 +189,17 @@ def plan_reconstructions(evidence: Evidence) -> Plan | str:
     )
 
 
-def plan_samples(evidence: Evidence) -> Plan | str:
+def plan_samples(evidence: Evidence) -> Plan | str | None:
     """Draws from the prior."""
+    if evidence.is_table:
+        return None
     model = evidence.model
     if model is None:
         return "there is no trained model"
     # Without a condition, or with the class alone, no row is needed.
     needs_rows = set(model.config.condition) - {"class"}
-    reason = no_pictures(evidence) or evidence.cannot_run
-    if reason and (needs_rows or evidence.is_table or reason == "the model's weights are not finite numbers"):
+    reason = evidence.cannot_run
+    if reason and (needs_rows or reason == "the model's weights are not finite numbers"):
         return reason
     grid = samples(evidence)
     caption = f"Decoder's mean at latents drawn from the prior, seed {SAMPLES_SEED}."
@@ -212,8 +216,3 @@ def plan_samples(evidence: Evidence) -> Plan | str:
         f"style.{most}",
         photographic=True,
     )
-
-
-def no_pictures(evidence: Evidence) -> str | None:
-    """Why an example is no picture."""
-    return "an example is a row of a table" if evidence.is_table else None

@@ -8,7 +8,6 @@ from pipelines.report import search_charts, wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.plan import Plan
 from tuning.frontier import Trial, pareto
-from tuning.importance import importances
 
 
 def plan_frontier(evidence: Evidence) -> Plan | str:
@@ -49,6 +48,9 @@ def plan_importance(evidence: Evidence) -> Plan | str | None:
     """How much of the bound each searched setting explains."""
     if not evidence.trials:
         return None
+    # Here and not above: it brings Optuna, which a report without trials can do without.
+    from tuning.importance import importances
+
     if not (shares := importances(evidence.trials)):
         return "fewer than two settings vary, or no two bounds differ"
     return Plan(

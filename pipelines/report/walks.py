@@ -22,8 +22,10 @@ EXTENT = 3.0
 MOST_PAIRS = 6
 
 
-def plan_traversals(evidence: Evidence) -> Plan | str:
+def plan_traversals(evidence: Evidence) -> Plan | str | None:
     """What each latent dimension does to one fixed row."""
+    if evidence.is_table:
+        return None
     if reason := _cannot_walk(evidence, "traverse"):
         return reason
     if (bound := evidence.bound) is None:
@@ -65,8 +67,10 @@ def traversals(evidence: Evidence, bound: Bound) -> Grid:
     return Grid(images_DTCHW, [names[dimension] for dimension in order], [titles, *[()] * (len(order) - 1)])
 
 
-def plan_interpolations(evidence: Evidence) -> Plan | str:
+def plan_interpolations(evidence: Evidence) -> Plan | str | None:
     """Strips between fixed rows."""
+    if evidence.is_table:
+        return None
     if reason := _cannot_walk(evidence, "interpolate"):
         return reason
     if evidence.num_rows < 2:
@@ -99,8 +103,6 @@ def interpolations(evidence: Evidence) -> Grid:
 
 
 def _cannot_walk(evidence: Evidence, task: str) -> str | None:
-    if evidence.is_table:
-        return "an example is a row of a table"
     if reason := evidence.cannot_run:
         return reason
     assert evidence.model is not None, "it can run"

@@ -188,7 +188,7 @@ def test_report_of_a_table_has_its_columns(make: Make, tmp_path: Path) -> None:
     assert f"size numbers 20 % {size.mean():.4g} ± {size.std(correction=0):.4g}" in text
     assert "colour 2 categories 0 %" in text
     assert "<i>blue</i> (" in text
-    assert "Samples from the prior: an example is a row of a table." in text
+    assert "Samples from the prior" not in text
     assert "Imputation error by column: this model was trained on complete examples" in text
     assert "20 % of entries hidden completely at random" in text
     assert "density of standardised numbers" in text
@@ -248,3 +248,23 @@ def test_same_evidence_gives_the_same_page(make: Make, written: dict[str, Path],
     """Nothing is drawn at random and no clock is read."""
     again = write(make(), tmp_path)
     assert all(again[name].read_bytes() == written[name].read_bytes() for name in written)
+
+
+def test_search_begins_with_its_trials(make: Make, tmp_path: Path) -> None:
+    """The figures of the search come before those of the best trial's model, and the verdict is the search's."""
+    evidence = make(stage="search", split="validation", rule="rate <= 4", nll=None)
+    page = Page(write(evidence, tmp_path)["report.html"])
+    order = [str(figure["id"]) for figure in page.all("figure")]
+    assert order[:4] == ["frontier", "parallel", "importance", "reconstructions"]
+    assert "Report of a search" in page.text
+    assert "The chosen one of 7 trials has a validation bound of 25.00 nats per example." in page.text
+    assert "The trial is chosen by the rule rate <= 4 ." in page.text
+    assert "Scores on the validation split" in page.text
+    assert "test split" not in page.text
+
+
+def test_page_says_what_the_model_is_used_for(make: Make, tmp_path: Path) -> None:
+    """Each metric beside the simplest answers, with its unit."""
+    metrics = {"denoise_psnr_db": 24.5, "denoise_psnr_db.noisy": 20.0, "denoise_psnr_db.median": 22.0}
+    text = Page(write(make(metrics=metrics, **BRIEF), tmp_path)["report.html"]).text
+    assert "Denoising, PSNR 24.50 dB higher the noisy images: 20.00; 3×3 median filter: 22.00 model is better" in text
