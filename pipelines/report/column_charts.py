@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 DATA, MODEL = COLOURS[0], COLOURS[1]
 PANEL_INCHES, HEAD_INCHES, ACROSS = 1.15, 0.3, 2
-MOST_NAMED = 9
+MOST_NAMED = 12
 """Columns of a heat map whose values are written into it."""
 
 
@@ -102,7 +102,24 @@ def differences(difference_DD: Array, names: Sequence[str], theme: Theme) -> byt
         names: Of the columns.
         theme: Of the page.
     """
-    count = len(names)
+    shown = np.where(np.tri(len(names), k=-1, dtype=bool), difference_DD, np.nan)[1:, :-1]
+    return _heat_map(shown, names[1:], names[:-1], "correlation in the model − in the data", theme)
+
+
+def effects(effect_LD: Array, dimensions: Sequence[str], columns: Sequence[str], theme: Theme) -> bytes:
+    """A heat map of what each latent dimension does to each column.
+
+    Args:
+        effect_LD: The change of each column, in standard deviations.
+        dimensions: Names of the rows.
+        columns: Names of the columns.
+        theme: Of the page.
+    """
+    return _heat_map(effect_LD, dimensions, columns, "change of the column (standard deviations)", theme)
+
+
+def _heat_map(values: Array, rows: Sequence[str], columns: Sequence[str], measure: str, theme: Theme) -> bytes:
+    """Orange above zero and blue below; written into the cells where there are few."""
     figure = blank(theme, WIDTH_INCHES)
     axes = figure.subplots()
     dress(axes, theme)
@@ -110,29 +127,33 @@ def differences(difference_DD: Array, names: Sequence[str], theme: Theme) -> byt
     axes.spines[:].set_visible(False)
     # Blue and orange are apart for every kind of colour vision; the middle is the page's own colour.
     scale = LinearSegmentedColormap.from_list("difference", ["#3A7CC4", theme.surface, "#E07B24"], bad=theme.surface)
-    largest = max(0.1, float(np.nanmax(np.abs(difference_DD), initial=0.0)))
+    largest = max(0.1, float(np.nanmax(np.abs(values), initial=0.0)))
     limit = math.ceil(10 * largest) / 10
-    shown = np.where(np.tri(count, k=-1, dtype=bool), difference_DD, np.nan)[1:, :-1]
-    drawn = axes.imshow(shown, cmap=scale, vmin=-limit, vmax=limit)
-    short = [plain(name, 14) for name in names]
-    axes.set_xticks(range(count - 1), short[:-1], rotation=60 if count > 3 else 0, ha="right" if count > 3 else "center",
-                    rotation_mode="anchor")  # fmt: skip
-    axes.set_yticks(range(count - 1), short[1:])
-    if count - 1 <= MOST_NAMED + 3:
-        for (row, column), value in np.ndenumerate(shown):
+    drawn = axes.imshow(values, cmap=scale, vmin=-limit, vmax=limit, aspect="auto")
+    slanted = len(columns) > 3
+    axes.set_xticks(
+        range(len(columns)), [plain(name, 14) for name in columns], rotation=60 if slanted else 0,
+        ha="right" if slanted else "center", rotation_mode="anchor",
+    )  # fmt: skip
+    axes.set_yticks(range(len(rows)), [plain(name, 14) for name in rows])
+    if len(columns) <= MOST_NAMED:
+        for (row, column), value in np.ndenumerate(values):
             if not np.isnan(value):
-                axes.text(column, row, _signed(value), color=theme.ink, fontsize=6.5 if count > 8 else SMALL_SIZE,
+                axes.text(column, row, _signed(value), color=theme.ink, fontsize=6.5 if len(columns) > 7 else SMALL_SIZE,
                           ha="center", va="center")  # fmt: skip
     bar = figure.colorbar(drawn, ax=axes, location="bottom", pad=0.02, aspect=32, shrink=0.9)
-    bar.set_label("correlation in the model − in the data", color=theme.ink, fontsize=FONT_SIZE)
+    bar.set_label(measure, color=theme.ink, fontsize=FONT_SIZE)
     bar.ax.tick_params(colors=theme.muted, labelsize=SMALL_SIZE, length=0)
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
     return png(figure)
 
 
 def _signed(value: float) -> str:
-    shown = f"{value:+.2f}".replace("-", "−").replace("0.", ".", 1)
-    return "0" if shown.endswith(".00") else shown
+    """Two decimals, in few characters: `+.05`, `−1.20`, `0`."""
+    if abs(value) < 0.005:
+        return "0"
+    sign, shown = "+" if value > 0 else "−", f"{abs(value):.2f}"
+    return sign + (shown[1:] if shown.startswith("0.") else shown)
 
 
 # --- gaps -----------------------------------------------------------------------------------------------------------

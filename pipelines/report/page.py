@@ -29,7 +29,7 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
         folder: Where to; made if it is not there.
 
     Returns:
-        The files by name: `report.html` always, and the PNGs of those in `pipelines.report.figures` that there is evidence for.
+        The files by name: `report.html` always, and those of the figures that there is evidence for.
     """
     folder.mkdir(parents=True, exist_ok=True)
     shown, left_out = figures.draw(evidence)

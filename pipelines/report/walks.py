@@ -5,8 +5,11 @@ Shapes: D dimensions, T points of a walk, P pairs of rows.
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from pipelines.report import column_charts
 from pipelines.report.evidence import Evidence
 from pipelines.report.pictures import EDGE_INCHES, MOST_INCHES, Grid, gutter, num_columns
 from pipelines.report.plan import Plan
@@ -20,16 +23,18 @@ MOST_DIMENSIONS, NUM_POINTS = 10, 7
 EXTENT = 3.0
 """Of a traversal, in standard deviations of N(0, 1)."""
 MOST_PAIRS = 6
+# Of a table: how far a dimension is moved, what the change is a mean over, and what is shown of it.
+EFFECT_EXTENT, EFFECT_ROWS, MOST_COLUMNS = 2.0, 200, 24
 
 
 def plan_traversals(evidence: Evidence) -> Plan | str | None:
-    """What each latent dimension does to one fixed row."""
-    if evidence.is_table:
-        return None
+    """What each latent dimension does: to one fixed image, or to the columns of a table."""
     if reason := _cannot_walk(evidence, "traverse"):
         return reason
     if (bound := evidence.bound) is None:
         return "the KL of the dimensions was not measured"
+    if evidence.is_table:
+        return _plan_effects(evidence, bound)
     grid = traversals(evidence, bound)
     shown, total = len(grid.images), evidence.config.model.latent_dim
     measure = "KL to the prior" if bound.kl_per_dimension else "variance of the posterior mean"
@@ -43,6 +48,38 @@ def plan_traversals(evidence: Evidence) -> Plan | str | None:
         f"{measure} over the {evidence.split} split{unit}.{rest}",
         photographic=True,
     )
+
+
+def _plan_effects(evidence: Evidence, bound: Bound) -> Plan:
+    effect_LD, dimensions, columns = effects(evidence, bound)
+    rows = min(EFFECT_ROWS, evidence.num_rows)
+    total = evidence.dataset.example.num_values
+    most = f" The first {len(columns)} of {total} columns." if len(columns) < total else ""
+    return Plan(
+        lambda theme: column_charts.effects(effect_LD, dimensions, columns, theme),
+        f"Heat map of what each of {len(dimensions)} latent dimensions does to {len(columns)} columns.",
+        f"How much each column changes while one latent dimension goes from −{EFFECT_EXTENT:g} to {EFFECT_EXTENT:g} "
+        "standard deviations of N(0, 1) and the others stay at the posterior's mean; the mean over "
+        f"{rows} {evidence.split} rows. Numbers are in standard deviations of the training split; of categories it is the "
+        "share of rows whose most probable one changes. The dimensions are sorted by what they carry, those that carry "
+        f"nothing are left out.{most}",
+    )
+
+
+def effects(evidence: Evidence, bound: Bound) -> tuple[NDArray[np.float64], list[str], list[str]]:
+    """What each dimension of the latent does to each column of a table [L,D], the most informative first, and the names of
+    both."""
+    model = evidence.model
+    assert model is not None, "callers ask first"
+    known = (model.examples.columns or ())[:MOST_COLUMNS]
+    order = bound.informative_dimensions[: max(1, min(MOST_DIMENSIONS, bound.active_units))]
+    inputs = evidence.inputs(slice(EFFECT_ROWS))
+    found = inference.traverse(model, inputs, dimensions=tuple(order), extent=EFFECT_EXTENT, num_points=2)
+    places = [found.dimensions.tolist().index(dimension) for dimension in order]
+    low_NLD, high_NLD = found.examples[:, places].double().cpu().numpy()[..., : len(known)].transpose(2, 0, 1, 3)
+    is_category = np.array([column.categories is not None for column in known])
+    change_LD = np.where(is_category, low_NLD != high_NLD, high_NLD - low_NLD).mean(0)
+    return change_LD, [f"z{dimension}" for dimension in order], [column.name for column in known]
 
 
 def traversals(evidence: Evidence, bound: Bound) -> Grid:

@@ -61,6 +61,12 @@ def test_rare_categories_stand_together() -> None:
     assert drawn.data[-1] == pytest.approx(100 * (4 + 3 + 2 + 1) / 78)
 
 
+def test_cells_of_a_heat_map_say_their_value() -> None:
+    """With a sign and two decimals; what rounds to nothing is 0, and a whole number is not."""
+    values = (0.054, -1.2, 1.0, -0.004, 10.0, 0.999)
+    assert [column_charts._signed(value) for value in values] == ["+.05", "−1.20", "+1.00", "0", "+10.00", "+1.00"]
+
+
 def test_differences_are_zero_where_the_model_draws_the_data() -> None:
     """A model that draws the rows themselves has no difference; one that shuffles a column loses its correlation."""
     rng = np.random.default_rng(0)

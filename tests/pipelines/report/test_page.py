@@ -180,7 +180,7 @@ def test_report_of_a_table_has_its_columns(make: Make, tmp_path: Path) -> None:
     """No pictures of examples, but curves, latent and each column beside what the model draws, in its own unit."""
     evidence = make(shape=(2,), parts=TABLE_PARTS, data={"missing": {"kind": "mcar", "share": 0.2}})
     files = write(evidence, tmp_path)
-    of_images = {"reconstructions.png", "samples.png", "traversals.png", "interpolations.png"}
+    of_images = {"reconstructions.png", "samples.png", "interpolations.png"}
     assert files.keys() == {"report.html", "marginals.png", "associations.png", *FIGURES} - of_images
     text = Page(files["report.html"]).text
     assert evidence.rows is not None

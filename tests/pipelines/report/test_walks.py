@@ -10,7 +10,7 @@ import torch
 
 from pipelines.report import walks
 from pipelines.report.plan import Plan
-from tests.pipelines.report.conftest import Make
+from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
 from vae.metrics.likelihood import Bound
 
@@ -60,6 +60,27 @@ def test_interpolations_go_from_row_to_row(make: Make, condition: Any) -> None:
     np.testing.assert_allclose(images[:, -1], rows.x[1::2].numpy())
     np.testing.assert_allclose(images[:, 1], again[0::2], atol=1e-6)
     np.testing.assert_allclose(images[:, -2], again[1::2], atol=1e-6)
+
+
+def test_traversals_of_a_table_are_the_change_of_each_column(make: Make) -> None:
+    """Of numbers the mean difference of the decoder's answers at both ends, of categories the share that changes."""
+    measured = bound((0.1, 2.0, 0.0), (1.0, 1.0, 0.0))
+    evidence = make(shape=(2,), parts=TABLE_PARTS, bound=measured)
+    model = evidence.model
+    assert model is not None
+    found, dimensions, columns = walks.effects(evidence, measured)
+    assert (dimensions, columns) == (["z1", "z0"], ["size", "colour"])
+    mean_NL = inference.encode(model, evidence.inputs(slice(None))).mean
+    for row, dimension in enumerate((1, 0)):
+        ends = []
+        for value in (-2.0, 2.0):
+            z_NL = mean_NL.clone()
+            z_NL[:, dimension] = value
+            ends.append(inference.decode(model, z_NL).double().numpy())
+        low, high = ends
+        assert found[row, 0] == pytest.approx((high - low)[:, 0].mean(), abs=1e-6)
+        assert found[row, 1] == pytest.approx((high != low)[:, 1].mean())
+    assert isinstance(walks.plan_traversals(evidence), Plan)
 
 
 def test_walks_say_why_there_are_none(make: Make) -> None:
