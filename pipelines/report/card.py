@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from pipelines.report import wording
 from pipelines.report.evidence import Evidence
-from pipelines.report.findings import remarks, scores, verdict
+from pipelines.report.findings import Score, remarks, scores, verdict
+from pipelines.report.measures import measures
 from tuning.frontier import Trial, pareto, select
 from vae.answering import abilities
 from vae.conditions import example_condition
@@ -126,12 +127,23 @@ def _asking(evidence: Evidence, what: str, form: str) -> Iterator[tuple[str, str
 
 
 def _scores(evidence: Evidence) -> list[str]:
-    rows = scores(evidence)
+    rows = [*scores(evidence), *_uses(evidence)]
     if not rows:
         return ["## Scores", f"None was measured on the {evidence.split} split."]
     table = [f"| score ({evidence.split} split) | value | unit | protocol |", "|---|---|---|---|"]
     table += [f"| {' | '.join(_escape(cell, 200) for cell in row)} |" for row in rows]
     return ["## Scores", "\n".join(table)]
+
+
+def _uses(evidence: Evidence) -> list[Score]:
+    """What has a simplest answer to stand beside; the page has the other metrics as well."""
+    return [
+        Score(
+            measure.name, measure.value, measure.unit, ", ".join(f"{name} {value}" for name, value in measure.baselines)
+        )
+        for measure in measures(evidence.metrics, is_table=evidence.is_table)
+        if measure.baselines
+    ]
 
 
 def _limits(evidence: Evidence) -> list[str]:

@@ -95,8 +95,10 @@ def test_card_states_data_scores_and_limits(make: Make) -> None:
 def test_card_fits_what_mlflow_keeps(make: Make) -> None:
     """Many long hostile names stay under the 5,000 characters of a description, every table row with its cells."""
     classes = tuple(f"{index} {name * 9}" for index in range(40) for name in HOSTILE)
-    text = card(make("class", classes, name="n" * 100), "models:/" + "n" * 100 + "@champion")
+    uses = {f"{use}{answer}": 1.0 for use in ("denoise_psnr_db", "impute_rmse") for answer in ("", ".noisy", ".simple")}
+    text = card(make("class", classes, name="n" * 100, metrics=uses), "models:/" + "n" * 100 + "@champion")
     assert len(text) < 5000
+    assert "| Denoising, PSNR | 1.000 | dB | the noisy images 1.000, each pixel's mean 1.000 |" in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert "<script" not in re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
