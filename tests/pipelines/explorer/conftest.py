@@ -1,0 +1,124 @@
+"""What the explorer's tests look at: small models that were trained in this process, on a shelf instead of a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.datasets import load_digits, load_wine
+
+from pipelines.explorer.models import Offer, Rows, Subject
+from pipelines.explorer.registered import rows_of
+from tests.vae.conftest import _publish, _publish_table
+from vae.config import RunConfig, override
+from vae.data.manifest import Column
+from vae.data.parquet import Dataset
+from vae.errors import RegistryError
+from vae.examples import ExampleSpec
+from vae.latents import fit_latents
+from vae.model import VAE
+from vae.training import Training
+
+HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
+"""A class as somebody might name it who wishes ill."""
+SMALL = override(
+    RunConfig(),
+    {
+        "model.latent_dim": 6,
+        "model.encoder": {"kind": "mlp", "hidden": [64]},
+        "training.epochs": 12,
+        "training.learning_rate": 3e-3,
+        "training.aggregate_components": 0,
+    },
+)
+
+
+class Shelf:
+    """Models that are in memory already."""
+
+    def __init__(self, subjects: Sequence[Subject]) -> None:
+        self.subjects = subjects
+
+    def offers(self) -> Sequence[Offer]:
+        return [subject.offer for subject in self.subjects]
+
+    def pull(self, reference: str) -> Subject:
+        for subject in self.subjects:
+            offer = subject.offer
+            if reference in (offer.name, offer.reference, *(f"{offer.name}@{alias}" for alias in offer.aliases)):
+                return subject
+        raise RegistryError(f"no model {reference!r}; there are {', '.join(o.reference for o in self.offers())}")
+
+    def __getitem__(self, reference: str) -> Subject:
+        return self.pull(reference)
+
+
+def trained(dataset: Dataset, name: str, version: str, aliases: tuple[str, ...], changes: Mapping[str, Any]) -> Subject:
+    """A model after a second of training, with the first rows of its test split."""
+    config = override(SMALL, changes)
+    training = Training(config, dataset)
+    training.run()
+    model = training.model.eval()
+    fit_latents(model, config, dataset)
+    return Subject(
+        offer=Offer(name=name, version=version, aliases=aliases), model=model, rows=rows_of(dataset, model, most=200)
+    )
+
+
+def wine(folder: Any) -> Dataset:
+    """scikit-learn's wines, with the cultivar as a column, whole numbers among the others, and a tenth missing."""
+    data, rng = load_wine(), np.random.default_rng(0)
+    order = rng.permutation(len(data.data))
+    columns = {
+        name: pa.array(values, mask=rng.random(len(values)) < 0.1)
+        for name, values in zip(data.feature_names[:5], data.data[order].T, strict=False)
+    }
+    columns["proline"] = pa.array(data.data[order, -1].astype(np.int64), mask=rng.random(len(order)) < 0.1)
+    columns["cultivar"] = pa.array(np.array(["barolo", "grignolino", "barbera"])[data.target[order]])
+    described = [
+        *(Column(name=name, kind="numeric", dtype="double") for name in data.feature_names[:5]),
+        Column(name="proline", kind="numeric", dtype="int64"),
+        Column(name="cultivar", kind="categorical", dtype="string", categories=("barbera", "barolo", "grignolino")),
+    ]
+    splits = {"train": 130, "validation": 24, "test": 24}
+    return _publish_table(folder, pa.table(columns), described, None, splits)
+
+
+def hostile() -> Subject:
+    """An untrained model whose classes are named by an enemy."""
+    names = (HOSTILE, "plain")
+    config = override(SMALL, {"model.condition": ["class"]}).model
+    values = np.random.default_rng(0).integers(256, size=(20, 1, 4, 4), dtype=np.uint8)
+    classes = [names[row % 2] for row in range(20)]
+    return Subject(
+        offer=Offer(name="hostile", version="1"),
+        model=VAE(config, ExampleSpec((1, 4, 4), names), seed=0).eval(),
+        rows=Rows(values=values, dataset_id="0" * 64, conditions=classes, classes=classes),
+    )
+
+
+@pytest.fixture(scope="session")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    """Digits by a champion and a challenger that know gaps, noise and directions; by one that is told the class; by one for
+    every β; a table of wines; an enemy's."""
+    data = load_digits()
+    pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
+    splits = {"train": 1400, "validation": 197, "test": 200}
+    digits = _publish(tmp_path_factory.mktemp("digits"), pixels, data.target.astype(np.int64), splits)
+    gaps = {"data.missing": {"kind": "mcar", "share": 0.3}}
+    multi = {"model.beta_gates": True, "objective.controller": {"kind": "multi_rate", "low": 0.1, "high": 10.0}}
+    table = {"model.encoder": {"kind": "table", "hidden": [32]}, "model.likelihood": {"kind": "mixed"}}
+    small = {"training.batch_size": 32, "model.latent_dim": 3, "training.epochs": 60}
+    return Shelf(
+        [
+            trained(digits, "digits", "2", ("challenger",), {**gaps, "training.epochs": 2}),
+            trained(digits, "digits", "1", ("champion",), gaps),
+            trained(digits, "digits-by-class", "1", ("champion",), {"model.condition": ["class"]}),
+            trained(digits, "digits-any-rate", "1", ("champion",), multi),
+            trained(wine(tmp_path_factory.mktemp("wine")), "wine", "1", ("champion",), {**table, **small}),
+            hostile(),
+        ]
+    )

@@ -1,0 +1,371 @@
+"""What the page shows, without a page: every view is what `predict` gives, and its three lines of Python give it again."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path as Folder
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import parse_qsl
+
+import mlflow.pyfunc
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipelines.explorer import exports
+from pipelines.explorer.asking import Call
+from pipelines.explorer.given import (
+    damaged,
+    example_of,
+    from_data_url,
+    read_holes,
+    read_image,
+    with_cells,
+    write_cells,
+    write_holes,
+    write_image,
+)
+from pipelines.explorer.looking import look
+from pipelines.explorer.mapping import chart
+from pipelines.explorer.models import Subject
+from pipelines.explorer.views import Compare, Edit, Latent, Path, Rate, Repair, Transfer, View, read_view
+from tests.pipelines.explorer.conftest import HOSTILE, Shelf
+from vae.errors import ConfigError, DataError, RegistryError
+
+HOLES = np.zeros((8, 8), bool)
+HOLES[2:5, 3:7] = True
+VIEWS = [
+    Latent(model="digits/1"),
+    Latent(model="digits@champion", x="row:3", moved=((1, 1.5), (4, -0.25)), output="sample", seed=4),
+    Latent(model="digits-by-class", x="row:3", moved=((0, 2.0),), condition="7"),
+    Latent(model="wine", x="row:1", moved=((0, 2.0),)),
+    Path(model="digits", x="row:1", other="row:2", path="spherical", n=5),
+    Path(model="digits-by-class", x="row:1", other="row:2"),
+    Path(model="wine", x="row:0", other="row:5", n=4),
+    Repair(model="digits/1", x="row:5"),
+    Repair(model="digits/1", x="row:5", do="denoise", noise=0.3, seed=2),
+    Repair(model="digits/1", x="row:5", do="impute", holes=write_holes(HOLES), seed=2),
+    Repair(model="digits-by-class", x="row:5", noise=0.1),
+    Repair(model="wine", x="row:4", do="impute", cells='{"alcohol":null,"cultivar":null,"proline":900}'),
+    Repair(model="wine", x="row:4"),
+    Transfer(model="digits-by-class", x="row:5", target="3"),
+    Transfer(model="digits-by-class", x="row:5", other="row:6", seed=1),
+    Edit(model="digits/1", x="row:5", attribute="class=8", strength=1.5),
+    Rate(model="digits-any-rate", x="row:5", beta=0.2),
+    Compare(model="digits@champion", n=3),
+    Compare(model="digits@champion", against="digits@challenger", n=4, seed=9),
+]
+
+
+def each(views: list[Any]) -> Any:
+    return pytest.mark.parametrize("view", views, ids=lambda view: f"{view.name}-{view.model}-{view.x}")
+
+
+def same(found: Any, expected: Any) -> bool:
+    """Whether two answers of `predict` are equal to the last bit."""
+    if isinstance(expected, pd.DataFrame):
+        pd.testing.assert_frame_equal(
+            pd.DataFrame(found).reset_index(drop=True), expected.reset_index(drop=True), check_dtype=False
+        )
+        return True
+    return np.array_equal(found, expected, equal_nan=True)
+
+
+def executed(call: Call, shelf: Shelf, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What the lines of Python leave behind, in a folder with the inputs' file."""
+
+    def load_model(uri: str) -> Any:
+        subject = shelf[uri.removeprefix("models:/")]
+        return SimpleNamespace(predict=lambda inputs, params: subject.ask(inputs, params))
+
+    if call.file_name:
+        (folder / call.file_name).write_bytes(call.file())
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(mlflow.pyfunc, "load_model", load_model)
+    names: dict[str, Any] = {}
+    exec(call.snippet(), names)
+    return names
+
+
+@each(VIEWS)
+def test_lines_of_python_give_what_is_shown(
+    view: View, shelf: Shelf, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three lines, and every number that they give is one that the page has."""
+    shown = look(view, shelf[view.model], shelf)
+    assert len(shown.call.snippet().splitlines()) == 3
+    names = executed(shown.call, shelf, tmp_path, monkeypatch)
+    answers = shown.call.answers()
+    found = [names["result"]] if len(answers) == 1 else names["results"]
+    assert len(found) == len(answers)
+    assert all(same(one, other) for one, other in zip(found, answers, strict=True))
+
+
+@each(VIEWS)
+def test_link_leads_to_the_same_view(view: View) -> None:
+    """A view is in its link with all that it says, and defaults are not."""
+    path, _, query = view.link.partition("?")
+    assert read_view(path[1:], dict(parse_qsl(query))) == view
+    assert "beta" not in query or view.beta != 1
+
+
+@each(VIEWS)
+def test_exports_hold_what_is_shown(view: View, shelf: Shelf) -> None:
+    """The CSV has a line for each panel with its numbers; the PNG is a picture."""
+    shown = look(view, shelf[view.model], shelf)
+    panels = [panel for row in shown.panels for panel in row]
+    frame = pd.read_csv(io.StringIO(exports.csv_of(shown)), keep_default_na=False, na_values=[""])
+    assert frame["panel"].tolist() == [panel.name for panel in panels]
+    if isinstance(panels[0].values, np.ndarray):
+        expected = np.stack([panel.values.ravel() for panel in panels])
+        np.testing.assert_allclose(frame.drop(columns="panel").to_numpy(np.float32), expected, rtol=1e-6)
+    else:
+        assert frame["alcohol"].iloc[-1] == pytest.approx(panels[-1].values["alcohol"].iloc[0])
+    assert Image.open(io.BytesIO(exports.png_of(shown))).size[0] > 500
+
+
+def test_decode_follows_the_moved_dimension(shelf: Shelf) -> None:
+    """A row's latent with one dimension set is what `decode` gives there; only that dimension differs."""
+    subject = shelf["digits/1"]
+    code = subject.ask(subject.rows.take([3]), {"task": "encode"})["mean"][0].round(3)
+    plain = look(Latent(x="row:3"), subject, shelf)
+    moved = look(Latent(x="row:3", moved=((2, 2.5),)), subject, shelf)
+    np.testing.assert_allclose(plain.call.inputs[0], code, atol=1e-6)
+    code[2] = 2.5
+    expected = subject.ask(code[None], {"task": "decode"})[0]
+    np.testing.assert_allclose(moved.panels[0][0].values, expected, atol=1e-6)
+    assert np.abs(moved.panels[0][0].values - plain.panels[0][0].values).max() > 0.05
+
+
+def test_imputation_keeps_what_is_there(shelf: Shelf) -> None:
+    """Pixels outside of the hole stay as they were, for sure; inside it there is some doubt, and a figure says how much."""
+    view = Repair(x="row:5", do="impute", holes=write_holes(HOLES), seed=2)
+    subject = shelf["digits/1"]
+    given, imputed, spread = (panel.values[0] for panel in look(view, subject, shelf).panels[0])
+    original = subject.rows.take([5])[0, 0] / 255
+    assert np.isnan(given[HOLES]).all()
+    np.testing.assert_allclose(imputed[~HOLES], original[~HOLES], atol=1e-6)
+    assert (spread[~HOLES] == 0).all()
+    assert spread[HOLES].min() > 0
+    figures = dict(look(view, subject, shelf).figures)
+    assert figures["pixels missing"] == "12 of 64"
+    assert figures["mean uncertainty"] == f"{spread[HOLES].mean():.4f}"
+    assert np.abs(imputed[HOLES] - original[HOLES]).mean() < np.abs(original[HOLES] - 0).mean()
+
+
+def test_cells_of_a_table_are_edited_and_imputed(shelf: Shelf) -> None:
+    """What is typed is kept, what is blanked is filled in by `impute`."""
+    subject = shelf["wine"]
+    view = Repair(x="row:4", do="impute", cells='{"alcohol":null,"malic_acid":9.5}', seed=1)
+    given, imputed, spread = (panel.values.iloc[0] for panel in look(view, subject, shelf).panels[0])
+    assert pd.isna(given["alcohol"])
+    assert 10 < imputed["alcohol"] < 16
+    assert imputed["malic_acid"] == 9.5
+    assert spread["alcohol"] > 0
+    assert spread["malic_acid"] == 0
+
+
+def test_cells_round_trip(shelf: Shelf) -> None:
+    """What differs from the row is what is written, and is read again."""
+    subject = shelf["wine"]
+    row = subject.rows.take([4])
+    changed = with_cells(row, '{"alcohol":11,"cultivar":"barolo","malic_acid":null}', subject.examples.columns)
+    again = with_cells(row, write_cells(row, changed), subject.examples.columns)
+    pd.testing.assert_frame_equal(changed, again, check_dtype=False)
+    assert write_cells(row, row) == ""
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ('{"alkohol":1}', "no column 'alkohol'"),
+        ('{"alcohol":"much"}', "alcohol: expected a number"),
+        ('{"alcohol":true}', "alcohol: expected a number"),
+        ('{"cultivar":"merlot"}', "cultivar: unknown 'merlot'; expected barbera"),
+        ("[1]", "expected JSON"),
+        ("{", "expected JSON"),
+    ],
+)
+def test_cells_that_do_not_fit_are_refused(cells: str, words: str, shelf: Shelf) -> None:
+    """With the column and what it takes."""
+    with pytest.raises(DataError, match=words):
+        look(Repair(x="row:4", cells=cells), shelf["wine"], shelf)
+
+
+def test_map_is_of_the_codes_that_predict_gives(
+    shelf: Shelf, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its points are posterior means, along the two dimensions in which they vary most; its lines give them."""
+    found = chart(Latent(seed=3), shelf["digits/1"])
+    assert found is not None
+    mean = shelf["digits/1"].ask(shelf["digits/1"].rows.take(found.rows), {"task": "encode"})["mean"]
+    assert np.array_equal(found.mean, mean)
+    variance = mean.var(0)
+    assert variance[found.across] == variance.max()
+    assert variance[found.up] == np.sort(variance)[-2]
+    assert np.array_equal(executed(found.call, shelf, tmp_path, monkeypatch)["result"]["mean"], mean)
+    frame = pd.read_csv(io.StringIO(exports.csv_of_map(found)))
+    np.testing.assert_allclose(frame["z0"], mean[:, 0], rtol=1e-6)
+    assert Image.open(io.BytesIO(exports.png_of_map(found))).size[0] > 500
+
+
+def test_comparison_is_of_the_same_rows(shelf: Shelf) -> None:
+    """The figures are the means of the scores that `predict` gives either; the better trained one is likelier."""
+    shown = look(Compare(n=12, seed=1), shelf["digits@champion"], shelf)
+    scores = [
+        float(shelf[f"digits@{alias}"].ask(shown.call.inputs, {"task": "score", "num_samples": 100, "seed": 1}).mean())
+        for alias in ("champion", "challenger")
+    ]
+    told = [value.split(" ")[0] for _, value in shown.figures]
+    assert told == [f"{score:.3f}" for score in scores]
+    assert scores[0] > scores[1]
+
+
+def test_likeliest_condition_is_told_of_a_drawing(shelf: Shelf) -> None:
+    """A digit without a label is taken for the class under which it is likeliest, which is mostly its own."""
+    subject = shelf["digits-by-class"]
+    right = 0
+    for row in range(20):
+        x = write_image(subject.rows.take([row]))
+        shown = look(Repair(x=x), subject, shelf)
+        right += shown.call.asks[0].params["condition"] == [subject.rows.conditions[row]]
+    assert right >= 10, right  # of 20, where chance has 2
+
+
+# --- what a person gives --------------------------------------------------------------------------------------------
+
+
+def file_of(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_image_in_a_link_is_the_image(shelf: Shelf) -> None:
+    """Every pixel survives the link."""
+    subject = shelf["digits/1"]
+    image = subject.rows.take([7])
+    assert np.array_equal(example_of(subject, write_image(image)).values, image)
+    assert np.array_equal(read_holes(subject, write_holes(HOLES)), HOLES)
+
+
+def test_upload_becomes_an_example(shelf: Shelf) -> None:
+    """Any usual file, resized and grey, as ingest would read it."""
+    photo = Image.fromarray(np.random.default_rng(0).integers(256, size=(60, 40, 3), dtype=np.uint8))
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
+        assert read_image(shelf["digits/1"], file_of(photo, kind)).shape == (1, 1, 8, 8)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG whose header promises so many black pixels to each side."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"<script>alert(1)</script>", "not a PNG"),
+        (b"\x80\x04\x95", "not a PNG"),  # a pickle
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "PNG|header"),
+        (b"x" * ((8 << 20) + 1), "above the limit"),
+    ],
+)
+def test_hostile_files_are_refused(data: bytes, words: str, shelf: Shelf) -> None:
+    """With a word, and before they are decoded."""
+    with pytest.raises(DataError, match=words):
+        read_image(shelf["digits/1"], data)
+
+
+@pytest.mark.parametrize("side", [5_000, 20_000, 1 << 30])
+def test_bombs_are_refused(side: int, shelf: Shelf) -> None:
+    """By the size in the header."""
+    with pytest.raises(DataError, match="limit"):
+        read_image(shelf["digits/1"], bomb(side))
+
+
+def test_noise_repeats_for_a_seed() -> None:
+    """The same seed, the same noise; holes are NaN."""
+    image = np.full((1, 1, 8, 8), 128, np.uint8)
+    first, second, other = (damaged(image, 0.2, HOLES, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second, equal_nan=True)
+    assert not np.array_equal(first, other, equal_nan=True)
+    assert np.array_equal(np.isnan(first[0, 0]), HOLES)
+    assert damaged(image, 0.0, None, 1) is image
+
+
+# --- links and refusals ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "query", "words"),
+    [
+        ("nowhere", {}, "no view 'nowhere'; there are latent, interpolate"),
+        ("latent", {"sed": "1"}, "did you mean `seed`"),
+        ("latent", {"seed": "-1"}, "greater than or equal to 0"),
+        ("latent", {"moved": "abc"}, "moved must be DIMENSION:VALUE"),
+        ("latent", {"moved": "1:nan"}, "finite"),
+        ("interpolate", {"n": "100000"}, "less than or equal to 24"),
+        ("repair", {"draws": "1000000"}, "less than or equal to 5000"),
+    ],
+)
+def test_links_that_say_nonsense_are_refused(name: str, query: dict[str, str], words: str) -> None:
+    """With what would do; none can ask for an hour of work."""
+    with pytest.raises(ConfigError, match=words):
+        read_view(name, query)
+
+
+@pytest.mark.parametrize(
+    ("view", "words"),
+    [
+        (Latent(model="digits", x="row:999"), "no row '999'; there are 0 to 199"),
+        (Latent(model="digits", x="png:!!"), "not base64"),
+        (Latent(model="digits", x="http://elsewhere"), "expected row:NUMBER or png:"),
+        (Latent(model="digits", moved=((9, 1.0),)), "no dimension 9; there are 0 to 5"),
+        (Transfer(model="digits"), "takes no condition"),
+        (Rate(model="digits"), "trained at one beta"),
+        (Edit(model="digits-by-class", attribute="class=3"), "no directions"),
+        (Repair(model="digits-by-class", do="impute"), "trained on complete examples"),
+        (Compare(model="digits", against="wine"), "choose versions of the same data"),
+        (Compare(model="wine"), "has one version alone"),
+        (Compare(model="digits", against="nobody"), "no model 'nobody'"),
+    ],
+)
+def test_views_that_do_not_fit_are_refused(view: View, words: str, shelf: Shelf) -> None:
+    """With the words of `predict`, or of the link."""
+    with pytest.raises((ValueError, RegistryError), match=words):
+        look(view, shelf[view.model], shelf)
+
+
+def test_hostile_class_names_stay_text(shelf: Shelf) -> None:
+    """They go through a link, a request and a picture as they are."""
+    view = Transfer(model="hostile", x="row:1", target=HOSTILE)
+    shown = look(view, shelf["hostile"], shelf)
+    assert shown.call.asks[0].params["target"] == [HOSTILE]
+    assert exports.png_of(shown)[:4] == b"\x89PNG"
+
+
+def test_canvas_gives_only_pictures() -> None:
+    """A drawing that is no PNG is refused."""
+    with pytest.raises(DataError, match="no PNG"):
+        from_data_url("data:text/html;base64,PHNjcmlwdD4=")
+
+
+def test_models_without_rows_can_be_looked_at(shelf: Shelf) -> None:
+    """Where the dataset is out of reach, there is no map, and an example is a blank one."""
+    subject = shelf["digits/1"]
+    bare = Subject(offer=subject.offer, model=subject.model)
+    assert chart(Latent(), bare) is None
+    assert look(Repair(), bare, shelf).panels[0][0].values.max() == 0
+    assert look(Latent(), bare, shelf).panels[0][0].values.shape == (1, 8, 8)
