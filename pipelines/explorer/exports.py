@@ -29,7 +29,7 @@ def csv_of(shown: Shown) -> str:
 def csv_of_map(found: Map) -> str:
     """A line for each row: its number, its class, and its latent."""
     columns = [f"z{number}" for number in range(found.mean.shape[1])]
-    frame = pd.DataFrame(found.mean, found.rows, columns)
+    frame = pd.DataFrame(found.mean, list(found.rows), columns)
     if found.classes is not None:
         frame.insert(0, "class", found.classes)
     return frame.to_csv(index_label="row")
@@ -58,7 +58,7 @@ def png_of(shown: Shown) -> bytes:
     if isinstance(shown.panels[0][0].values, pd.DataFrame):
         return _png_of_table([panel for row in shown.panels for panel in row])
     columns = [[panel.name for panel in row] for row in shown.panels]
-    images = np.stack([[np.nan_to_num(panel.values, nan=0.5) for panel in row] for row in shown.panels])
+    images = np.stack([[np.nan_to_num(panel.values / panel.white, nan=0.5) for panel in row] for row in shown.panels])
     return Grid(images, (), columns).draw(LIGHT)
 
 

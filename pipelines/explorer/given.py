@@ -138,7 +138,7 @@ def damaged(
     """An image [1,C,H,W] with Gaussian noise and NaN where it is rubbed out; as it is where there is neither."""
     if not noise and holes is None:
         return image
-    values = image.astype(np.float32) / 255
+    values = image.astype(np.float32) / np.float32(255)
     if noise:
         values += np.random.default_rng(seed).normal(0, noise, values.shape).astype(np.float32)
     if holes is not None:

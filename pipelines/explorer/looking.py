@@ -6,7 +6,7 @@ Shapes: N rows, L latent, R rows of panels, K panels in one, C channels, H heigh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 import numpy as np
@@ -20,6 +20,8 @@ from pipelines.explorer.views import Compare, Edit, Latent, Path, Rate, Repair, 
 from vae.errors import ConfigError
 
 GIVEN, SPREAD = "given", "uncertainty"
+MOST_SPREAD = 0.5
+"""The standard deviation of a pixel that is 0 or 1 with the same chance: there is no more."""
 DIGITS = 3
 """Decimals of a latent's coordinate, on the page and in the lines of Python."""
 
@@ -31,6 +33,8 @@ class Panel:
     name: str
     values: Any
     """An image [C,H,W] float32, in [0, 1] or NaN where a pixel is missing; or a data frame of one row."""
+    white: float = 1.0
+    """The value that is drawn white."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def look(view: View, subject: Subject, models: Models) -> Shown:
     Raises:
         ValueError: If the view does not fit the model; the message says what would.
     """
-    if refusal := subject.abilities[view.task]:
+    if refusal := refusal_of(type(view), subject):
         raise ConfigError(refusal)
     match view:
         case Latent():
@@ -74,6 +78,16 @@ def look(view: View, subject: Subject, models: Models) -> Shown:
             return _compare(view, subject, models)
         case _:
             assert_never(view)  # pyright: ignore[reportArgumentType]
+
+
+def refusal_of(kind: type[View], subject: Subject) -> str | None:
+    """Why a model has nothing to show in a view; None where it has."""
+    if kind is Rate and not subject.model.config.beta_gates:
+        return (
+            "this model was trained at one beta and takes no other; one that was trained with model.beta_gates, such as "
+            "the preset multi_rate_vae, does"
+        )
+    return subject.abilities[kind.task]
 
 
 # --- one example ----------------------------------------------------------------------------------------------------
@@ -104,7 +118,7 @@ def _latent(view: Latent, subject: Subject) -> Shown:
 
 
 def _path(view: Path, subject: Subject) -> Shown:
-    first, second = example_of(subject, view.x), example_of(subject, view.other or _another(view, subject), "other")
+    first, second = example_of(subject, view.x), example_of(subject, view.other or another(subject), "other")
     conditions = condition_of(subject, first, view.condition) + condition_of(subject, second, view.condition)
     inputs = (
         pd.concat([first.values, second.values], ignore_index=True)
@@ -138,10 +152,11 @@ def _repair(view: Repair, subject: Subject) -> Shown:
         call = Call(values, tuple(Ask(subject, {**drawn, "output": output}) for output in ("mean", "std")))
         names = ["denoised" if view.do == "denoise" else "imputed", SPREAD]
     answers = call.answers()
-    row = [
-        *panels(subject, values, [GIVEN]),
-        *(p for a, n in zip(answers, names, strict=True) for p in panels(subject, a, [n])),
-    ]
+    row = panels(subject, values, [GIVEN])
+    for answer, name in zip(answers, names, strict=True):
+        row += panels(subject, answer, [name])
+    if len(answers) > 1:
+        row[-1] = replace(row[-1], white=MOST_SPREAD)
     return Shown(call, [row], _repair_figures(subject, values, answers))
 
 
@@ -151,11 +166,10 @@ def _repair_figures(subject: Subject, values: Any, answers: Sequence[Any]) -> li
         return [("cells filled in", str(gaps))] if gaps else []
     given = _image(values[0])
     there = ~np.isnan(given)
-    error = float(
-        np.sqrt(np.square(given - answers[0][0], where=there, out=np.zeros_like(given)).sum() / max(there.sum(), 1))
-    )
-    figures = [("difference from what was given", f"{error:.4f} rms")]
-    if gaps := int((~there).sum()):
+    missed = (given - answers[0][0])[there]
+    figures = [("difference from what was given", f"{float(np.sqrt(np.square(missed).mean())):.4f} rms")]
+    gaps = given.size - len(missed)
+    if gaps:
         figures.append(("pixels missing", f"{gaps} of {given.size}"))
     if len(answers) > 1:
         uncertain = answers[1][0][~there] if gaps else answers[1][0]
@@ -194,11 +208,6 @@ def _edit(view: Edit, subject: Subject) -> Shown:
 
 
 def _rate(view: Rate, subject: Subject) -> Shown:
-    if not subject.model.config.beta_gates:
-        raise ConfigError(
-            "this model was trained at one beta and takes no other; one that was trained with model.beta_gates, such as "
-            "the preset multi_rate_vae, does"
-        )
     example = example_of(subject, view.x)
     condition = condition_of(subject, example, view.condition)
     call = Call(example.values, (Ask(subject, _at(view, condition, task="reconstruct")),))
@@ -283,10 +292,10 @@ def offered(view: View, subject: Subject, count: int) -> list[int]:
     return [0, *(number for number in drawn.tolist() if number)][:count]
 
 
-def _another(view: View, subject: Subject) -> str:
-    """A row of another class than the first, where there is one."""
+def another(subject: Subject) -> str:
+    """A row of another class than the first, where there is one: where a way ends that says nothing of its end."""
     if subject.rows is None or len(subject.rows) < 2:
-        return view.x
+        return ""
     classes = subject.rows.classes
     return f"row:{next((n for n in range(1, len(classes)) if classes[n] != classes[0]), 1) if classes else 1}"
 

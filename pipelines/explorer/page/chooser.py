@@ -1,0 +1,136 @@
+"""The choice of an example: a row of the data, or a file of one's own; and of what the model is told of it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from nicegui import events, ui
+
+from pipelines.explorer.given import MOST_BYTES, example_of, read_image, write_image
+from pipelines.explorer.looking import another, offered
+from pipelines.explorer.page.visit import REFUSED, Visit
+from pipelines.explorer.page.widgets import Field, Html, as_url, button, toggle
+from pipelines.explorer.views import Path
+
+OFFERED = 12
+
+
+class Chooser:
+    """A card with rows to choose from, and an upload for images.
+
+    Args:
+        visit: What changes.
+        title: Of the card.
+        field: The view's field that holds the example.
+        also: What else of the view changes when one is chosen.
+    """
+
+    def __init__(self, visit: Visit, title: str, field: str = "x", **also: Any) -> None:
+        self.visit, self.field, self.also = visit, field, also
+        self.buttons: dict[str, Html] = {}
+        self.row: Field | None = None
+        self.followed = ""
+        with Html("section", classes="card stack", aria_label=title):
+            Html("h2", title)
+            self.thumbs = Html("div", classes="thumbs", role="group", aria_label="rows of the data")
+            with Html("div", classes="row"):
+                self._row_field()
+                if not visit.subject.is_table:
+                    self._upload()
+            self.note = Html("p", "", "fine", role="status")
+        self.seed = -1
+        self.draw()
+        visit.on_shown.append(lambda _: self.draw())
+
+    def draw(self) -> None:
+        """Shows which rows the seed offers, and which is chosen."""
+        if self.visit.view.seed != self.seed:
+            self.seed = self.visit.view.seed
+            self._offer()
+        for x, made in self.buttons.items():
+            toggle(made, x == self._x)
+        if self.row is not None and self._x != self.followed:
+            self.followed = self._x
+            self.row.reset(self._x.removeprefix("row:") if self._x.startswith("row:") else "")
+
+    @property
+    def _x(self) -> str:
+        if x := getattr(self.visit.view, self.field):
+            return x
+        if self.field == "x":
+            return "row:0"
+        return another(self.visit.subject) if isinstance(self.visit.view, Path) else ""
+
+    def _offer(self) -> None:
+        subject, self.buttons = self.visit.subject, {}
+        rows, given = offered(self.visit.view, subject, OFFERED), subject.rows
+        self.thumbs.clear()
+        self.thumbs.set_visibility(bool(rows))
+        with self.thumbs:
+            for number in rows:
+                named = f"row {number}{f', {given.classes[number]}' if given and given.classes else ''}"
+                text = str(number) if subject.is_table else ""
+                made = button(text, lambda x=f"row:{number}": self.choose(x), aria_label=named, title=named)
+                self.buttons[f"row:{number}"] = made
+                if not subject.is_table:
+                    with made:
+                        Html("img", src=as_url(example_of(subject, f"row:{number}").values[0]), alt="")
+
+    def _row_field(self) -> None:
+        rows = self.visit.subject.rows
+        if rows is not None:
+            x = getattr(self.visit.view, self.field)
+            number = x.partition(":")[2] if x.startswith("row:") else ""
+            last = len(rows) - 1
+            self.row = Field(
+                "number", f"Row, 0 to {last}", number, lambda text: self.choose(f"row:{text}"), min=0, max=last, step=1
+            )
+
+    def _upload(self) -> None:
+        upload = ui.upload(
+            auto_upload=True, on_upload=self._uploaded, on_rejected=self._rejected, max_file_size=MOST_BYTES
+        ).props('accept="image/*"')
+        upload.style("display: none")  # an element that NiceGUI hides takes no files
+        button("Upload an image", lambda: upload.run_method("pickFiles"))
+
+    async def choose(self, x: str) -> None:
+        """Takes another example."""
+        self.note.text = ""
+        await self.visit.change(**{self.field: x, **self.also})
+
+    async def _uploaded(self, event: events.UploadEventArguments) -> None:
+        try:
+            data = await event.file.read()
+            image = await self.visit.explorer.run(read_image, self.visit.subject, data)
+        except REFUSED as error:
+            self.note.text = f"{event.file.name[:80]}: {error}"
+            return
+        event.sender.run_method("reset")
+        await self.choose(write_image(image))
+        _, _, height, width = image.shape
+        self.note.text = f"{event.file.name[:80]}, as the model takes it: {width} × {height} pixels"
+
+    def _rejected(self) -> None:
+        self.note.text = f"That file is no image, or has more than {MOST_BYTES >> 20} MiB."
+
+
+def told(visit: Visit) -> None:
+    """Fields for what the model is told: its condition, and β."""
+    view, subject = visit.view, visit.subject
+    if subject.conditions:
+        options = [("", "its own, or the likeliest"), *((name, name) for name in subject.conditions)]
+        Field("select", "Condition", view.condition, lambda chosen: visit.change(condition=chosen), options)
+    elif subject.model.conditions:
+        example = subject.any_condition
+        Field("text", "Condition", view.condition, lambda text: visit.change(condition=text), placeholder=example)
+    if subject.model.config.beta_gates and view.name != "rate":
+        beta(visit)
+
+
+def beta(visit: Visit) -> Field:
+    """A slider over three powers of ten."""
+    return Field(
+        "range", "β", math.log10(visit.view.beta), lambda value: visit.change(beta=round(10**value, 4)),
+        min=-1.5, max=1.5, step=0.01, logarithmic=True,
+    )  # fmt: skip

@@ -1,0 +1,81 @@
+"""The web application, and its server on loopback."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+
+import uvicorn
+from fastapi import FastAPI, Request
+from nicegui import ui
+
+from pipelines.explorer.guard import App, Guard
+from pipelines.explorer.models import Models
+from pipelines.explorer.page.frame import show
+from pipelines.explorer.page.visit import Explorer
+from pipelines.explorer.views import VIEWS, Latent, View
+
+HOST = "127.0.0.1"
+PULL_SECONDS = 120
+"""How long a page may wait for its model."""
+
+
+def application(models: Models, reference: str = "") -> App:
+    """The page, behind its guard. One in a process: NiceGUI keeps its pages for the whole of it.
+
+    Args:
+        models: Where models come from.
+        reference: The model that is shown first; by default the first champion there is.
+    """
+    # A thread for each core: more would only share them.
+    threads = ThreadPoolExecutor(os.cpu_count() or 1, "betaline-explorer")
+    explorer = Explorer(models, reference, threads)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI):
+        yield
+        threads.shutdown(cancel_futures=True)
+
+    app = FastAPI(lifespan=lifespan, openapi_url=None)
+    ui.page("/", response_timeout=PULL_SECONDS)(_handler(explorer, Latent))
+    for kind in VIEWS:
+        ui.page(f"/{kind.name}", response_timeout=PULL_SECONDS)(_handler(explorer, kind))
+    ui.run_with(app, title="betaline explorer", language="en-US", dark=None, tailwind=False, show_welcome_message=False)
+    return Guard(app)
+
+
+def _handler(explorer: Explorer, kind: type[View]) -> Callable[..., object]:
+    async def handler(request: Request) -> None:
+        await show(explorer, kind, dict(request.query_params))
+
+    return handler
+
+
+def serve(models: Models, reference: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Serves the page on loopback until it is interrupted.
+
+    Args:
+        models: Where models come from.
+        reference: The model that is shown first.
+        port: Where to listen; 0 lets the system choose.
+        on_ready: Told the address when it answers.
+    """
+    # NiceGUI looks at every object there is for its server, at torch's deprecated ones too.
+    warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)
+    config = uvicorn.Config(application(models, reference), HOST, port, log_level="warning", ws_max_size=1 << 21)
+    server = uvicorn.Server(config)
+    server.startup = partial(_announced, server, server.startup, on_ready)  # pyright: ignore[reportAttributeAccessIssue]
+    server.run()
+
+
+async def _announced(
+    server: uvicorn.Server, startup: Callable, on_ready: Callable[[str], None], **named: object
+) -> None:
+    await startup(**named)
+    if server.started:
+        host, port = server.servers[0].sockets[0].getsockname()[:2]
+        on_ready(f"http://{host}:{port}")
