@@ -34,6 +34,7 @@ REAL = {
     "test_listeners": "services",
     "test_operating": "operating",
     "test_packaging": "services",
+    "test_registered": "services",
     "test_registered_models": "services",
     "test_registry": "services",
     "test_search": "services",

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from pipelines.cli.console import DEFAULT_HOME, Home, Json, Screen, connected
+from pipelines.cli.console import DEFAULT_HOME, Home, Json, Screen, connected, prepare
 
 app = typer.Typer()
 
@@ -76,3 +76,35 @@ def rollback(
         f"{alias} of [bold]{name}[/] was version {was.version} and is version {now.version} again{escape(score)}."
     )
     screen.end({"alias": alias, "was": asdict(was), "now": asdict(now)}, f"betaline models {name}")
+
+
+@app.command()
+def explore(
+    model: Annotated[
+        str | None,
+        typer.Argument(metavar="MODEL", help="NAME, NAME@ALIAS or NAME/VERSION; the first champion by default."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="Where to listen on loopback; 0 for any that is free.")] = 8321,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Look into a model's latent in a browser, and try what it can do, until it is interrupted."""
+    import contextlib
+    import os
+
+    from pipelines import services
+    from vae.errors import ConfigError
+
+    screen = Screen(as_json=False)
+    prepare(home)
+    try:
+        from pipelines.explorer import page
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"the explorer needs {error.name}: pip install 'betaline[explore]'") from None
+    with services.connect(home, on_progress=lambda name, seconds: screen.say(f"{name} is ready after {seconds:.1f} s")):
+        from pipelines.explorer.registered import Registered
+
+        models = Registered(os.environ["BETALINE_HOME"])
+        if model is not None:
+            models.pull(model)  # what is wrong with it is said here, and not to a browser
+        with contextlib.suppress(KeyboardInterrupt):
+            page.serve(models, model or "", port, lambda url: screen.say(f"[bold]{url}[/]  (Ctrl-C ends it)"))
