@@ -34,6 +34,7 @@ CHROMIUM = os.environ.get("BETALINE_TEST_CHROMIUM", "/usr/bin/chromium")
 if not Path(CHROMIUM).exists():
     pytest.skip(f"no browser at {CHROMIUM}; set BETALINE_TEST_CHROMIUM", allow_module_level=True)
 
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
 Page = playwright.Page
 SCREENSHOTS = os.environ.get("BETALINE_SCREENSHOTS")
 TIMEOUT_MS = 15_000

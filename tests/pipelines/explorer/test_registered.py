@@ -23,6 +23,8 @@ from vae.data.statistics import example_spec
 from vae.errors import RegistryError
 from vae.model import VAE
 
+pytestmark = [pytest.mark.slow, pytest.mark.ci]
+
 
 def published(home: Path) -> Dataset:
     """Noise of 4×4 pixels where datasets are kept."""
