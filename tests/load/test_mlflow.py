@@ -105,7 +105,10 @@ def serve(uri: str, services: Services, folder: Path) -> Iterator[str]:
     port = free_port(0, set())
     command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", uri, "--env-manager", "local"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    environment = {**os.environ, **services.environment(), "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    # MLflow starts uvicorn by its name: the virtual environment's, which need not be activated here.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    pickle = {"MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    environment = {**os.environ, **services.environment(), **pickle, "PATH": path}
     process = spawn("serving", command, environment, folder / "serving.log", folder)
     url = f"http://127.0.0.1:{port}"
     try:
