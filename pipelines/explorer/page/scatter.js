@@ -3,7 +3,7 @@
 const NEAR = 0.035; // of the side
 export default {
   template: `
-    <svg class="scatter" viewBox="-0.12 -0.02 1.14 1.11" tabindex="0" role="application" :aria-label="label"
+    <svg class="scatter" viewBox="-0.14 -0.02 1.16 1.11" tabindex="0" role="application" :aria-label="label"
       @click="clicked" @keydown="keyed">
       <rect x="0" y="0" width="1" height="1" class="plane" rx="0.01" />
       <g v-for="tick in ticks" :key="tick.value" class="tick" aria-hidden="true">
