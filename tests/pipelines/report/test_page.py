@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,11 @@ FIGURES = {
     *("curves.png", "kl.png", "latent.png", "frontier.png", "parallel.png", "importance.png"),
 }
 OF_SEARCH = {"frontier.png", "parallel.png", "importance.png"}
+
+
+def drawn_often(test: Callable[..., None]) -> Callable[..., None]:
+    """Of a test that draws whole pages, which takes seconds each: among CI's proofs, not in every run of the tests."""
+    return pytest.mark.slow(pytest.mark.ci(test))
 
 
 def test_write_returns_the_page_and_every_figure(written: dict[str, Path]) -> None:
@@ -94,6 +100,7 @@ def test_page_marks_the_chosen_trial_and_says_why_one_failed(written: dict[str, 
     assert "The chosen β = 1 is the lowest that was tried" in page.text
 
 
+@drawn_often
 def test_hostile_names_are_shown_and_never_read(make: Make, tmp_path: Path) -> None:
     """Markup, mathematics, missing glyphs and template code in names from the data come out as text."""
     evidence = make("class", HOSTILE, name="<script>x</script>", failure="\x1b[31m<img src=x>\x1b[0m \udc80 broken")
@@ -130,6 +137,7 @@ def test_report_without_classes_says_nothing_of_them(make: Make, tmp_path: Path)
     assert "class" not in Page(files["report.html"]).text.replace("condition", "")
 
 
+@drawn_often
 @pytest.mark.parametrize(
     ("shape", "latent_dim"), [((3, 40, 60), 1), ((3, 64, 64), 2), ((2, 5, 5), 40)], ids=["wide", "large", "many"]
 )
@@ -141,6 +149,7 @@ def test_report_takes_any_image_and_latent(make: Make, tmp_path: Path, shape: An
     assert all(image(file).height < 1200 for name, file in files.items() if name != "report.html")
 
 
+@drawn_often
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
@@ -244,6 +253,7 @@ def test_report_warns_of_collapse_overfitting_and_unfinished_training(make: Make
     assert "the model overfits" in text
 
 
+@drawn_often
 def test_same_evidence_gives_the_same_page(make: Make, written: dict[str, Path], tmp_path: Path) -> None:
     """Nothing is drawn at random and no clock is read."""
     again = write(make(), tmp_path)
