@@ -22,7 +22,7 @@ from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.flow_runs import resume_flow_run
 from prefect.input import RunInput
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.gate import Decision
 from vae.errors import RegistryError
 
@@ -75,12 +75,12 @@ def evidence(evaluated: Mapping[str, Any], decision: Decision) -> str:
     """What a person decides by, in markdown: the gate's words, metrics beside the champion's, the report, the uri."""
     version, champion = evaluated["version"], evaluated["champion"]
     alias = evaluated["alias"]
-    theirs = registry.metrics_of(champion["run_id"]) if champion else {}
+    theirs = tracking.metrics_of(champion["run_id"]) if champion else {}
     other = f"version {champion['version']}, the {alias}" if champion else f"no {alias} yet"
     rows = [f"| metric on the test split | version {version['version']} | {other} |", "|---|---|---|"]
     for metric, value in sorted(evaluated["metrics"].items()):
         rows.append(f"| {metric.removeprefix('test_')} | {value:.4g} | {_figure(theirs.get(metric))} |")
-    url = registry.run_url(evaluated["experiment_id"], evaluated["mlflow_run_id"])
+    url = tracking.artifact_url(evaluated["experiment_id"], evaluated["mlflow_run_id"], tracking.REPORT)
     again = evaluated["champion_score"]
     rescored = (
         f"\n\nOn the new data the {alias} scores {again['nats']:.3f} nats."

@@ -7,33 +7,27 @@ attaches to the running job, resumes from its last checkpoint, or returns its fi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 from prefect import flow, get_run_logger, task
-from prefect.artifacts import (
-    create_link_artifact,
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.events.worker import EventsWorker
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow
 from prefect.logging import get_logger
-from prefect.logging.handlers import APILogHandler
 from prefect.runtime import flow_run as current_flow_run
 
 from pipelines import approvals, events, gate, registry
 from pipelines.cluster import Resources
 from pipelines.ingest.watching import Watch
 from pipelines.launch import run_job, stop_job
-from pipelines.progress_bar import ProgressBar
+from pipelines.listening import progress, reported, tell
 from pipelines.requests import (
     ApplyRequest,
     DriftRequest,
@@ -43,37 +37,17 @@ from pipelines.requests import (
     TrainRequest,
     TuneRequest,
 )
-from pipelines.runs import Event
+from pipelines.runs import RunFolder
 from tuning.space import configuration
 from vae.config import ScalingConfig
-from vae.errors import BetalineError, ClusterLost, ConfigError, DataError
+from vae.errors import ClusterLost, ConfigError, DataError
 from vae.storage import locate
-
-Listener = Callable[[str, Event], None]
-
-_listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
 PROMOTION = "promote/default"
 """The deployment whose runs can wait for a person."""
 
 PASSED_ON = ("MLFLOW_TRACKING_URI",)
 """What jobs take over from the flow's environment. No credentials: Ray shows and logs what a job brings along."""
-
-
-@contextmanager
-def session(listener: Listener) -> Iterator[None]:
-    """Runs flows in this process: hands their jobs' events to a listener, with the kind of job.
-
-    On leaving, sends the logs and events that Prefect still holds, which it would otherwise try at exit, when an embedded
-    server is gone, for a minute.
-    """
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
-        APILogHandler().flush()
-        EventsWorker.drain_all(timeout=5)
 
 
 def home() -> str:
@@ -113,7 +87,6 @@ def _may_pass(task: Any, run: Any, state: State[Any]) -> bool:
 def ray_job(kind: str, request: dict[str, Any], identity: str, resources: Resources | None = None) -> dict[str, Any]:
     """Runs one job on the cluster and returns its result."""
     logger = get_run_logger()
-    listener = _listener.get()
     return run_job(
         kind,
         {"home": home(), "identity": identity, "request": request},
@@ -121,13 +94,17 @@ def ray_job(kind: str, request: dict[str, Any], identity: str, resources: Resour
         home=home(),
         environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         resources=resources,
-        on_event=lambda event: listener(kind, event) if listener else None,
+        on_event=partial(tell, kind),
         on_log=logger.info,
     )
 
 
 def _identity(kind: str, run: str | None) -> str:
     return identity_of(kind, str(current_flow_run.id), run)
+
+
+def _folder(identity: str) -> RunFolder:
+    return RunFolder(home(), identity)
 
 
 @flow(name="ingest", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
@@ -184,8 +161,9 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
     """
     identity = _identity("train", run)
     asked = request.model_dump(mode="json", exclude={"alias", "approve"})
-    with _reported(request.name, identity):
+    with reported("train", _folder(identity)) as left:
         result = ray_job("train", asked, identity, _workers(request.config.scaling))
+    result["report_url"] = left.url
     best = result["best"]
     create_markdown_artifact(
         f"Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is {best['epoch']}, "
@@ -215,48 +193,15 @@ def tune(request: TuneRequest, run: str | None = None) -> dict[str, Any]:
         run: Name of the search; the same name goes on where an earlier one stopped. None derives one.
     """
     identity = _identity("tune", run)
-    with _reported(request.name, identity), _progress(f"Epochs done of search {identity}, in percent"):
+    with reported("tune", _folder(identity)) as left, progress(f"Epochs done of search {identity}, in percent"):
         result = ray_job("tune", request.model_dump(mode="json"), identity)
+    result["report_url"] = left.url
     create_table_artifact(
         table=[{**trial.pop("parameters"), **trial} for trial in [dict(trial) for trial in result["trials"]]],
         key="search",
         description=f"Search for {request.name}: chosen {result['best']['trial_id']}",
     )
     return result
-
-
-@contextmanager
-def _reported(name: str, identity: str) -> Iterator[None]:
-    """Links the report that the job inside the block has left, also where it failed."""
-    try:
-        yield
-    except BetalineError:
-        _link_report(registry.report_url(name, identity))
-        raise
-    _link_report(registry.report_url(name, identity))
-
-
-def _link_report(url: str | None) -> None:
-    if url is not None:
-        create_link_artifact(link=url, link_text="Report and plots", key="report")
-
-
-@contextmanager
-def _progress(description: str) -> Iterator[None]:
-    """A progress artifact that follows the search inside the block, and is at 100 after it."""
-    bar, outer = ProgressBar(description), _listener.get()
-
-    def listen(kind: str, event: Event) -> None:
-        bar.on_event(event)
-        if outer:
-            outer(kind, event)
-
-    token = _listener.set(listen)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
-    bar.show(100.0)
 
 
 @flow(name="promote", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
@@ -269,7 +214,9 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
         run: Name of the evaluation; the same name returns what was found before. None derives one.
     """
     asked = request.model_dump(mode="json", exclude={"approve"})
-    evaluated = ray_job("evaluate", asked, _identity("promote", run))
+    identity = _identity("promote", run)
+    with reported("promote", _folder(identity)) as left:
+        evaluated = ray_job("evaluate", asked, identity)
     decision = gate.judge(evaluated)
     if decision.promote and request.approve:
         approval = approvals.ask(evaluated, decision)
@@ -283,8 +230,7 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
         key="promotion",
         description=f"Promotion of {version['name']} {version['version']}",
     )
-    _link_report(registry.report_url_of(evaluated["experiment_id"], evaluated["mlflow_run_id"]))
-    return {**evaluated, "promoted": decision.promote, "reason": decision.reason}
+    return {**evaluated, "promoted": decision.promote, "reason": decision.reason, "report_url": left.url}
 
 
 def hand_on(request: PromoteRequest, run: str) -> dict[str, Any]:
@@ -305,7 +251,8 @@ def hand_on(request: PromoteRequest, run: str) -> dict[str, Any]:
             f"approve: there is no deployment {PROMOTION}, whose run could wait; betaline deploy"
         ) from None
     name = cast(FlowRun, waiting).name
-    return {"promoted": False, "reason": f"flow run {name} asks a person: betaline approve {name}", "flow_run": name}
+    reason = f"flow run {name} asks a person: betaline approve {name}"
+    return {"promoted": False, "reason": reason, "flow_run": name, "report_url": None}
 
 
 @task(name="gate", cache_policy=NO_CACHE, persist_result=False)

@@ -28,7 +28,7 @@ import requests
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 
 from pipelines.cluster import Cluster, Resources, check_resources, current_cluster, patiently
-from pipelines.runs import ERROR, RESULT, SPEC, Event, RunFolder, parse_event
+from pipelines.runs import ERROR, REPORT, RESULT, SPEC, Event, RunFolder, parse_event
 from pipelines.services.embedded import SOURCE_ROOT, read
 from vae.errors import ClusterError, ClusterLost, rebuild
 
@@ -107,7 +107,8 @@ def run_job(
         attempt += 1
     job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
     if not runs:
-        folder.remove(ERROR)
+        for left in (ERROR, REPORT):
+            folder.remove(left)
         command = [*entrypoint, kind, "--spec", folder.write(SPEC, wanted)]
         _submit(job, command, home, environment or {})
     return _finish(job, identity, folder, on_event, on_log)

@@ -1,33 +1,20 @@
-"""MLflow: runs and their curves, registered versions, and the aliases that people pull."""
+"""MLflow's registry: versions, and the aliases that people pull."""
 
 from __future__ import annotations
 
 import difflib
-import logging
-import queue
 import re
-import threading
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-import mlflow
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, Run, RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from vae.config import dotted
+from pipelines.tracking import DATASET
 from vae.errors import RegistryError
 
-log = logging.getLogger(__name__)
-
-IDENTITY = "betaline.identity"
-DATASET = "betaline.dataset_id"
 WEIGHTS = "betaline.weights_sha256"
 SCORE_NAME = "betaline.score_name"
 SCORE = "betaline.score_nats"
@@ -35,230 +22,6 @@ BEFORE = "betaline.before"
 """With an alias behind it: the version that had the alias before."""
 REASON = "betaline.reason"
 """With an alias behind it: why the version got it, and who said so."""
-EPOCH_METRICS = (
-    "beta",
-    "train_distortion",
-    "train_rate",
-    "validation_distortion",
-    "validation_rate",
-    "validation_negative_elbo",
-    "validation_negative_bound",
-    "active_units",
-)
-REPORT_FOLDER = "report"
-REPORT = f"{REPORT_FOLDER}/report.html"
-# What MLflow takes in one request.
-MAX_METRICS = 1000
-PARENT = "mlflow.parentRunId"
-
-
-# --- runs -----------------------------------------------------------------------------------------------------------
-
-
-def open_run(
-    experiment: str,
-    identity: str,
-    *,
-    params: Mapping[str, Any] | None = None,
-    tags: Mapping[str, str] | None = None,
-    parent: str | None = None,
-) -> str:
-    """The MLflow run of an identity, made on first use: a retry finds the run it began. Returns the run's id."""
-    client = MlflowClient()
-    experiment_id = _experiment(client, experiment)
-    if (found := _run_of(client, experiment_id, identity)) is not None:
-        run_id = found.info.run_id
-        client.update_run(run_id, status="RUNNING")
-        log_params(run_id, params or {})  # an attempt before may have been killed just before it did
-        return run_id
-    all_tags = {IDENTITY: identity, **({PARENT: parent} if parent else {}), **(tags or {})}
-    run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
-    log_params(run.info.run_id, params or {})
-    return run.info.run_id
-
-
-def _run_of(client: MlflowClient, experiment_id: str, identity: str) -> Run | None:
-    return next(iter(client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)), None)
-
-
-@contextmanager
-def recorded(run_id: str) -> Iterator[None]:
-    """Ends a run as the block ends: FINISHED, FAILED, or KILLED by an interrupt.
-
-    That MLflow cannot be told does not hide what went wrong in the block.
-    """
-    try:
-        yield
-    except BaseException as error:
-        try:
-            close_run(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
-        except MlflowException as unreachable:
-            log.warning("MLflow still shows run %s as running: %s", run_id, unreachable)
-        raise
-    close_run(run_id)
-
-
-def experiment_of(run_id: str) -> str:
-    """The id of a run's experiment."""
-    return MlflowClient().get_run(run_id).info.experiment_id
-
-
-def run_url(experiment_id: str, run_id: str) -> str:
-    """Where a browser shows a run's artifacts; without credentials that the tracking URI may hold."""
-    parts = urlsplit(mlflow.get_tracking_uri())
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}/artifacts"
-
-
-def report_url_of(experiment_id: str, run_id: str) -> str:
-    """Where a browser shows a run's report."""
-    return f"{run_url(experiment_id, run_id)}/{REPORT}"
-
-
-def report_url(experiment: str, identity: str) -> str | None:
-    """Where a browser shows the report of an identity's run; None where there is none, or MLflow is away."""
-    client = MlflowClient()
-    try:
-        found = client.get_experiment_by_name(experiment)
-        if found is None or (run := _run_of(client, found.experiment_id, identity)) is None:
-            return None
-        if not any(file.path == REPORT for file in client.list_artifacts(run.info.run_id, REPORT_FOLDER)):
-            return None
-    except MlflowException as unreachable:
-        log.warning("the report of %s is not linked: %s", identity, unreachable)
-        return None
-    return report_url_of(found.experiment_id, run.info.run_id)
-
-
-def log_params(run_id: str, params: Mapping[str, Any]) -> None:
-    """Logs a nested configuration under dotted names."""
-    flat = [Param(name, str(value)[:6000]) for name, value in dotted(params)]
-    if flat:
-        MlflowClient().log_batch(run_id, params=flat)
-
-
-def close_run(run_id: str, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
-    """Ends a run: FINISHED, FAILED or KILLED."""
-    client = MlflowClient()
-    if tags:
-        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
-    client.set_terminated(run_id, status)
-
-
-def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
-    """Logs some figures of a whole run."""
-    now = int(time.time() * 1000)
-    MlflowClient().log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
-
-
-def metrics_of(run_id: str) -> dict[str, float]:
-    """The last figure of each metric of a run."""
-    return MlflowClient().get_run(run_id).data.metrics
-
-
-def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
-    """Uploads files as artifacts of a run."""
-    client = MlflowClient()
-    for file in files:
-        client.log_artifact(run_id, str(file), folder)
-
-
-def read_file(run_id: str, path: str, scratch: Path) -> str:
-    """An artifact of a run, as text.
-
-    Raises:
-        RegistryError: If the run has none of that name.
-    """
-    try:
-        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text()
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"run {run_id} has no artifact {path}; promote its training once more: {error}") from None
-
-
-def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
-    try:
-        return client.create_experiment(name)
-    except MlflowException:
-        # Another process made it since we looked; anything else is raised by looking again.
-        found = client.get_experiment_by_name(name)
-        if found is None:
-            raise
-        return found.experiment_id
-
-
-# --- curves ---------------------------------------------------------------------------------------------------------
-
-
-class EpochLog:
-    """Sends a run's epochs to MLflow from a thread of its own, so that an MLflow that is slow or away stalls nothing.
-
-    What could not be sent is sent when training is over, with the whole history. Picklable: it is called in whichever
-    process Ray Train's controller runs.
-    """
-
-    def __init__(self, run_id: str) -> None:
-        self.run_id = run_id
-        self._queue: queue.Queue[list[dict[str, Any]]] | None = None
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return EpochLog, (self.run_id,)
-
-    def __call__(self, epochs: list[dict[str, Any]]) -> None:
-        if self._queue is None:
-            self._queue = queue.Queue()
-            threading.Thread(target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True).start()
-        self._queue.put(epochs)
-
-    def finish(self) -> None:
-        """Waits until MLflow has what was handed over in this process, or has refused it."""
-        if self._queue is not None:
-            self._queue.join()
-
-    def _send(self, waiting: queue.Queue[list[dict[str, Any]]]) -> None:
-        while True:
-            epochs = waiting.get()
-            try:
-                log_epochs(self.run_id, epochs)
-            except MlflowException as error:
-                log.warning("%d epochs are sent to MLflow when training is over: %s", len(epochs), error)
-            finally:
-                waiting.task_done()
-
-
-def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Logs the curves of some epochs; the epoch is MLflow's step. Logging an epoch again changes nothing."""
-    client = MlflowClient()
-    # MLflow keeps one of equal points, and a resumed run repeats its epochs exactly: all but their time is equal by itself.
-    started = client.get_run(run_id).info.start_time
-    metrics = [
-        Metric(name, float(epoch[name]), started + epoch["epoch"], epoch["epoch"])
-        for epoch in epochs
-        for name in EPOCH_METRICS
-    ]
-    for start in range(0, len(metrics), MAX_METRICS):
-        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
-
-
-def epochs_of(run_id: str) -> list[dict[str, Any]]:
-    """The epochs of a run as far as their curves were logged: the number, `EPOCH_METRICS`, and which is the best so far."""
-    client = MlflowClient()
-    epochs: dict[int, dict[str, Any]] = {}
-    for name in EPOCH_METRICS:
-        for point in client.get_metric_history(run_id, name):
-            epochs.setdefault(point.step, {"epoch": point.step})[name] = point.value
-    whole = [epochs[number] for number in sorted(epochs) if len(epochs[number]) == 1 + len(EPOCH_METRICS)]
-    best = None
-    for epoch in whole:
-        if best is None or epoch["validation_negative_bound"] < best["validation_negative_bound"]:
-            best = epoch
-        epoch["best_epoch"] = best["epoch"]
-    return whole
-
-
-# --- versions -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,8 @@ from vae.errors import BetalineError, ConfigError
 from vae.storage import Location, locate, write_whole
 
 SPEC, RESULT, ERROR = "spec.json", "result.json", "error.json"
+REPORT = "report.json"
+"""Where the report is that the last attempt left: MLflow's experiment and run, and the path among its artifacts."""
 TRIALS = "trials.json"
 """Of a search: its trials so far."""
 EVENT_PREFIX = "BETALINE_EVENT "

@@ -41,6 +41,7 @@ REAL = {
     "test_search_faults": "services",
     "test_secrets": "services",
     "test_services": "services",
+    "test_tracking": "services",
 }
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 

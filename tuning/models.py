@@ -1,8 +1,11 @@
-"""The model of a trial, from what its process has left: also of one that still runs, or was stopped."""
+"""The model of a trial, from what its process has left: also of one that still runs, was stopped, or has failed."""
 
 from __future__ import annotations
 
-from tuning.frontier import Trial
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tuning.frontier import Trial, candidates
 from tuning.space import SearchConfig
 from tuning.stacks import checkpoints_of, lane_configs, split
 from vae.data.parquet import Dataset
@@ -10,7 +13,27 @@ from vae.lanes import LaneTraining
 from vae.latents import fit_latents
 from vae.model import VAE
 from vae.reports import EpochReport
-from vae.training import Training
+from vae.training import unfinished
+
+
+class Best(NamedTuple):
+    """The best trial that has left a model."""
+
+    trial: Trial
+    model: VAE
+    history: list[EpochReport]
+
+
+def best_of(search: SearchConfig, division: int, dataset: Dataset, folder: str, trials: Sequence[Trial]) -> Best | None:
+    """By the search's rule; see `model_of` for the arguments. None where no trial has a checkpoint and what the rule asks.
+
+    Raises:
+        CheckpointError: If no checkpoint of a trial is intact.
+    """
+    for candidate in candidates(trials, search.select):
+        if (found := model_of(search, division, dataset, folder, candidate.typical)) is not None:
+            return Best(candidate.typical, *found)
+    return None
 
 
 def model_of(
@@ -39,11 +62,9 @@ def model_of(
     else:
         # Several workers' checkpoints lie where Ray Train's run does.
         where = f"{checkpoints}/checkpoints" if configs[0].scaling.num_workers > 1 else checkpoints
-        training = Training(configs[0], dataset, checkpoints=where)
-        training.resume()
-        history = training.record.history
-        model = training.best_model() if history else None
-    if model is None:
+        left = unfinished(configs[0], dataset, where)
+        model, history = (left.model, left.history) if left else (None, [])
+    if model is None or not history:
         return None
     fit_latents(model, configs[lane], dataset)
     return model, history

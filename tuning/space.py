@@ -22,6 +22,7 @@ class Choice(Section):
 
     kind: Literal["choice"] = "choice"
     values: Annotated[tuple[JsonValue, ...], Field(min_length=1)]
+    """Each is tried."""
 
 
 class Uniform(Section):
@@ -29,7 +30,9 @@ class Uniform(Section):
 
     kind: Literal["uniform"] = "uniform"
     low: float
+    """The least."""
     high: float
+    """The largest."""
     log: bool = False
     """Uniform in the logarithm."""
 
@@ -39,7 +42,9 @@ class Integers(Section):
 
     kind: Literal["integers"] = "integers"
     low: int
+    """The least."""
     high: int
+    """The largest."""
     log: bool = False
     """Uniform in the logarithm."""
 
@@ -110,6 +115,7 @@ class SearchConfig(Section):
     scheduler: Annotated[Literal["asha"], BeforeValidator(_no_population)] = "asha"
     """What stops trials early."""
     cpus_per_trial: Positive = 1
+    """CPUs."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
     """A fraction lets trials share a GPU."""
     time_budget_seconds: Annotated[float, Field(gt=0)] | None = None

@@ -50,6 +50,11 @@ class TrainSpec:
     name: str
     """Of the run. The same name in the same folder goes on where it stopped."""
 
+    @property
+    def checkpoints(self) -> str:
+        """URI of the folder of its checkpoints."""
+        return (locate(self.folder) / "checkpoints").uri
+
 
 @dataclass(frozen=True)
 class TrainOutcome:
@@ -212,7 +217,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         dataset = Dataset.open(spec.dataset)
         if ray.train.get_context().get_local_rank() == 0:
             dataset.verify(["train", "validation"])
-        training = Training(spec.config, dataset, world, (folder / "checkpoints").uri, hooks)
+        training = Training(spec.config, dataset, world, spec.checkpoints, hooks)
     except BetalineError as error:
         refusal = _refusal(error)
     # What any rank refused, so that all of them stop and none waits for another.

@@ -10,6 +10,7 @@ import copy
 import logging
 import math
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +27,7 @@ from vae.metrics.likelihood import Sums, bound_sums
 from vae.model import VAE
 from vae.optimizer import FusedAdamW, check_warmup, ema_decay_at, learning_rate_at
 from vae.record import EpochParts, Record, diverged
-from vae.reports import Hooks, Progress, TrainingResult
+from vae.reports import EpochReport, Hooks, Progress, TrainingResult
 from vae.seeds import Stream, derive
 from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
 from vae.step import Step, draw, present
@@ -81,7 +82,7 @@ class Training:
         self.discriminator = self._discriminator()
         self.autocast = autocast_of(training, device)
         self.generator = torch.Generator(device)
-        self.store = self._open_store(checkpoints, dataset)
+        self.store = None if checkpoints is None else open_store(config, dataset, checkpoints)
 
         self.steps_done = 0
         self.sums = torch.zeros(2, device=device)
@@ -213,12 +214,6 @@ class Training:
 
     # --- checkpoints ------------------------------------------------------------------------------------------------
 
-    def _open_store(self, checkpoints: str | None, dataset: Dataset) -> CheckpointStore | None:
-        if checkpoints is None:
-            return None
-        identity = {"config": identity_of(self.config), "dataset_id": dataset.manifest.dataset_id}
-        return CheckpointStore(checkpoints, identity, self.config.training.keep_checkpoints)
-
     def _is_checkpoint_step(self) -> bool:
         every = self.config.training.checkpoint_steps
         return every is not None and self.steps_done % every == 0
@@ -286,6 +281,39 @@ class Training:
         if refusal is not None:
             raise CheckpointError(refusal)
         return checkpoint
+
+
+def open_store(config: RunConfig, dataset: Dataset, checkpoints: str) -> CheckpointStore:
+    """The checkpoints of a run, in a folder that is a path or URI."""
+    identity = {"config": identity_of(config), "dataset_id": dataset.manifest.dataset_id}
+    return CheckpointStore(checkpoints, identity, config.training.keep_checkpoints)
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """What a run has come to by a checkpoint."""
+
+    model: VAE
+    """In evaluation mode on the CPU: the best epoch until then; inside the first epoch, the step itself."""
+    step: int
+    """Of the checkpoint."""
+    history: list[EpochReport]
+
+
+def unfinished(config: RunConfig, dataset: Dataset, checkpoints: str) -> Unfinished | None:
+    """What a run that goes on, was stopped or has failed has left, by its newest intact checkpoint; None without one.
+
+    Raises:
+        CheckpointError: If none is intact.
+    """
+    checkpoint = open_store(config, dataset, checkpoints).load_newest()
+    if checkpoint is None:
+        return None
+    tensors, record = checkpoint.tensors, Record(config, 0)
+    record.restore(checkpoint.values["history"])
+    model = build_model(config, dataset)
+    model.load_state_dict(tensors.get("best") or tensors.get("averaged") or tensors["model"])
+    return Unfinished(model.eval(), checkpoint.step, record.history)
 
 
 def _frozen_copy(model: VAE) -> VAE:

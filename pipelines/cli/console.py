@@ -13,6 +13,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from vae.errors import BetalineError
+
 if TYPE_CHECKING:
     from pipelines.services import Services
 
@@ -49,6 +51,11 @@ class Screen:
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
 
+    def say_report(self, url: str | None) -> None:
+        """Where a browser shows the report of a run; nothing of one that left none."""
+        if url is not None:
+            self.say(f"Report and plots: {escape(url)}")
+
     def end(self, result: dict[str, Any], next_command: str) -> None:
         """The next sensible command for a person, the result for a program."""
         self.say(f"\nNext: [bold]{escape(next_command)}[/]")
@@ -57,20 +64,26 @@ class Screen:
 
 
 def prepare(home: str) -> None:
-    """Sets the home that flows look for. Before Prefect is imported, which reads its settings then."""
+    """Sets the home that flows look for, and who draws bars on the terminal. Before Prefect is imported, which reads its
+    settings then."""
     os.environ["BETALINE_HOME"] = home if "://" in home else str(Path(home).expanduser().absolute())
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 @contextmanager
 def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
-    """The services, and a live view of what runs on them."""
+    """The services, and a live view of what runs on them. A job that fails leads to the report that it has left."""
     prepare(home)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from pipelines.cli.live import watched
     from pipelines.services import connect
 
     with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
-        from pipelines import flows
+        from pipelines import listening
 
-        with flows.session(view.on_event):
-            yield services
+        try:
+            with listening.session(view.on_event):
+                yield services
+        except BetalineError:
+            screen.say_report(view.report_url)
+            raise

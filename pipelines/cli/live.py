@@ -30,6 +30,8 @@ class View:
         self.notes: dict[str, str] = {}
         self.search = SearchProgress()
         self.epoch: dict[str, Any] = {}
+        self.report_url: str | None = None
+        """Of the job that ended last."""
 
     def on_service(self, name: str, seconds: float) -> None:
         if self.announce:
@@ -37,6 +39,9 @@ class View:
         self.notes["services"] = f"{self.notes.get('services', '')}  {name} {seconds:.0f} s".strip()
 
     def on_event(self, kind: str, event: Event) -> None:
+        if event.kind == "report":
+            self.report_url = event.fields["url"]
+            return
         if self.announce and kind != self.stage:
             self.announce(f"{time.monotonic() - self.started:6.1f} s  {kind}")
         self.stage = kind

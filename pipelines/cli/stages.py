@@ -142,6 +142,8 @@ def train(
     )
     if register:
         _say_promotion(screen, name, register, result["promotion"])
+    else:
+        screen.say_report(result["report_url"])
     screen.end(result, f"betaline models {name}" if register else f"betaline promote {result['run']} {name}")
 
 
@@ -203,6 +205,7 @@ def tune(
             result["promotion"] = flows.promote(further)
             _say_promotion(screen, name, further.alias, result["promotion"])
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
+    screen.say_report(result["report_url"])
     best = locate(home) / "runs" / result["run"] / "best.yaml"
     screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
 
@@ -269,6 +272,7 @@ def _say_promotion(screen: Screen, name: str, alias: str, result: dict[str, Any]
     verb = "is now" if result["promoted"] else "is not"
     version = result["version"]["version"]
     screen.say(f"[bold]{name}[/] version {version} {verb} {alias}: {escape(result['reason'])}.")
+    screen.say_report(result["report_url"])
 
 
 @app.command()

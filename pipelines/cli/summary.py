@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipelines import registry
 from pipelines.services import Services
 from tuning.frontier import Trial, pareto
 
@@ -90,7 +89,7 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         search_table(trials, search["best"]["trial_id"]),
         f"[bold]{name}[/] version {version['version']} {verdict} [bold]{alias}[/]: {escape(promoted['reason'])}.",
         f"Scores on the test split (nats per example): {scores}",
-        f"Report and plots: {registry.report_url_of(promoted['experiment_id'], promoted['mlflow_run_id'])}",
+        f"Report and plots: {promoted['report_url']}",
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
         "(running while `betaline up` is)",
         "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
@@ -113,6 +112,7 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         },
         "metrics": promoted["metrics"],
         "report": promoted["report"],
+        "report_url": promoted["report_url"],
         "seconds": dict(seconds),
     }
     home = Path(services.home)

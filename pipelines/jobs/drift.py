@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import drift, registry
+from pipelines import drift, registry, tracking
 from pipelines.applying import pull
 from pipelines.jobs.job import Job
 from pipelines.requests import DriftRequest
@@ -20,7 +20,7 @@ def run(job: Job) -> dict[str, Any]:
     dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, request.dataset)))
     version = registry.resolve(job.pinned("model", lambda: registry.resolve(request.name, request.alias).uri))
     with TemporaryDirectory() as scratch:
-        reference = registry.read_file(version.run_id, f"report/{drift.REFERENCE}", Path(scratch))
+        reference = tracking.read_file(version.run_id, f"report/{drift.REFERENCE}", Path(scratch))
     known = drift.Reference.model_validate_json(reference)
     served, _ = pull(version.uri)
     fresh = drift.profile_of(served.model, dataset, known.ranges, max_rows=request.max_rows)

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from pipelines import drift, packaging, registry, report
+from pipelines import drift, packaging, registry, report, tracking
 from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.jobs.searched import best_so_far, is_search
@@ -44,39 +44,108 @@ def run(job: Job) -> dict[str, Any]:
     if "model" not in trained:
         raise RegistryError(f"{request.run} trained no model: give the name that `betaline train` or `tune` printed")
     projections.check(request.projection)
-    dataset = Dataset.open(trained["dataset"])
-    if not dataset.num_rows("test"):
-        raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
-    dataset.verify(["test"])
-    started = time.monotonic()
-    evidence = _evidence(job, request, dataset, trained)
-    assert evidence.model is not None
-    assert evidence.nll is not None
-    assert evidence.bound is not None
-    missing = evidence.config.data.missing
-    score_name = protocol(evidence.config.model, missing, request.num_samples)
-    score = registry.Score(evidence.nll.nats, score_name, dataset.manifest.dataset_id)
-    if not math.isfinite(score.nats):
-        raise Diverged(f"{score_name} of {request.run} is {score.nats}: the model is not registered")
+    started, known = time.monotonic(), _trained(request, trained)
+
+    def spent() -> list[Stage]:
+        return [*known.stages, Stage("evaluate", time.monotonic() - started)]
+
+    def failed(said: str) -> report.Evidence:
+        return replace(known, stages=spent(), failure=said)
+
+    # One step after the other, so that the report of a promotion that fails has what was found before.
+    with reports.left_on_failure(job, trained["mlflow_run_id"], failed, tracking.FAILED_PROMOTION_FOLDER):
+        if request.search:
+            found = job.result_of(request.search)
+            known = _searched(known, {**found, "chosen_trial": found["best"]["trial_id"]})
+        dataset = Dataset.open(trained["dataset"])
+        known = replace(known, dataset=dataset.manifest)
+        if not dataset.num_rows("test"):
+            raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
+        dataset.verify(["test"])
+        model = load_model(trained["model"])
+        test = _test_split(dataset, known.config.model, known.config.data.missing)
+        known = replace(known, model=model, rows=reports.fixed_rows(test.share))
+        known = replace(known, bound=bound_sums(model, test, seed=0).bound())
+        nll = negative_log_likelihood(model, _announced(test), num_samples=request.num_samples, seed=0)
+        known = replace(known, nll=nll)
+        score = _score(request, known, dataset)
+        known = replace(known, metrics=_uses(request, known, dataset))
+        known = replace(known, stages=spent())
+        return _registered(job, request, known, dataset, trained, score)
+
+
+def _trained(request: PromoteRequest, trained: Mapping[str, Any]) -> report.Evidence:
+    """What the training has told."""
+    config = parse(RunConfig, trained["config"], request.run)
+    known = report.Evidence(
+        config=config,
+        dataset=None,
+        name=request.name,
+        run_id=trained["mlflow_run_id"],
+        history=trained["history"],
+        projection=request.projection,
+        stages=[training_stage(config, trained["train_seconds"])],
+    )
+    return _searched(known, trained)
+
+
+def _searched(known: report.Evidence, found: Mapping[str, Any]) -> report.Evidence:
+    """The same with a search's trials, where there are any."""
+    stages = [Stage("search", spent)] if (spent := found.get("search_seconds")) else []
+    return replace(
+        known,
+        trials=[Trial(**trial) for trial in found.get("trials", [])],
+        chosen_trial=found.get("chosen_trial"),
+        rule=found.get("select", "bound"),
+        stages=[*stages, *known.stages],
+    )
+
+
+def _score(request: PromoteRequest, known: report.Evidence, dataset: Dataset) -> registry.Score:
+    """What the gate compares.
+
+    Raises:
+        Diverged: If it is no number.
+    """
+    assert known.nll is not None
+    name = protocol(known.config.model, known.config.data.missing, request.num_samples)
+    if not math.isfinite(known.nll.nats):
+        raise Diverged(f"{name} of {request.run} is {known.nll.nats}: the model is not registered")
+    return registry.Score(known.nll.nats, name, dataset.manifest.dataset_id)
+
+
+def _uses(request: PromoteRequest, known: report.Evidence, dataset: Dataset) -> dict[str, float]:
+    """The metrics of what the model is used for, and of those that were asked for."""
+    assert known.model is not None
+    families: tuple[MetricFamily, ...] = (*claimed(known.model), *request.metrics)
+    if not families:
+        return {}
+    emit("evaluate", {"what": ", ".join(dict.fromkeys(families))})
+    return measure(known.model, dataset, families, corruption=known.config.objective.corruption or NOISE)
+
+
+def _registered(
+    job: Job,
+    request: PromoteRequest,
+    known: report.Evidence,
+    dataset: Dataset,
+    trained: Mapping[str, Any],
+    score: registry.Score,
+) -> dict[str, Any]:
+    """The version, and what the gate compares it with."""
+    assert known.bound is not None
     metrics = {
-        "test_negative_elbo": evidence.bound.negative_elbo,
-        "test_distortion": evidence.bound.distortion,
-        "test_rate": evidence.bound.rate,
-        "test_active_units": float(evidence.bound.active_units),
-        f"test_{score_name}": score.nats,
+        "test_negative_elbo": known.bound.negative_elbo,
+        "test_distortion": known.bound.distortion,
+        "test_rate": known.bound.rate,
+        "test_active_units": float(known.bound.active_units),
+        f"test_{score.name}": score.nats,
+        **{f"test_{metric}": value for metric, value in known.metrics.items()},
     }
-    families: tuple[MetricFamily, ...] = (*claimed(evidence.model), *request.metrics)
-    if families:
-        emit("evaluate", {"what": ", ".join(dict.fromkeys(families))})
-        corruption = evidence.config.objective.corruption or NOISE
-        measured = measure(evidence.model, dataset, families, corruption=corruption)
-        metrics |= {f"test_{metric}": value for metric, value in measured.items()}
-        evidence = replace(evidence, metrics=measured)
-    evidence = replace(evidence, stages=[*evidence.stages, Stage("evaluate", time.monotonic() - started)])
-    run_id = trained["mlflow_run_id"]
-    registry.log_metrics(run_id, metrics)
+    run_id, missing = trained["mlflow_run_id"], known.config.data.missing
+    tracking.log_metrics(run_id, metrics)
     with TemporaryDirectory() as scratch:
-        version = _register(request, evidence, dataset, trained, score, Path(scratch))
+        left, version = _register(job, request, known, dataset, trained, score, Path(scratch))
         champion = registry.find(request.name, request.alias)
         champion_score = _score_champion(champion, score, dataset, missing, request.num_samples, Path(scratch))
     return {
@@ -86,42 +155,12 @@ def run(job: Job) -> dict[str, Any]:
         "champion_score": asdict(champion_score) if champion_score else None,
         "metrics": metrics,
         "mlflow_run_id": run_id,
-        "experiment_id": registry.experiment_of(run_id),
-        "report": f"runs:/{run_id}/{registry.REPORT}",
+        "experiment_id": tracking.experiment_of(run_id),
+        "report": left,
         "threshold_nats": request.threshold_nats,
         "require": request.require,
         "alias": request.alias,
     }
-
-
-def _evidence(job: Job, request: PromoteRequest, dataset: Dataset, trained: Mapping[str, Any]) -> report.Evidence:
-    """Everything that the report is made of, measured on the test split."""
-    config = parse(RunConfig, trained["config"], request.run)
-    model = load_model(trained["model"])
-    test = _test_split(dataset, config.model, config.data.missing)
-    searched = trained
-    if request.search:
-        found = job.result_of(request.search)
-        searched = {**found, "chosen_trial": found["best"]["trial_id"]}
-    return report.Evidence(
-        model=model,
-        config=config,
-        dataset=dataset.manifest,
-        name=request.name,
-        run_id=trained["mlflow_run_id"],
-        rows=reports.fixed_rows(test.share),
-        history=trained["history"],
-        nll=negative_log_likelihood(model, _announced(test), num_samples=request.num_samples, seed=0),
-        bound=bound_sums(model, test, seed=0).bound(),
-        trials=[Trial(**trial) for trial in searched.get("trials", [])],
-        chosen_trial=searched.get("chosen_trial"),
-        rule=searched.get("select", "bound"),
-        projection=request.projection,
-        stages=[
-            *([Stage("search", spent)] if (spent := searched.get("search_seconds")) else []),
-            training_stage(config, trained["train_seconds"]),
-        ],
-    )
 
 
 def _test_split(dataset: Dataset, config: ModelConfig, missing: Missing | None) -> InOrder:
@@ -129,23 +168,23 @@ def _test_split(dataset: Dataset, config: ModelConfig, missing: Missing | None) 
 
 
 def _register(
+    job: Job,
     request: PromoteRequest,
     evidence: report.Evidence,
     dataset: Dataset,
     trained: Mapping[str, Any],
     score: registry.Score,
     scratch: Path,
-) -> registry.Version:
-    """Logs the report and the model, registers it unless an earlier attempt has, and loads it from there once."""
+) -> tuple[str, registry.Version]:
+    """Logs the report and the model, registers it unless an earlier attempt has, and loads it from there once. Returns the
+    report's URI, and the version."""
     emit("evaluate", {"what": "report and model card"})
     card = report.card(evidence, f"models:/{request.name}@{request.alias}")
     assert evidence.model is not None
     reference = scratch / drift.REFERENCE
     reference.write_text(drift.reference_of(evidence.model, dataset).model_dump_json())
     run_id = trained["mlflow_run_id"]
-    registry.log_files(
-        run_id, [*report.write(evidence, scratch / "report").values(), reference], registry.REPORT_FOLDER
-    )
+    left = reports.log(job, run_id, [*report.write(evidence, scratch / "report").values(), reference])
     local = _local_copy(trained["model"], scratch / serving.ARTIFACT)
     weights = sha256_of(locate(str(local / WEIGHTS)))
     version = registry.registered(request.name, run_id, weights)
@@ -155,7 +194,7 @@ def _register(
         version = registry.register(request.name, uri, run_id, weights, score, card)
     emit("evaluate", {"what": "loading it from the registry"})
     packaging.check_loads(version.uri)
-    return version
+    return left, version
 
 
 def _input_example(evidence: report.Evidence) -> Any:

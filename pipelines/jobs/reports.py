@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import registry, report
+from pipelines import report, tracking
+from pipelines.jobs.job import Job
 from pipelines.report import Evidence
+from pipelines.runs import REPORT
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError
@@ -23,31 +25,40 @@ MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
 """Of a split, which ingest has shuffled: what the pictures are made of, and what a training's figures are measured on."""
 
 
-def leave(run_id: str, make: Callable[[], Evidence]) -> str | None:
-    """Logs a run's report with it, and returns the artifact's URI; None where that failed, which is told in the job's log.
+def log(job: Job, run_id: str, files: Iterable[Path], folder: str = tracking.REPORT_FOLDER) -> str:
+    """Logs a report's files with a run of MLflow and notes in the job's folder where; returns the URI of its page."""
+    tracking.log_files(run_id, files, folder)
+    page = f"{folder}/report.html"
+    job.folder.write(REPORT, {"experiment_id": tracking.experiment_of(run_id), "run_id": run_id, "path": page})
+    return f"runs:/{run_id}/{page}"
+
+
+def leave(job: Job, run_id: str, make: Callable[[], Evidence], folder: str = tracking.REPORT_FOLDER) -> str | None:
+    """Logs the report of a job, and returns its URI; None where that failed, which is told in the job's log.
 
     A run that trained for hours does not fail for want of a picture.
     """
     print("writing the report", flush=True)
     try:
         with TemporaryDirectory() as scratch:
-            registry.log_files(run_id, report.write(make(), Path(scratch)).values(), registry.REPORT_FOLDER)
+            return log(job, run_id, report.write(make(), Path(scratch)).values(), folder)
     except Exception:
         print("there is no report of this run; nothing else is the worse for it:", file=sys.stderr, flush=True)
         traceback.print_exc()
         return None
-    return f"runs:/{run_id}/{registry.REPORT}"
 
 
 @contextmanager
-def left_on_failure(run_id: str, make: Callable[[str], Evidence]) -> Iterator[None]:
+def left_on_failure(
+    job: Job, run_id: str, make: Callable[[str], Evidence], folder: str = tracking.REPORT_FOLDER
+) -> Iterator[None]:
     """Leaves a report where the block fails: `make` is given what it said. The error goes on."""
     try:
         yield
     except Exception as error:
         refused = isinstance(error, BetalineError)
         said = f"{type(error).__name__}: {error}" if refused else traceback.format_exc()
-        leave(run_id, lambda: make(said))
+        leave(job, run_id, lambda: make(said), folder)
         raise
 
 
@@ -60,6 +71,36 @@ def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:
     few = replace(share, stop=min(share.stop, MOST_BOUND_ROWS))
     bound = bound_sums(model, InOrder(few), seed=0).bound()
     return replace(known, model=model, rows=fixed_rows(share), bound=bound)
+
+
+@dataclass(frozen=True)
+class Left:
+    """The model that a failed run has left at a checkpoint."""
+
+    known: Evidence
+    """What the run tells, and what this model adds to it: its epochs, its trial."""
+    model: VAE
+    whose: str
+    """Whose weights these are, in words."""
+
+
+def seen_at_checkpoint(known: Evidence, dataset: Dataset, load: Callable[[Evidence], Left | None]) -> Evidence:
+    """The same of a run that failed, with the model that it has left, if it has."""
+    try:
+        if (left := load(known)) is None:
+            return replace(known, why_no_model="the run has left no checkpoint")
+        told = replace(left.known, model=left.model)
+        if not told.is_finite:
+            return replace(told, model_note=f"The weights of {left.whose} are not finite numbers.")
+        note = f"Scores and pictures are of {left.whose}; on {known.split} data."
+        return replace(seen(told, left.model, dataset), model_note=note)
+    except (
+        Exception
+    ) as error:  # a failed run may have left anything, and the report is to say why it failed all the same
+        print("the report is without a model:", file=sys.stderr, flush=True)
+        traceback.print_exc()
+        note = f"What the run has left at checkpoints cannot be shown. {type(error).__name__}: {error}"
+        return replace(known, why_no_model="no checkpoint can be shown", model_note=note)
 
 
 def fixed_rows(share: Share) -> Batch:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.jobs.job import Job
 from pipelines.jobs.tune import trials_so_far
 from pipelines.requests import TuneRequest
 from pipelines.runs import SPEC, RunFolder
-from tuning.frontier import Trial, candidates, select
-from tuning.models import model_of
+from tuning.frontier import Trial, select
+from tuning.models import best_of
 from tuning.stacks import config_of, split
 from vae.config import parse
 from vae.data.parquet import Dataset
@@ -42,30 +42,26 @@ def best_so_far(job: Job, run: str) -> dict[str, Any]:
     request = parse(TuneRequest, spec["request"], run)
     search, division, dataset = request.search, int(pinned["division"]), Dataset.open(pinned["dataset"])
     select(trials, search.select)  # says why there is none
-    for candidate in candidates(trials, search.select):
-        best = candidate.typical
-        found = model_of(search, division, dataset, f"{folder.uri}/tune", best)
-        if found is None:
-            continue
-        model, history = found
-        uri = (job.folder.location / "model").uri
-        save_model(model, uri)
-        run_id = registry.open_run(request.name, f"{run}.{best.trial_id}")
-        registry.close_run(run_id)
-        return {
-            "run": run,
-            "mlflow_run_id": run_id,
-            "dataset": dataset.uri,
-            "dataset_id": dataset.manifest.dataset_id,
-            "config": config_of(search, split(search), best.parameters).model_dump(mode="json"),
-            "train_seconds": history[-1].elapsed_seconds,
-            "model": uri,
-            "history": [asdict(report) for report in history],
-            "trials": [asdict(trial) for trial in trials],
-            "chosen_trial": best.trial_id,
-            "select": search.select,
-        }
-    raise RegistryError(
-        f"no trial of {run} has left a checkpoint yet: one is written every {search.base.training.checkpoint_seconds:g} s "
-        "at the end of an epoch (base.training.checkpoint_seconds)"
-    )
+    best = best_of(search, division, dataset, f"{folder.uri}/tune", trials)
+    if best is None:
+        raise RegistryError(
+            f"no trial of {run} has left a checkpoint yet: one is written every "
+            f"{search.base.training.checkpoint_seconds:g} s at the end of an epoch (base.training.checkpoint_seconds)"
+        )
+    uri = (job.folder.location / "model").uri
+    save_model(best.model, uri)
+    run_id = tracking.open_run(request.name, f"{run}.{best.trial.trial_id}")
+    tracking.close_run(run_id)
+    return {
+        "run": run,
+        "mlflow_run_id": run_id,
+        "dataset": dataset.uri,
+        "dataset_id": dataset.manifest.dataset_id,
+        "config": config_of(search, split(search), best.trial.parameters).model_dump(mode="json"),
+        "train_seconds": best.history[-1].elapsed_seconds,
+        "model": uri,
+        "history": [asdict(report) for report in best.history],
+        "trials": [asdict(trial) for trial in trials],
+        "chosen_trial": best.trial.trial_id,
+        "select": search.select,
+    }

@@ -5,11 +5,12 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import ray
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.report import Evidence, projections
@@ -21,6 +22,18 @@ from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.distributed import TrainSpec, train
 from vae.state import load_model
+from vae.training import unfinished
+
+
+def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | None:
+    """The model at the last checkpoint of a training that has not ended."""
+    if (found := unfinished(spec.config, dataset, spec.checkpoints)) is None:
+        return None
+    epochs = found.history
+    when = f"with the weights of epoch {epochs[-1].best_epoch}, the best by then" if epochs else "in the first epoch"
+    if len(epochs) >= len(known.history):  # it knows more of them than MLflow
+        known = replace(known, history=[asdict(epoch) for epoch in epochs])
+    return reports.Left(known, found.model, f"the checkpoint at step {found.step:,}, {when}")
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -30,11 +43,11 @@ def run(job: Job) -> dict[str, Any]:
     projections.check(request.projection)
     opened = Dataset.open(dataset)
     dataset_id = opened.manifest.dataset_id
-    run_id = registry.open_run(
+    run_id = tracking.open_run(
         request.name,
         job.identity,
         params={**request.config.model_dump(mode="json"), "dataset": dataset},
-        tags={registry.DATASET: dataset_id, "betaline.kind": "train"},
+        tags={tracking.DATASET: dataset_id, "betaline.kind": "train"},
     )
     spec = TrainSpec(request.config, dataset, job.folder.uri, job.identity)
     known = Evidence(
@@ -46,21 +59,22 @@ def run(job: Job) -> dict[str, Any]:
         projection=request.projection,
         run_id=run_id,
     )
-    epochs, started = registry.EpochLog(run_id), time.monotonic()
+    epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
     def failed(said: str) -> Evidence:
         epochs.finish()
         spent = training_stage(request.config, time.monotonic() - started)
-        return replace(known, history=registry.epochs_of(run_id), stages=[spent], failure=said)
+        told = replace(known, history=tracking.epochs_of(run_id), stages=[spent], failure=said)
+        return reports.seen_at_checkpoint(told, opened, partial(_left, spec, opened))
 
-    with registry.recorded(run_id), reports.left_on_failure(run_id, failed):
+    with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
         outcome = train(spec, on_report=epochs, on_event=emit)
-        registry.log_epochs(run_id, outcome.history)
+        tracking.log_epochs(run_id, outcome.history)
         speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
-        registry.log_metrics(run_id, {"median_examples_per_second": speed})
+        tracking.log_metrics(run_id, {"median_examples_per_second": speed})
         train_seconds = time.monotonic() - started
         known = replace(known, history=outcome.history, stages=[training_stage(request.config, train_seconds)])
-        left = reports.leave(run_id, lambda: reports.seen(known, load_model(outcome.model), opened))
+        left = reports.leave(job, run_id, lambda: reports.seen(known, load_model(outcome.model), opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,

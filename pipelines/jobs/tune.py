@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.progress import SearchPlan
@@ -24,7 +25,7 @@ from pipelines.requests import TuneRequest
 from pipelines.runs import TRIALS, RunFolder, emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
-from tuning.models import model_of
+from tuning.models import best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import config_of, split
@@ -81,7 +82,7 @@ class TrialLog:
 
     def _open(self, trial: Trial) -> str:
         if trial.trial_id not in self.runs:
-            self.runs[trial.trial_id] = registry.open_run(
+            self.runs[trial.trial_id] = tracking.open_run(
                 self.experiment,
                 f"{self.identity}.{trial.trial_id}",
                 params=trial.parameters,
@@ -92,11 +93,11 @@ class TrialLog:
 
     def _close(self, trial: Trial) -> None:
         run_id = self._open(trial)
-        registry.log_epochs(run_id, list(self.epochs.get(trial.trial_id, {}).values()))
+        tracking.log_epochs(run_id, list(self.epochs.get(trial.trial_id, {}).values()))
         figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_bound": trial.negative_bound}
-        registry.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
+        tracking.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
         status = "FAILED" if trial.status == "failed" else "FINISHED"
-        registry.close_run(run_id, status, {"betaline.status": trial.status})
+        tracking.close_run(run_id, status, {"betaline.status": trial.status})
         self.closed.add(trial.trial_id)
         self.epochs.pop(trial.trial_id, None)
 
@@ -136,9 +137,9 @@ def _log_result(
         }
         for name, content in files.items():
             (Path(scratch) / name).write_bytes(content)
-        registry.log_files(run_id, [Path(scratch) / name for name in files])
+        tracking.log_files(run_id, [Path(scratch) / name for name in files])
     assert best.negative_bound is not None
-    registry.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})
+    tracking.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})
 
 
 def _plan(config: SearchConfig, division: int) -> SearchPlan:
@@ -178,6 +179,25 @@ def _with_model(
     return reports.seen(replace(known, history=[asdict(epoch) for epoch in history]), model, dataset)
 
 
+def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known: Evidence) -> reports.Left | None:
+    """The best trial's model at its last checkpoint, of a search that has not ended."""
+    if (best := best_of(config, division, dataset, f"{job.folder.uri}/tune", known.trials)) is None:
+        return None
+    told = replace(
+        known,
+        config=config_of(config, split(config), best.trial.parameters),
+        chosen_trial=best.trial.trial_id,
+        history=[asdict(epoch) for epoch in best.history],
+    )
+    last = best.history[-1]
+    return reports.Left(
+        told,
+        best.model,
+        f"trial {best.trial.trial_id}, the best when the search failed, at its checkpoint of step {last.step:,}, with the "
+        f"weights of epoch {last.best_epoch}",
+    )
+
+
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TuneRequest, job.request, "tune")
@@ -185,11 +205,11 @@ def run(job: Job) -> dict[str, Any]:
     projections.check(request.projection)
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     opened = Dataset.open(dataset)
-    run_id = registry.open_run(
+    run_id = tracking.open_run(
         request.name,
         job.identity,
         params=request.search.model_dump(mode="json", exclude={"base", "space"}),
-        tags={"betaline.kind": "search", registry.DATASET: opened.manifest.dataset_id},
+        tags={"betaline.kind": "search", tracking.DATASET: opened.manifest.dataset_id},
     )
     division = int(job.pinned("division", lambda: str(division_of(request.search))))
     trial_log = TrialLog(request.name, job.folder, job.identity, run_id)
@@ -210,9 +230,11 @@ def run(job: Job) -> dict[str, Any]:
 
     def failed(said: str) -> Evidence:
         tried = [Trial(**trial) for trial in trial_log.trials.values()]
-        return replace(known, trials=tried, stages=[Stage("search", time.monotonic() - started)], failure=said)
+        spent = Stage("search", time.monotonic() - started)
+        told = replace(known, trials=tried, stages=[spent], failure=said)
+        return reports.seen_at_checkpoint(told, opened, partial(_left, job, request.search, division, opened))
 
-    with registry.recorded(run_id), reports.left_on_failure(run_id, failed):
+    with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
         try:
             trials = search(
                 request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log, division=division
@@ -226,7 +248,7 @@ def run(job: Job) -> dict[str, Any]:
         _log_result(job, run_id, request.search, trials, best, config, opened.manifest.example.num_values)
         spent = _spent(request.search, search_seconds)
         known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=[spent])
-        left = reports.leave(run_id, lambda: _with_model(known, job, request.search, division, best, opened))
+        left = reports.leave(job, run_id, lambda: _with_model(known, job, request.search, division, best, opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,

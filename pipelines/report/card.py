@@ -44,7 +44,7 @@ def _what_it_is(evidence: Evidence) -> list[str]:
     config = evidence.config.model
     decoder = "its mirror" if config.decoder is None else wording.body(config.decoder)
     told = (
-        f"A variational autoencoder of {wording.shape(evidence.dataset)}: encoder {wording.body(config.encoder)}; "
+        f"A variational autoencoder of {wording.shape(evidence.manifest)}: encoder {wording.body(config.encoder)}; "
         f"decoder {decoder}; {config.latent_dim} latent dimensions; posterior: {wording.posterior(config.posterior)}; "
         f"prior: {wording.prior(config.prior)}; likelihood: {wording.likelihood(config.likelihood)}."
     )
@@ -56,7 +56,7 @@ def _what_it_is(evidence: Evidence) -> list[str]:
 
 
 def _trained_on(evidence: Evidence) -> list[str]:
-    dataset = evidence.dataset
+    dataset = evidence.manifest
     rows = ", ".join(f"{count:,} {split}" for split, count in dataset.num_rows.items())
     lines = [f"- dataset: {_escape(dataset.name)}, `{dataset.dataset_id}`", f"- examples: {rows}"]
     if isinstance(dataset.example, TableSpec):
@@ -149,7 +149,7 @@ def _uses(evidence: Evidence) -> list[Score]:
 def _limits(evidence: Evidence) -> list[str]:
     other = "other columns and categories are refused" if evidence.is_table else "other sizes are refused, not resized"
     lines = [
-        f"It takes {wording.shape(evidence.dataset)} and nothing else: {other}.",
+        f"It takes {wording.shape(evidence.manifest)} and nothing else: {other}.",
         "What it makes resembles its training data and inherits what is missing or skewed there; it may come close to "
         "single training examples, and nothing here measures that.",
         "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "

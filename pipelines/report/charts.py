@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
@@ -23,13 +24,14 @@ from pipelines.report.theme import (
     CHART_INCHES,
     COLOURS,
     FONT_SIZE,
+    INK,
     MARKERS,
+    MUTED,
     SMALL_SIZE,
-    Theme,
+    SURFACE,
     blank,
     dress,
     plain,
-    png,
 )
 from vae import inference
 from vae.metrics.likelihood import Bound
@@ -45,12 +47,12 @@ EARLY = 0.1
 # --- curves ---------------------------------------------------------------------------------------------------------
 
 
-def curves(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, theme: Theme) -> bytes:
+def curves(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> Figure:
     """Distortion above rate over the epochs, in training and validation, with the best epoch marked."""
-    figure = blank(theme, CHART_INCHES)
+    figure = blank(CHART_INCHES)
     epochs = [epoch["epoch"] for epoch in history]
     for axes, part in zip(figure.subplots(2, 1, sharex=True), ("distortion", "rate"), strict=True):
-        dress(axes, theme, "epoch" if part == "rate" else "", f"{part}\n(nats per example)")
+        dress(axes, "epoch" if part == "rate" else "", f"{part}\n(nats per example)")
         lines = {split: _finite([epoch[f"{split}_{part}"] for epoch in history]) for split in ("train", "validation")}
         dots = {"marker": "o", "markersize": 4} if len(history) == 1 else {}
         dashes = (0, (4, 1.5))
@@ -58,16 +60,16 @@ def curves(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None,
         axes.plot(epochs, lines["validation"], color=COLOURS[1], linewidth=1.8, label="validation", **dots)
         _fit(axes, np.concatenate(list(lines.values())), np.concatenate([v[_settled(v)] for v in lines.values()]))
         if best is not None:
-            axes.axvline(best["epoch"], color=theme.muted, linewidth=1, linestyle=":")
+            axes.axvline(best["epoch"], color=MUTED, linewidth=1, linestyle=":")
             axes.plot(
                 best["epoch"], best[f"validation_{part}"], marker="o", markersize=6,
-                markerfacecolor=theme.surface, markeredgecolor=COLOURS[1], markeredgewidth=1.8, linestyle="",
+                markerfacecolor=SURFACE, markeredgecolor=COLOURS[1], markeredgewidth=1.8, linestyle="",
                 label=f"best epoch, {best['epoch']}",
             )  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         if part == "distortion":
-            _legend(axes, theme)
-    return png(figure)
+            _legend(axes)
+    return figure
 
 
 def is_clipped(history: Sequence[Mapping[str, Any]]) -> bool:
@@ -104,15 +106,15 @@ def _finite(values: Sequence[float]) -> NDArray[np.float64]:
 # --- the latent space -----------------------------------------------------------------------------------------------
 
 
-def dimensions(bound: Bound, theme: Theme) -> bytes:
+def dimensions(bound: Bound) -> Figure:
     """The latent dimensions, the most informative first: by KL, or by the mean's variance where there is no KL."""
-    figure = blank(theme, CHART_INCHES)
+    figure = blank(CHART_INCHES)
     axes = figure.subplots()
     by_kl, order = bound.kl_per_dimension, bound.informative_dimensions
     values = np.asarray(by_kl or bound.mean_variance_per_dimension)
     many = len(values) > MOST_BARS
     measure = "KL to the prior (nats per example)" if by_kl else "variance of the posterior mean"
-    dress(axes, theme, f"dimensions by {'KL' if by_kl else 'variance'}" if many else "latent dimension", measure)
+    dress(axes, f"dimensions by {'KL' if by_kl else 'variance'}" if many else "latent dimension", measure)
     axes.grid(visible=False, axis="x")
     axes.bar(np.arange(1, len(values) + 1), values[order], width=1.0 if many else 0.7, color=COLOURS[0])
     axes.set_xlim(0.4, len(values) + 0.6)
@@ -120,7 +122,7 @@ def dimensions(bound: Bound, theme: Theme) -> bytes:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     else:
         axes.set_xticks(np.arange(1, len(values) + 1), [str(i) for i in order])
-    return png(figure)
+    return figure
 
 
 def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, str]]:
@@ -139,17 +141,17 @@ def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, st
     return plane(mean_NL, evidence.projection)
 
 
-def latent(evidence: Evidence, theme: Theme) -> bytes:
+def latent(evidence: Evidence) -> Figure:
     """Posterior means of the rows, by class where there are labels."""
     points, (xlabel, ylabel) = latent_plane(evidence)
-    figure = blank(theme, CHART_INCHES)
+    figure = blank(CHART_INCHES)
     axes = figure.subplots()
-    dress(axes, theme, xlabel, ylabel)
-    classes = evidence.dataset.classes
+    dress(axes, xlabel, ylabel)
+    classes = evidence.manifest.classes
     size = 26 if len(points) <= 200 else 12
     if evidence.labels is None or not classes or len(classes) > MOST_CLASSES:
         axes.scatter(*points.T, s=size, color=COLOURS[0], alpha=0.85, linewidths=0)
-        return png(figure)
+        return figure
     labels = np.asarray(evidence.labels[: len(points)])
     for index, name in enumerate(classes):
         of_class = points[labels == index]
@@ -159,17 +161,15 @@ def latent(evidence: Evidence, theme: Theme) -> bytes:
                 alpha=0.85, linewidths=0, label=plain(name, 16),
             )  # fmt: skip
     if "class" not in evidence.config.model.condition:
-        _name_clusters(axes, points, labels, classes, theme)
+        _name_clusters(axes, points, labels, classes)
     figure.legend(
         loc="outside lower center", ncols=5 if max(map(len, classes)) < 8 else 3, fontsize=SMALL_SIZE, frameon=False,
-        labelcolor=theme.ink, handletextpad=0.2, columnspacing=1.0,
+        labelcolor=INK, handletextpad=0.2, columnspacing=1.0,
     )  # fmt: skip
-    return png(figure)
+    return figure
 
 
-def _name_clusters(
-    axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str], theme: Theme
-) -> None:
+def _name_clusters(axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str]) -> None:
     """Writes each class's name in the middle of its points, where no other name stands yet."""
     spread = np.ptp(points, 0).clip(np.finfo(float).tiny)
     placed: list[NDArray[np.float64]] = []
@@ -181,17 +181,17 @@ def _name_clusters(
             continue
         placed.append(middle)
         axes.text(
-            x, y, plain(name, 16), color=theme.ink, fontsize=FONT_SIZE, fontweight="bold", ha="center", va="center",
-            path_effects=[withStroke(linewidth=3, foreground=theme.surface)],
+            x, y, plain(name, 16), color=INK, fontsize=FONT_SIZE, fontweight="bold", ha="center", va="center",
+            path_effects=[withStroke(linewidth=3, foreground=SURFACE)],
         )  # fmt: skip
 
 
-def _legend(axes: Axes, theme: Theme) -> None:
+def _legend(axes: Axes) -> None:
     axes.legend(
         loc="upper right",
         fontsize=SMALL_SIZE,
-        labelcolor=theme.ink,
-        facecolor=theme.surface,
+        labelcolor=INK,
+        facecolor=SURFACE,
         edgecolor="none",
         framealpha=0.8,
     )
@@ -213,7 +213,7 @@ def plan_curves(evidence: Evidence) -> Plan | str:
         caption += " The first tenth of the epochs goes beyond the frame."
     alt = f"Distortion and rate in nats per example over {len(history)} epochs, training and validation"
     return Plan(
-        lambda theme: curves(history, best, theme),
+        lambda: curves(history, best),
         f"{alt}; best epoch {best['epoch']}." if best else f"{alt}.",
         caption,
     )
@@ -231,7 +231,7 @@ def plan_dimensions(evidence: Evidence) -> Plan | str:
         measure = f"Variance of the posterior mean over the {evidence.split} split, for each of"
         caption = f"{measure} the latent dimensions: this model's KL has no closed form for each of them."
     return Plan(
-        lambda theme: dimensions(bound, theme),
+        lambda: dimensions(bound),
         f"{measure} {count} latent dimensions, the largest first.",
         f"{caption} {bound.active_units} of {count} dimensions are active: their posterior mean varies over the data "
         "by more than 0.01.",
@@ -242,7 +242,7 @@ def plan_latent(evidence: Evidence) -> Plan | str:
     """The posterior means in the plane."""
     if reason := evidence.cannot_run:
         return reason
-    classes = evidence.dataset.classes
+    classes = evidence.manifest.classes
     count = min(evidence.num_rows, LATENT_ROWS)
     laid_out = f", {DESCRIBED[evidence.projection]}" if evidence.config.model.latent_dim > 2 else ""
     caption = f"Posterior means of {count} {evidence.split} rows{laid_out}."
@@ -250,4 +250,4 @@ def plan_latent(evidence: Evidence) -> Plan | str:
         caption += " The model is told the class, so a good latent mixes the classes."
     if classes and evidence.labels is not None and len(classes) > MOST_CLASSES:
         caption += f" {len(classes)} classes are too many to tell apart by colour."
-    return Plan(lambda theme: latent(evidence, theme), f"Scatter of {count} latent means.", caption)
+    return Plan(lambda: latent(evidence), f"Scatter of {count} latent means.", caption)

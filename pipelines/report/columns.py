@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -43,10 +44,13 @@ class Comparison:
     """[N,D], draws from the model, each told what its row is; None where the model cannot draw."""
 
 
+@lru_cache(maxsize=1)
 def compare(evidence: Evidence) -> Comparison | None:
-    """None for images, or without rows."""
+    """None for images, or without rows. Figures and tables of one page share one draw."""
+    if evidence.dataset is None or evidence.rows is None or not evidence.num_rows:
+        return None
     example = evidence.dataset.example
-    if not isinstance(example, TableSpec) or evidence.rows is None or not evidence.num_rows:
+    if not isinstance(example, TableSpec):
         return None
     drawn = None
     if not evidence.cannot_run and evidence.model is not None:
@@ -104,30 +108,32 @@ def _apart(data_N: Array, model_N: Array, column: Column) -> float:
     return column_distance(data_N, model_N, None if column.categories is None else len(column.categories))
 
 
+def _with_draws(evidence: Evidence) -> Comparison | str | None:
+    """Rows and draws; or why there are none to draw; or None for images."""
+    if not evidence.is_table:
+        return None
+    found = compare(evidence)
+    if reason := evidence.cannot_run:
+        return reason
+    return "no rows were given" if found is None or found.model is None else found
+
+
 # --- marginals ------------------------------------------------------------------------------------------------------
 
 
 def plan_marginals(evidence: Evidence) -> Plan | str | None:
     """The distribution of each column, in the data and from the model."""
-    if not evidence.is_table:
-        return None
-    found = compare(evidence)
-    if reason := evidence.cannot_run or _no_draws(found):
-        return reason
-    assert found is not None
+    if not isinstance(found := _with_draws(evidence), Comparison):
+        return found
     drawn = marginals(found)
     which = "" if len(drawn) == len(found.columns) else f" The {len(drawn)} of {len(found.columns)} that differ most."
     return Plan(
-        lambda theme: column_charts.marginals(drawn, theme),
+        lambda: column_charts.marginals(drawn),
         f"Histograms of {len(drawn)} columns: {evidence.num_rows} {evidence.split} rows, and as many drawn from the model.",
         f"Share of rows in percent, over each column's values in its own unit: {evidence.num_rows} {evidence.split} rows, "
         "and as many drawn from the prior. What lies beyond the frame is counted at its edge. Δ is the largest difference "
         f"of the two cumulative distributions, of categories half the sum of the differences.{which}",
     )
-
-
-def _no_draws(found: Comparison | None) -> str | None:
-    return "no rows were given" if found is None or found.model is None else None
 
 
 def marginals(found: Comparison) -> list[Marginal]:
@@ -161,7 +167,6 @@ def bin_edges(values_N: Array, column: Column) -> Array:
 
 def _histogram(values_N: Array, edges: Array) -> Array:
     """Share of the values in each bin, in percent; what lies beyond is counted in the first and the last."""
-    # A hair inside: the last bin alone has both its ends.
     counts, _ = np.histogram(values_N.clip(edges[0], edges[-1]), edges)
     return 100 * counts / max(1, len(values_N))
 
@@ -184,12 +189,8 @@ def _bars(column: Column, apart: float, data: Array, model: Array) -> Marginal:
 
 def plan_associations(evidence: Evidence) -> Plan | str | None:
     """How the columns depend on each other, in the draws against the data."""
-    if not evidence.is_table:
-        return None
-    found = compare(evidence)
-    if reason := evidence.cannot_run or _no_draws(found):
-        return reason
-    assert found is not None
+    if not isinstance(found := _with_draws(evidence), Comparison):
+        return found
     if len(found.columns) < 2:
         return "it takes two columns"
     shown, names = association_differences(found)
@@ -200,7 +201,7 @@ def plan_associations(evidence: Evidence) -> Plan | str | None:
     first = f" The first {len(names)} of {len(found.columns)} columns." if len(names) < len(found.columns) else ""
     far = f"the largest is {np.nanmax(np.abs(shown)):.2f}" if np.isfinite(shown).any() else "none is known"
     return Plan(
-        lambda theme: column_charts.differences(shown, names, theme),
+        lambda: column_charts.differences(shown, names),
         f"Heat map of the differences of correlations between {len(names)} columns, {far}.",
         f"Correlation of each pair of columns among draws from the model, minus that among the {evidence.split} rows that "
         f"have both ({measure}); {far}. Zero is best: orange pairs hang together more in the model, blue ones less.{first}",
@@ -239,7 +240,7 @@ def plan_imputation(evidence: Evidence) -> Plan | str | None:
     shown = sorted(found, key=lambda gap: gap.error - gap.simple)[:MOST_GAPS]
     most = f" The {MOST_GAPS} columns in which it gains most." if len(found) > MOST_GAPS else ""
     return Plan(
-        lambda theme: column_charts.imputation(shown, theme),
+        lambda: column_charts.imputation(shown),
         f"Error of imputed entries in {len(found)} columns; the model beats the simplest answer in {better}.",
         f"{100 * HIDDEN_SHARE:.0f} % of what is there of {rows} {evidence.split} rows was hidden and filled in again, by "
         "the mean of 100 importance samples. Numbers: root mean squared error in standard deviations of the training "

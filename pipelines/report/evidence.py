@@ -23,16 +23,20 @@ from vae.model import VAE, Inputs
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
     """Everything a report is made of. What is None or empty is left out of the page, which says so."""
 
     config: RunConfig
-    dataset: Manifest
+    dataset: Manifest | None
+    """None where it could not be opened."""
     name: str
     """Of the registered model, or what it would be called."""
     model: VAE | None = None
     """In evaluation mode; None for a run that trained none."""
+    why_no_model: str = "there is no trained model"
+    model_note: str | None = None
+    """A sentence on which weights the model has, or why there are none, where they are not those a run ended with."""
     stage: Literal["training", "search", "promotion"] = "promotion"
     """What the report is of."""
     split: SplitName = "test"
@@ -86,8 +90,8 @@ class Evidence:
     def cannot_run(self) -> str | None:
         """Why the model cannot be looked at through the rows; None where it can."""
         if self.model is None:
-            return "there is no trained model"
-        if not all(bool(value.isfinite().all()) for value in self.model.state_dict().values()):
+            return self.why_no_model
+        if not self.is_finite:
             return "the model's weights are not finite numbers"
         if not self.num_rows:
             return f"no {self.split} rows were given"
@@ -100,6 +104,11 @@ class Evidence:
         return None
 
     @property
+    def is_finite(self) -> bool:
+        """Whether every weight of the model is a number."""
+        return self.model is None or all(bool(value.isfinite().all()) for value in self.model.state_dict().values())
+
+    @property
     def num_rows(self) -> int:
         """Rows that were given."""
         return 0 if self.rows is None else len(self.rows)
@@ -107,7 +116,13 @@ class Evidence:
     @property
     def is_table(self) -> bool:
         """Whether an example is a row of a table, which is no picture."""
-        return self.dataset.example.kind == "table"
+        return self.dataset is not None and self.dataset.example.kind == "table"
+
+    @property
+    def manifest(self) -> Manifest:
+        """The dataset, of evidence that has rows of it."""
+        assert self.dataset is not None, "rows are of a dataset"
+        return self.dataset
 
     @property
     def labels(self) -> list[int] | None:

@@ -93,7 +93,8 @@ def verdict(evidence: Evidence) -> str:
         lines = [line.strip() for line in evidence.failure_text.splitlines() if line.strip()]
         # The last line of a traceback says what happened.
         told = lines[-1] if lines[0].startswith("Traceback") else lines[0]
-        done = f" after {len(evidence.history)} of {evidence.config.training.epochs} epochs" if evidence.history else ""
+        trained = evidence.history if evidence.stage == "training" else ()
+        done = f" after {len(trained)} of {evidence.config.training.epochs} epochs" if trained else ""
         return f"Failed{done}: {shorten(told, 240)}"
     if evidence.stage == "search" and (chosen := evidence.chosen) is not None:
         return _of_search(evidence, chosen)
@@ -128,7 +129,9 @@ def remarks(evidence: Evidence) -> list[str]:
     """What a reader should know before trusting the figures."""
     told = []
     bound, best, config = evidence.bound, evidence.best, evidence.config
-    if evidence.stage == "search" and evidence.model is not None:
+    if evidence.model_note is not None:
+        told.append(evidence.model_note)
+    elif evidence.stage == "search" and evidence.model is not None:
         told.append(f"Scores and pictures are those of the chosen trial's model, on {evidence.split} data.")
     if bound is not None and (bound.active_units == 0 or bound.rate < 0.1):
         told.append(

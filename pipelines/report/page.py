@@ -16,7 +16,7 @@ from pipelines.report.figures import Picture
 from pipelines.report.findings import remarks, scores, verdict
 from pipelines.report.measures import measures
 from pipelines.yaml_files import write_yaml
-from vae.data.manifest import SourceFile
+from vae.data.manifest import Manifest, SourceFile
 
 MOST_SOURCES, MOST_CLASSES = 20, 50
 
@@ -35,10 +35,12 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
     shown, left_out = figures.draw(evidence)
     if not scores(evidence):
         left_out.append(f"Scores: nothing was measured on the {evidence.split} split.")
+    if evidence.dataset is None:
+        left_out.append("Data and lineage: the dataset could not be opened.")
     files = {}
     for picture in shown:
         files[f"{picture.name}.png"] = folder / f"{picture.name}.png"
-        files[f"{picture.name}.png"].write_bytes(picture.light)
+        picture.light.save(files[f"{picture.name}.png"], compress_level=3)
     files["report.html"] = folder / "report.html"
     # A message may hold bytes that were no text; they must not keep a failed run from its report.
     files["report.html"].write_text(_render(evidence, shown, left_out), encoding="utf-8", errors="backslashreplace")
@@ -66,10 +68,7 @@ def _render(evidence: Evidence, shown: Sequence[Picture], left_out: list[str]) -
         failure=None if evidence.failure is None else evidence.failure_text,
         configuration=_configuration(evidence),
         full_configuration=write_yaml(evidence.config.model_dump(mode="json")),
-        full_ingest=write_yaml(evidence.dataset.ingest),
-        shape=wording.shape(evidence.dataset),
-        sources=_sources(evidence),
-        classes=list(enumerate(evidence.dataset.classes or ()))[:MOST_CLASSES],
+        **({} if evidence.dataset is None else _lineage(evidence.dataset)),
         columns=columns(evidence),
         search=search.table(evidence),
         pace=pace(evidence.config, evidence.history),
@@ -116,9 +115,13 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
     ]
 
 
-def _sources(evidence: Evidence) -> dict[str, Any]:
-    """The source files to show, and how many there are in all."""
-    dataset = evidence.dataset
+def _lineage(dataset: Manifest) -> dict[str, Any]:
+    """What the page says of the data; of the source files those to show, and how many there are in all."""
     shown: list[SourceFile] = list(dataset.sources[:MOST_SOURCES])
     listing = dataset.source_listing
-    return {"shown": shown, "total": listing.files if listing else len(dataset.sources), "listing": listing}
+    return {
+        "full_ingest": write_yaml(dataset.ingest),
+        "shape": wording.shape(dataset),
+        "sources": {"shown": shown, "total": listing.files if listing else len(dataset.sources), "listing": listing},
+        "classes": list(enumerate(dataset.classes or ()))[:MOST_CLASSES],
+    }

@@ -10,12 +10,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from matplotlib.artist import Artist
+from matplotlib.backend_bases import RendererBase
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
 from pipelines.report.evidence import Evidence
 from pipelines.report.plan import Plan
-from pipelines.report.theme import SMALL_SIZE, WIDTH_INCHES, Theme, blank, plain, png
+from pipelines.report.theme import DPI, INK, MUTED, SMALL_SIZE, WIDTH_INCHES, blank, plain
 from vae import inference
 from vae.seeds import Stream, derive
 
@@ -42,37 +46,52 @@ class Grid:
     column_names: Sequence[Sequence[str]] = ()
     """For each row the words above its images; none for a row without."""
 
-    def draw(self, theme: Theme) -> bytes:
-        """The grid as a PNG."""
+    def draw(self) -> Figure:
+        """The grid as a figure."""
         rows, columns, _, height, width = self.images.shape
         left = gutter(self.row_names)
         cell = (WIDTH_INCHES - left - EDGE_INCHES) / columns
         cell_height = cell * height / width
         names = list(self.column_names) or [()] * rows
         total = rows * cell_height + sum(map(bool, names)) * TITLE_INCHES + EDGE_INCHES
-        figure = blank(theme, total, layout=None)
+        figure = blank(total, layout=None)
         # One set of axes over the whole figure, in inches from its lower left corner.
         axes = figure.add_axes((0, 0, 1, 1))
         axes.set_axis_off()
+        # The images as they are on the page: matplotlib would resample them one row after the other.
+        pasted = Image.new("RGBA", (round(WIDTH_INCHES * DPI), round(total * DPI)))
         top = total - EDGE_INCHES / 2
         for row, images_KCHW in enumerate(self.images):
             top -= TITLE_INCHES if names[row] else 0
             for column, name in enumerate(names[row]):
                 axes.text(
                     left + (column + 0.5) * cell, top + 0.03, plain(name, max(3, int(cell / CHARACTER_INCHES))),
-                    color=theme.muted, fontsize=SMALL_SIZE, ha="center", va="bottom",
+                    color=MUTED, fontsize=SMALL_SIZE, ha="center", va="bottom",
                 )  # fmt: skip
-            extent = (left, left + columns * cell, top - cell_height, top)
-            axes.imshow(_strip(images_KCHW), interpolation="antialiased", aspect="auto", extent=extent)
+            size = round(columns * cell * DPI), round(cell_height * DPI)
+            strip = _strip(images_KCHW).resize(size, Image.Resampling.HAMMING)
+            pasted.paste(strip, (round(left * DPI), round((total - top) * DPI)))
             if self.row_names:
                 axes.text(
                     left - 0.08, top - cell_height / 2, plain(self.row_names[row], MOST_NAME),
-                    color=theme.ink, fontsize=SMALL_SIZE, ha="right", va="center",
+                    color=INK, fontsize=SMALL_SIZE, ha="right", va="center",
                 )  # fmt: skip
             top -= cell_height
         axes.set_xlim(0, WIDTH_INCHES)
         axes.set_ylim(0, total)
-        return png(figure)
+        figure.add_artist(_Pasted(np.asarray(pasted)))
+        return figure
+
+
+class _Pasted(Artist):
+    """Pixels [H,W,4] over the whole of a figure, one to one."""
+
+    def __init__(self, pixels: NDArray[np.uint8]) -> None:
+        super().__init__()
+        self.pixels = pixels[::-1].copy()  # from the bottom, as renderers count
+
+    def draw(self, renderer: RendererBase) -> None:
+        renderer.draw_image(renderer.new_gc(), 0, 0, self.pixels)
 
 
 def gutter(names: Sequence[str]) -> float:
@@ -80,16 +99,17 @@ def gutter(names: Sequence[str]) -> float:
     return EDGE_INCHES + CHARACTER_INCHES * min(MOST_NAME, max(map(len, names), default=0))
 
 
-def _strip(images_KCHW: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Images side by side as RGBA [H,W,4], with clear gaps around them."""
+def _strip(images_KCHW: NDArray[np.float32]) -> Image.Image:
+    """Images side by side, with clear gaps around them."""
     colours = images_KCHW if images_KCHW.shape[1] == 3 else images_KCHW.mean(1, keepdims=True).repeat(3, 1)
     opaque = np.ones_like(colours[:, :1])
     rgba = np.concatenate([colours.clip(0, 1), opaque], 1).transpose(0, 2, 3, 1)
+    rgba = np.rint(255 * np.nan_to_num(rgba)).astype(np.uint8)
     # Small images are enlarged first: their gaps may then be finer than a pixel of theirs.
     scale = max(1, 64 // rgba.shape[2])
     rgba = rgba.repeat(scale, 1).repeat(scale, 2)
     gap = max(1, rgba.shape[2] // 24)
-    return np.concatenate(list(np.pad(rgba, ((0, 0), (gap, gap), (gap, gap), (0, 0)))), 1)
+    return Image.fromarray(np.concatenate(list(np.pad(rgba, ((0, 0), (gap, gap), (gap, gap), (0, 0)))), 1))
 
 
 def num_columns(height: int) -> int:
@@ -109,8 +129,8 @@ def reconstructions(evidence: Evidence) -> Grid:
     pairs = torch.stack([inputs.x, inference.reconstruct(model, inputs)]).cpu()
     images = pairs.unflatten(1, (bands, columns)).transpose(0, 1).flatten(0, 1).numpy()
     names: list[list[str]] = []
-    if evidence.labels is not None and evidence.dataset.classes:
-        named = [evidence.dataset.classes[label] for label in evidence.labels[: bands * columns]]
+    if evidence.labels is not None and evidence.manifest.classes:
+        named = [evidence.manifest.classes[label] for label in evidence.labels[: bands * columns]]
         names = [named[row // 2 * columns :][:columns] if row % 2 == 0 else [] for row in range(2 * bands)]
     return Grid(images, PAIR * bands, names)
 
@@ -195,7 +215,7 @@ def plan_samples(evidence: Evidence) -> Plan | str | None:
         return None
     model = evidence.model
     if model is None:
-        return "there is no trained model"
+        return evidence.why_no_model
     # Without a condition, or with the class alone, no row is needed.
     needs_rows = set(model.config.condition) - {"class"}
     reason = evidence.cannot_run

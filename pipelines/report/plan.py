@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pipelines.report.theme import Theme
+from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
 class Plan:
     """A figure that can be drawn, and the words with it."""
 
-    draw: Callable[[Theme], bytes]
-    """To a PNG, in a theme's colours."""
+    draw: Callable[[], Figure]
+    """In the colours of a light page."""
     alt: str
     caption: str
     photographic: bool = False

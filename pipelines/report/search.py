@@ -26,8 +26,9 @@ def plan_frontier(evidence: Evidence) -> Plan | str:
         caption += " Hollow points did not train to the end."
     if chosen is not None:
         caption += " Points on the dotted line have the chosen trial's bound; points below it would be better."
+    num_dimensions = None if evidence.dataset is None else evidence.dataset.example.num_values
     return Plan(
-        lambda theme: search_charts.frontier(trials, chosen, evidence.dataset.example.num_values, theme),
+        lambda: search_charts.frontier(trials, chosen, num_dimensions),
         f"Rate against distortion of {len(trials)} trials with the Pareto front and the chosen trial.",
         caption,
     )
@@ -38,7 +39,7 @@ def plan_parallel(evidence: Evidence) -> Plan | str | None:
     if (chosen := evidence.chosen) is None:
         return "no trial was chosen" if evidence.trials else None
     return Plan(
-        lambda theme: search_charts.parallel(evidence.trials, chosen, theme),
+        lambda: search_charts.parallel(evidence.trials, chosen),
         f"Parallel coordinates of {len(evidence.trials)} trials: what was searched, and the bound each came to.",
         "A line is a trial, its colour the bound it came to on validation data, in nats per example at β = 1.",
     )
@@ -54,7 +55,7 @@ def plan_importance(evidence: Evidence) -> Plan | str | None:
     if not (shares := importances(evidence.trials)):
         return "fewer than two settings vary, or no two bounds differ"
     return Plan(
-        lambda theme: search_charts.importance(shares, theme),
+        lambda: search_charts.importance(shares),
         f"Share of the bound's variance that each of {len(shares)} settings explains, in percent.",
         "How much of the variance of the trials' bounds each setting explains by itself, by a functional analysis of "
         "variance. A setting that explains little need not be searched again.",

@@ -27,14 +27,15 @@ from pipelines.report.theme import (
     COLOUR_RANGE,
     COLOURS,
     FONT_SIZE,
+    INK,
     MARKERS,
+    MUTED,
     SMALL_SIZE,
+    SURFACE,
     WIDTH_INCHES,
-    Theme,
     blank,
     dress,
     plain,
-    png,
 )
 from pipelines.report.wording import (
     architecture_of,
@@ -57,20 +58,19 @@ BOUND = "bound (nats)\nlower is better"
 # --- rate and distortion over β -------------------------------------------------------------------------------------
 
 
-def frontier(trials: Sequence[Trial], chosen: Trial | None, num_dimensions: int, theme: Theme) -> bytes:
+def frontier(trials: Sequence[Trial], chosen: Trial | None, num_dimensions: int | None) -> Figure:
     """Scored trials by rate and distortion: colour is β, shape the architecture, hollow not trained to the end.
 
     Args:
         trials: Those with a rate and a distortion.
         chosen: The trial to mark.
-        num_dimensions: Of an example, for the axes in bits per dimension.
-        theme: Of the page.
+        num_dimensions: Of an example, for the axes in bits per dimension; None draws none.
     """
-    figure = blank(theme, CHART_INCHES)
+    figure = blank(CHART_INCHES)
     axes = figure.subplots()
-    dress(axes, theme, "rate (nats per example)", "distortion (nats per example)")
+    dress(axes, "rate (nats per example)", "distortion (nats per example)")
     front = pareto(trials)
-    axes.plot(*_plane(front), color=theme.muted, linewidth=1.2, zorder=1)
+    axes.plot(*_plane(front), color=MUTED, linewidth=1.2, zorder=1)
     betas = sorted({beta for t in trials if (beta := beta_of(t)) is not None})
     colours = _colours(betas)
     shapes = sorted({architecture_of(t) for t in trials})
@@ -79,30 +79,31 @@ def frontier(trials: Sequence[Trial], chosen: Trial | None, num_dimensions: int,
         axes.plot(
             *_plane([trial]), linestyle="", zorder=2, markersize=7,
             marker=MARKERS[shapes.index(architecture_of(trial)) % len(MARKERS)], markeredgewidth=1.6,
-            markerfacecolor=theme.surface if trial.status != "finished" else colour, markeredgecolor=colour,
+            markerfacecolor=SURFACE if trial.status != "finished" else colour, markeredgecolor=colour,
         )  # fmt: skip
-    _mark_chosen(axes, chosen, theme)
+    _mark_chosen(axes, chosen)
     for index, shape in enumerate(shapes if len(shapes) > 1 else []):
         marker = MARKERS[index % len(MARKERS)]
-        axes.plot([], [], marker=marker, linestyle="", color=theme.muted, label=plain(shape, 28))
-    axes.plot([], [], color=theme.muted, linewidth=1.2, label="Pareto front")
+        axes.plot([], [], marker=marker, linestyle="", color=MUTED, label=plain(shape, 28))
+    axes.plot([], [], color=MUTED, linewidth=1.2, label="Pareto front")
     # Below the axes, where it covers no trial.
-    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, labelcolor=theme.ink, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, labelcolor=INK, frameon=False)
     if len(betas) > 1:
-        _beta_bar(figure, axes, betas, colours, theme)
-    _bits_axes(axes, num_dimensions, theme)
-    return png(figure)
+        _beta_bar(figure, axes, betas, colours)
+    if num_dimensions is not None:
+        _bits_axes(axes, num_dimensions)
+    return figure
 
 
-def _bits_axes(axes: Axes, num_dimensions: int, theme: Theme) -> None:
+def _bits_axes(axes: Axes, num_dimensions: int) -> None:
     """The plane's axes once more, above and to the right, in bits per dimension."""
     bit = bits_per_dimension(1.0, num_dimensions)
     functions = (lambda nats: nats * bit, lambda bits: bits / bit)
     above, right = axes.secondary_xaxis("top", functions=functions), axes.secondary_yaxis("right", functions=functions)
-    above.set_xlabel("rate (bits per dimension)", color=theme.ink, fontsize=FONT_SIZE)
-    right.set_ylabel("distortion (bits per dimension)", color=theme.ink, fontsize=FONT_SIZE)
+    above.set_xlabel("rate (bits per dimension)", color=INK, fontsize=FONT_SIZE)
+    right.set_ylabel("distortion (bits per dimension)", color=INK, fontsize=FONT_SIZE)
     for extra in (above, right):
-        extra.tick_params(colors=theme.muted, labelsize=SMALL_SIZE, length=0)
+        extra.tick_params(colors=MUTED, labelsize=SMALL_SIZE, length=0)
         extra.spines[:].set_visible(False)
 
 
@@ -116,34 +117,32 @@ def _colours(betas: Sequence[float]) -> dict[float | None, Any]:
     return dict(zip(betas, shades, strict=False))
 
 
-def _mark_chosen(axes: Axes, chosen: Trial | None, theme: Theme) -> None:
+def _mark_chosen(axes: Axes, chosen: Trial | None) -> None:
     if chosen is None or chosen.rate is None or chosen.distortion is None:
         return
     axes.plot(
         [chosen.rate], [chosen.distortion], marker="o", markersize=15, markerfacecolor="none", linestyle="",
-        markeredgecolor=theme.ink, markeredgewidth=1.6, label="chosen", zorder=3,
+        markeredgecolor=INK, markeredgewidth=1.6, label="chosen", zorder=3,
     )  # fmt: skip
     # Trials on this line have the same bound; none may lie below it.
     low, high = axes.get_xlim()
     bottom, top = axes.get_ylim()
     total = chosen.rate + chosen.distortion
-    axes.plot([low, high], [total - low, total - high], color=theme.ink, linewidth=0.9, linestyle=":", zorder=1,
+    axes.plot([low, high], [total - low, total - high], color=INK, linewidth=0.9, linestyle=":", zorder=1,
               label=f"rate + distortion = {nats(total)}")  # fmt: skip
     axes.set_xlim(low, high)
     axes.set_ylim(bottom, top)
 
 
-def _beta_bar(
-    figure: Figure, axes: Axes, betas: Sequence[float], colours: Mapping[float | None, Any], theme: Theme
-) -> None:
+def _beta_bar(figure: Figure, axes: Axes, betas: Sequence[float], colours: Mapping[float | None, Any]) -> None:
     shades = ListedColormap([colours[beta] for beta in betas])
     scale = ScalarMappable(BoundaryNorm(np.arange(len(betas) + 1) - 0.5, len(betas)), shades)
     step = math.ceil(len(betas) / MOST_BETAS)
     shown = range(0, len(betas), step)
-    bar = figure.colorbar(scale, ax=axes, ticks=list(shown), pad=0.02, aspect=28)
+    bar = figure.colorbar(scale, ax=axes, ticks=list(shown), pad=0.06, aspect=28)
     bar.ax.set_yticklabels([f"{betas[i]:.3g}" for i in shown])
-    bar.ax.tick_params(colors=theme.muted, labelsize=SMALL_SIZE, length=0)
-    bar.ax.set_title("β", color=theme.ink, fontsize=FONT_SIZE)
+    bar.ax.tick_params(colors=MUTED, labelsize=SMALL_SIZE, length=0)
+    bar.ax.set_title("β", color=INK, fontsize=FONT_SIZE)
     bar.minorticks_off()
     bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
 
@@ -160,13 +159,12 @@ class _Scale:
     ticks: list[tuple[float, str]]
 
 
-def parallel(trials: Sequence[Trial], chosen: Trial, theme: Theme) -> bytes:
+def parallel(trials: Sequence[Trial], chosen: Trial) -> Figure:
     """Every trial as a line over what the search varied, which ends at its bound, by which it is coloured.
 
     Args:
         trials: As the search returned them; a line without a bound is dashed and ends at the last setting.
         chosen: The trial to mark.
-        theme: Of the page.
     """
     names = parameter_names(trials)
     bounds = [
@@ -174,29 +172,29 @@ def parallel(trials: Sequence[Trial], chosen: Trial, theme: Theme) -> bytes:
     ]
     scales = [_scale([trial.parameters.get(name) for trial in trials]) for name in names] + [_scale(bounds)]
     lines_NA = np.stack([scale.positions for scale in scales], axis=1)
-    figure = blank(theme, CHART_INCHES, width_inches=max(WIDTH_INCHES, AXIS_INCHES * (len(scales) + 0.5)))
+    figure = blank(CHART_INCHES, width_inches=max(WIDTH_INCHES, AXIS_INCHES * (len(scales) + 0.5)))
     axes = figure.subplots()
     axes.set_axis_off()
     shades = ListedColormap(matplotlib.colormaps[COLOUR_MAP](np.linspace(*COLOUR_RANGE, 256)))
     # The best come last, and lie on top.
     for line in sorted(lines_NA, key=lambda line: -np.nan_to_num(line[-1], nan=np.inf)):
         if np.isnan(line[-1]):
-            axes.plot(line, color=theme.muted, linewidth=0.9, linestyle=(0, (2, 2)))
+            axes.plot(line, color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)))
         else:
             axes.plot(line, color=shades(line[-1]), linewidth=1.1, alpha=0.85)
     axes.plot(
-        lines_NA[trials.index(chosen)], color=theme.ink, linewidth=2.2, marker="o", markersize=5, zorder=3,
-        path_effects=[withStroke(linewidth=4.5, foreground=theme.surface)], label=f"chosen, {nats(chosen.negative_bound)}",
+        lines_NA[trials.index(chosen)], color=INK, linewidth=2.2, marker="o", markersize=5, zorder=3,
+        path_effects=[withStroke(linewidth=4.5, foreground=SURFACE)], label=f"chosen, {nats(chosen.negative_bound)}",
     )  # fmt: skip
     if np.isnan(lines_NA[:, -1]).any():
-        axes.plot([], color=theme.muted, linewidth=0.9, linestyle=(0, (2, 2)), label="no bound")
+        axes.plot([], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label="no bound")
     for place, (scale, title) in enumerate(zip(scales, [*map(column_name, names), BOUND], strict=True)):
-        _upright(axes, place, scale, title, theme)
+        _upright(axes, place, scale, title)
     bar = (len(names) - 0.02, len(names) + 0.02, 0, 1)
     axes.imshow(np.linspace(1, 0, 256)[:, None], cmap=shades, extent=bar, aspect="auto", zorder=2)
     axes.set(xlim=(-0.05, len(names) + 0.05), ylim=(-0.03, 1.03))
-    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, labelcolor=theme.ink, frameon=False)
-    return png(figure)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=SMALL_SIZE, labelcolor=INK, frameon=False)
+    return figure
 
 
 def _scale(values: Sequence[object]) -> _Scale:
@@ -249,22 +247,22 @@ def _apart(ticks: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
     return kept
 
 
-def _upright(axes: Axes, place: int, scale: _Scale, title: str, theme: Theme) -> None:
+def _upright(axes: Axes, place: int, scale: _Scale, title: str) -> None:
     """Draws one axis, with its values beside it: of the first one to the left, where there are no lines."""
-    axes.plot([place, place], [0, 1], color=theme.muted, linewidth=1, zorder=2)
-    backing = {"facecolor": theme.surface, "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
+    axes.plot([place, place], [0, 1], color=MUTED, linewidth=1, zorder=2)
+    backing = {"facecolor": SURFACE, "alpha": 0.8, "edgecolor": "none", "pad": 0.8}
     shift, side = (-0.06, "right") if place == 0 else (0.06, "left")
     for height, label in scale.ticks:
-        axes.plot([place], [height], marker="_", markersize=5, color=theme.muted, zorder=2)
+        axes.plot([place], [height], marker="_", markersize=5, color=MUTED, zorder=2)
         axes.text(
-            place + shift, height, label, color=theme.ink, fontsize=SMALL_SIZE, ha=side, va="center", zorder=4,
+            place + shift, height, label, color=INK, fontsize=SMALL_SIZE, ha=side, va="center", zorder=4,
             bbox=backing,
         )  # fmt: skip
     axes.text(
         place,
         1.07,
         title if title == BOUND else plain(title, 15),
-        color=theme.ink,
+        color=INK,
         fontsize=FONT_SIZE,
         fontweight="bold",
         ha="center",
@@ -275,23 +273,22 @@ def _upright(axes: Axes, place: int, scale: _Scale, title: str, theme: Theme) ->
 # --- what the bound depends on --------------------------------------------------------------------------------------
 
 
-def importance(shares: Mapping[str, float], theme: Theme) -> bytes:
+def importance(shares: Mapping[str, float]) -> Figure:
     """Bars of the share of the bound's variance that each searched dimension explains, and what is left to combinations.
 
     Args:
         shares: Dotted field to share, as `tuning.importance.importances` has them.
-        theme: Of the page.
     """
     bars = {plain(column_name(field)): share for field, share in shares.items()}
     rest = max(0.0, 1 - sum(shares.values()))
-    figure = blank(theme, 0.9 + 0.34 * (len(bars) + 1))
+    figure = blank(0.9 + 0.34 * (len(bars) + 1))
     axes = figure.subplots()
-    dress(axes, theme, "share of the bound's variance (%)")
+    dress(axes, "share of the bound's variance (%)")
     axes.grid(visible=False, axis="y")
     heights = [*(100 * share for share in bars.values()), 100 * rest]
-    colours = [*[COLOURS[0]] * len(bars), theme.muted]
+    colours = [*[COLOURS[0]] * len(bars), MUTED]
     drawn = axes.barh([*bars, "in combination"], heights, height=0.62, color=colours)
-    axes.bar_label(drawn, fmt="%.0f", padding=3, color=theme.ink, fontsize=SMALL_SIZE)
+    axes.bar_label(drawn, fmt="%.0f", padding=3, color=INK, fontsize=SMALL_SIZE)
     axes.invert_yaxis()
     axes.set_xlim(0, 108)
-    return png(figure)
+    return figure

@@ -53,10 +53,10 @@ def plan_traversals(evidence: Evidence) -> Plan | str | None:
 def _plan_effects(evidence: Evidence, bound: Bound) -> Plan:
     effect_LD, dimensions, columns = effects(evidence, bound)
     rows = min(EFFECT_ROWS, evidence.num_rows)
-    total = evidence.dataset.example.num_values
+    total = evidence.manifest.example.num_values
     most = f" The first {len(columns)} of {total} columns." if len(columns) < total else ""
     return Plan(
-        lambda theme: column_charts.effects(effect_LD, dimensions, columns, theme),
+        lambda: column_charts.effects(effect_LD, dimensions, columns),
         f"Heat map of what each of {len(dimensions)} latent dimensions does to {len(columns)} columns.",
         f"How much each column changes while one latent dimension goes from −{EFFECT_EXTENT:g} to {EFFECT_EXTENT:g} "
         "standard deviations of N(0, 1) and the others stay at the posterior's mean; the mean over "

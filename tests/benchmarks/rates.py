@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from matplotlib.figure import Figure
 
-from pipelines.report.theme import COLOURS, LIGHT, SMALL_SIZE, blank, dress, png
+from pipelines.report.theme import COLOURS, INK, SMALL_SIZE, blank, dress, png
 from tests.benchmarks.reproduce.page import grid, write
 from tests.benchmarks.reproduce.work import Claim, Outcome, Table, device, train
 from tuning.frontier import Trial, hypervolume
@@ -239,10 +239,10 @@ STYLES = {SEPARATE: ("o", 7.0, "none"), LANES: ("s", 2.6, COLOURS[1]), MULTI_RAT
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Rate against distortion, means over seeds with their standard errors."""
-    figure = blank(LIGHT, 4.0)
+    figure = blank(4.0)
     axes = figure.subplots()
     axes.margins(0.08)
-    dress(axes, LIGHT, "rate (nats per example)", "distortion (nats per example)")
+    dress(axes, "rate (nats per example)", "distortion (nats per example)")
     for way, colour in zip(WAYS, COLOURS, strict=False):
         marker, size, filling = STYLES[way]
         x, y = ([_each(outcomes, way, f"{part} {beta:g}") for beta in BETAS] for part in ("rate", "distortion"))
@@ -263,6 +263,6 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
                 )  # fmt: skip
     axes.legend(
         title="CPU seconds of training; points by their β", title_fontsize=SMALL_SIZE, fontsize=SMALL_SIZE, frameon=False,
-        labelcolor=LIGHT.ink, loc="upper right",
+        labelcolor=INK, loc="upper right",
     )  # fmt: skip
     return figure

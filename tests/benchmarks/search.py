@@ -78,12 +78,12 @@ def searched(
     dataset: Dataset, config: RunConfig, space: dict[str, Any], *, lanes: bool
 ) -> tuple[float, dict[str, Any]]:
     """Seconds of a search by its flow, and what it came to."""
-    from pipelines import flows
+    from pipelines import flows, listening
 
     search = {"base": config.model_dump(), "space": space, "lanes": lanes, "grace_epochs": config.training.epochs}
     request = parse(TuneRequest, {"dataset": dataset.uri, "name": "bench", "search": search}, "benchmark")
     started = time.perf_counter()
-    with flows.session(lambda kind, event: None):
+    with listening.session(lambda kind, event: None):
         result = flows.tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
     return time.perf_counter() - started, result
 
@@ -120,7 +120,7 @@ def overhead(digits: Dataset) -> None:
         "model.latent_dim": {"kind": "integers", "low": 4, "high": 16},
     }
     search = {"base": config.model_dump(), "space": space, "num_trials": 24, "grace_epochs": 15}
-    from pipelines import flows
+    from pipelines import flows, listening
 
     request = parse(TuneRequest, {"dataset": digits.uri, "name": "bench", "search": search}, "benchmark")
     epochs: dict[str, float] = {}
@@ -130,7 +130,7 @@ def overhead(digits: Dataset) -> None:
             epochs[event.fields["trial_id"]] = event.fields["epochs"]
 
     started = time.perf_counter()
-    with flows.session(listen):
+    with listening.session(listen):
         result = flows.tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
     wall = time.perf_counter() - started
     assert len({trial["trial_id"] for trial in result["trials"]}) == 24, "none was lost, and none logged twice"

@@ -134,11 +134,11 @@ class Bench:
 
     def cluster(self, config: RunConfig) -> list[float]:
         """Examples per second of each epoch of a `betaline train`."""
-        from pipelines import flows  # Prefect reads its settings when it is imported
+        from pipelines import flows, listening  # Prefect reads its settings when it is imported
         from pipelines.requests import TrainRequest
 
         request = TrainRequest(dataset=self.dataset.uri, name="bench", config=config)
-        with flows.session(lambda kind, event: None):
+        with listening.session(lambda kind, event: None):
             history = flows.train(request, run=f"bench-{uuid.uuid4().hex[:12]}")["history"]
         return [epoch["examples_per_second"] for epoch in history]
 

@@ -19,7 +19,7 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, FlowRun, Stat
 from prefect.client.schemas.schedules import IntervalSchedule
 from pydantic import BaseModel
 
-from pipelines import deployments, registry
+from pipelines import deployments, tracking
 from pipelines.cluster import current_cluster
 from pipelines.flows import identity_of
 from pipelines.requests import IngestConfig, TrainRequest
@@ -121,7 +121,7 @@ def test_run_completes_though_the_database_has_crashed(
     if kind == "train":
         result = RunFolder(os.environ["BETALINE_HOME"], identity_of(kind, str(run.id), None)).read(RESULT)
         assert result is not None
-        for name in registry.EPOCH_METRICS:
+        for name in tracking.EPOCH_METRICS:
             curve = MlflowClient().get_metric_history(result["mlflow_run_id"], name)
             assert sorted(point.step for point in curve) == list(range(1, 41))
         kept += ", each curve has each epoch once"

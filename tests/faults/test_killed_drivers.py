@@ -10,10 +10,10 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines import flows
-from pipelines.registry import IDENTITY
 from pipelines.requests import PromoteRequest
 from pipelines.runs import Event
 from pipelines.services import Services
+from pipelines.tracking import IDENTITY
 from tests.faults.conftest import STEPS, checkpoints_of, kill_driver
 from tests.pipelines.conftest import run_flow
 from tests.trainings import INTERVAL, weights_of

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import flows, registry
+from pipelines import flows, tracking
 from pipelines.requests import TrainRequest
 from pipelines.runs import Event
 from pipelines.services import Services, commands
@@ -77,7 +77,7 @@ def train(request: TrainRequest, run: str, listener: Callable[[str, Event], None
     """The epochs of a training, and its curves as MLflow has them, with what it has twice."""
     result = run_flow(flows.train, request, run=run, listener=listener)
     client, run_id = MlflowClient(), result["mlflow_run_id"]
-    histories = {name: client.get_metric_history(run_id, name) for name in registry.EPOCH_METRICS}
+    histories = {name: client.get_metric_history(run_id, name) for name in tracking.EPOCH_METRICS}
     return result["history"], {name: sorted((m.step, m.value) for m in found) for name, found in histories.items()}
 
 

@@ -26,11 +26,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.ci]
 PROMOTER = """
 import os, signal, sys
 import psutil
-from pipelines import flows, registry
+from pipelines import flows, listening, registry
 from pipelines.requests import PromoteRequest
 
 def kill_the_job(kind, event):
-    if event.fields["what"] == "loading it from the registry" and not killed:
+    if event.kind == "evaluate" and event.fields["what"] == "loading it from the registry" and not killed:
         words = ["evaluate", "--spec", spec]
         job = next(p for p in psutil.process_iter(["cmdline"]) if words == (p.info["cmdline"] or [])[-3:])
         job.kill()
@@ -39,7 +39,7 @@ def kill_the_job(kind, event):
 
 killed, spec = [], sys.argv[3]
 registry.move_alias = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-with flows.session(kill_the_job):
+with listening.session(kill_the_job):
     flows.promote(PromoteRequest.model_validate_json(sys.argv[1]), run=sys.argv[2])
 """
 

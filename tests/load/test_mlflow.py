@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import packaging, registry
+from pipelines import packaging, registry, tracking
 from pipelines.services import Services
 from pipelines.services.process import end, free_port, spawn
 from tests.load.table import Carried
@@ -39,14 +39,14 @@ def test_curves_of_50_runs_at_once_are_whole(carried: Carried) -> None:
     """50 runs that log their epochs at the same time each have all of their own, and none of another's."""
 
     def value(run: int, epoch: int, name: str) -> float:
-        return run + epoch / 100 + registry.EPOCH_METRICS.index(name) / 10_000
+        return run + epoch / 100 + tracking.EPOCH_METRICS.index(name) / 10_000
 
     def log(run: int) -> str:
-        run_id = registry.open_run("load", f"load-{run}", params={"number": run})
+        run_id = tracking.open_run("load", f"load-{run}", params={"number": run})
         for epoch in range(1, NUM_EPOCHS + 1):
-            names = {name: value(run, epoch, name) for name in registry.EPOCH_METRICS}
-            registry.log_epochs(run_id, [{"epoch": epoch, **names}])
-        registry.close_run(run_id)
+            names = {name: value(run, epoch, name) for name in tracking.EPOCH_METRICS}
+            tracking.log_epochs(run_id, [{"epoch": epoch, **names}])
+        tracking.close_run(run_id)
         return run_id
 
     began = time.monotonic()
@@ -58,10 +58,10 @@ def test_curves_of_50_runs_at_once_are_whole(carried: Carried) -> None:
     for number, run_id in enumerate(runs):
         found = client.get_run(run_id)
         assert (found.data.params["number"], found.info.status) == (str(number), "FINISHED")
-        for name in registry.EPOCH_METRICS:
+        for name in tracking.EPOCH_METRICS:
             curve = {metric.step: metric.value for metric in client.get_metric_history(run_id, name)}
             assert curve == {epoch: value(number, epoch, name) for epoch in range(1, NUM_EPOCHS + 1)}
-    points = NUM_RUNS * NUM_EPOCHS * len(registry.EPOCH_METRICS)
+    points = NUM_RUNS * NUM_EPOCHS * len(tracking.EPOCH_METRICS)
     figure = f"{points:,} points, none lost, {points / seconds:,.0f} points/s"
     carried(f"{NUM_RUNS} runs that log their curves at once", figure)
 
@@ -76,7 +76,7 @@ def test_200_requests_at_once_each_get_their_own_rows(
     model = VAE(config, ExampleSpec((1, 8, 8), None), seed=1).eval()
     folder = tmp_path / serving.ARTIFACT
     save_model(model, str(folder))
-    run_id = registry.open_run("load", "load-serving")
+    run_id = tracking.open_run("load", "load-serving")
     uri = packaging.log_model(run_id, folder, config, np.zeros((1, 1, 8, 8), np.float32), "a test's")
     weights = sha256_of(locate(str(folder / WEIGHTS)))
     version = registry.register("served", uri, run_id, weights, registry.Score(1.0, "nll", "data"), "a test's")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,10 +31,10 @@ def run_flow(flow: Any, *arguments: Any, listener: Any = None, **named: Any) -> 
     """Runs a flow in this process, as the command does."""
     from prefect.context import refresh_global_settings_context
 
-    from pipelines import flows
+    from pipelines import listening
 
     refresh_global_settings_context()  # or another test's environment decides which server is asked
-    with flows.session(listener or (lambda kind, event: None)):
+    with listening.session(listener or (lambda kind, event: None)):
         return flow(*arguments, **named)
 
 
@@ -67,6 +67,36 @@ def small(tiny: RunConfig) -> PipelineRequest:
     return example().model_copy(update={"search": search, "training": tiny.training, "num_samples": 8})
 
 
+@pytest.fixture
+def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The pages that MLflow was given, by a job that neither Ray nor MLflow runs; what is logged is kept in mind."""
+    import ray
+
+    from pipelines import tracking
+
+    found: list[str] = []
+    epochs: dict[int, dict[str, Any]] = {}
+
+    def keep(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
+        found.extend(file.read_text() for file in files if file.suffix == ".html")
+
+    def log_epochs(run_id: str, told: Iterable[dict[str, Any]]) -> None:
+        epochs.update({epoch["epoch"]: epoch for epoch in told})
+
+    monkeypatch.setattr(ray, "init", lambda: None)
+    for name, stand_in in {
+        "open_run": lambda *arguments, **named: "run-1",
+        "close_run": lambda *arguments: None,
+        "experiment_of": lambda run_id: "experiment-1",
+        "log_metrics": lambda *arguments: None,
+        "log_files": keep,
+        "log_epochs": log_epochs,
+        "epochs_of": lambda run_id: [epochs[number] for number in sorted(epochs)],
+    }.items():
+        monkeypatch.setattr(tracking, name, stand_in)
+    return found
+
+
 @pytest.fixture(scope="module")
 def prefect(services: Services) -> Iterator[SyncPrefectClient]:
     """A client of a server that has every deployment of prefect.yaml, with a worker on their pool."""
@@ -87,10 +117,10 @@ def ended(prefect: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
 
 def register(model: VAE, example: Any, name: str, score: Score, folder: Path) -> Version:
     """A model as a version of a name in the registry, by a run of its own and without an evaluation."""
-    from pipelines import packaging, registry
+    from pipelines import packaging, registry, tracking
 
     packed = folder / serving.ARTIFACT
     save_model(model, str(packed))
-    run_id = registry.open_run(name, f"{name}-registered")
+    run_id = tracking.open_run(name, f"{name}-registered")
     uri = packaging.log_model(run_id, packed, model.config, example, "a test's")
     return registry.register(name, uri, run_id, sha256_of(locate(str(packed / WEIGHTS))), score, "a test's")

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
 
-from pipelines import applying, flows, packaging, registry
+from pipelines import applying, flows, packaging, registry, tracking
 from pipelines.jobs.apply import _plan
 from pipelines.jobs.job import Job
 from pipelines.requests import ApplyRequest
@@ -51,7 +51,7 @@ def champion(services: Services, rows: Dataset, tmp_path_factory: pytest.TempPat
     config = ModelConfig(latent_dim=3, encoder=MLP(hidden=(16,)), condition=("class",))
     model = VAE(config, example_spec(rows), seed=1).eval()
     save_model(model, str(folder))
-    run_id = registry.open_run(NAME, f"{NAME}-1")
+    run_id = tracking.open_run(NAME, f"{NAME}-1")
     example = (rows.read_rows("train", 0, 2).values.reshape(2, 1, 8, 8), {"condition": ["0"]})
     uri = packaging.log_model(run_id, folder, config, example, "a test's")
     weights = sha256_of(locate(str(folder / WEIGHTS)))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +16,20 @@ import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.context import refresh_global_settings_context
 
-from pipelines import flows, registry
+from pipelines import flows, registry, tracking
+from pipelines.cli import app
 from pipelines.requests import PipelineRequest, PromoteRequest, TrainRequest
 from pipelines.runs import Event
 from pipelines.services import Services
+from pipelines.yaml_files import write_yaml
 from tests.pipelines.conftest import run_flow
 from vae.answering import TASKS
 from vae.config import RunConfig, override
 from vae.errors import ClusterError, ConfigError, DataError, Diverged
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -80,21 +87,72 @@ def test_training_and_search_leave_reports_that_prefect_links(champion: dict[str
     with get_client(sync_client=True) as client:
         linked = " ".join(str(artifact.data) for artifact in client.read_artifacts(artifact_filter=key))
     for run_id in (champion["search"]["mlflow_run_id"], again[1]["mlflow_run_id"]):
-        page = Path(MlflowClient().download_artifacts(run_id, registry.REPORT)).read_text()
+        page = Path(MlflowClient().download_artifacts(run_id, tracking.REPORT)).read_text()
         assert "Reconstructions" in page
         assert f"/runs/{run_id}/artifacts/report/report.html" in linked
 
 
+@pytest.fixture
+def command(services: Services, home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The `betaline` command in this process, which gets its environment back."""
+    monkeypatch.setenv("BETALINE_HOME", str(home))
+    monkeypatch.setenv("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+
+    def run(*arguments: str) -> None:
+        refresh_global_settings_context()
+        app([*arguments, "--home", str(home)], standalone_mode=False)
+
+    return run
+
+
+def test_command_says_where_the_report_is(
+    again: Any, command: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`betaline train`, of a run that has ended already: for a person, and in the JSON."""
+    request, trained = again
+    (tmp_path / "train.yaml").write_text(write_yaml(request.config.model_dump(mode="json")))
+    command("train", "digits", "--config", str(tmp_path / "train.yaml"), "--run", "champion-again", "--json")
+    said = capsys.readouterr()
+    url = json.loads(said.out.splitlines()[-1])["report_url"]
+    assert url == trained["report_url"]
+    assert url.endswith(f"/runs/{trained['mlflow_run_id']}/artifacts/report/report.html")
+    assert f"Report and plots: {url}" in said.err
+
+
+def test_failed_promotion_leads_to_its_report(
+    again: Any, command: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The command prints where it is, Prefect links it, and it lies beside the report of the run, which stays."""
+    with pytest.raises(DataError):
+        command("promote", "champion-again", "digits", "--metrics", "disentanglement")
+    (url,) = [line for line in capsys.readouterr().out.splitlines() if "Report and plots" in line]
+    run_id = again[1]["mlflow_run_id"]
+    assert url.endswith(f"/runs/{run_id}/artifacts/failed-promotion/report.html")
+    with get_client(sync_client=True) as client:
+        key = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
+        assert any(url.split()[-1] in str(artifact.data) for artifact in client.read_artifacts(artifact_filter=key))
+    failed = Path(MlflowClient().download_artifacts(run_id, "failed-promotion/report.html")).read_text()
+    assert "Failed promotion" in failed
+    assert "Reconstructions" in failed
+    assert "Failed" not in Path(MlflowClient().download_artifacts(run_id, tracking.REPORT)).read_text()
+
+
 def test_diverged_training_leaves_a_report(digits: dict[str, Any], tiny: RunConfig) -> None:
     """With what it said and the epochs before, in MLflow, and linked from Prefect."""
+    told: list[Event] = []
     config = override(tiny, {"training.learning_rate": 1e30, "training.epochs": 50})
     with pytest.raises(Diverged):
-        run_flow(flows.train, TrainRequest(dataset="digits", name="digits", config=config), run="diverging")
-    url = registry.report_url("digits", "diverging")
-    assert url is not None
-    run_id = registry.open_run("digits", "diverging")
-    registry.close_run(run_id, "FAILED")
-    page = Path(MlflowClient().download_artifacts(run_id, registry.REPORT)).read_text()
+        run_flow(
+            flows.train,
+            TrainRequest(dataset="digits", name="digits", config=config),
+            run="diverging",
+            listener=lambda kind, event: told.append(event),
+        )
+    (url,) = [event.fields["url"] for event in told if event.kind == "report"]
+    run_id = tracking.open_run("digits", "diverging")
+    tracking.close_run(run_id, "FAILED")
+    assert url.endswith(f"/runs/{run_id}/artifacts/report/report.html")
+    page = Path(MlflowClient().download_artifacts(run_id, tracking.REPORT)).read_text()
     assert "Failed training" in page
     assert "Diverged: the loss became" in page
 
@@ -112,19 +170,12 @@ def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str,
     assert found.version == champion["promotion"]["version"]["version"]
 
 
-def test_registered_model_serves_every_task_elsewhere(champion: dict[str, Any], tmp_path: Path) -> None:
-    """A process in an empty folder, with pickle refused, pulls the champion and runs each task."""
-    program = """
-import json, numpy as np, mlflow.pyfunc
-model = mlflow.pyfunc.load_model("models:/digits@champion")
-new = model.predict(None, params={"task": "generate", "n": 4, "seed": 1})
-code = model.predict(new, params={"task": "encode"})
-back = model.predict(code["mean"], params={"task": "decode"})
-again = model.predict(new)
-scores = model.predict(new, params={"task": "score", "num_samples": 4})
-same = model.predict(None, params={"task": "generate", "n": 4, "seed": 1})
+PROOF = """
+import json, numpy as np
+again = model.predict(code["mean"], params={"task": "decode"})
+same = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})
 print(json.dumps({
-    "shapes": [list(a.shape) for a in (new, code["mean"], code["std"], back, again, scores)],
+    "shapes": [list(a.shape) for a in (new, code["std"], back, images, nats, steps, carried.examples, threes)],
     "reconstruct_is_decoded_mean": bool(np.array_equal(back, again)),
     "repeats": bool(np.array_equal(new, same)),
     "code": __import__("vae").__file__,
@@ -134,8 +185,15 @@ try:
 except Exception as error:
     print(error)
 """
+
+
+def test_registered_model_does_elsewhere_what_the_readme_says(champion: dict[str, Any], tmp_path: Path) -> None:
+    """A process in an empty folder, with pickle refused, pulls the champion and runs the Python of both pages."""
+    pages = [(ROOT / page).read_text() for page in ("README.md", "docs/use.md")]
+    program = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    assert len(program) == 4
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", "\n".join([*program, PROOF])],
         cwd=tmp_path,
         env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
         capture_output=True,
@@ -145,10 +203,12 @@ except Exception as error:
     assert done.returncode == 0, done.stderr
     answer, refusal = done.stdout.strip().splitlines()
     found = json.loads(answer)
-    assert found["shapes"] == [[4, 1, 8, 8], [4, 3], [4, 3], [4, 1, 8, 8], [4, 1, 8, 8], [4]]
+    image = [1, 8, 8]
+    paths = [[8, 9, *image], [16, 3, 5, *image]]
+    assert found["shapes"] == [[16, *image], [16, 3], [16, *image], [16, *image], [16], *paths, [16, *image]]
     assert found["reconstruct_is_decoded_mean"]
     assert found["repeats"]
-    assert str(Path(__file__).parents[2]) not in found["code"], "the model brings its own code"
+    assert str(ROOT) not in found["code"], "the model brings its own code"
     assert refusal == f"unknown task 'generat': this model knows {', '.join(TASKS)}; did you mean `generate`?"
 
 
@@ -158,7 +218,7 @@ def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, dict[str, 
     events: list[Event] = []
     second = run_flow(flows.train, request, run="champion-again", listener=lambda kind, event: events.append(event))
     assert second == first
-    assert events == []
+    assert [event.kind for event in events] == ["report"], "where it is, and nothing of a job"
     other = request.model_copy(update={"config": override(request.config, {"training.seed": 1})})
     with pytest.raises(ConfigError, match="champion-again"):
         run_flow(flows.train, other, run="champion-again")

@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.jobs import reports
+from pipelines.jobs.job import Job
 from pipelines.report import Evidence
+from pipelines.runs import REPORT, SPEC, RunFolder
 from tests.vae.conftest import _publish
 from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
 from vae.data.batches import InOrder, Share
@@ -38,8 +40,14 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
         for file in files:
             shutil.copy(file, target)
 
-    monkeypatch.setattr(registry, "log_files", keep)
-    return lambda: (tmp_path / "a" / registry.REPORT).read_text()
+    monkeypatch.setattr(tracking, "log_files", keep)
+    monkeypatch.setattr(tracking, "experiment_of", lambda run_id: "experiment-1")
+    return lambda: (tmp_path / "a" / tracking.REPORT).read_text()
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(RunFolder(str(tmp_path), "one").write(SPEC, {"home": str(tmp_path), "identity": "one", "request": {}}))
 
 
 @pytest.fixture
@@ -54,7 +62,7 @@ def known(dataset: Dataset, **further: Any) -> Evidence:
     )
 
 
-def test_training_is_looked_at_on_validation_data(dataset: Dataset, logged: Read) -> None:
+def test_training_is_looked_at_on_validation_data(job: Job, dataset: Dataset, logged: Read) -> None:
     """The bound is that of the validation split, and the page has the model's pictures and says which split it is."""
     model = Training(CONFIG, dataset).run().model
     seen = reports.seen(known(dataset), model, dataset)
@@ -62,18 +70,20 @@ def test_training_is_looked_at_on_validation_data(dataset: Dataset, logged: Read
     assert seen.bound == bound_sums(model, InOrder(share), seed=0).bound()
     assert seen.rows is not None
     assert seen.rows.values.tolist() == Share.of(dataset, "validation").load(0, 30).values.tolist()
-    assert reports.leave("a", lambda: seen) == "runs:/a/report/report.html"
+    assert reports.leave(job, "a", lambda: seen) == "runs:/a/report/report.html"
+    where = {"experiment_id": "experiment-1", "run_id": "a", "path": "report/report.html"}
+    assert job.folder.read(REPORT) == where, "for the flow, which links it"
     page = logged()
     assert "Report of a training" in page
     assert "nats per example on 30 validation examples" in page
     assert 'id="traversals"' in page
 
 
-def test_failed_run_leaves_what_it_said_and_fails_all_the_same(dataset: Dataset, logged: Read) -> None:
+def test_failed_run_leaves_what_it_said_and_fails_all_the_same(job: Job, dataset: Dataset, logged: Read) -> None:
     """The error goes on as it was; the page has it in words."""
     with (
         pytest.raises(Diverged, match="nan in epoch 4"),
-        reports.left_on_failure("a", lambda said: known(dataset, failure=said)),
+        reports.left_on_failure(job, "a", lambda said: known(dataset, failure=said)),
     ):
         raise Diverged("the loss became nan in epoch 4")
     page = logged()
@@ -82,11 +92,11 @@ def test_failed_run_leaves_what_it_said_and_fails_all_the_same(dataset: Dataset,
     assert "Traceback" not in page
 
 
-def test_mistake_of_ours_leaves_its_traceback(dataset: Dataset, logged: Read) -> None:
+def test_mistake_of_ours_leaves_its_traceback(job: Job, dataset: Dataset, logged: Read) -> None:
     """What no one meant to say is shown with where it came from."""
     with (
         pytest.raises(ZeroDivisionError),
-        reports.left_on_failure("a", lambda said: known(dataset, failure=said)),
+        reports.left_on_failure(job, "a", lambda said: known(dataset, failure=said)),
     ):
         _ = 1 / 0
     assert "Traceback" in logged()
@@ -94,14 +104,14 @@ def test_mistake_of_ours_leaves_its_traceback(dataset: Dataset, logged: Read) ->
 
 
 def test_report_that_cannot_be_made_does_not_fail_the_run(
-    dataset: Dataset, logged: Read, capfd: pytest.CaptureFixture[str]
+    job: Job, dataset: Dataset, logged: Read, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Neither a run that ended nor the error of one that failed is hidden; the log says why there is no report."""
-    assert reports.leave("a", lambda: replace(known(dataset), split="nowhere", nll=3)) is None  # pyright: ignore
+    assert reports.leave(job, "a", lambda: replace(known(dataset), split="nowhere", nll=3)) is None  # pyright: ignore
     assert "there is no report of this run" in capfd.readouterr().err
     with (
         pytest.raises(Diverged, match="first"),
-        reports.left_on_failure("a", lambda said: known(dataset, failure=said, nothing="such")),
+        reports.left_on_failure(job, "a", lambda said: known(dataset, failure=said, nothing="such")),
     ):
         raise Diverged("first")
     assert "unexpected keyword argument 'nothing'" in capfd.readouterr().err

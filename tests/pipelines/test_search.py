@@ -73,6 +73,7 @@ def test_every_lane_is_a_trial_with_its_curve(found: dict[str, Any]) -> None:
     figures = ("frontier", "parallel", "importance", "reconstructions", "traversals")
     assert {"report/report.html", *(f"report/{figure}.png" for figure in figures)} <= reported
     assert found["report"] == f"runs:/{parent.run_id}/report/report.html"
+    assert found["report_url"].endswith(f"/runs/{parent.run_id}/artifacts/report/report.html")
     children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     assert len(children) == 8
     for child in children:

@@ -2,58 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import ray
+import torch
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.jobs import train
 from pipelines.jobs.job import Job
 from pipelines.requests import TrainRequest
 from pipelines.runs import SPEC, RunFolder
 from tests.vae.conftest import _publish
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
+from vae.assembly import share_of
+from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override, parse
+from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
 from vae.distributed import TrainOutcome, TrainSpec
-from vae.errors import Diverged
+from vae.errors import ClusterError, Diverged
+from vae.metrics.likelihood import bound_sums
 from vae.state import save_model
-from vae.training import Training
+from vae.training import Training, Unfinished, unfinished
 
 CONFIG = RunConfig(
     model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(8,))), training=TrainingConfig(epochs=2, batch_size=20)
 )
 Listener = Callable[[list[dict[str, Any]]], None]
-
-
-@pytest.fixture
-def pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The pages that MLflow was given, by a job that neither Ray nor MLflow runs; what is logged is kept in mind."""
-    found: list[str] = []
-    epochs: dict[int, dict[str, Any]] = {}
-
-    def keep(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
-        found.extend(file.read_text() for file in files if file.suffix == ".html")
-
-    def log_epochs(run_id: str, told: Iterable[dict[str, Any]]) -> None:
-        epochs.update({epoch["epoch"]: epoch for epoch in told})
-
-    monkeypatch.setattr(ray, "init", lambda: None)
-    for name, stand_in in {
-        "open_run": lambda *arguments, **named: "run-1",
-        "close_run": lambda *arguments: None,
-        "log_metrics": lambda *arguments: None,
-        "log_files": keep,
-        "log_epochs": log_epochs,
-        "epochs_of": lambda run_id: [epochs[number] for number in sorted(epochs)],
-    }.items():
-        monkeypatch.setattr(registry, name, stand_in)
-    return found
 
 
 @pytest.fixture
@@ -76,7 +55,7 @@ def test_training_leaves_a_report_of_its_model(job: Job, pages: list[str], monke
     monkeypatch.setattr(train, "train", alone)
     result = train.run(job)
     (page,) = pages
-    assert result["report"] == f"runs:/run-1/{registry.REPORT}"
+    assert result["report"] == f"runs:/run-1/{tracking.REPORT}"
     assert "on 30 validation examples" in page
     assert {"reconstructions", "samples", "interpolations", "curves", "latent"} <= {*re.findall(r'id="(\w+)"', page)}
     assert "2 of 2 at most" in page
@@ -99,4 +78,93 @@ def test_training_that_fails_leaves_its_epochs_and_its_reason(
     (page,) = pages
     assert "Failed after 2 of 2 epochs: Diverged: the loss became nan in epoch 3 (step 5)" in page
     assert 'id="curves"' in page
-    assert "Reconstructions: there is no trained model." in page
+    assert "Reconstructions: the run has left no checkpoint." in page
+
+
+STEPS = 4
+"""Of the training: 2 epochs of 2 steps, with a checkpoint after each."""
+
+
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> Callable[[Job, Callable[[Path], None]], None]:
+    """Runs a training that fails at its end; before that something may happen to the folder of its checkpoints."""
+
+    def run(job: Job, harm: Callable[[Path], None]) -> None:
+        def fail(spec: TrainSpec, on_report: Listener, on_event: Any) -> TrainOutcome:
+            config = override(spec.config, {"training.checkpoint_steps": 1, "training.keep_checkpoints": STEPS})
+            result = Training(config, Dataset.open(spec.dataset), checkpoints=spec.checkpoints).run()
+            on_report([asdict(report) for report in result.history])
+            harm(Path(spec.checkpoints))
+            raise ClusterError("the last node is gone")
+
+        monkeypatch.setattr(train, "train", fail)
+        with pytest.raises(ClusterError):
+            train.run(job)
+
+    return run
+
+
+def flip(folder: Path, *steps: int) -> None:
+    """Changes a byte of the weights at some steps."""
+    for step in steps:
+        file = folder / f"step-{step:08d}" / "best.safetensors"
+        file = file if file.exists() else file.with_name("model.safetensors")
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 0xFF
+        file.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("torn", "said"),
+    [
+        ((), f"step {STEPS}, with the weights of epoch 2, the best by then"),
+        ((4,), "step 3, with the weights of epoch 1, the best by then"),
+        ((2, 3, 4), "step 1, in the first epoch"),
+    ],
+    ids=["whole", "last torn", "one left"],
+)
+def test_training_that_fails_shows_its_last_whole_checkpoint(
+    torn: tuple[int, ...], said: str, job: Job, pages: list[str], failed: Any
+) -> None:
+    """Its page has the pictures and the scores of the newest checkpoint that is intact, and says which that is."""
+    failed(job, lambda folder: flip(folder, *torn))
+    (page,) = pages
+    assert "Failed after 2 of 2 epochs: ClusterError: the last node is gone" in page
+    assert f"Scores and pictures are of the checkpoint at {said}; on validation data." in page
+    assert {"reconstructions", "samples", "traversals", "latent", "curves"} <= {*re.findall(r'id="(\w+)"', page)}
+    spec, opened = parse(TrainRequest, job.request, "train"), Dataset.open(job.request["dataset"])
+    left = unfinished(spec.config, opened, str(Path(job.folder.uri, "checkpoints")))
+    assert left is not None
+    bound = bound_sums(left.model, InOrder(share_of(spec.config, opened, "validation")), seed=0).bound()
+    assert f"<strong>{bound.negative_elbo:.2f}</strong>" in page
+
+
+def test_training_that_fails_without_a_whole_checkpoint_says_why(
+    job: Job, pages: list[str], failed: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It has its epochs as before, and the words of what is damaged once."""
+    failed(job, lambda folder: flip(folder, 1, 2, 3, 4))
+    (page,) = pages
+    assert page.count("none of the 4 checkpoints is intact") == 1
+    assert "Reconstructions: no checkpoint can be shown." in page
+    assert 'id="curves"' in page
+    assert "the report is without a model" in capfd.readouterr().err
+
+
+def test_weights_that_are_no_numbers_are_told_of_and_not_drawn(
+    job: Job, pages: list[str], failed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a first epoch's that diverges after its last checkpoint was written."""
+
+    def broken(*arguments: Any) -> Unfinished | None:
+        found = unfinished(*arguments)
+        assert found is not None
+        torch.nn.init.constant_(next(found.model.parameters()), math.nan)
+        return found
+
+    monkeypatch.setattr(train, "unfinished", broken)
+    failed(job, lambda folder: None)
+    (page,) = pages
+    assert "The weights of the checkpoint at step 4, with the weights of epoch 2" in page
+    assert "are not finite numbers." in page
+    assert 'id="reconstructions"' not in page

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from mlflow.exceptions import MlflowException
 
-from pipelines import registry
+from pipelines import tracking
 from pipelines.jobs.tune import TrialLog
 from pipelines.runs import RunFolder
 from tuning.frontier import Trial
@@ -49,7 +49,7 @@ def test_trial_that_ended_while_mlflow_was_away_keeps_its_epochs(
     """Closing it fails and is told of; at the end of the search its epochs are logged, once."""
     away = Away()
     for name in ("open_run", "log_epochs", "log_metrics", "close_run"):
-        monkeypatch.setattr(registry, name, getattr(away, name))
+        monkeypatch.setattr(tracking, name, getattr(away, name))
     log = TrialLog("experiment", RunFolder(str(tmp_path), "search"), "search", "parent")
     trial = Trial("a", {}, "finished", 2, negative_bound=1.0)
     for number in (1, 2):

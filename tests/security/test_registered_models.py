@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from mlflow.pyfunc.model import PythonModel
 
-from pipelines import packaging, registry
+from pipelines import packaging, registry, tracking
 from pipelines.applying.work import pull
 from pipelines.services import Services
 from tests.security.table import Answered
@@ -44,7 +44,7 @@ def test_pickled_version_is_refused(
     """A version with a pickle is not loaded by the check, nor by whoever applies it, and the pickle does not run."""
     monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "true")  # or MLflow would not even write it
     marker = tmp_path / "ran"
-    run_id = registry.open_run("hostile", "hostile-pickle")
+    run_id = tracking.open_run("hostile", "hostile-pickle")
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(name="model", python_model=Pickled(marker), pip_requirements=["mlflow"])
     version = registry.register("hostile-pickle", info.model_uri, run_id, "0" * 64, SCORE, "a test's")
@@ -61,7 +61,7 @@ def test_version_with_a_flipped_bit_is_refused(services: Services, tmp_path: Pat
     config = ModelConfig(latent_dim=2, encoder=MLP(hidden=(4,)))
     folder = tmp_path / serving.ARTIFACT
     save_model(VAE(config, ExampleSpec((1, 8, 8), None)).eval(), str(folder))
-    run_id = registry.open_run("hostile", "hostile-weights")
+    run_id = tracking.open_run("hostile", "hostile-weights")
     uri = packaging.log_model(run_id, folder, config, np.zeros((1, 1, 8, 8), np.float32), "a test's")
     weights = sha256_of(locate(str(folder / WEIGHTS)))
     version = registry.register("hostile-weights", uri, run_id, weights, SCORE, "a test's")

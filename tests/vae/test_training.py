@@ -25,7 +25,7 @@ from vae.errors import CheckpointError, ConfigError, DataError, Diverged
 from vae.metrics.likelihood import bound_sums
 from vae.model import Inputs
 from vae.reports import EpochReport, Hooks, TrainingResult
-from vae.training import Training
+from vae.training import Training, unfinished
 
 ROWS, BATCH, EPOCHS = 231, 32, 3
 PER_EPOCH = ROWS // BATCH
@@ -240,6 +240,26 @@ def test_hook_that_fails_leaves_a_run_that_resumes(small: Dataset, tmp_path: Pat
     resumed = train(config, small, checkpoints=str(tmp_path))
     assert resumed.resumed_from_step == 2 * PER_EPOCH
     assert_same_run(resumed, train(config, small))
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+@pytest.mark.parametrize("steps", [3, PER_EPOCH + 3])
+def test_unfinished_run_is_looked_at_without_being_resumed(
+    small: Dataset, tmp_path: Path, steps: int, ema_decay: float | None
+) -> None:
+    """It gives the best epoch's model as the resumed run has it; in the first epoch what that would be validated with."""
+    config = override(BASE, {"training.checkpoint_steps": 1, "training.ema_decay": ema_decay})
+    assert unfinished(config, small, str(tmp_path)) is None
+    kill_after(steps, config, small, tmp_path)
+    resumed = Training(config, small, checkpoints=str(tmp_path))
+    assert resumed.resume() == steps
+    found = unfinished(config, small, str(tmp_path))
+    assert found is not None
+    assert found.step == steps
+    assert found.history == resumed.record.history
+    expected = resumed.best_model() if found.history else resumed.shipped
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.model.state_dict()[name], value), name
 
 
 def test_checkpoints_are_written_at_the_end_alone_by_default(small: Dataset, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ class MLP(Section):
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (256, 128)
     """Units of each hidden layer, from the data inwards; the decoder uses them in reverse."""
     activation: Activation = "relu"
+    """Of the hidden layers."""
     gated: bool = False
     """Multiply each hidden layer by a learned sigmoid gate (Dauphin et al. 2017), as in the VampPrior paper."""
 
@@ -35,6 +36,7 @@ class Conv(Section):
     residual_blocks: Annotated[int, Field(ge=0)] = 0
     """Pre-activation residual blocks (He et al. 2016) after each halving."""
     activation: Activation = "silu"
+    """Of the hidden layers."""
 
 
 class TableBody(Section):
@@ -48,6 +50,7 @@ class TableBody(Section):
     missing_indicators: bool = True
     """Whether the encoder is told which entries are missing, beside seeing 0 there."""
     activation: Activation = "tanh"
+    """Of the hidden layers."""
 
 
 Body = Annotated[Union[MLP, Conv, TableBody], Field(discriminator="kind")]  # noqa: UP007  pydantic reads the Union
@@ -75,6 +78,7 @@ class FlowPosterior(Section):
     transform: Literal["iaf", "nsf"] = "iaf"
     """iaf: affine. nsf: rational-quadratic splines (Durkan et al. 2019)."""
     transforms: Positive = 2
+    """One after the other."""
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64)
     """Units of each transform's network."""
 
@@ -121,6 +125,7 @@ class GaussianMixture(Section):
 
     kind: Literal["gaussian_mixture"] = "gaussian_mixture"
     components: Annotated[int, Field(ge=2)] = 10
+    """Gaussians."""
 
 
 class Vamp(Section):
@@ -138,6 +143,7 @@ class FlowPrior(Section):
     transform: Literal["maf", "nsf"] = "nsf"
     """maf: affine autoregressive. nsf: rational-quadratic splines (Durkan et al. 2019)."""
     transforms: Positive = 2
+    """One after the other."""
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64, 64)
     """Units of each transform's network."""
 
@@ -147,6 +153,7 @@ class ConditionalPrior(Section):
 
     kind: Literal["conditional"] = "conditional"
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (64,)
+    """Units of each hidden layer between condition and prior."""
 
 
 class HierarchicalPrior(Section):
@@ -173,6 +180,7 @@ class AutoregressiveCodes(Section):
 
     kind: Literal["autoregressive_codes"] = "autoregressive_codes"
     hidden: Positive = 128
+    """Units of the recurrent network."""
 
 
 Prior = Annotated[
@@ -236,6 +244,7 @@ class DiscretizedLogistic(Section):
 
     kind: Literal["discretized_logistic"] = "discretized_logistic"
     components: Positive = 5
+    """Logistics in the mixture of each value."""
 
 
 class Categorical(Section):
@@ -282,12 +291,17 @@ class ModelConfig(Section):
     """Encoder, posterior, prior, decoder and likelihood of one VAE."""
 
     latent_dim: Positive = 10
+    """Dimensions of z."""
     encoder: Body = MLP()
+    """The body between an example and the posterior."""
     decoder: Body | None = None
     """None mirrors the encoder."""
     posterior: Posterior = DiagonalGaussian()
+    """q(z|x)."""
     prior: Prior = StandardNormal()
+    """p(z)."""
     likelihood: Likelihood = Bernoulli()
+    """p(x|z)."""
     condition: Annotated[tuple[str, ...], BeforeValidator(_condition)] = ()
     """What encoder and decoder are told of the example (Sohn et al. 2015): `class`, and names of its attributes."""
     condition_by: Literal["concatenation", "film", "channel_film"] = "concatenation"

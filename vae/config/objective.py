@@ -115,10 +115,13 @@ class ControlVae(Section):
     rate: Annotated[float, Field(gt=0)] = 16.0
     """The set point, in nats per example."""
     proportional: Annotated[float, Field(ge=0)] = 0.01
+    """K_p of eq. 7: what β gets at most for a rate above its set point."""
     integral: Annotated[float, Field(ge=0)] = 1e-3
+    """K_i of eq. 7, per nat and step."""
     lowest: Annotated[float, Field(ge=0)] = 0.0
+    """Bound of β."""
     highest: Annotated[float, Field(gt=0)] = 100.0
-    """Bounds of β."""
+    """Bound of β."""
 
 
 class MultiRate(Section):
@@ -126,7 +129,9 @@ class MultiRate(Section):
 
     kind: Literal["multi_rate"] = "multi_rate"
     low: Annotated[float, Field(gt=0)] = 0.1
+    """The smallest β."""
     high: Annotated[float, Field(gt=0)] = 10.0
+    """The largest β."""
 
 
 Controller = Annotated[
@@ -141,6 +146,7 @@ class TotalCorrelation(Section):
 
     kind: Literal["total_correlation"] = "total_correlation"
     weight: float = 5.0
+    """Of the total correlation, in nats."""
 
 
 class Dip(Section):
@@ -150,7 +156,9 @@ class Dip(Section):
     variant: Literal["i", "ii"] = "i"
     """i: of the posteriors' means. ii: of their draws, so the mean variances are added."""
     off_diagonal: Annotated[float, Field(ge=0)] = 10.0
+    """Weight of the squared covariances."""
     diagonal: Annotated[float, Field(ge=0)] = 100.0
+    """Weight of the squared differences of the variances from 1."""
 
 
 class Mmd(Section):
@@ -158,6 +166,7 @@ class Mmd(Section):
 
     kind: Literal["mmd"] = "mmd"
     weight: Annotated[float, Field(gt=0)] = 100.0
+    """Of the discrepancy."""
     kernel: Literal["imq", "rbf"] = "imq"
     """imq: inverse multiquadratics of seven scales. rbf: a Gaussian of width √latent_dim."""
 
@@ -169,7 +178,9 @@ class Adversary(Section):
     weight: Annotated[float, Field(gt=0)] = 35.0
     """The paper's γ."""
     hidden: Annotated[tuple[Positive, ...], Field(min_length=1)] = (256, 256, 256)
+    """Units of each layer of the discriminator."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Of the discriminator."""
 
 
 Regularizer = Annotated[Union[TotalCorrelation, Dip, Mmd, Adversary], Field(discriminator="kind")]  # noqa: UP007
@@ -214,10 +225,13 @@ class ObjectiveConfig(Section):
     """What is minimised: distortion + β · rate + regularisers, in nats per example (Higgins et al. 2017)."""
 
     bound: BoundConfig = Elbo()
+    """Of log p(x), at β = 1."""
     beta: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the rate. 1 is the evidence lower bound."""
     controller: Controller = Constant()
+    """What moves β, or holds the rate, while the model trains."""
     regularizers: tuple[Regularizer, ...] = ()
+    """Penalties beside the rate, each with its weight."""
     corruption: Corruption | None = None
     """What is done to the encoder's inputs, drawn anew at every step; the likelihood is of the clean example (Im et al.
     2017)."""

@@ -17,6 +17,7 @@ class MissingCompletelyAtRandom(Section):
 
     kind: Literal["mcar"] = "mcar"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of the values."""
 
 
 class MissingAtRandom(Section):
@@ -32,6 +33,7 @@ class MissingNotAtRandom(Section):
 
     kind: Literal["mnar"] = "mnar"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Of the values."""
 
 
 Missing = Annotated[
@@ -59,6 +61,7 @@ class TrainingConfig(Section):
     batch_size: Positive = 128
     """Examples per optimiser step over all workers; must divide evenly among them."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Of AdamW."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
     """cosine: half a wave down to 0 at the end of all `epochs` (Loshchilov & Hutter 2017, SGDR)."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
@@ -106,8 +109,11 @@ class ScalingConfig(Section):
     """Workers of a training job."""
 
     num_workers: Positive = 1
+    """Processes that train in step, each on its share of every batch."""
     cpus_per_worker: Positive = 1
+    """CPUs, and threads of torch."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
+    """GPUs: 0 or 1."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Worker-group restarts before the job fails."""
 

@@ -10,16 +10,27 @@ from vae.inference.denoising import denoise
 from vae.inference.editing import directions_of, edit
 from vae.inference.estimates import Estimate
 from vae.inference.imputation import impute, impute_many
-from vae.inference.paths import Interpolation, Traversal, interpolate, latent_path, path_length, traverse
+from vae.inference.paths import (
+    Carried,
+    Interpolation,
+    Traversal,
+    carried,
+    interpolate,
+    latent_path,
+    path_length,
+    traverse,
+)
 from vae.inference.styles import conditions_of, infer_condition, transfer
 
 __all__ = [
+    "Carried",
     "Code",
     "Estimate",
     "Interpolation",
     "Output",
     "Sampler",
     "Traversal",
+    "carried",
     "conditions_of",
     "decode",
     "denoise",

@@ -133,14 +133,32 @@ def _outputs(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Tensor
     return outputs.view(rows, points, *outputs.shape[1:])
 
 
+class Carried(NamedTuple):
+    """What each dimension of the latent tells of some rows."""
+
+    per_dimension: Tensor
+    """KL(q(z|x) ‖ p(z)) in nats, the mean over the rows, [L]; where there is no closed form, the variance of the
+    posterior's mean over the rows."""
+    in_nats: bool
+    """Whether it is the former."""
+
+
+@torch.no_grad()
+def carried(model: VAE, inputs: Inputs) -> Carried:
+    """What each dimension of the latent tells of some rows; the most informative are those that carry most."""
+    posterior, prior = model.encode(inputs), model.prior_of(inputs.condition)
+    mean_NL = posterior.mean
+    kl = prior.kl(posterior, posterior.draw(mean_NL.new_zeros(1, len(mean_NL), model.noise_dim), prior))
+    return Carried(mean_NL.var(0, correction=0) if kl is None else kl.mean((0, 1)), kl is not None)
+
+
 class Traversal(NamedTuple):
     """What each dimension of the latent does to some rows."""
 
     dimensions: Tensor
     """The most informative first, int64 [D]"""
     kl: Tensor
-    """KL(q(z|x) ‖ p(z)) of each in nats, the mean over the rows, [D]; where there is no closed form, the variance of the
-    posterior's mean over the rows."""
+    """What each of them carries, [D]; see `Carried`."""
     values: Tensor
     """What the dimension was set to, [T]"""
     examples: Tensor
@@ -160,10 +178,7 @@ def traverse(
         extent: In standard deviations of N(0, 1).
         num_points: T.
     """
-    posterior, prior = model.encode(inputs), model.prior_of(inputs.condition)
-    mean_NL = posterior.mean
-    kl = prior.kl(posterior, posterior.draw(mean_NL.new_zeros(1, len(mean_NL), model.noise_dim), prior))
-    carried_L = mean_NL.var(0, correction=0) if kl is None else kl.mean((0, 1))
+    mean_NL, carried_L = model.encode(inputs).mean, carried(model, inputs).per_dimension
     wanted_D = torch.tensor(dimensions or range(mean_NL.shape[1]), device=mean_NL.device)
     order_D = wanted_D[carried_L[wanted_D].argsort(descending=True, stable=True)]
     values_T = torch.linspace(-extent, extent, num_points, device=mean_NL.device)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
-from pipelines.report.theme import COLOURS, FONT_SIZE, LIGHT, MARKERS, SMALL_SIZE, blank, dress
+from pipelines.report.theme import COLOURS, FONT_SIZE, INK, MARKERS, SMALL_SIZE, blank, dress
 from tests.benchmarks.reproduce.page import grid, summary
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import SEEDS_LEGEND, digits, fit_judge, judged, mnist, run_config, show
@@ -206,21 +206,21 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Accuracies by seed on top, real digits and samples of each class below."""
-    figure = blank(LIGHT, 5.2)
+    figure = blank(5.2)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     axes = upper.subplots()
-    dress(axes, LIGHT, "accuracy on the test split, %")
+    dress(axes, "accuracy on the test split, %")
     for number, row in enumerate(ROWS):
         values = [100 * o.figures[row] for o in outcomes]
         height = [len(ROWS) - 1 - number] * len(values)
         axes.plot(values, height, MARKERS[number], color=COLOURS[number], markersize=5, alpha=0.8)
-        axes.plot([np.mean(values)] * 2, [height[0] - 0.3, height[0] + 0.3], color=LIGHT.ink, linewidth=1.5)
-    axes.set_yticks(range(len(ROWS)), ROWS[::-1], color=LIGHT.ink, fontsize=SMALL_SIZE)
+        axes.plot([np.mean(values)] * 2, [height[0] - 0.3, height[0] + 0.3], color=INK, linewidth=1.5)
+    axes.set_yticks(range(len(ROWS)), ROWS[::-1], color=INK, fontsize=SMALL_SIZE)
     axes.set_ylim(-0.6, len(ROWS) - 0.4)
     with np.load(home / f"augment-{SEEDS[0]}.npz") as kept:
         real, more = kept["real"].reshape(10, PER_CLASS, 28, 28), kept["more"].reshape(10, 10, 28, 28)
     lower.suptitle("ten digits that were seen (left column of each pair: one), samples", fontsize=FONT_SIZE)
-    lower.suptitle("top three rows: of the hundred images; below: samples", fontsize=FONT_SIZE, color=LIGHT.ink)
+    lower.suptitle("top three rows: of the hundred images; below: samples", fontsize=FONT_SIZE, color=INK)
     lines = lower.subplots(6, 10)
     for row, line in enumerate(lines):
         for label, one in enumerate(line):

@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.report.theme import LIGHT, blank
+from pipelines.report.theme import INK, SURFACE, blank
 from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import digits, mnist, run_config, show
@@ -291,11 +291,11 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     found = {(o.row, o.setting): o.figures["psnr"] for o in outcomes}
     clean_NHW = clean(mnist(home), "test", 12)
     shown, columns = ("non-local means", "BM3D", VAE_ROW), 5
-    figure = blank(LIGHT, 5.6)
+    figure = blank(5.6)
     parts = figure.subfigures(2, 1)
     for part, noise in zip(parts, MARGINS, strict=True):
-        part.set_facecolor(LIGHT.surface)
-        part.suptitle(f"Gaussian noise, {noise}; PSNR over {NUM_TEST} digits", fontsize=9.5, color=LIGHT.ink)
+        part.set_facecolor(SURFACE)
+        part.suptitle(f"Gaussian noise, {noise}; PSNR over {NUM_TEST} digits", fontsize=9.5, color=INK)
         names = [name for name in shown if (name, noise) in found]
         rows = {"noisy": noisy(clean_NHW, noise, seed=1)}
         rows |= {f"{n}\n{found[n, noise]:.1f} dB": np.load(home / f"{n}, {noise}.npy") for n in names}

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pipelines.report.theme import COLOURS, FONT_SIZE, LIGHT, blank
+from pipelines.report.theme import COLOURS, FONT_SIZE, INK, SURFACE, blank
 from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import digits, mnist, run_config, show
@@ -277,12 +277,12 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     source = mnist(home)
     truth_NHW = pixels(source, "test", NUM_LEFT)
     shown = ((VAE_ROW, HALF), (VAE_ROW, LOWER), (SQUARES, LOWER))
-    figure = blank(LIGHT, 5.6)
+    figure = blank(5.6)
     colour = np.array(to_rgb(COLOURS[0]), np.float32)
     for part, (row, setting) in zip(np.ravel(figure.subfigures(len(shown), 1)), shown, strict=True):
-        part.set_facecolor(LIGHT.surface)
+        part.set_facecolor(SURFACE)
         words = f"{setting} missing; {row}, RMSE {found[row][setting]:.3f}"
-        part.suptitle(words, fontsize=FONT_SIZE, color=LIGHT.ink)
+        part.suptitle(words, fontsize=FONT_SIZE, color=INK)
         there_NHW = there(source, setting, "test", NUM_LEFT)
         axes = part.subplots(len(SHOWN), 8)
         with np.load(home / f"{row}.npz") as kept:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.report.theme import LIGHT, blank
+from pipelines.report.theme import SURFACE, blank
 from tests.benchmarks.reproduce.page import grid, summary
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import SEEDS_LEGEND, digits, fit_judge, judged, mnist, mosaic, plain_run, show
@@ -174,10 +174,10 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Each pair as it is given at either end, and the three paths between its reconstructions."""
-    figure = blank(LIGHT, 3.5)
+    figure = blank(3.5)
     with np.load(home / f"interpolate-{SEEDS[0]}.npz") as kept:
         for pair, part in enumerate(np.ravel(figure.subfigures(SHOWN, 1))):
-            part.set_facecolor(LIGHT.surface)
+            part.set_facecolor(SURFACE)
             first, last = kept["given"][pair]
             nothing = np.ones_like(first)
             for path, one in zip(PATHS, part.subplots(len(PATHS), 1), strict=True):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import grey_dilation
 from torch import Tensor
 
-from pipelines.report.theme import LIGHT, blank
+from pipelines.report.theme import blank
 from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import digits, fit_judge, judged, mnist, run_config, show
@@ -228,7 +228,7 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Two digits of each source style, as they are given, and in every style."""
-    figure = blank(LIGHT, 2.2)
+    figure = blank(2.2)
     with np.load(home / "transfer.npz") as kept:
         labels = kept["labels"]
         # A digit in each pair of rows, no two alike.

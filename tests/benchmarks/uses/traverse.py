@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sklearn.feature_selection import mutual_info_regression
 
-from pipelines.report.theme import LIGHT, SMALL_SIZE, blank
+from pipelines.report.theme import INK, SMALL_SIZE, blank
 from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.edit import SPLITS, configuration, dataset_of, sprites_of
@@ -155,7 +155,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """A row for each dimension, the most informative on top."""
     first = next(outcome for outcome in outcomes if outcome.seed == SEEDS[0])
     found = dimensions(first.figures)
-    figure = blank(LIGHT, 3.9)
+    figure = blank(3.9)
     axes = figure.subplots()
     with np.load(home / f"traverse-{SEEDS[0]}.npz") as kept:
         images_DTHW, values_T = kept["examples"], kept["values"]
@@ -164,18 +164,18 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     axes.tick_params(length=0)
     places = [67 * place + 32 for place in range(len(found))]
     words = [f"{d['kl']:.2f}" for d in found]
-    axes.set_yticks(places, words, color=LIGHT.ink, fontsize=SMALL_SIZE)
-    axes.set_ylabel("KL, nats", color=LIGHT.ink, fontsize=SMALL_SIZE)
+    axes.set_yticks(places, words, color=INK, fontsize=SMALL_SIZE)
+    axes.set_ylabel("KL, nats", color=INK, fontsize=SMALL_SIZE)
     axes.set_xticks(
         [67 * place + 32 for place in range(len(values_T))],
         [f"{value:+g}".replace("-", "−") if value else "0" for value in values_T],
-        color=LIGHT.ink,
+        color=INK,
         fontsize=SMALL_SIZE,
     )
     axes.xaxis.tick_top()
     right = axes.secondary_yaxis("right")
     names = [FACTORS[int(d["factor"])] if d["kl"] >= ACTIVE else "" for d in found]
-    right.set_yticks(places, names, color=LIGHT.ink, fontsize=SMALL_SIZE)
+    right.set_yticks(places, names, color=INK, fontsize=SMALL_SIZE)
     right.tick_params(length=0)
     right.spines[:].set_visible(False)
     return figure

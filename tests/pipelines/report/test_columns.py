@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pipelines.report import column_charts, columns
 from pipelines.report.columns import Comparison
 from pipelines.report.plan import Plan
-from pipelines.report.theme import DARK, LIGHT
+from pipelines.report.theme import paint
 from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
 from vae.data.batches import Batch
@@ -128,15 +126,14 @@ def test_tables_without_draws_or_gaps_say_why(make: Make) -> None:
     assert "none to hide" in str(columns.plan_imputation(empty))
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_charts_of_columns_are_pngs_in_either_theme(theme: column_charts.Theme) -> None:
+def test_charts_of_columns_are_drawn_of_little() -> None:
     """Also of a column that has nothing in common with its draws, of one panel and of unknown differences."""
     found = compared()
-    for content in (
-        column_charts.marginals(columns.marginals(found), theme),
-        column_charts.marginals(columns.marginals(found)[:1], theme),
-        column_charts.differences(*columns.association_differences(found), theme),
-        column_charts.differences(np.full((2, 2), np.nan), ["$a$", "b" * 50], theme),
-        column_charts.imputation([column_charts.Gap("a", True, 0.0, 0.0)], theme),
+    for figure in (
+        column_charts.marginals(columns.marginals(found)),
+        column_charts.marginals(columns.marginals(found)[:1]),
+        column_charts.differences(*columns.association_differences(found)),
+        column_charts.differences(np.full((2, 2), np.nan), ["$a$", "b" * 50]),
+        column_charts.imputation([column_charts.Gap("a", True, 0.0, 0.0)]),
     ):
-        assert Image.open(io.BytesIO(content)).format == "PNG"
+        assert all(len(image.getcolors(1 << 24) or []) > 10 for image in paint(figure))

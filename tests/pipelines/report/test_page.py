@@ -207,7 +207,7 @@ def test_failed_run_gets_a_page_with_what_there_is(make: Make, tmp_path: Path) -
     """Without model, scores and search the page has the failure, the curves, and a word for what is left out."""
     failure = 'Traceback (most recent call last):\n  File "x.py"\nDiverged: the loss became nan in epoch 4'
     nothing: dict[str, Any] = {"model": None, "bound": None, "nll": None, "trials": (), "chosen_trial": None}
-    evidence = make(history=epochs(3), failure=failure, version=None, **nothing)
+    evidence = make(stage="training", history=epochs(3), failure=failure, version=None, **nothing)
     files = write(evidence, tmp_path)
     assert files.keys() == {"report.html", "curves.png"}
     text = Page(files["report.html"]).text
@@ -225,6 +225,18 @@ def test_run_that_failed_at_once_still_gets_a_page(make: Make, tmp_path: Path) -
     text = Page(files["report.html"]).text
     assert "Failed: no reason was given" in text
     assert "none of the 1 trials came to a result" in text
+
+
+def test_figure_that_cannot_be_drawn_costs_a_failed_run_that_figure_alone(make: Make, tmp_path: Path) -> None:
+    """Its page says which and why; the page of a run that ended is not written with a hole in it."""
+    whole = make(**BRIEF)
+    assert whole.rows is not None
+    torn = dataclasses.replace(whole, rows=dataclasses.replace(whole.rows, labels=whole.rows.labels + 100))
+    with pytest.raises(IndexError):
+        write(torn, tmp_path / "whole")
+    page = Page(write(dataclasses.replace(torn, failure="Diverged: nan"), tmp_path / "failed")["report.html"])
+    assert "Reconstructions: it could not be drawn: IndexError" in page.text
+    assert "samples" in {attributes["id"] for attributes in page.all("figure")}
 
 
 def test_weights_that_are_not_numbers_are_not_drawn(make: Make, tmp_path: Path) -> None:

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
-from pipelines.report import search_charts
 from pipelines.report.search_charts import frontier, importance, parallel
-from pipelines.report.theme import DARK, LIGHT
+from pipelines.report.theme import paint
 from tuning.frontier import Trial
 
 BODY, BETA, RATE = "model.encoder", "objective.beta", "training.learning_rate"
@@ -32,23 +28,15 @@ TRIALS = [
 ]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Figure]:
-    """Draws a chart and hands back its figure."""
-
-    def draw(chart: Callable[..., Any], *arguments: Any) -> Figure:
-        figures: list[Figure] = []
-        monkeypatch.setattr(search_charts, "png", figures.append)
-        chart(*arguments)
-        FigureCanvasAgg(figures[0]).draw()
-        return figures[0]
-
-    return draw
+def laid_out(figure: Figure) -> Figure:
+    """The same, with everything where it is on the page."""
+    FigureCanvasAgg(figure).draw()
+    return figure
 
 
-def test_frontier_tells_both_units(drawn: Callable[..., Figure]) -> None:
+def test_frontier_tells_both_units() -> None:
     """The axes above and to the right are those below and to the left over D ln 2."""
-    axes = drawn(frontier, TRIALS[:3], TRIALS[1], 784, LIGHT).axes[0]
+    axes = laid_out(frontier(TRIALS[:3], TRIALS[1], 784)).axes[0]
     above, right = axes.child_axes
     bit = 1 / (784 * math.log(2))
     assert above.get_xlim() == pytest.approx([limit * bit for limit in axes.get_xlim()])
@@ -56,9 +44,9 @@ def test_frontier_tells_both_units(drawn: Callable[..., Figure]) -> None:
     assert (above.get_xlabel(), right.get_ylabel()) == ("rate (bits per dimension)", "distortion (bits per dimension)")
 
 
-def test_parallel_has_a_line_for_each_trial(drawn: Callable[..., Figure]) -> None:
+def test_parallel_has_a_line_for_each_trial() -> None:
     """Labels by name, β by its logarithm, the bound by its size; the failed one's line ends before its bound."""
-    axes = drawn(parallel, TRIALS, TRIALS[1], LIGHT).axes[0]
+    axes = laid_out(parallel(TRIALS, TRIALS[1])).axes[0]
     lines = [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) == 4]
     failed, worst, middle, best, chosen = lines
     assert failed == pytest.approx([1 / 2, math.log10(20) / 2, 0, math.nan], nan_ok=True)
@@ -69,34 +57,34 @@ def test_parallel_has_a_line_for_each_trial(drawn: Callable[..., Figure]) -> Non
     assert {"architecture", "β", "learning_rate", "mlp 8", "0.1", "0.003", "80"} <= set(words)
 
 
-def test_labels_do_not_touch(drawn: Callable[..., Figure]) -> None:
+def test_labels_do_not_touch() -> None:
     """With many long labels and values close together, no two boxes of text overlap, and all are inside the figure."""
     trials = [
         trial(str(n), 80.0 + 1.3**n, **{BODY: f"conv 32-64-128 residual_blocks={n} hidden=256", BETA: 1 + n / 50})
         for n in range(9)
     ]
-    figure = drawn(parallel, trials, trials[0], LIGHT)
+    figure = laid_out(parallel(trials, trials[0]))
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(one.overlaps(other) for index, one in enumerate(boxes) for other in boxes[:index])
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
     assert all(figure.bbox.y0 <= box.y0 and box.y1 <= figure.bbox.y1 for box in boxes)
 
 
-def test_importance_names_what_lies_in_combinations(drawn: Callable[..., Figure]) -> None:
+def test_importance_names_what_lies_in_combinations() -> None:
     """The bars add up to 100."""
-    axes = drawn(importance, {BETA: 0.6, BODY: 0.3}, LIGHT).axes[0]
+    axes = laid_out(importance({BETA: 0.6, BODY: 0.3})).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([60, 30, 10])  # pyright: ignore
     assert [label.get_text() for label in axes.get_yticklabels()] == ["β", "architecture", "in combination"]
 
 
-@pytest.mark.parametrize("theme", [LIGHT, DARK])
-def test_charts_are_pngs_in_either_theme(theme: Any) -> None:
+def test_charts_are_drawn_of_little() -> None:
     """Of one trial, one dimension and one share as well."""
     only = trial("a", 9.0, **{BETA: 1.0})
-    for content in (
-        parallel(TRIALS[:1], TRIALS[0], theme),
-        parallel([only], only, theme),
-        frontier(TRIALS[:1], None, 8, theme),
-        importance({BETA: 1.0}, theme),
+    for figure in (
+        parallel(TRIALS[:1], TRIALS[0]),
+        parallel([only], only),
+        frontier(TRIALS[:1], None, 8),
+        frontier(TRIALS[:1], None, None),
+        importance({BETA: 1.0}),
     ):
-        assert Image.open(io.BytesIO(content)).format == "PNG"
+        assert all(len(image.getcolors(1 << 24) or []) > 10 for image in paint(figure))

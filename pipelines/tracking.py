@@ -1,0 +1,228 @@
+"""MLflow's tracking: runs, their artifacts and their curves."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+
+from vae.config import dotted
+from vae.errors import RegistryError
+
+log = logging.getLogger(__name__)
+
+IDENTITY = "betaline.identity"
+DATASET = "betaline.dataset_id"
+"""On runs, and on the versions that came of them."""
+EPOCH_METRICS = (
+    "beta",
+    "train_distortion",
+    "train_rate",
+    "validation_distortion",
+    "validation_rate",
+    "validation_negative_elbo",
+    "validation_negative_bound",
+    "active_units",
+)
+REPORT_FOLDER = "report"
+FAILED_PROMOTION_FOLDER = "failed-promotion"
+"""Beside the report of the training, which stays."""
+REPORT = f"{REPORT_FOLDER}/report.html"
+# What MLflow takes in one request.
+MAX_METRICS = 1000
+PARENT = "mlflow.parentRunId"
+
+
+# --- runs -----------------------------------------------------------------------------------------------------------
+
+
+def open_run(
+    experiment: str,
+    identity: str,
+    *,
+    params: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
+    parent: str | None = None,
+) -> str:
+    """The MLflow run of an identity, made on first use: a retry finds the run it began. Returns the run's id."""
+    client = MlflowClient()
+    experiment_id = _experiment(client, experiment)
+    query = f"tags.`{IDENTITY}` = '{identity}'"
+    if (found := next(iter(client.search_runs([experiment_id], query, max_results=1)), None)) is not None:
+        run_id = found.info.run_id
+        client.update_run(run_id, status="RUNNING")
+        log_params(run_id, params or {})  # an attempt before may have been killed just before it did
+        return run_id
+    all_tags = {IDENTITY: identity, **({PARENT: parent} if parent else {}), **(tags or {})}
+    run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
+    log_params(run.info.run_id, params or {})
+    return run.info.run_id
+
+
+@contextmanager
+def recorded(run_id: str) -> Iterator[None]:
+    """Ends a run as the block ends: FINISHED, FAILED, or KILLED by an interrupt.
+
+    That MLflow cannot be told does not hide what went wrong in the block.
+    """
+    try:
+        yield
+    except BaseException as error:
+        try:
+            close_run(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+        except MlflowException as unreachable:
+            log.warning("MLflow still shows run %s as running: %s", run_id, unreachable)
+        raise
+    close_run(run_id)
+
+
+def experiment_of(run_id: str) -> str:
+    """The id of a run's experiment."""
+    return MlflowClient().get_run(run_id).info.experiment_id
+
+
+def artifact_url(experiment_id: str, run_id: str, path: str) -> str:
+    """Where a browser shows an artifact of a run; without credentials that the tracking URI may hold."""
+    parts = urlsplit(mlflow.get_tracking_uri())
+    host = parts.netloc.rpartition("@")[2]
+    where = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{path}"
+    return f"{parts.scheme}://{host}{parts.path.rstrip('/')}/{where}"
+
+
+def log_params(run_id: str, params: Mapping[str, Any]) -> None:
+    """Logs a nested configuration under dotted names."""
+    flat = [Param(name, str(value)[:6000]) for name, value in dotted(params)]
+    if flat:
+        MlflowClient().log_batch(run_id, params=flat)
+
+
+def close_run(run_id: str, status: str = "FINISHED", tags: Mapping[str, str] | None = None) -> None:
+    """Ends a run: FINISHED, FAILED or KILLED."""
+    client = MlflowClient()
+    if tags:
+        client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    client.set_terminated(run_id, status)
+
+
+def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
+    """Logs some figures of a whole run."""
+    now = int(time.time() * 1000)
+    MlflowClient().log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
+
+
+def metrics_of(run_id: str) -> dict[str, float]:
+    """The last figure of each metric of a run."""
+    return MlflowClient().get_run(run_id).data.metrics
+
+
+def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
+    """Uploads files as artifacts of a run."""
+    client = MlflowClient()
+    for file in files:
+        client.log_artifact(run_id, str(file), folder)
+
+
+def read_file(run_id: str, path: str, scratch: Path) -> str:
+    """An artifact of a run, as text.
+
+    Raises:
+        RegistryError: If the run has none of that name.
+    """
+    try:
+        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text()
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"run {run_id} has no artifact {path}; promote its training once more: {error}") from None
+
+
+def _experiment(client: MlflowClient, name: str) -> str:
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return found.experiment_id
+    try:
+        return client.create_experiment(name)
+    except MlflowException:
+        # Another process made it since we looked; anything else is raised by looking again.
+        found = client.get_experiment_by_name(name)
+        if found is None:
+            raise
+        return found.experiment_id
+
+
+# --- curves ---------------------------------------------------------------------------------------------------------
+
+
+class EpochLog:
+    """Sends a run's epochs to MLflow from a thread of its own, so that an MLflow that is slow or away stalls nothing.
+
+    What could not be sent is sent when training is over, with the whole history. Picklable: it is called in whichever
+    process Ray Train's controller runs.
+    """
+
+    def __init__(self, run_id: str) -> None:
+        self.run_id = run_id
+        self._queue: queue.Queue[list[dict[str, Any]]] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EpochLog, (self.run_id,)
+
+    def __call__(self, epochs: list[dict[str, Any]]) -> None:
+        if self._queue is None:
+            self._queue = queue.Queue()
+            threading.Thread(target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True).start()
+        self._queue.put(epochs)
+
+    def finish(self) -> None:
+        """Waits until MLflow has what was handed over in this process, or has refused it."""
+        if self._queue is not None:
+            self._queue.join()
+
+    def _send(self, waiting: queue.Queue[list[dict[str, Any]]]) -> None:
+        while True:
+            epochs = waiting.get()
+            try:
+                log_epochs(self.run_id, epochs)
+            except MlflowException as error:
+                log.warning("%d epochs are sent to MLflow when training is over: %s", len(epochs), error)
+            finally:
+                waiting.task_done()
+
+
+def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
+    """Logs the curves of some epochs; the epoch is MLflow's step. Logging an epoch again changes nothing."""
+    client = MlflowClient()
+    # MLflow keeps one of equal points, and a resumed run repeats its epochs exactly: all but their time is equal by itself.
+    started = client.get_run(run_id).info.start_time
+    metrics = [
+        Metric(name, float(epoch[name]), started + epoch["epoch"], epoch["epoch"])
+        for epoch in epochs
+        for name in EPOCH_METRICS
+    ]
+    for start in range(0, len(metrics), MAX_METRICS):
+        client.log_batch(run_id, metrics[start : start + MAX_METRICS])
+
+
+def epochs_of(run_id: str) -> list[dict[str, Any]]:
+    """The epochs of a run as far as their curves were logged: the number, `EPOCH_METRICS`, and which is the best so far."""
+    client = MlflowClient()
+    epochs: dict[int, dict[str, Any]] = {}
+    for name in EPOCH_METRICS:
+        for point in client.get_metric_history(run_id, name):
+            epochs.setdefault(point.step, {"epoch": point.step})[name] = point.value
+    whole = [epochs[number] for number in sorted(epochs) if len(epochs[number]) == 1 + len(EPOCH_METRICS)]
+    best = None
+    for epoch in whole:
+        if best is None or epoch["validation_negative_bound"] < best["validation_negative_bound"]:
+            best = epoch
+        epoch["best_epoch"] = best["epoch"]
+    return whole
