@@ -28,10 +28,11 @@ def csv_of(shown: Shown) -> str:
 
 def csv_of_map(found: Map) -> str:
     """A line for each row: its number, its class, and its latent."""
-    columns = [f"z{number}" for number in range(found.mean.shape[1])]
-    frame = pd.DataFrame(found.mean, list(found.rows), columns)
-    if found.classes is not None:
-        frame.insert(0, "class", found.classes)
+    codes = found.codes
+    columns = [f"z{number}" for number in range(codes.mean.shape[1])]
+    frame = pd.DataFrame(codes.mean, list(codes.rows), columns)
+    if codes.classes is not None:
+        frame.insert(0, "class", codes.classes)
     return frame.to_csv(index_label="row")
 
 
@@ -53,44 +54,44 @@ def png_of(shown: Shown) -> bytes:
     """The panels as a picture, light whatever the page is."""
     # matplotlib takes a second to import, and nobody has waited for it yet.
     from pipelines.report.pictures import Grid
-    from pipelines.report.theme import LIGHT
+    from pipelines.report.theme import png
 
     if isinstance(shown.panels[0][0].values, pd.DataFrame):
         return _png_of_table([panel for row in shown.panels for panel in row])
     columns = [[panel.name for panel in row] for row in shown.panels]
     images = np.stack([[np.nan_to_num(panel.values / panel.white, nan=0.5) for panel in row] for row in shown.panels])
-    return Grid(images, (), columns).draw(LIGHT)
+    return png(Grid(images, (), columns).draw())
 
 
 def png_of_map(found: Map) -> bytes:
     """The map as a picture."""
-    from pipelines.report.theme import CHART_INCHES, COLOURS, LIGHT, MARKERS, SMALL_SIZE, blank, dress, plain, png
+    from pipelines.report.theme import CHART_INCHES, COLOURS, MARKERS, SMALL_SIZE, blank, dress, plain, png
 
-    figure = blank(LIGHT, CHART_INCHES)
+    figure = blank(CHART_INCHES)
     axes = figure.add_subplot()
-    dress(axes, LIGHT, f"z{found.across}", f"z{found.up}")
-    classes = found.classes or [""] * len(found.rows)
+    dress(axes, f"z{found.across}", f"z{found.up}")
+    classes = found.codes.classes or [""] * len(found.codes.rows)
     for number, name in enumerate(sorted(set(classes))):
         points = found.points[[one == name for one in classes]]
         colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
         axes.scatter(*points.T, s=9, color=colour, marker=marker, linewidths=0, alpha=0.8, label=plain(name))
-    if found.classes is not None:
+    if found.codes.classes is not None:
         figure.legend(loc="outside right upper", fontsize=SMALL_SIZE, frameon=False)
     return png(figure)
 
 
 def _png_of_table(row: Sequence[Panel]) -> bytes:
-    from pipelines.report.theme import LIGHT, SMALL_SIZE, blank, plain, png
+    from pipelines.report.theme import INK, SMALL_SIZE, blank, plain, png
 
     frame = beside(row)
     height = ROW_INCHES * (len(frame) + 2)
-    figure = blank(LIGHT, height, layout=None)
+    figure = blank(height, layout=None)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
     axes.set_xlim(0, 1)
     axes.set_ylim(len(frame) + 1, -1)
     places = [0.4 + 0.58 * (number + 1) / len(row) for number in range(len(row))]
-    words = {"color": LIGHT.ink, "fontsize": SMALL_SIZE, "va": "center"}
+    words = {"color": INK, "fontsize": SMALL_SIZE, "va": "center"}
     for place, name in zip(places, frame.columns, strict=True):
         axes.text(place, -0.2, plain(name, 18), ha="right", fontweight="bold", **words)
     for line, (name, values) in enumerate(frame.iterrows()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import csv
 import io
 import json
 from dataclasses import dataclass
@@ -24,11 +25,18 @@ from pipelines.sources.config import IngestConfig
 from pipelines.sources.decoding import BadImage, decode
 from vae.errors import DataError
 from vae.examples import Column
+from vae.tables import read_rows
 
 MOST_BYTES = 8 << 20
 """Of a file."""
 MOST_PIXELS = 1 << 24
 """Of an image, as a good camera takes it."""
+MOST_CELL = 200
+"""Characters of a table's cell, or of a column's name."""
+MOST_UNKNOWN = 100
+"""Columns of a file beyond those that the model takes."""
+MOST_WORDS = 1000
+"""Characters of what is said of a file."""
 LIKELIEST_SAMPLES = 16
 
 
@@ -49,10 +57,14 @@ def example_of(subject: Subject, x: str, where: str = "x") -> Example:
         DataError: If there is none; says what there is.
     """
     kind, _, rest = x.partition(":")
-    if kind == "png" and not subject.is_table:
+    columns = subject.examples.columns
+    if kind == "png" and columns is None:
         return Example(read_image(subject, _unpack(rest, where)))
+    if kind == "json" and columns is not None:
+        return Example(with_cells(_gaps(columns), rest, columns, where))
     if x and kind != "row":
-        raise DataError(f"link, {where}: expected row:NUMBER{'' if subject.is_table else ' or png:…'}, got {x[:40]!r}")
+        own = "png" if columns is None else "json"
+        raise DataError(f"link, {where}: expected row:NUMBER or {own}:…, got {x[:40]!r}")
     if subject.rows is None:
         return Example(_blank(subject))
     number = int(rest) if rest.isdecimal() and len(rest) < 10 else 0 if not x else -1
@@ -67,8 +79,7 @@ def read_image(subject: Subject, data: bytes) -> NDArray[np.uint8]:
     Raises:
         DataError: If it is too large, or no image.
     """
-    if len(data) > MOST_BYTES:
-        raise DataError(f"the file has {len(data):,} bytes, above the limit of {MOST_BYTES:,}; give a smaller one")
+    _check_size(data)
     channels, height, width = subject.examples.shape
     config = IngestConfig(
         source="upload",
@@ -83,6 +94,11 @@ def read_image(subject: Subject, data: bytes) -> NDArray[np.uint8]:
         return decode(data, config)[None]
     except BadImage as error:
         raise DataError(f"the file cannot be used: {str(error).partition(' (--set')[0]}") from None
+
+
+def _check_size(data: bytes) -> None:
+    if len(data) > MOST_BYTES:
+        raise DataError(f"the file has {len(data):,} bytes, above the limit of {MOST_BYTES:,}; give a smaller one")
 
 
 def write_image(values: NDArray[np.uint8]) -> str:
@@ -149,7 +165,58 @@ def damaged(
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def with_cells(row: pd.DataFrame, cells: str, columns: tuple[Column, ...]) -> pd.DataFrame:
+def read_row(subject: Subject, data: bytes) -> tuple[pd.DataFrame, int]:
+    """The first row of a CSV file, None where a cell is empty; and how many rows there are.
+
+    Raises:
+        DataError: If it is too large or no such file, if a column is not known or not there, or a cell is none of its.
+    """
+    columns = subject.examples.columns
+    assert columns is not None, "tables are asked for rows"
+    _check_size(data)
+    header, first, num_rows = _first_row(data)
+    if len(first) != len(header):
+        raise DataError(f"the file's first row has {len(first)} cells, its header {len(header)}; give each column one")
+    if len(header) > len(columns) + MOST_UNKNOWN:  # to look for what each was meant to be would take hours
+        names = ", ".join(column.name for column in columns)
+        raise DataError(f"the file has {len(header):,} columns, the model takes {len(columns)}: {names}"[:MOST_WORDS])
+    try:
+        read_rows(pd.DataFrame(columns=header), columns, "the file")
+    except ValueError as error:
+        raise DataError(str(error)[:MOST_WORDS]) from None
+    return with_cells(_gaps(columns), json.dumps(dict(zip(header, first, strict=True))), columns), num_rows
+
+
+def _first_row(data: bytes) -> tuple[list[str], list[str], int]:
+    """Header, first row, and how many rows there are."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise DataError("the file cannot be used: it is no text in UTF-8; save the table as CSV, in UTF-8") from None
+    # Whatever office wrote it: some put semicolons or tabs where others put commas.
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    lines = (line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if line)
+    try:
+        header, first = ([cell.strip()[:MOST_CELL] for cell in next(lines, [])] for _ in range(2))
+        num_rows = 1 + sum(1 for _ in lines)
+    except csv.Error as error:
+        raise DataError(f"the file cannot be used: it is no CSV, {error}") from None
+    if not first:
+        raise DataError("the file cannot be used: expected a header with the columns' names, and a row below it")
+    return header, first, num_rows
+
+
+def write_row(row: pd.DataFrame) -> str:
+    """A row as `json:…`, for a link."""
+    return "json:" + json.dumps({name: _plain(row[name].iloc[0]) for name in row.columns}, separators=(",", ":"))
+
+
+def _gaps(columns: tuple[Column, ...]) -> pd.DataFrame:
+    """A row with nothing in it."""
+    return pd.DataFrame({column.name: [None] for column in columns}, dtype=object)
+
+
+def with_cells(row: pd.DataFrame, cells: str, columns: tuple[Column, ...], where: str = "cells") -> pd.DataFrame:
     """A row with some of its cells changed, as the JSON of a link says.
 
     Raises:
@@ -162,10 +229,10 @@ def with_cells(row: pd.DataFrame, cells: str, columns: tuple[Column, ...]) -> pd
     except ValueError:
         changes = None
     if not isinstance(changes, dict):
-        raise DataError("link, cells: expected JSON of columns and values; it may have been cut off")
+        raise DataError(f"link, {where}: expected JSON of columns and values; it may have been cut off")
     known = {column.name: column for column in columns}
     if unknown := [name for name in changes if name not in known]:
-        raise DataError(f"link, cells: no column {unknown[0][:40]!r}; there are {', '.join(known)}")
+        raise DataError(f"link, {where}: no column {unknown[0][:40]!r}; there are {', '.join(known)}")
     values = row.astype(object)
     for name, value in changes.items():
         values[name] = [_cell(value, known[name])]

@@ -168,9 +168,9 @@ def _repair_figures(subject: Subject, values: Any, answers: Sequence[Any]) -> li
     there = ~np.isnan(given)
     missed = (given - answers[0][0])[there]
     figures = [("difference from what was given", f"{float(np.sqrt(np.square(missed).mean())):.4f} rms")]
-    gaps = given.size - len(missed)
+    gaps = int((~there).any(0).sum())
     if gaps:
-        figures.append(("pixels missing", f"{gaps} of {given.size}"))
+        figures.append(("pixels missing", f"{gaps} of {given[0].size}"))
     if len(answers) > 1:
         uncertain = answers[1][0][~there] if gaps else answers[1][0]
         figures.append(("mean uncertainty", f"{float(uncertain.mean()):.4f}"))
@@ -244,8 +244,8 @@ def _compare(view: Compare, subject: Subject, models: Models) -> Shown:
     ]
     rebuilt = zip(
         panels(subject, values, names),
-        panels(subject, first, _scored(score)),
-        panels(subject, second, _scored(other_score)),
+        panels(subject, first, _scored(subject, score)),
+        panels(subject, second, _scored(other, other_score)),
         strict=True,
     )
     return Shown(call, [list(row) for row in rebuilt], figures)
@@ -309,5 +309,5 @@ def _at(view: View, condition: Sequence[str], **params: Any) -> dict[str, Any]:
     return told(condition, **params, **({"beta": view.beta} if view.beta != 1 else {}))
 
 
-def _scored(score_N: NDArray[np.float32]) -> list[str]:
-    return [f"{nats:.1f} nats" for nats in score_N]
+def _scored(subject: Subject, score_N: NDArray[np.float32]) -> list[str]:
+    return [f"{subject.offer.reference}: {nats:.1f} nats" for nats in score_N]

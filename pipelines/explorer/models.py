@@ -6,7 +6,7 @@ Shapes: N rows, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
 from typing import Any, Protocol
@@ -36,6 +36,15 @@ class Offer:
     def reference(self) -> str:
         """NAME/VERSION."""
         return f"{self.name}/{self.version}"
+
+    def is_meant_by(self, reference: str) -> bool:
+        """Whether NAME/VERSION or NAME@ALIAS is this version."""
+        return reference in (self.reference, *(f"{self.name}@{alias}" for alias in self.aliases))
+
+    @property
+    def label(self) -> str:
+        """The same with its aliases, to choose it by."""
+        return " ".join([self.reference, *(f"@{alias}" for alias in self.aliases)])
 
     @property
     def uri(self) -> str:
@@ -71,6 +80,8 @@ class Subject:
     model: VAE
     rows: Rows | None = None
     """None where the data that it learned from is out of reach."""
+    memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was found out of it and will be asked for again; it goes when the model goes."""
 
     @property
     def examples(self) -> ExampleSpec:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipelines import registry
+from pipelines import registry, tracking
 from pipelines.applying import pull
 from pipelines.applying.inputs import Examples
 from pipelines.explorer.models import MOST_ROWS, Offer, Rows, Subject
@@ -58,7 +58,7 @@ class Registered:
             return self._held[version.uri]
 
     def _rows(self, version: registry.Version, model: VAE) -> Rows | None:
-        dataset_id = registry.tags_of(version).get(registry.DATASET)
+        dataset_id = registry.tags_of(version).get(tracking.DATASET)
         if dataset_id is None:
             return None
         try:

@@ -51,7 +51,8 @@ class View(Section):
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
     """Of every draw, and of the rows that are offered."""
     x: str = ""
-    """The example: `row:7` of the dataset's, or `png:…`, an image of one's own; empty stands for the first row."""
+    """The example: `row:7` of the dataset's, `png:…`, an image of one's own, or `json:…`, a table's row of one's own; empty
+    stands for the first row."""
     condition: str = ""
     """What the model is told; empty stands for the row's own, or the likeliest."""
     beta: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0

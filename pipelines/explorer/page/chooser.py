@@ -7,8 +7,9 @@ from typing import Any
 
 from nicegui import events, ui
 
-from pipelines.explorer.given import MOST_BYTES, example_of, read_image, write_image
+from pipelines.explorer.given import MOST_BYTES, example_of, read_image, read_row, write_image, write_row
 from pipelines.explorer.looking import another, offered
+from pipelines.explorer.models import Subject
 from pipelines.explorer.page.visit import REFUSED, Visit
 from pipelines.explorer.page.widgets import Field, Html, as_url, button, toggle
 from pipelines.explorer.views import Path
@@ -17,7 +18,7 @@ OFFERED = 12
 
 
 class Chooser:
-    """A card with rows to choose from, and an upload for images.
+    """A card with rows to choose from, and an upload.
 
     Args:
         visit: What changes.
@@ -36,8 +37,7 @@ class Chooser:
             self.thumbs = Html("div", classes="thumbs", role="group", aria_label="rows of the data")
             with Html("div", classes="row"):
                 self._row_field()
-                if not visit.subject.is_table:
-                    self._upload()
+                self._upload()
             self.note = Html("p", "", "fine", role="status")
         self.seed = -1
         self.draw()
@@ -90,9 +90,10 @@ class Chooser:
     def _upload(self) -> None:
         upload = ui.upload(
             auto_upload=True, on_upload=self._uploaded, on_rejected=self._rejected, max_file_size=MOST_BYTES
-        ).props('accept="image/*"')
+        ).props(f'accept="{".csv,.tsv,.txt,text/csv" if self.visit.subject.is_table else "image/*"}"')
         upload.style("display: none")  # an element that NiceGUI hides takes no files
-        button("Upload an image", lambda: upload.run_method("pickFiles"))
+        words = "Upload a row as CSV" if self.visit.subject.is_table else "Upload an image"
+        button(words, lambda: upload.run_method("pickFiles"))
 
     async def choose(self, x: str) -> None:
         """Takes another example."""
@@ -101,18 +102,27 @@ class Chooser:
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         try:
-            data = await event.file.read()
-            image = await self.visit.explorer.run(read_image, self.visit.subject, data)
+            x, words = await self.visit.explorer.run(_given, self.visit.subject, await event.file.read())
         except REFUSED as error:
             self.note.text = f"{event.file.name[:80]}: {error}"
             return
         event.sender.run_method("reset")
-        await self.choose(write_image(image))
-        _, _, height, width = image.shape
-        self.note.text = f"{event.file.name[:80]}, as the model takes it: {width} × {height} pixels"
+        await self.choose(x)
+        self.note.text = f"{event.file.name[:80]}, {words}"
 
     def _rejected(self) -> None:
-        self.note.text = f"That file is no image, or has more than {MOST_BYTES >> 20} MiB."
+        kind = "CSV file" if self.visit.subject.is_table else "image"
+        self.note.text = f"That is no {kind}, or has more than {MOST_BYTES >> 20} MiB."
+
+
+def _given(subject: Subject, data: bytes) -> tuple[str, str]:
+    """What a file holds, for a link, and what to say of it."""
+    if subject.is_table:
+        row, num_rows = read_row(subject, data)
+        return write_row(row), "its row" if num_rows == 1 else f"the first of its {num_rows:,} rows"
+    image = read_image(subject, data)
+    _, _, height, width = image.shape
+    return write_image(image), f"as the model takes it: {width} × {height} pixels"
 
 
 def told(visit: Visit) -> None:

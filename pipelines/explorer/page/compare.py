@@ -14,13 +14,16 @@ def build(visit: Visit) -> None:
     assert isinstance(view, Compare)
     others = [one for one in visit.explorer.models.offers() if one.reference != offer.reference]
     options = [("", "the challenger, or the newest")]
-    options += [(one.reference, " ".join([one.reference, *(f"@{a}" for a in one.aliases)])) for one in others]
+    options += [(one.reference, one.label) for one in others]
     with Html("section", classes="card stack", aria_label="Compare"):
         Html("h2", f"{offer.reference} against")
-        Field("select", "Second model", view.against, lambda chosen: visit.change(against=chosen), options)
+        against = next((one.reference for one in others if one.is_meant_by(view.against)), "")
+        Field("select", "Second model", against, lambda chosen: visit.change(against=chosen), options)
         Field("range", "Rows, by the seed", view.n, lambda value: visit.change(n=int(value)), min=1, max=24, step=1)
         Field(
             "number", "Draws for log p(x)", view.draws, lambda text: visit.change(draws=text), min=1, max=5000, step=1
         )
-        Html("p", "In threes: what was given, then what either makes of it, and how likely it finds it.", "fine")
+        Html(
+            "p", "Each row as it is, as either model reconstructs it, and log p(x): how likely either finds it.", "fine"
+        )
     Results(visit, "Side by side")

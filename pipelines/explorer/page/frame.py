@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path as Folder
 from typing import assert_never
 
@@ -50,19 +50,19 @@ async def show(explorer: Explorer, kind: type[View], query: Mapping[str, str]) -
         return
     view = view if view.model else view.model_copy(update={"model": subject.offer.reference})
     visit = Visit(explorer, view, subject)
-    _head(visit, list(offers))
+    _head(visit, offers)
     with Html("div", classes=f"view {kind.name}", id="content"):
         if refusal := refusal_of(kind, subject):
             Html("p", f"{kind.title}: {refusal}.", "refusal wide", role="alert")
             return
-        _build(visit)
+        await _build(visit)
     await visit.refresh()
 
 
-def _build(visit: Visit) -> None:
+async def _build(visit: Visit) -> None:
     match visit.view:
         case Latent():
-            latent.build(visit)
+            await latent.build(visit)
         case Path():
             interpolate.build(visit)
         case Repair():
@@ -75,21 +75,21 @@ def _build(visit: Visit) -> None:
             assert_never(visit.view)  # pyright: ignore[reportArgumentType]
 
 
-def _head(visit: Visit, offers: list[Offer]) -> None:
+def _head(visit: Visit, offers: Sequence[Offer]) -> None:
     view, offer = visit.view, visit.subject.offer
     with Html("header"):
         Html("a", "Skip to the view", "unseen", href="#content")
         with Html("div", classes="top"):
             with Html("h1", offer.name):
                 Html("small", _described(visit.subject))
-            listed = [(one.reference, " ".join([one.reference, *(f"@{a}" for a in one.aliases)])) for one in offers]
+            listed = [(one.reference, one.label) for one in offers]
             Field("select", "Model", offer.reference, lambda chosen: _to_model(visit, chosen), listed)
             Field("number", "Seed", view.seed, lambda text: visit.change(seed=text or 0), min=0, step=1)
             Html("button", "Light / dark", type="button").on("click", js_handler=CHANGE_THEME)
         with Html("nav", aria_label="Views"):
             for kind in VIEWS:
-                cannot = refusal_of(kind, visit.subject) is not None
-                link = Html("a", kind.title, "cannot" if cannot else "", href=moved_to(view, kind).link)
+                cannot = refusal_of(kind, visit.subject)
+                link = Html("a", kind.title, "cannot" if cannot else "", href=moved_to(view, kind).link, title=cannot)
                 link.set(aria_current="page" if kind is type(view) else None)
                 # What was chosen since the page was built goes along.
                 link.on("click.prevent", lambda _, kind=kind: ui.navigate.to(moved_to(visit.view, kind).link), args=[])
@@ -110,11 +110,10 @@ def _to_model(visit: Visit, reference: str) -> None:
     ui.navigate.to(type(view)(model=reference, **view.model_dump(include=kept)).link)
 
 
-def _first(offers: object) -> str:
-    listed = list(offers)  # pyright: ignore[reportArgumentType]
-    if not listed:
+def _first(offers: Sequence[Offer]) -> str:
+    if not offers:
         raise RegistryError("no model is registered yet; `betaline run` trains and registers one")
-    return next((offer for offer in listed if "champion" in offer.aliases), listed[0]).reference
+    return next((offer for offer in offers if "champion" in offer.aliases), offers[0]).reference
 
 
 def _sorry(words: str) -> None:

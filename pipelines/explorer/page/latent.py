@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from nicegui import background_tasks
+
 from pipelines.explorer import exports
 from pipelines.explorer.looking import Shown
 from pipelines.explorer.mapping import Map, chart
 from pipelines.explorer.page.chooser import told
 from pipelines.explorer.page.results import Exports, Results
-from pipelines.explorer.page.visit import REFUSED, Visit
+from pipelines.explorer.page.visit import REFUSED, Latest, Visit
 from pipelines.explorer.page.widgets import Field, Html, Scatter, button
 from pipelines.explorer.views import Latent
 
@@ -19,26 +21,28 @@ REACH = 4.0
 """Of a slider, in standard deviations of N(0, 1)."""
 
 
-def build(visit: Visit) -> None:
+async def build(visit: Visit) -> None:
     """The view's cards."""
-    _Page(visit)
+    assert isinstance(visit.view, Latent)
+    found = None
+    try:
+        found = await visit.explorer.run(chart, visit.view, visit.subject)
+    except REFUSED as error:
+        Html("p", str(error), "refusal wide", role="alert")
+    _Page(visit, found)
 
 
 class _Page:
-    def __init__(self, visit: Visit) -> None:
-        self.visit = visit
-        self.found: Map | None = None
-        self.drawn: tuple[Any, ...] = ()
+    def __init__(self, visit: Visit, found: Map | None) -> None:
+        self.visit, self.found = visit, found
+        self.drawn = self._drawn
+        self.draw_again = Latest(self._draw_again)
         self.start: tuple[str, str, float] | None = None
-        try:
-            self.found = chart(self._view, visit.subject)
-        except REFUSED as error:
-            Html("p", str(error), "refusal wide", role="alert")
         with Html("div", classes="stack"):
             self._map_card()
-        with Html("div", classes="stack"):
-            self.results = Results(visit, "Decoded")
-            self._dimensions_card()
+        self.results = Results(visit, "Decoded", below=self._dimensions_card)
+        if found is not None:
+            self._draw_map(found)
         visit.on_shown.append(self._follow)
 
     def _map_card(self) -> None:
@@ -50,13 +54,24 @@ class _Page:
                 self._axes()
         if self.found is not None:
             self.exports = Exports(
-                self.visit, "map", self._png, self._csv, lambda: self.found.call if self.found else None
+                self.visit,
+                "map",
+                "the map",
+                self._png,
+                self._csv,
+                lambda: self.found.codes.call if self.found else None,
             )
 
     def _dimensions_card(self) -> None:
         visit, view = self.visit, self._view
         with Html("section", classes="card stack", aria_label="Dimensions"):
             Html("h2", "Dimensions")
+            if self.found is not None and self.found.codes.in_nats:
+                Html(
+                    "p",
+                    "The most informative first, with its KL to the prior: the mean over the map's examples.",
+                    "fine",
+                )
             self.sliders = self._sliders()
             told(visit)
             Field(
@@ -81,7 +96,7 @@ class _Page:
 
     def _axes(self) -> None:
         assert self.found is not None
-        options = [(str(dimension), f"z{dimension}") for dimension in self.found.order]
+        options = [(str(dimension), f"z{dimension}") for dimension in self.found.codes.order]
         with Html("div", classes="row"):
             Field("select", "Across", str(self.found.across), lambda chosen: self._turn(across=chosen), options)
             Field("select", "Up", str(self.found.up), lambda chosen: self._turn(up=chosen), options)
@@ -91,14 +106,17 @@ class _Page:
 
     def _sliders(self) -> dict[int, Field]:
         latent_dim = self.visit.subject.model.config.latent_dim
-        order = self.found.order if self.found else range(latent_dim)
+        order = self.found.codes.order if self.found else range(latent_dim)
         return {
             dimension: Field(
                 "range", f"z{dimension}", 0.0, lambda value, d=dimension: self.visit.change(moved=self._moved({d: value})),
-                min=-REACH, max=REACH, step=0.01,
+                min=-REACH, max=REACH, step=0.01, note=self._note(dimension),
             )
             for dimension in list(order)[:SLIDERS]
         }  # fmt: skip
+
+    def _note(self, dimension: int) -> str:
+        return f"{self.found.codes.carried[dimension]:.2f} nats" if self.found and self.found.codes.in_nats else ""
 
     def _moved(self, changes: dict[int, float]) -> tuple[tuple[int, float], ...]:
         moved = {**dict(self._view.moved), **{d: round(float(value), 2) for d, value in changes.items()}}
@@ -120,21 +138,41 @@ class _Page:
             if here != self.start or dimension not in dict(view.moved):
                 slider.reset(float(z_L[dimension]))
         self.start = here
-        drawn = (view.seed, view.across, view.up, view.beta)
         if self.found is not None:
-            if drawn != self.drawn:
-                self.drawn = drawn
-                self._draw_map()
+            self._mark()
+            if self._drawn != self.drawn:
+                self.drawn = self._drawn
+                background_tasks.create(self.draw_again())
+
+    @property
+    def _drawn(self) -> tuple[Any, ...]:
+        """What the map depends on."""
+        return self._view.seed, self._view.across, self._view.up, self._view.beta
+
+    async def _draw_again(self) -> None:
+        try:
+            found = await self.visit.explorer.run(chart, self._view, self.visit.subject)
+        except REFUSED as error:
+            self.visit.on_refused(str(error))
+            return
+        assert found is not None, "rows do not go away"
+        self.found = found
+        self._draw_map(found)
+        self._mark()
+
+    def _mark(self) -> None:
+        """Shows on the map where the latent is."""
+        if self.found is not None and self.visit.shown is not None:
+            z_L = self.visit.shown.call.inputs[0]
             self.scatter.props["mark"] = [float(z_L[self.found.across]), float(z_L[self.found.up])]
 
-    def _draw_map(self) -> None:
-        self.found = chart(self._view, self.visit.subject)
-        assert self.found is not None, "rows do not go away"
-        found, classes = self.found, sorted(set(self.found.classes or ()))
+    def _draw_map(self, found: Map) -> None:
+        codes = found.codes
+        classes = sorted(set(codes.classes or ()))
         extent = max(1.0, float(abs(found.points).max()) * 1.15)
         points = [
-            [round(float(x), 3), round(float(y), 3), row, classes.index(found.classes[n]) if found.classes else 0]
-            for n, (row, (x, y)) in enumerate(zip(found.rows, found.points, strict=True))
+            [round(float(x), 3), round(float(y), 3), row, classes.index(codes.classes[n]) if codes.classes else 0]
+            for n, (row, (x, y)) in enumerate(zip(codes.rows, found.points, strict=True))
         ]
         self.map.clear()
         with self.map:
@@ -149,7 +187,9 @@ class _Page:
                 with Html("ul", classes="legend"):
                     for n, name in enumerate(classes):
                         Html("li", name, style=f"color: oklch(var(--point) 0.15 {n * 360 / len(classes)})")
-        self.exports.draw(found.call)
+        for dimension, slider in self.sliders.items():
+            slider.props["note"] = self._note(dimension)
+        self.exports.draw(codes.call)
 
     def _png(self) -> bytes:
         assert self.found is not None

@@ -4,7 +4,7 @@ export default {
     <canvas class="painter" :width="width" :height="height" tabindex="0" role="application" :aria-label="label"
       @pointerdown="began" @pointermove="moved" @pointerup="ended" @pointercancel="ended" @keydown="keyed"
       @focus="show(true)" @blur="show(false)"></canvas>`,
-  props: { src: String, holes: String, width: Number, height: Number, mode: String, shade: Number, size: Number, label: String },
+  props: { src: String, holes: String, width: Number, height: Number, mode: String, ink: String, size: Number, label: String },
   data() {
     return { cursor: null, stroke: false };
   },
@@ -57,8 +57,7 @@ export default {
     dab(x, y) {
       const layer = this.mode === "rub" ? this.rubbed : this.pixels;
       const context = layer.getContext("2d");
-      const shade = this.mode === "rub" ? 255 : Math.round(this.shade * 255);
-      context.fillStyle = `rgb(${shade}, ${shade}, ${shade})`;
+      context.fillStyle = this.mode === "rub" ? "#fff" : this.ink;
       const start = (value) => Math.round(value + 0.5 - this.size / 2);
       context.fillRect(start(x), start(y), this.size, this.size);
     },

@@ -27,6 +27,7 @@ from pipelines.explorer.views import Repair
 from vae.examples import Column
 
 TASKS = [("reconstruct", "reconstruct"), ("denoise", "remove noise"), ("impute", "fill in what is missing")]
+WHITE = "#ffffff"
 
 
 def build(visit: Visit) -> None:
@@ -49,7 +50,7 @@ def build(visit: Visit) -> None:
             if refusal := visit.subject.abilities["impute"]:
                 Html("p", f"Nothing can be filled in: {refusal}.", "fine")
         if visit.subject.is_table:
-            Chooser(visit, "Row")
+            Chooser(visit, "Row", cells="")
             _Cells(visit)
         else:
             _Drawing(visit)
@@ -66,13 +67,17 @@ def written(value: Any) -> str:
     return str(value)
 
 
+def _grey(shade: float) -> str:
+    return f"rgb({', '.join([str(round(255 * shade))] * 3)})"
+
+
 class _Drawing:
     """The painter, and its tools."""
 
     def __init__(self, visit: Visit) -> None:
         self.visit = visit
         can_impute = visit.subject.abilities["impute"] is None
-        _, height, width = visit.subject.examples.shape
+        channels, height, width = visit.subject.examples.shape
         with Html("section", classes="card stack", aria_label="Drawing"):
             Html("h2", "Draw or rub out")
             self.painter = Painter()
@@ -86,9 +91,12 @@ class _Drawing:
             size = max(1, round(max(height, width) / 14))
             with Html("div", classes="row"):
                 Field("range", "Brush", size, lambda value: self._set(size=int(value)), min=1, max=8 * size, step=1)
-                Field("range", "Shade", 1.0, lambda value: self._set(shade=value), min=0, max=1, step=0.05)
+                if channels == 3:
+                    Field("color", "Colour", WHITE, lambda colour: self._set(ink=colour))
+                else:
+                    Field("range", "Shade", 1.0, lambda value: self._set(ink=_grey(value)), min=0, max=1, step=0.05)
         self._set(
-            width=width, height=height, size=size, shade=1.0,
+            width=width, height=height, size=size, ink=WHITE,
             label=f"drawing of {width} by {height} pixels; arrow keys move, space paints",
         )  # fmt: skip
         self._take("rub" if can_impute else "draw")

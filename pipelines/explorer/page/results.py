@@ -26,9 +26,10 @@ class Results:
         visit: Whose answers to draw.
         title: Of the card.
         strip: Whether there are many panels, small and side by side.
+        below: Draws what stands between the answer and what is taken away of it.
     """
 
-    def __init__(self, visit: Visit, title: str, strip: bool = False) -> None:
+    def __init__(self, visit: Visit, title: str, strip: bool = False, below: Callable[[], None] = lambda: None) -> None:
         self.visit = visit
         self.images: list[tuple[Html, Html]] = []
         with Html("div", classes="stack results"):
@@ -37,9 +38,11 @@ class Results:
                 self.refusal = Html("p", "", "refusal", role="alert")
                 self.panels = Html("div", classes=f"panels{' strip' * strip}")
                 self.figures = Html("dl", classes="figures", aria_live="polite")
+            below()
             self.exports = Exports(
                 visit,
                 visit.view.name,
+                "the answer",
                 lambda: self._shown(exports.png_of),
                 lambda: self._shown(exports.csv_of),
                 lambda: visit.shown.call if visit.shown else None,
@@ -89,16 +92,18 @@ class Exports:
         self,
         visit: Visit,
         name: str,
+        words: str,
         png: Callable[[], bytes],
         csv: Callable[[], str],
         call: Callable[[], Call | None],
     ) -> None:
         self.visit, self.name, self.call = visit, name, call
         with Html("section", classes="card exports", aria_label=f"Take away: {name}"):
+            Html("h2", f"Save {words}")
             with Html("div", classes="row"):
                 button("PNG", lambda: self._save(png, "png"), aria_label="Save as PNG")
                 button("CSV", lambda: self._save(csv, "csv"), aria_label="Save as CSV")
-                self.inputs = button("Inputs", self._save_inputs)
+                self.inputs = button("", self._save_inputs)
                 self.link = Html("a", "Link to this view", "button", href=visit.view.link)
             self.note = Html("p", "", "fine")
             with Html("details"):
@@ -112,9 +117,10 @@ class Exports:
         view = self.visit.view
         self.code.text = call.snippet()
         self.inputs.set_visibility(call.file_name is not None)
+        self.inputs.text = call.file_name or ""
         self.inputs.set(aria_label=f"Save {call.file_name}, which the lines of Python read")
         self.link.set(href=view.link if view.shareable else None)
-        self.note.text = "" if view.shareable else "This image is too large for a link; save the inputs instead."
+        self.note.text = "" if view.shareable else "This example is too large for a link; save the inputs instead."
 
     async def _save(self, export: Callable[[], bytes | str], kind: str) -> None:
         try:
@@ -124,9 +130,9 @@ class Exports:
             return
         ui.download.content(content, f"{self.name}.{kind}")
 
-    def _save_inputs(self) -> None:
+    async def _save_inputs(self) -> None:
         if (call := self.call()) is not None and call.file_name:
-            ui.download.content(call.file(), call.file_name)
+            ui.download.content(await self.visit.explorer.run(call.file), call.file_name)
 
 
 def table_of(panels: Sequence[Panel]) -> str:

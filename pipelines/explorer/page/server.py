@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
 
 import uvicorn
 from fastapi import FastAPI, Request
@@ -67,15 +67,18 @@ def serve(models: Models, reference: str, port: int, on_ready: Callable[[str], N
     # NiceGUI looks at every object there is for its server, at torch's deprecated ones too.
     warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)
     config = uvicorn.Config(application(models, reference), HOST, port, log_level="warning", ws_max_size=1 << 21)
-    server = uvicorn.Server(config)
-    server.startup = partial(_announced, server, server.startup, on_ready)  # pyright: ignore[reportAttributeAccessIssue]
-    server.run()
+    _Server(config, on_ready).run()
 
 
-async def _announced(
-    server: uvicorn.Server, startup: Callable, on_ready: Callable[[str], None], **named: object
-) -> None:
-    await startup(**named)
-    if server.started:
-        host, port = server.servers[0].sockets[0].getsockname()[:2]
-        on_ready(f"http://{host}:{port}")
+class _Server(uvicorn.Server):
+    """Tells its address when it listens."""
+
+    def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
+        super().__init__(config)
+        self.on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            self.on_ready(f"http://{host}:{port}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -34,6 +34,32 @@ class Explorer:
         return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
 
 
+class Latest:
+    """Does something whenever it is asked for; of what is asked for while it goes on, the latest alone: a slider that is
+    moved quickly is followed, and not replayed.
+
+    Args:
+        do: What.
+    """
+
+    def __init__(self, do: Callable[[], Awaitable[None]]) -> None:
+        self._do = do
+        self._wanted = self._done = 0
+        self._busy = False
+
+    async def __call__(self) -> None:
+        self._wanted += 1
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            while self._done != self._wanted:
+                self._done = self._wanted
+                await self._do()
+        finally:
+            self._busy = False
+
+
 class Visit:
     """A view, whoever draws it, and the latest answer. Nothing of it is shared with another visitor.
 
@@ -50,8 +76,7 @@ class Visit:
         self.shown: Shown | None = None
         self.on_shown: list[Callable[[Shown], None]] = []
         self.on_refused: Callable[[str], None] = lambda words: None
-        self._wanted = self._done = 0
-        self._busy = False
+        self._latest = Latest(self._look)
 
     async def change(self, **fields: Any) -> None:
         """Looks at the same view with some fields changed."""
@@ -64,18 +89,8 @@ class Visit:
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Computes what is looked at now. Of what is asked for while that goes on, the latest alone: a slider that is moved
-        quickly is followed, and not replayed."""
-        self._wanted += 1
-        if self._busy:
-            return
-        self._busy = True
-        try:
-            while self._done != self._wanted:
-                self._done = self._wanted
-                await self._look()
-        finally:
-            self._busy = False
+        """Computes what is looked at now."""
+        await self._latest()
         ui.navigate.history.replace(self.view.link if self.view.shareable else f"/{self.view.name}")
 
     async def _look(self) -> None:

@@ -37,12 +37,13 @@ class Field(ui.element, component="field.js"):
     """A labelled control.
 
     Args:
-        kind: `range`, `select`, `number` or `text`.
+        kind: `range`, `select`, `number`, `color` or `text`.
         label: Its name.
         value: What it is set to.
         on_set: Told what a person sets it to: a number of a slider, else text.
         options: Of a select: values and words.
-        named: More attributes: `min`, `max`, `step`, `placeholder`; `logarithmic`, for a slider over powers of ten.
+        named: More attributes: `min`, `max`, `step`, `placeholder`; of a slider `note`, beside its name, and
+            `logarithmic`, if it is over powers of ten.
     """
 
     def __init__(

@@ -1,13 +1,24 @@
-"""What the explorer's tests look at: small models that were trained in this process, on a shelf instead of a registry."""
+"""What the explorer's tests look at: small models that were trained in this process, on a shelf instead of a registry; the
+page that shows them, and a browser.
+
+Screenshots of what the tests saw go to $BETALINE_SCREENSHOTS, where it is set.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import uvicorn
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_wine
 
 from pipelines.explorer.models import Offer, Rows, Subject
@@ -22,6 +33,9 @@ from vae.latents import fit_latents
 from vae.model import VAE
 from vae.training import Training
 
+CHROMIUM = os.environ.get("BETALINE_TEST_CHROMIUM", "/usr/bin/chromium")
+SCREENSHOTS = os.environ.get("BETALINE_SCREENSHOTS")
+TIMEOUT_MS = 15_000
 HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
 """A class as somebody might name it who wishes ill."""
 SMALL = override(
@@ -87,6 +101,12 @@ def wine(folder: Any) -> Dataset:
     return _publish_table(folder, pa.table(columns), described, None, splits)
 
 
+def tinted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Grey digits [N,1,H,W], each in a colour of its own, [N,3,H,W]."""
+    tint = np.random.default_rng(1).uniform(0.2, 1, (len(pixels), 3, 1, 1))
+    return (pixels * tint).astype(np.uint8)
+
+
 def hostile() -> Subject:
     """An untrained model whose classes are named by an enemy."""
     names = (HOSTILE, "plain")
@@ -103,11 +123,12 @@ def hostile() -> Subject:
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Digits by a champion and a challenger that know gaps, noise and directions; by one that is told the class; by one for
-    every β; a table of wines; an enemy's."""
+    every β; digits in colour; a table of wines; an enemy's."""
     data = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
     splits = {"train": 1400, "validation": 197, "test": 200}
     digits = _publish(tmp_path_factory.mktemp("digits"), pixels, data.target.astype(np.int64), splits)
+    colours = _publish(tmp_path_factory.mktemp("colours"), tinted(pixels), data.target.astype(np.int64), splits)
     gaps = {"data.missing": {"kind": "mcar", "share": 0.3}}
     multi = {"model.beta_gates": True, "objective.controller": {"kind": "multi_rate", "low": 0.1, "high": 10.0}}
     table = {"model.encoder": {"kind": "table", "hidden": [32]}, "model.likelihood": {"kind": "mixed"}}
@@ -118,7 +139,72 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
             trained(digits, "digits", "1", ("champion",), gaps),
             trained(digits, "digits-by-class", "1", ("champion",), {"model.condition": ["class"]}),
             trained(digits, "digits-any-rate", "1", ("champion",), multi),
+            trained(
+                colours, "digits-in-colour", "1", ("champion",), {**gaps, "model.likelihood": {"kind": "gaussian"}}
+            ),
             trained(wine(tmp_path_factory.mktemp("wine")), "wine", "1", ("champion",), {**table, **small}),
             hostile(),
         ]
     )
+
+
+@pytest.fixture(scope="session")
+def site(shelf: Shelf) -> Iterator[str]:
+    """The page's address. NiceGUI has one application in a process."""
+    pytest.importorskip("nicegui")
+    from pipelines.explorer.page import application
+
+    server = uvicorn.Server(uvicorn.Config(application(shelf, "digits@champion"), "127.0.0.1", 0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        assert thread.is_alive(), "the server did not start"
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A browser without a window. Not for the session: while it is there, Playwright's event loop is this thread's, and no
+    flow of another file's tests would start."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no browser at {CHROMIUM}; set BETALINE_TEST_CHROMIUM")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser: Any, site: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Opens a path in a context of its own, and waits for the first answer. Nothing may go wrong in the browser meanwhile,
+    and nothing may be loaded from elsewhere."""
+    faults: list[str] = []
+    opened: list[Any] = []
+
+    def open_page(path: str, wait: str = ".answer img[src], .answer td", **named: Any) -> Any:
+        context = browser.new_context(base_url=site, accept_downloads=True, **named)
+        context.grant_permissions(["clipboard-read", "clipboard-write"])
+        opened.append(context)
+        page = context.new_page()
+        page.set_default_timeout(TIMEOUT_MS)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("console", lambda message: message.type == "error" and faults.append(message.text))
+        page.on("request", lambda asked: asked.url.startswith((site, "data:", "blob:")) or faults.append(asked.url))
+        page.goto(path)
+        page.locator(wait).first.wait_for()
+        return page
+
+    yield open_page
+    if SCREENSHOTS:
+        Path(SCREENSHOTS).mkdir(parents=True, exist_ok=True)
+        for number, context in enumerate(opened):
+            name = re.sub(r"[^\w.-]+", "-", request.node.name.removeprefix("test_")) + f"-{number}.png"
+            for page in context.pages[:1]:
+                page.screenshot(path=str(Path(SCREENSHOTS) / name), full_page=True)
+    for context in opened:
+        context.close()
+    assert not faults

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
+from dataclasses import replace
 from pathlib import Path as Folder
 from types import SimpleNamespace
 from typing import Any
@@ -19,18 +18,14 @@ from PIL import Image
 from pipelines.explorer import exports
 from pipelines.explorer.asking import Call
 from pipelines.explorer.given import (
-    damaged,
-    example_of,
     from_data_url,
-    read_holes,
-    read_image,
     with_cells,
     write_cells,
     write_holes,
     write_image,
 )
 from pipelines.explorer.looking import look
-from pipelines.explorer.mapping import chart
+from pipelines.explorer.mapping import MOST_MAPS, chart
 from pipelines.explorer.models import Subject
 from pipelines.explorer.views import Compare, Edit, Latent, Path, Rate, Repair, Transfer, View, read_view
 from tests.pipelines.explorer.conftest import HOSTILE, Shelf
@@ -50,8 +45,11 @@ VIEWS = [
     Repair(model="digits/1", x="row:5", do="denoise", noise=0.3, seed=2),
     Repair(model="digits/1", x="row:5", do="impute", holes=write_holes(HOLES), seed=2),
     Repair(model="digits-by-class", x="row:5", noise=0.1),
+    Latent(model="digits-in-colour", x="row:3", moved=((0, 1.0),)),
+    Repair(model="digits-in-colour", x="row:5", do="impute", holes=write_holes(HOLES), seed=2),
     Repair(model="wine", x="row:4", do="impute", cells='{"alcohol":null,"cultivar":null,"proline":900}'),
     Repair(model="wine", x="row:4"),
+    Repair(model="wine", x='json:{"alcohol":13.25,"ash":null,"cultivar":"barolo"}', do="impute"),
     Transfer(model="digits-by-class", x="row:5", target="3"),
     Transfer(model="digits-by-class", x="row:5", other="row:6", seed=1),
     Edit(model="digits/1", x="row:5", attribute="class=8", strength=1.5),
@@ -199,18 +197,49 @@ def test_cells_that_do_not_fit_are_refused(cells: str, words: str, shelf: Shelf)
 def test_map_is_of_the_codes_that_predict_gives(
     shelf: Shelf, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its points are posterior means, along the two dimensions in which they vary most; its lines give them."""
+    """Its points are posterior means, along the two dimensions that carry most; its lines give them."""
     found = chart(Latent(seed=3), shelf["digits/1"])
     assert found is not None
-    mean = shelf["digits/1"].ask(shelf["digits/1"].rows.take(found.rows), {"task": "encode"})["mean"]
-    assert np.array_equal(found.mean, mean)
-    variance = mean.var(0)
-    assert variance[found.across] == variance.max()
-    assert variance[found.up] == np.sort(variance)[-2]
-    assert np.array_equal(executed(found.call, shelf, tmp_path, monkeypatch)["result"]["mean"], mean)
+    mean = shelf["digits/1"].ask(shelf["digits/1"].rows.take(found.codes.rows), {"task": "encode"})["mean"]
+    assert np.array_equal(found.codes.mean, mean)
+    assert [found.across, found.up] == found.codes.order[:2]
+    assert np.array_equal(executed(found.codes.call, shelf, tmp_path, monkeypatch)["result"]["mean"], mean)
     frame = pd.read_csv(io.StringIO(exports.csv_of_map(found)))
     np.testing.assert_allclose(frame["z0"], mean[:, 0], rtol=1e-6)
     assert Image.open(io.BytesIO(exports.png_of_map(found))).size[0] > 500
+
+
+@pytest.mark.parametrize("model", ["digits/1", "digits-by-class", "digits-any-rate", "wine"])
+def test_dimensions_are_ordered_as_traverse_orders_them(model: str, shelf: Shelf) -> None:
+    """By the nats that `traverse` gives for the same rows."""
+    found = chart(Latent(model=model, seed=3, beta=0.5 if "rate" in model else 1.0), shelf[model])
+    assert found is not None
+    asked = {**found.codes.call.asks[0].params, "task": "traverse", "n": 1}
+    if model == "wine":  # of a table `traverse` gives its rows, the dimensions in their index
+        order = shelf[model].ask(found.codes.call.inputs, asked).index.get_level_values("dimension").unique().tolist()
+    else:
+        answer = shelf[model].ask(found.codes.call.inputs, asked)
+        order = answer["dimensions"].tolist()
+        assert np.array_equal(found.codes.carried[order], answer["kl"])
+    assert found.codes.order == order
+    assert found.codes.in_nats
+    assert found.codes.carried[found.codes.order[0]] > 0
+
+
+def test_map_is_computed_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other axes and who comes later ask the model nothing; another seed does; a model keeps a few maps and no more."""
+    asked = []
+    ask = Subject.ask
+    monkeypatch.setattr(Subject, "ask", lambda *arguments: asked.append(arguments) or ask(*arguments))
+    subject = replace(shelf["digits/1"], memory={})
+    first = chart(Latent(seed=3), subject)
+    turned = chart(Latent(seed=3, across=5, up=4), subject)
+    assert turned.codes is first.codes
+    assert len(asked) == 1
+    for seed in range(20):
+        chart(Latent(seed=seed), subject)
+    assert len(asked) == 20
+    assert len(subject.memory) == MOST_MAPS
 
 
 def test_comparison_is_of_the_same_rows(shelf: Shelf) -> None:
@@ -234,75 +263,6 @@ def test_likeliest_condition_is_told_of_a_drawing(shelf: Shelf) -> None:
         shown = look(Repair(x=x), subject, shelf)
         right += shown.call.asks[0].params["condition"] == [subject.rows.conditions[row]]
     assert right >= 10, right  # of 20, where chance has 2
-
-
-# --- what a person gives --------------------------------------------------------------------------------------------
-
-
-def file_of(image: Image.Image, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def test_image_in_a_link_is_the_image(shelf: Shelf) -> None:
-    """Every pixel survives the link."""
-    subject = shelf["digits/1"]
-    image = subject.rows.take([7])
-    assert np.array_equal(example_of(subject, write_image(image)).values, image)
-    assert np.array_equal(read_holes(subject, write_holes(HOLES)), HOLES)
-
-
-def test_upload_becomes_an_example(shelf: Shelf) -> None:
-    """Any usual file, resized and grey, as ingest would read it."""
-    photo = Image.fromarray(np.random.default_rng(0).integers(256, size=(60, 40, 3), dtype=np.uint8))
-    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
-        assert read_image(shelf["digits/1"], file_of(photo, kind)).shape == (1, 1, 8, 8)
-
-
-def bomb(side: int) -> bytes:
-    """A PNG whose header promises so many black pixels to each side."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "words"),
-    [
-        (b"", "0 bytes"),
-        (b"<script>alert(1)</script>", "not a PNG"),
-        (b"\x80\x04\x95", "not a PNG"),  # a pickle
-        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "PNG|header"),
-        (b"x" * ((8 << 20) + 1), "above the limit"),
-    ],
-)
-def test_hostile_files_are_refused(data: bytes, words: str, shelf: Shelf) -> None:
-    """With a word, and before they are decoded."""
-    with pytest.raises(DataError, match=words):
-        read_image(shelf["digits/1"], data)
-
-
-@pytest.mark.parametrize("side", [5_000, 20_000, 1 << 30])
-def test_bombs_are_refused(side: int, shelf: Shelf) -> None:
-    """By the size in the header."""
-    with pytest.raises(DataError, match="limit"):
-        read_image(shelf["digits/1"], bomb(side))
-
-
-def test_noise_repeats_for_a_seed() -> None:
-    """The same seed, the same noise; holes are NaN."""
-    image = np.full((1, 1, 8, 8), 128, np.uint8)
-    first, second, other = (damaged(image, 0.2, HOLES, seed) for seed in (1, 1, 2))
-    assert np.array_equal(first, second, equal_nan=True)
-    assert not np.array_equal(first, other, equal_nan=True)
-    assert np.array_equal(np.isnan(first[0, 0]), HOLES)
-    assert damaged(image, 0.0, None, 1) is image
 
 
 # --- links and refusals ---------------------------------------------------------------------------------------------
@@ -332,6 +292,10 @@ def test_links_that_say_nonsense_are_refused(name: str, query: dict[str, str], w
         (Latent(model="digits", x="row:999"), "no row '999'; there are 0 to 199"),
         (Latent(model="digits", x="png:!!"), "not base64"),
         (Latent(model="digits", x="http://elsewhere"), "expected row:NUMBER or png:"),
+        (Latent(model="digits", x="json:{}"), "expected row:NUMBER or png:"),
+        (Latent(model="wine", x="png:AAAA"), "expected row:NUMBER or json:"),
+        (Latent(model="wine", x='json:{"alkohol":1}'), "link, x: no column 'alkohol'"),
+        (Repair(model="wine", x="json:{}"), "nothing is observed"),
         (Latent(model="digits", moved=((9, 1.0),)), "no dimension 9; there are 0 to 5"),
         (Transfer(model="digits"), "takes no condition"),
         (Rate(model="digits"), "trained at one beta"),

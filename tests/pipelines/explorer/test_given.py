@@ -1,0 +1,161 @@
+"""What a person gives: images, drawings and rows of a table, and what is refused."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipelines.explorer.given import (
+    MOST_BYTES,
+    damaged,
+    example_of,
+    read_holes,
+    read_image,
+    read_row,
+    write_holes,
+    write_image,
+    write_row,
+)
+from pipelines.explorer.looking import look
+from pipelines.explorer.models import Subject
+from pipelines.explorer.views import Repair
+from tests.pipelines.explorer.conftest import HOSTILE, Shelf
+from vae.errors import DataError
+
+HOLES = np.zeros((8, 8), bool)
+HOLES[2:5, 3:7] = True
+
+
+def file_of(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def test_image_in_a_link_is_the_image(shelf: Shelf) -> None:
+    """Every pixel survives the link."""
+    subject = shelf["digits/1"]
+    image = subject.rows.take([7])
+    assert np.array_equal(example_of(subject, write_image(image)).values, image)
+    assert np.array_equal(read_holes(subject, write_holes(HOLES)), HOLES)
+
+
+def test_upload_becomes_an_example(shelf: Shelf) -> None:
+    """Any usual file, resized and grey, as ingest would read it."""
+    photo = Image.fromarray(np.random.default_rng(0).integers(256, size=(60, 40, 3), dtype=np.uint8))
+    for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
+        assert read_image(shelf["digits/1"], file_of(photo, kind)).shape == (1, 1, 8, 8)
+
+
+def bomb(side: int) -> bytes:
+    """A PNG whose header promises so many black pixels to each side."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "0 bytes"),
+        (b"<script>alert(1)</script>", "not a PNG"),
+        (b"\x80\x04\x95", "not a PNG"),  # a pickle
+        (b"\x89PNG\r\n\x1a\n" + b"\0" * 40, "PNG|header"),
+        (b"x" * ((8 << 20) + 1), "above the limit"),
+    ],
+)
+def test_hostile_files_are_refused(data: bytes, words: str, shelf: Shelf) -> None:
+    """With a word, and before they are decoded."""
+    with pytest.raises(DataError, match=words):
+        read_image(shelf["digits/1"], data)
+
+
+@pytest.mark.parametrize("side", [5_000, 20_000, 1 << 30])
+def test_bombs_are_refused(side: int, shelf: Shelf) -> None:
+    """By the size in the header."""
+    with pytest.raises(DataError, match="limit"):
+        read_image(shelf["digits/1"], bomb(side))
+
+
+def csv_of_row(subject: Subject, delimiter: str = ",", **cells: str) -> bytes:
+    """A wine as a file, its columns in another order than the model's, some of its cells changed."""
+    names = [column.name for column in reversed(subject.examples.columns)]
+    row = {name: "barolo" if name == "cultivar" else "2.5" for name in names} | cells
+    return f"{delimiter.join(names)}\r\n{delimiter.join(row[name] for name in names)}\r\n".encode()
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_row_of_a_file_becomes_an_example(delimiter: str, shelf: Shelf) -> None:
+    """Columns by their names, an empty cell as a gap, the first of several rows; and it survives the link."""
+    subject = shelf["wine"]
+    data = csv_of_row(subject, delimiter, alcohol=" 13.25 ", ash="", proline="735") + b"\r\n" + b"too,few\r\n" * 2
+    row, num_rows = read_row(subject, b"\xef\xbb\xbf" + data)
+    assert num_rows == 3
+    assert row.iloc[0][["alcohol", "ash", "proline", "cultivar"]].tolist() == [13.25, None, 735, "barolo"]
+    pd.testing.assert_frame_equal(example_of(subject, write_row(row)).values, row)
+    filled = look(Repair(x=write_row(row), do="impute"), subject, shelf).panels[0][1].values.iloc[0]
+    assert filled["alcohol"] == 13.25
+    assert 1 < filled["ash"] < 4
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"", "expected a header"),
+        (b"alcohol,ash\r\n", "expected a header"),
+        (b"alcohol,ash\n1,2\n", "column 'malic_acid' is missing.*; expected the columns alcohol, malic_acid"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40), "no text in UTF-8"),
+        ("alcohol,Säure\n1,2\n".encode("latin-1"), "no text in UTF-8"),
+        ("alcohol,ash\n1,2\n".encode("utf-16"), "no text in UTF-8"),
+        (bytes(100), "expected a header"),
+        (b"alcohol,ash\n1\n", "first row has 1 cells, its header 2"),
+        (b'alcohol,ash\n"1,2\n', "no CSV"),
+        (b"alcohol," + b"x" * 200_000 + b"\n1,2\n", "no CSV, field larger"),
+        (b"x" * (MOST_BYTES + 1), "above the limit"),
+        (HOSTILE.encode() + b"\n1\n", "unknown column '<img"),
+        (b"1," * 99_999 + b"1\n" + b"1," * 99_999 + b"1\n", "100,000 columns, the model takes 7: alcohol"),
+    ],
+)
+def test_hostile_tables_are_refused(data: bytes, words: str, shelf: Shelf) -> None:
+    """With what is wrong, in a few words, and what is expected."""
+    with pytest.raises(DataError, match=words) as refused:
+        read_row(shelf["wine"], data)
+    assert len(str(refused.value)) <= 1000
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        ({"alcohol": "much"}, "alcohol: expected a number, or nothing for a gap, got 'much'"),
+        ({"alcohol": "=1+1"}, "alcohol: expected a number, or nothing for a gap, got '=1"),
+        ({"alcohol": "inf"}, "alcohol: expected a number"),
+        ({"cultivar": "=HYPERLINK(A1)"}, "cultivar: unknown '=HYPERLINK"),
+        ({"cultivar": "<script>1</script>"}, "cultivar: unknown '<script>1</script>'; expected barbera, barolo"),
+    ],
+)
+def test_hostile_cells_are_refused(cells: dict[str, str], words: str, shelf: Shelf) -> None:
+    """With their column, and what it takes; a formula is no number."""
+    with pytest.raises(DataError, match=re.escape(words)):
+        read_row(shelf["wine"], csv_of_row(shelf["wine"], **cells))
+
+
+def test_noise_repeats_for_a_seed() -> None:
+    """The same seed, the same noise; holes are NaN."""
+    image = np.full((1, 1, 8, 8), 128, np.uint8)
+    first, second, other = (damaged(image, 0.2, HOLES, seed) for seed in (1, 1, 2))
+    assert np.array_equal(first, second, equal_nan=True)
+    assert not np.array_equal(first, other, equal_nan=True)
+    assert np.array_equal(np.isnan(first[0, 0]), HOLES)
+    assert damaged(image, 0.0, None, 1) is image
