@@ -1,0 +1,115 @@
+"""Writes `docs/configuration.md` from the configuration itself: `python docs/configuration.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from tuning.space import SearchConfig
+from vae.config import RunConfig
+
+TITLE = """# Configuration
+
+Every field of a training and of a search: what it means, in which unit, and what it is where a file does not say. A typo is
+an error with the nearest known field. `--set FIELD=VALUE` overrides one of them. Where a part has kinds, `kind` says which,
+and the other fields are that kind's: `encoder: {kind: conv, channels: [16, 32]}`.
+
+This page is made from the configuration's own types by `python docs/configuration.py`.
+"""
+SECTIONS = ("model", "objective", "data", "training", "scaling")
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    parts = [TITLE]
+    for name in SECTIONS:
+        section = RunConfig.model_fields[name].annotation
+        assert isinstance(section, type), "a section is one model"
+        parts.append(f"## `{name}`\n\n{text_of(section)}\n\n{table(section)}")
+        parts += [kinds(f"{name}.{field}", models) for field, models in choices(section)]
+    dimensions = next(models for field, models in choices(SearchConfig) if field == "space")
+    parts.append(f"## A search\n\n{text_of(SearchConfig)}\n\n{table(SearchConfig)}")
+    parts.append(kinds("space.FIELD", dimensions))
+    return "\n".join(parts)
+
+
+def table(section: type[BaseModel]) -> str:
+    """Field, default and meaning."""
+    rows = [
+        f"| `{name}` | {default(field)} | {cell(field.description)} |"
+        for name, field in section.model_fields.items()
+    ]  # fmt: skip
+    return "\n".join(["| field | default | meaning |", "|---|---|---|", *rows, ""])
+
+
+def kinds(path: str, models: list[type[BaseModel]]) -> str:
+    """Each kind of a part, and its fields."""
+    rows = [f"| `{kind_of(model)}` | {cell(text_of(model))} | {fields(model)} |" for model in models]
+    return "\n".join([f"### `{path}`", "", "| kind | what it is | its fields |", "|---|---|---|", *rows, ""])
+
+
+def fields(model: type[BaseModel]) -> str:
+    """The fields of a kind in one cell."""
+    listed = ((name, field) for name, field in model.model_fields.items() if name != "kind")
+    return "<br>".join(f"`{name}` ({default(field)}): {cell(field.description)}" for name, field in listed)
+
+
+def choices(section: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel]]]]:
+    """The fields of a section that have kinds, with the model of each kind; once where two fields have the same."""
+    seen: list[Any] = []
+    for name, field in section.model_fields.items():
+        models = [model for model in models_in(field.annotation) if "kind" in model.model_fields]
+        if models and models not in seen:
+            seen.append(models)
+            yield name, models
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Every model that a type names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from models_in(argument)
+
+
+def kind_of(model: type[BaseModel]) -> str:
+    """What `kind` is for a model."""
+    return model.model_fields["kind"].default
+
+
+def default(field: FieldInfo) -> str:
+    """As YAML has it; what must be given has none."""
+    value = field.get_default(call_default_factory=True)
+    if value is PydanticUndefined:
+        return "to be given"
+    if isinstance(value, BaseModel):
+        return f"`{kind_of(type(value))}`" if "kind" in type(value).model_fields else "its defaults"
+    if isinstance(value, dict):
+        return "β × two MLPs"
+    return "none" if value is None else f"`{json.dumps(value)}`"
+
+
+def text_of(model: type[BaseModel]) -> str:
+    """A model's docstring, as one paragraph."""
+    return " ".join((model.__doc__ or "").split())
+
+
+def cell(text: str | None) -> str:
+    """Text as a table's cell has it.
+
+    Raises:
+        ValueError: If there is none: a field nobody explained.
+    """
+    if not text:
+        raise ValueError("a field of the configuration has no meaning: write a docstring below it")
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    Path(__file__).with_suffix(".md").write_text(page())
