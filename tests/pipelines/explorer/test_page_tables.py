@@ -49,7 +49,7 @@ def upload(page: Any, name: str, data: bytes) -> str:
     """Gives a file; what is said of it."""
     page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "text/csv", "buffer": data})
     note = page.locator(".fine[role=status]")
-    note.filter(has_text=name.partition('"')[0]).wait_for()
+    note.filter(has_text=name).wait_for()
     return note.inner_text()
 
 
@@ -76,7 +76,7 @@ def test_hostile_table_is_refused(visit: Any, tmp_path: Path) -> None:
     before = page.locator(".answer tbody").inner_text()
     assert "no text in UTF-8" in upload(page, "a.csv", b"\x89PNG\r\n\x1a\n")
     assert "unknown column '<img" in upload(page, "b.csv", HOSTILE.encode() + b"\n1\n")
-    assert "column 'alcohol' is missing" in upload(page, '<script>window.harmed=1</script>".csv', b"ash\n=1+1\n")
+    assert "column 'alcohol' is missing" in upload(page, "<img src=x onerror=window.harmed=1>.csv", b"ash\n=1+1\n")
     huge = tmp_path / "huge.csv"
     huge.write_bytes(bytes(50_000_000))
     page.locator("input[type=file]").set_input_files(huge)
