@@ -6,16 +6,21 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from pipelines.examples import digits as example
+from pipelines.jobs.job import Job
 from pipelines.requests import PipelineRequest
+from pipelines.runs import SPEC, RunFolder
 from pipelines.services import Services
 from pipelines.sources import IngestConfig
 from tests.servers import ROOT, worker
+from tests.vae.conftest import _publish
 from tuning.space import Choice, SearchConfig
 from vae import serving
 from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override
+from vae.data.parquet import Dataset
 from vae.model import VAE
 from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
@@ -25,6 +30,12 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
     from pipelines.registry import Score, Version
+
+
+QUICK = RunConfig(
+    model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(8,))), training=TrainingConfig(epochs=2, batch_size=20)
+)
+"""A training that takes no time."""
 
 
 def run_flow(flow: Any, *arguments: Any, listener: Any = None, **named: Any) -> Any:
@@ -65,6 +76,19 @@ def small(tiny: RunConfig) -> PipelineRequest:
         grace_epochs=1,
     )
     return example().model_copy(update={"search": search, "training": tiny.training, "num_samples": 8})
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> Dataset:
+    """Ninety pictures of noise with ten labels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), np.uint8)
+    return _publish(tmp_path / "data", pixels, np.arange(90) % 10, {"train": 40, "validation": 30, "test": 20})
+
+
+def job_of(home: Path, request: Any) -> Job:
+    """A job that is asked so, for this process to run."""
+    spec = {"home": str(home), "identity": "one", "request": request.model_dump(mode="json")}
+    return Job(RunFolder(str(home), "one").write(SPEC, spec))
 
 
 @pytest.fixture

@@ -9,37 +9,30 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pipelines import registry
 from pipelines.jobs import evaluate
 from pipelines.jobs.job import Job
 from pipelines.requests import PromoteRequest
-from pipelines.runs import REPORT, RESULT, SPEC, RunFolder
-from tests.vae.conftest import _publish
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
+from pipelines.runs import REPORT, RESULT, RunFolder
+from tests.pipelines.conftest import QUICK, job_of
+from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, DataError, RegistryError
 from vae.state import WEIGHTS, save_model
 from vae.training import Training
 
-CONFIG = RunConfig(
-    model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(8,))), training=TrainingConfig(epochs=2, batch_size=20)
-)
-
 
 @pytest.fixture
-def trained(tmp_path: Path) -> dict[str, Any]:
+def trained(tmp_path: Path, noise: Dataset) -> dict[str, Any]:
     """What a training of the run `trained` has left in the home."""
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), np.uint8)
-    dataset = _publish(tmp_path / "data", pixels, None, {"train": 40, "validation": 30, "test": 20})
-    result = Training(CONFIG, dataset).run()
+    result = Training(QUICK, noise).run()
     folder = RunFolder(str(tmp_path), "trained")
     save_model(result.model, f"{folder.uri}/model")
     left = {
         "mlflow_run_id": "run-1",
-        "dataset": dataset.uri,
-        "config": CONFIG.model_dump(mode="json"),
+        "dataset": noise.uri,
+        "config": QUICK.model_dump(mode="json"),
         "train_seconds": 1.0,
         "model": f"{folder.uri}/model",
         "history": [asdict(epoch) for epoch in result.history],
@@ -49,9 +42,7 @@ def trained(tmp_path: Path) -> dict[str, Any]:
 
 
 def promotion(home: Path, **further: Any) -> Job:
-    request = PromoteRequest(run="trained", name="noise", num_samples=2, **further).model_dump(mode="json")
-    spec = {"home": str(home), "identity": "promoted", "request": request}
-    return Job(RunFolder(str(home), "promoted").write(SPEC, spec))
+    return job_of(home, PromoteRequest(run="trained", name="noise", num_samples=2, **further))
 
 
 def lose_the_data(trained: dict[str, Any]) -> None:

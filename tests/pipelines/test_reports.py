@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pipelines import tracking
@@ -16,17 +15,13 @@ from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.report import Evidence
 from pipelines.runs import REPORT, SPEC, RunFolder
-from tests.vae.conftest import _publish
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
+from tests.pipelines.conftest import QUICK
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import Diverged
 from vae.metrics.likelihood import bound_sums
 from vae.training import Training
 
-CONFIG = RunConfig(
-    model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(8,))), training=TrainingConfig(epochs=1, batch_size=20)
-)
 Read = Callable[[], str]
 
 
@@ -50,26 +45,18 @@ def job(tmp_path: Path) -> Job:
     return Job(RunFolder(str(tmp_path), "one").write(SPEC, {"home": str(tmp_path), "identity": "one", "request": {}}))
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Dataset:
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), np.uint8)
-    return _publish(tmp_path / "data", pixels, np.arange(90) % 10, {"train": 40, "validation": 30, "test": 20})
+def known(noise: Dataset, **further: Any) -> Evidence:
+    return Evidence(config=QUICK, dataset=noise.manifest, name="noise", stage="training", split="validation", **further)
 
 
-def known(dataset: Dataset, **further: Any) -> Evidence:
-    return Evidence(
-        config=CONFIG, dataset=dataset.manifest, name="noise", stage="training", split="validation", **further
-    )
-
-
-def test_training_is_looked_at_on_validation_data(job: Job, dataset: Dataset, logged: Read) -> None:
+def test_training_is_looked_at_on_validation_data(job: Job, noise: Dataset, logged: Read) -> None:
     """The bound is that of the validation split, and the page has the model's pictures and says which split it is."""
-    model = Training(CONFIG, dataset).run().model
-    seen = reports.seen(known(dataset), model, dataset)
-    share = Share.of(dataset, "validation", binarization="dynamic")
+    model = Training(QUICK, noise).run().model
+    seen = reports.seen(known(noise), model, noise)
+    share = Share.of(noise, "validation", binarization="dynamic")
     assert seen.bound == bound_sums(model, InOrder(share), seed=0).bound()
     assert seen.rows is not None
-    assert seen.rows.values.tolist() == Share.of(dataset, "validation").load(0, 30).values.tolist()
+    assert seen.rows.values.tolist() == Share.of(noise, "validation").load(0, 30).values.tolist()
     assert reports.leave(job, "a", lambda: seen) == "runs:/a/report/report.html"
     where = {"experiment_id": "experiment-1", "run_id": "a", "path": "report/report.html"}
     assert job.folder.read(REPORT) == where, "for the flow, which links it"
@@ -79,11 +66,11 @@ def test_training_is_looked_at_on_validation_data(job: Job, dataset: Dataset, lo
     assert 'id="traversals"' in page
 
 
-def test_failed_run_leaves_what_it_said_and_fails_all_the_same(job: Job, dataset: Dataset, logged: Read) -> None:
+def test_failed_run_leaves_what_it_said_and_fails_all_the_same(job: Job, noise: Dataset, logged: Read) -> None:
     """The error goes on as it was; the page has it in words."""
     with (
         pytest.raises(Diverged, match="nan in epoch 4"),
-        reports.left_on_failure(job, "a", lambda said: known(dataset, failure=said)),
+        reports.left_on_failure(job, "a", lambda said: known(noise, failure=said)),
     ):
         raise Diverged("the loss became nan in epoch 4")
     page = logged()
@@ -92,11 +79,11 @@ def test_failed_run_leaves_what_it_said_and_fails_all_the_same(job: Job, dataset
     assert "Traceback" not in page
 
 
-def test_mistake_of_ours_leaves_its_traceback(job: Job, dataset: Dataset, logged: Read) -> None:
+def test_mistake_of_ours_leaves_its_traceback(job: Job, noise: Dataset, logged: Read) -> None:
     """What no one meant to say is shown with where it came from."""
     with (
         pytest.raises(ZeroDivisionError),
-        reports.left_on_failure(job, "a", lambda said: known(dataset, failure=said)),
+        reports.left_on_failure(job, "a", lambda said: known(noise, failure=said)),
     ):
         _ = 1 / 0
     assert "Traceback" in logged()
@@ -104,14 +91,14 @@ def test_mistake_of_ours_leaves_its_traceback(job: Job, dataset: Dataset, logged
 
 
 def test_report_that_cannot_be_made_does_not_fail_the_run(
-    job: Job, dataset: Dataset, logged: Read, capfd: pytest.CaptureFixture[str]
+    job: Job, noise: Dataset, logged: Read, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Neither a run that ended nor the error of one that failed is hidden; the log says why there is no report."""
-    assert reports.leave(job, "a", lambda: replace(known(dataset), split="nowhere", nll=3)) is None  # pyright: ignore
+    assert reports.leave(job, "a", lambda: replace(known(noise), split="nowhere", nll=3)) is None  # pyright: ignore
     assert "there is no report of this run" in capfd.readouterr().err
     with (
         pytest.raises(Diverged, match="first"),
-        reports.left_on_failure(job, "a", lambda said: known(dataset, failure=said, nothing="such")),
+        reports.left_on_failure(job, "a", lambda said: known(noise, failure=said, nothing="such")),
     ):
         raise Diverged("first")
     assert "unexpected keyword argument 'nothing'" in capfd.readouterr().err

@@ -9,7 +9,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -17,10 +16,9 @@ from pipelines import tracking
 from pipelines.jobs import train
 from pipelines.jobs.job import Job
 from pipelines.requests import TrainRequest
-from pipelines.runs import SPEC, RunFolder
-from tests.vae.conftest import _publish
+from tests.pipelines.conftest import QUICK, job_of
 from vae.assembly import share_of
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override, parse
+from vae.config import override, parse
 from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
 from vae.distributed import TrainOutcome, TrainSpec
@@ -29,19 +27,12 @@ from vae.metrics.likelihood import bound_sums
 from vae.state import save_model
 from vae.training import Training, Unfinished, unfinished
 
-CONFIG = RunConfig(
-    model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(8,))), training=TrainingConfig(epochs=2, batch_size=20)
-)
 Listener = Callable[[list[dict[str, Any]]], None]
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), np.uint8)
-    dataset = _publish(tmp_path / "data", pixels, None, {"train": 40, "validation": 30, "test": 20})
-    request = TrainRequest(dataset=dataset.uri, name="noise", config=CONFIG).model_dump(mode="json")
-    spec = {"home": str(tmp_path), "identity": "one", "request": request}
-    return Job(RunFolder(str(tmp_path), "one").write(SPEC, spec))
+def job(tmp_path: Path, noise: Dataset) -> Job:
+    return job_of(tmp_path, TrainRequest(dataset=noise.uri, name="noise", config=QUICK))
 
 
 def test_training_leaves_a_report_of_its_model(job: Job, pages: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

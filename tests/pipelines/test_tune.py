@@ -6,37 +6,28 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from pipelines.jobs import tune
 from pipelines.jobs.job import Job
 from pipelines.requests import TuneRequest
-from pipelines.runs import SPEC, RunFolder
-from tests.vae.conftest import _publish
+from tests.pipelines.conftest import QUICK, job_of
 from tuning.frontier import Trial
 from tuning.space import Choice, SearchConfig
 from tuning.stacks import checkpoints_of, lane_configs, split
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.lanes import LaneTraining
 
 SEARCH = SearchConfig(
-    base=RunConfig(
-        model=ModelConfig(latent_dim=2, encoder=MLP(hidden=(8,))), training=TrainingConfig(epochs=2, batch_size=20)
-    ),
+    base=QUICK,
     space={"objective.beta": Choice(values=(0.5, 1.0))},
 )
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    pixels = np.random.default_rng(0).integers(0, 256, (90, 1, 8, 8), np.uint8)
-    dataset = _publish(tmp_path / "data", pixels, None, {"train": 40, "validation": 30, "test": 20})
-    request = TuneRequest(dataset=dataset.uri, name="noise", search=SEARCH).model_dump(mode="json")
-    spec = {"home": str(tmp_path), "identity": "one", "request": request}
-    return Job(RunFolder(str(tmp_path), "one").write(SPEC, spec))
+def job(tmp_path: Path, noise: Dataset) -> Job:
+    return job_of(tmp_path, TuneRequest(dataset=noise.uri, name="noise", search=SEARCH))
 
 
 @pytest.mark.parametrize("keeps", [True, False], ids=["with a checkpoint", "without"])

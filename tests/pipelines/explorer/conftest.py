@@ -38,6 +38,9 @@ SCREENSHOTS = os.environ.get("BETALINE_SCREENSHOTS")
 TIMEOUT_MS = 15_000
 HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
 """A class as somebody might name it who wishes ill."""
+HOLES = np.zeros((8, 8), bool)
+"""Pixels of a digit that are rubbed out."""
+HOLES[2:5, 3:7] = True
 SMALL = override(
     RunConfig(),
     {

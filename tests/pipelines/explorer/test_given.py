@@ -26,11 +26,8 @@ from pipelines.explorer.given import (
 from pipelines.explorer.looking import look
 from pipelines.explorer.models import Subject
 from pipelines.explorer.views import Repair
-from tests.pipelines.explorer.conftest import HOSTILE, Shelf
+from tests.pipelines.explorer.conftest import HOLES, HOSTILE, Shelf
 from vae.errors import DataError
-
-HOLES = np.zeros((8, 8), bool)
-HOLES[2:5, 3:7] = True
 
 
 def file_of(image: Image.Image, kind: str = "PNG") -> bytes:

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.explorer import exports
+from pipelines.explorer import exports, mapping
 from pipelines.explorer.asking import Call
 from pipelines.explorer.given import (
     from_data_url,
@@ -28,11 +28,10 @@ from pipelines.explorer.looking import look
 from pipelines.explorer.mapping import MOST_MAPS, chart
 from pipelines.explorer.models import Subject
 from pipelines.explorer.views import Compare, Edit, Latent, Path, Rate, Repair, Transfer, View, read_view
-from tests.pipelines.explorer.conftest import HOSTILE, Shelf
+from tests.pipelines.explorer.conftest import HOLES, HOSTILE, Shelf
 from vae.errors import ConfigError, DataError, RegistryError
+from vae.inference import carried
 
-HOLES = np.zeros((8, 8), bool)
-HOLES[2:5, 3:7] = True
 VIEWS = [
     Latent(model="digits/1"),
     Latent(model="digits@champion", x="row:3", moved=((1, 1.5), (4, -0.25)), output="sample", seed=4),
@@ -229,8 +228,7 @@ def test_dimensions_are_ordered_as_traverse_orders_them(model: str, shelf: Shelf
 def test_map_is_computed_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
     """Other axes and who comes later ask the model nothing; another seed does; a model keeps a few maps and no more."""
     asked = []
-    ask = Subject.ask
-    monkeypatch.setattr(Subject, "ask", lambda *arguments: asked.append(arguments) or ask(*arguments))
+    monkeypatch.setattr(mapping, "carried", lambda *arguments: asked.append(arguments) or carried(*arguments))
     subject = replace(shelf["digits/1"], memory={})
     first = chart(Latent(seed=3), subject)
     turned = chart(Latent(seed=3, across=5, up=4), subject)

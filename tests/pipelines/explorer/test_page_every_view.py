@@ -84,10 +84,15 @@ def test_light_and_dark_are_chosen(visit: Any) -> None:
     def colour() -> str:
         return page.evaluate("getComputedStyle(document.body).backgroundColor")
 
+    light, dark = colour(), "rgb(16, 20, 24)"
+    assert light != dark
     page.get_by_role("button", name="Light / dark").click()
-    eventually(colour, "rgb(16, 20, 24)")
+    eventually(colour, dark)
     page.reload()
-    eventually(colour, "rgb(16, 20, 24)")
+    page.locator(".answer img[src]").first.wait_for()
+    assert colour() == dark
+    page.get_by_role("button", name="Light / dark").click()
+    assert eventually(colour, light) == light
 
 
 UNNAMED = """() => [...document.querySelectorAll("input, select, button, a, canvas, svg[tabindex], img")]

@@ -32,14 +32,16 @@ def test_point_of_the_map_is_decoded(visit: Any, shelf: Shelf) -> None:
     assert not np.array_equal(before, expected)
 
 
-def test_place_between_points_is_decoded(visit: Any) -> None:
+def test_place_between_points_is_decoded(visit: Any, shelf: Shelf) -> None:
     """A click on the bare plane moves the two dimensions of the map, and their sliders."""
     page = visit("/latent")
     before = pixels(page, "decoded")
     box = page.locator("svg .plane").bounding_box()
     page.mouse.click(box["x"] + box["width"] * 0.97, box["y"] + box["height"] * 0.97)
     page.wait_for_url("**moved=*")
-    eventually(lambda: pixels(page, "decoded"), other_than=before)
+    found = eventually(lambda: pixels(page, "decoded"), bytes_of(of_link(page, shelf)))
+    assert not np.array_equal(found, before)
+    assert len(parse_qs(urlsplit(page.url).query)["moved"][0].split(",")) == 2
 
 
 def test_map_answers_the_keyboard(visit: Any, shelf: Shelf) -> None:
@@ -54,17 +56,21 @@ def test_map_answers_the_keyboard(visit: Any, shelf: Shelf) -> None:
     assert not np.array_equal(found, before)
 
 
-def test_axes_of_the_map_are_chosen(visit: Any) -> None:
-    """Other dimensions, other places."""
+def test_axes_of_the_map_are_chosen(visit: Any, shelf: Shelf) -> None:
+    """Points lie from left to right as the codes of the dimension that was chosen."""
     page = visit("/latent")
 
-    def place() -> str:
-        return page.locator("svg .point text").first.get_attribute("x")
+    def places() -> NDArray[np.float64]:
+        return np.array([float(text.get_attribute("x")) for text in page.locator("svg .point text").all()])
 
-    before = place()
-    choose(page, "Across", page.get_by_label("Across").locator("option").last.get_attribute("value"))
-    eventually(place, other_than=before)
-    page.wait_for_url("**across=*")
+    before = places()
+    chosen = page.get_by_label("Across").locator("option").last.get_attribute("value")
+    choose(page, "Across", chosen)
+    page.wait_for_url(f"**across={chosen}*")
+    found = eventually(places, other_than=before)
+    rows = pd.read_csv(io.BytesIO(saved(page, "Save as CSV")))["row"].tolist()
+    codes = ask(shelf, "digits/1", rows, task="encode")["mean"][:, int(chosen)]
+    assert np.corrcoef(found, codes)[0, 1] > 0.999
 
 
 def test_slider_moves_the_decode(visit: Any, shelf: Shelf) -> None:
@@ -133,10 +139,11 @@ def test_latent_is_decoded_to_a_draw(visit: Any, shelf: Shelf) -> None:
     def draw(seed: int) -> NDArray[np.uint8]:
         return bytes_of(shelf["digits/1"].ask(code, {"task": "decode", "output": "sample", "seed": seed})[0])
 
+    assert not np.array_equal(draw(5), draw(6))
     eventually(lambda: pixels(page, "decoded"), draw(5))
     page.get_by_label("Seed", exact=True).fill("6")
     page.get_by_label("Seed", exact=True).press("Enter")
-    eventually(lambda: pixels(page, "decoded"), draw(6))
+    assert set(np.unique(eventually(lambda: pixels(page, "decoded"), draw(6)))) == {0, 255}
 
 
 def test_condition_is_told(visit: Any, shelf: Shelf) -> None:

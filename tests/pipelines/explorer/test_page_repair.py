@@ -73,6 +73,11 @@ def test_other_views_keep_the_example(visit: Any) -> None:
     page = visit("/repair")
     page.get_by_role("button", name="Clear").click()
     eventually(lambda: pixels(page, "given").max(), 0)
+    stroke(page, (1, 2), (6, 2))
+    drawing = np.zeros((8, 8), np.uint8)
+    drawing[2, 1:7] = 255
+    eventually(lambda: pixels(page, "given"), drawing)
     page.get_by_role("link", name="Edit").click()
     page.wait_for_url("**/edit?*x=png*")
-    eventually(lambda: pixels(page, "given").max(), 0)
+    page.locator("[aria-current=page]", has_text="Edit").wait_for()
+    assert np.array_equal(eventually(lambda: pixels(page, "given"), drawing), drawing)
