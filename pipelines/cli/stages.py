@@ -55,6 +55,7 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
         seconds = {"services": ready, **result["seconds"], "total": time.monotonic() - started}
         described = summary.of_pipeline(result, services, seconds)
     screen.say(*described.lines)
+    screen.say_report(described.result["report_url"])
     screen.end(described.result, described.next_command)
 
 

@@ -89,7 +89,6 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         search_table(trials, search["best"]["trial_id"]),
         f"[bold]{name}[/] version {version['version']} {verdict} [bold]{alias}[/]: {escape(promoted['reason'])}.",
         f"Scores on the test split (nats per example): {scores}",
-        f"Report and plots: {promoted['report_url']}",
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
         "(running while `betaline up` is)",
         "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),

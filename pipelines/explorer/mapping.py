@@ -90,7 +90,7 @@ def _codes(view: Latent, subject: Subject, given: Rows) -> Codes:
     return Codes(
         call=call,
         rows=rows,
-        mean=call.answers()[0]["mean"],
+        mean=found.mean.cpu().numpy(),
         classes=None if given.classes is None else [given.classes[row] for row in rows],
         order=found.per_dimension.argsort(descending=True, stable=True).tolist(),
         carried=found.per_dimension.cpu().numpy(),

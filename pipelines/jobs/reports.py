@@ -94,9 +94,8 @@ def seen_at_checkpoint(known: Evidence, dataset: Dataset, load: Callable[[Eviden
             return replace(told, model_note=f"The weights of {left.whose} are not finite numbers.")
         note = f"Scores and pictures are of {left.whose}; on {known.split} data."
         return replace(seen(told, left.model, dataset), model_note=note)
-    except (
-        Exception
-    ) as error:  # a failed run may have left anything, and the report is to say why it failed all the same
+    # A failed run may have left anything, and the report is to say why it failed all the same.
+    except Exception as error:
         print("the report is without a model:", file=sys.stderr, flush=True)
         traceback.print_exc()
         note = f"What the run has left at checkpoints cannot be shown. {type(error).__name__}: {error}"

@@ -141,6 +141,8 @@ class Carried(NamedTuple):
     posterior's mean over the rows."""
     in_nats: bool
     """Whether it is the former."""
+    mean: Tensor
+    """Where the rows lie: the mean of their posterior, [N,L]"""
 
 
 @torch.no_grad()
@@ -149,7 +151,7 @@ def carried(model: VAE, inputs: Inputs) -> Carried:
     posterior, prior = model.encode(inputs), model.prior_of(inputs.condition)
     mean_NL = posterior.mean
     kl = prior.kl(posterior, posterior.draw(mean_NL.new_zeros(1, len(mean_NL), model.noise_dim), prior))
-    return Carried(mean_NL.var(0, correction=0) if kl is None else kl.mean((0, 1)), kl is not None)
+    return Carried(mean_NL.var(0, correction=0) if kl is None else kl.mean((0, 1)), kl is not None, mean_NL)
 
 
 class Traversal(NamedTuple):
@@ -178,7 +180,7 @@ def traverse(
         extent: In standard deviations of N(0, 1).
         num_points: T.
     """
-    mean_NL, carried_L = model.encode(inputs).mean, carried(model, inputs).per_dimension
+    carried_L, _, mean_NL = carried(model, inputs)
     wanted_D = torch.tensor(dimensions or range(mean_NL.shape[1]), device=mean_NL.device)
     order_D = wanted_D[carried_L[wanted_D].argsort(descending=True, stable=True)]
     values_T = torch.linspace(-extent, extent, num_points, device=mean_NL.device)
