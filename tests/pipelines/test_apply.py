@@ -31,6 +31,8 @@ from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
 
 NAME = "applied-digits"
+DRAWS = 3000
+"""So many that a score of all rows takes some seconds on a fast machine too: a log is read once a second."""
 
 
 @pytest.fixture(scope="module")
@@ -88,13 +90,13 @@ def test_killed_job_goes_on_to_the_same_bytes(
             driver.kill()
             killed.append(driver.pid)
 
-    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples="600")
+    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples=str(DRAWS))
     assert killed
     assert 0 < broken["resumed_rows"] < 8200
     assert broken["rows"] == {"train": 8000, "validation": 200}
     assert broken["provenance"]["version"] == champion.version
     assert broken["provenance"]["weights_sha256"] == registry.weights_of(champion)
-    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=600), "cpu")
+    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=DRAWS), "cpu")
     files = sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
     assert files == sorted(unit.shard for unit in todo.units)
     applying.claim(todo)
