@@ -98,11 +98,8 @@ class _Page:
         assert self.found is not None
         options = [(str(dimension), f"z{dimension}") for dimension in self.found.codes.order]
         with Html("div", classes="row"):
-            Field("select", "Across", str(self.found.across), lambda chosen: self._turn(across=chosen), options)
-            Field("select", "Up", str(self.found.up), lambda chosen: self._turn(up=chosen), options)
-
-    async def _turn(self, **axes: str) -> None:
-        await self.visit.change(**axes)
+            Field("select", "Across", str(self.found.across), lambda chosen: self.visit.change(across=chosen), options)
+            Field("select", "Up", str(self.found.up), lambda chosen: self.visit.change(up=chosen), options)
 
     def _sliders(self) -> dict[int, Field]:
         latent_dim = self.visit.subject.model.config.latent_dim
