@@ -56,6 +56,7 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
         described = summary.of_pipeline(result, services, seconds)
     screen.say(*described.lines)
     screen.say_report(described.result["report_url"])
+    screen.say(*described.pull)
     screen.end(described.result, described.next_command)
 
 

@@ -23,6 +23,8 @@ class Summary:
     """For a person and for a program."""
 
     lines: tuple[Any, ...]
+    pull: tuple[str, ...]
+    """How to get the model."""
     result: dict[str, Any]
     next_command: str
 
@@ -92,6 +94,8 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
         "(running while `betaline up` is)",
         "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
+    )
+    pull = (
         f'\nPull the model, after `eval "$(betaline up --env --home {services.home})"`:\n',
         "  import mlflow.pyfunc",
         f'  model = mlflow.pyfunc.load_model("{uri}")',
@@ -115,4 +119,4 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         "seconds": dict(seconds),
     }
     home = Path(services.home)
-    return Summary(lines, described, f"betaline up --home {home}")
+    return Summary(lines, pull, described, f"betaline up --home {home}")
