@@ -28,7 +28,7 @@ def build(visit: Visit) -> None:
                 told(visit)
         Chooser(visit, "Example")
         if isinstance(view, Transfer):
-            Chooser(visit, "Or the style of this one", "other", target="")
+            Chooser(visit, "Or the style of this one", "other", also=lambda x: {"target": ""})
     Results(visit, "Answer")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from nicegui import events, ui
@@ -27,7 +28,9 @@ class Chooser:
         also: What else of the view changes when one is chosen.
     """
 
-    def __init__(self, visit: Visit, title: str, field: str = "x", **also: Any) -> None:
+    def __init__(
+        self, visit: Visit, title: str, field: str = "x", also: Callable[[str], dict[str, Any]] = lambda x: {}
+    ) -> None:
         self.visit, self.field, self.also = visit, field, also
         self.buttons: dict[str, Html] = {}
         self.row: Field | None = None
@@ -98,7 +101,7 @@ class Chooser:
     async def choose(self, x: str) -> None:
         """Takes another example."""
         self.note.text = ""
-        await self.visit.change(**{self.field: x, **self.also})
+        await self.visit.change(**{self.field: x, **self.also(x)})
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
         try:

@@ -50,7 +50,7 @@ def build(visit: Visit) -> None:
             if refusal := visit.subject.abilities["impute"]:
                 Html("p", f"Nothing can be filled in: {refusal}.", "fine")
         if visit.subject.is_table:
-            Chooser(visit, "Row", cells="")
+            Chooser(visit, "Row", also=lambda x: {"cells": ""} | _asked_by(visit, x))
             _Cells(visit)
         else:
             _Drawing(visit)
@@ -65,6 +65,12 @@ def written(value: Any) -> str:
     if isinstance(value, float | np.floating):
         return np.format_float_positional(np.float32(value), trim="-")
     return str(value)
+
+
+def _asked_by(visit: Visit, x: str) -> dict[str, Any]:
+    """A row of one's own that has gaps asks for them to be filled in, where the model can."""
+    own = x.startswith("json:") and visit.subject.abilities["impute"] is None
+    return {"do": "impute"} if own and example_of(visit.subject, x).values.isna().to_numpy().any() else {}
 
 
 def _grey(shade: float) -> str:
