@@ -1,5 +1,5 @@
-// One labelled control: a slider, a choice, a number, a colour, a line of text. It keeps what is typed, so that an answer to an earlier
-// event never takes the control out of a person's hand; `turn` counts how often the server has set it anew.
+// One labelled control: a slider, a choice, a number, a colour, a line of text. It keeps what is typed, so that an answer to
+// an earlier event never takes the control out of a person's hand; `turn` counts how often the server has set it anew.
 export default {
   template: `
     <div class="field" :class="kind">

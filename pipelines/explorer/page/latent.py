@@ -35,7 +35,7 @@ async def build(visit: Visit) -> None:
 class _Page:
     def __init__(self, visit: Visit, found: Map | None) -> None:
         self.visit, self.found = visit, found
-        self.drawn = self._drawn
+        self.drawn = self._asked
         self.draw_again = Latest(self._draw_again)
         self.start: tuple[str, str, float] | None = None
         with Html("div", classes="stack"):
@@ -137,13 +137,13 @@ class _Page:
         self.start = here
         if self.found is not None:
             self._mark()
-            if self._drawn != self.drawn:
-                self.drawn = self._drawn
+            if self._asked != self.drawn:
+                self.drawn = self._asked
                 background_tasks.create(self.draw_again())
 
     @property
-    def _drawn(self) -> tuple[Any, ...]:
-        """What the map depends on."""
+    def _asked(self) -> tuple[Any, ...]:
+        """What of the view the map depends on."""
         return self._view.seed, self._view.across, self._view.up, self._view.beta
 
     async def _draw_again(self) -> None:

@@ -64,8 +64,7 @@ class Shelf:
 
     def pull(self, reference: str) -> Subject:
         for subject in self.subjects:
-            offer = subject.offer
-            if reference in (offer.name, offer.reference, *(f"{offer.name}@{alias}" for alias in offer.aliases)):
+            if reference == subject.offer.name or subject.offer.is_meant_by(reference):
                 return subject
         raise RegistryError(f"no model {reference!r}; there are {', '.join(o.reference for o in self.offers())}")
 
