@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,10 +34,26 @@ def wait_for(find: Callable[[], T | None], limit_seconds: float = 120, what: str
     return found
 
 
+@contextmanager
+def meanwhile(act: Callable[[], T]) -> Iterator[Future[T]]:
+    """Does something in another thread while the block runs: what a log tells comes after the fact, on fast machines after
+    the work has ended. Its result, or what it raised, is the future's, once the block has ended."""
+    with ThreadPoolExecutor(1) as other:
+        yield other.submit(act)
+
+
 def ray_processes(services: Services, word: str) -> list[psutil.Process]:
     """The processes of the session's Ray head with a word in their command: `RayTrainWorker`, `pipelines.jobs tune`."""
     head = next(process for process in services.processes if process.name == "ray")
     return [process for process in psutil.Process(head.pid).children(recursive=True) if word in command_of(process)]
+
+
+def kill_driver(services: Services, kind: str) -> bool:
+    """Kills the driver of the job of a kind that runs now; returns whether there was one."""
+    drivers = ray_processes(services, f"pipelines.jobs {kind} --spec")
+    for driver in drivers:
+        driver.kill()
+    return bool(drivers)
 
 
 def command_of(process: psutil.Process) -> str:

@@ -11,10 +11,8 @@ import pytest
 
 from pipelines import flows
 from pipelines.requests import TrainRequest
-from pipelines.services import Services
 from tests.faults.table import measured
 from tests.pipelines.conftest import digits, prefect, run_flow, tiny
-from tests.processes import ray_processes
 from tests.trainings import STEPS_PER_EPOCH, long, weights_of
 from vae.config import RunConfig, override
 from vae.state import MANIFEST
@@ -51,14 +49,6 @@ def checkpoints_of(home: Path, run: str) -> dict[int, Path]:
     """The folders of a run's committed checkpoints by their steps, oldest first."""
     folders = sorted(file.parent for file in (home / "runs" / run / "checkpoints").glob(f"*/{MANIFEST}"))
     return {int(folder.name.removeprefix("step-")): folder for folder in folders}
-
-
-def kill_driver(services: Services, kind: str) -> bool:
-    """Kills the driver of the job of a kind that runs now; returns whether there was one."""
-    drivers = ray_processes(services, f"pipelines.jobs {kind} --spec")
-    for driver in drivers:
-        driver.kill()
-    return bool(drivers)
 
 
 def flip_a_byte(file: Path) -> None:

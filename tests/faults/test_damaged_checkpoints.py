@@ -15,9 +15,9 @@ from pipelines import flows
 from pipelines.ingest import IngestConfig, ingest
 from pipelines.runs import Event
 from pipelines.services import Services
-from tests.faults.conftest import STEPS, checkpoints_of, flip_a_byte, kill_driver
+from tests.faults.conftest import STEPS, checkpoints_of, flip_a_byte
 from tests.pipelines.conftest import run_flow
-from tests.processes import ray_processes, wait_until
+from tests.processes import kill_driver, ray_processes, wait_until
 from tests.trainings import INTERVAL, weights_of
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]

@@ -14,8 +14,9 @@ from pipelines.requests import PromoteRequest
 from pipelines.runs import Event
 from pipelines.services import Services
 from pipelines.tracking import IDENTITY
-from tests.faults.conftest import STEPS, checkpoints_of, kill_driver
+from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
+from tests.processes import kill_driver
 from tests.trainings import INTERVAL, weights_of
 from vae.errors import ClusterLost
 

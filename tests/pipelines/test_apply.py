@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
-import psutil
 import pyarrow.parquet as pq
 import pytest
 from sklearn.datasets import load_digits
@@ -17,9 +16,10 @@ from pipelines import applying, flows, packaging, registry, tracking
 from pipelines.jobs.apply import _plan
 from pipelines.jobs.job import Job
 from pipelines.requests import ApplyRequest
-from pipelines.runs import Event, RunFolder
+from pipelines.runs import RunFolder
 from pipelines.services import Services
 from tests.pipelines.conftest import run_flow
+from tests.processes import kill_driver, meanwhile, wait_until
 from tests.vae.conftest import _publish
 from vae import serving
 from vae.config import MLP, ModelConfig
@@ -31,8 +31,8 @@ from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
 
 NAME = "applied-digits"
-DRAWS = 3000
-"""So many that a score of all rows takes some seconds on a fast machine too: a log is read once a second."""
+DRAWS = 1000
+"""So many that a score of all rows takes a while."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def asked(task: str, dataset: Any, output: Path | None, model: str = NAME, **par
     return ApplyRequest.model_validate(values)
 
 
-def apply(task: str, dataset: Dataset, output: Path | None, listener: Any = None, **params: Any) -> Any:
+def apply(task: str, dataset: Dataset, output: Path | None, **params: Any) -> Any:
     """Runs the flow."""
-    return run_flow(flows.apply, asked(task, dataset, output, **params), listener=listener)
+    return run_flow(flows.apply, asked(task, dataset, output, **params))
 
 
 @pytest.mark.slow
@@ -82,16 +82,14 @@ def test_killed_job_goes_on_to_the_same_bytes(
 ) -> None:
     """SIGKILL of the job's driver on its way: the flow tries again, keeps what is there, and ends with the bytes that one
     process gives which nobody disturbs."""
-    killed: list[int] = []
 
-    def kill_the_driver(kind: str, event: Event) -> None:
-        if event.kind == "apply" and 0 < event.fields["rows"] < event.fields["total"] and not killed:
-            driver = _driver(services)
-            driver.kill()
-            killed.append(driver.pid)
+    def kill_the_driver() -> None:
+        wait_until(lambda: any((tmp_path / "broken").glob("*.parquet")), what="a shard is written")
+        assert kill_driver(services, "apply")
 
-    broken = apply("score", rows, tmp_path / "broken", listener=kill_the_driver, num_samples=str(DRAWS))
-    assert killed
+    with meanwhile(kill_the_driver) as killed:
+        broken = apply("score", rows, tmp_path / "broken", num_samples=str(DRAWS))
+    killed.result()
     assert 0 < broken["resumed_rows"] < 8200
     assert broken["rows"] == {"train": 8000, "validation": 200}
     assert broken["provenance"]["version"] == champion.version
@@ -156,13 +154,3 @@ def _job(home: Path, task: str, dataset: Any, output: Path | None, **more: Any) 
             "spec.json", {"home": str(home), "identity": folder.location.path.rsplit("/", 1)[-1], "request": request}
         )
     )
-
-
-def _driver(services: Services) -> psutil.Process:
-    """The process of the apply job among the descendants of this session's Ray head."""
-    head = next(process for process in services.processes if process.name == "ray")
-    for process in psutil.Process(head.pid).children(recursive=True):
-        line = process.cmdline()
-        if "pipelines.jobs" in line and "apply" in line and "python" in Path(line[0]).name:
-            return process
-    raise AssertionError("no driver runs")

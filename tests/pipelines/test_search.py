@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
@@ -18,12 +17,16 @@ from pipelines.runs import Event
 from pipelines.services import Services
 from pipelines.yaml_files import read_mapping
 from tests.pipelines.conftest import run_flow
+from tests.processes import meanwhile, ray_processes, wait_for
 from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
+from vae.state import MANIFEST
 from vae.training import Training
 
 EPOCHS = 20
 BODIES = [{"kind": "mlp", "hidden": [16]}, {"kind": "mlp", "hidden": [24]}]
+TRIAL = "ImplicitFunc"
+"""What Ray calls a trial's process."""
 FIGURES = ("distortion", "rate", "negative_bound", "active_units", "epochs", "status", "scores", "error")
 
 
@@ -34,7 +37,8 @@ def asked(tiny: RunConfig) -> TuneRequest:
         "objective.beta": {"kind": "choice", "values": [0.5, 2.0]},
         "training.seed": {"kind": "choice", "values": [0, 1]},
     }
-    base = override(tiny, {"training.epochs": EPOCHS}).model_dump()
+    changes = {"training.epochs": EPOCHS, "training.batch_size": 16, "training.checkpoint_seconds": 0}
+    base = override(tiny, changes).model_dump()
     search = {"base": base, "space": space, "grace_epochs": EPOCHS, "select": "nll"}
     return parse(TuneRequest, {"dataset": "digits", "name": "searched", "search": search}, "tune")
 
@@ -115,22 +119,20 @@ def _setting(trial: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_search_whose_trial_is_killed_comes_to_the_same(found: dict[str, Any], tiny: RunConfig) -> None:
+def test_search_whose_trial_is_killed_comes_to_the_same(
+    services: Services, found: dict[str, Any], tiny: RunConfig, home: Path
+) -> None:
     """SIGKILL of a trial's process in mid-run: it goes on from its checkpoint, and the table is the undisturbed one's."""
-    killed: list[int] = []
+    folder = home / "runs" / "searched-killed" / "tune"
 
-    def kill_a_trial(kind: str, event: Event) -> None:
-        if event.kind == "trial" and event.fields["epochs"] >= 2 and not killed:
-            worker = next((p for p in psutil.process_iter(["cmdline"]) if _is_trial(p)), None)
-            if worker is not None:
-                worker.kill()
-                killed.append(worker.pid)
+    def kill_a_trial() -> list[Path]:
+        checkpoints = wait_for(lambda: list(folder.rglob(MANIFEST)), what="a trial has a checkpoint")
+        trial, *_ = ray_processes(services, TRIAL)
+        trial.kill()
+        return checkpoints
 
-    again = run_flow(flows.tune, asked(tiny), run="searched-killed", listener=kill_a_trial)
-    assert killed
+    with meanwhile(kill_a_trial) as killed:
+        again = run_flow(flows.tune, asked(tiny), run="searched-killed")
+    steps = {int(checkpoint.parent.name.removeprefix("step-")) for checkpoint in killed.result()}
+    assert max(steps) < again["trials"][0]["steps"], "it was killed in mid-run"
     assert by_setting(again) == by_setting(found)
-
-
-def _is_trial(process: psutil.Process) -> bool:
-    """Ray names a worker after what it runs."""
-    return any("ImplicitFunc" in word for word in process.info["cmdline"] or ())

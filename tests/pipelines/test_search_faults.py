@@ -15,16 +15,17 @@ from mlflow import MlflowClient
 
 from pipelines import flows, registry
 from pipelines.requests import TuneRequest
-from pipelines.runs import Event
+from pipelines.runs import TRIALS, Event
 from pipelines.services import Services
 from pipelines.services.process import tree
 from pipelines.yaml_files import write_yaml
 from tests.cluster.nodes import head_of, joined
 from tests.pipelines.conftest import run_flow
-from tests.pipelines.test_search import by_setting
-from tests.processes import command_of, ray_processes, wait_until
+from tests.pipelines.test_search import TRIAL, by_setting
+from tests.processes import command_of, kill_driver, meanwhile, ray_processes, wait_for, wait_until
 from tuning.stacks import checkpoints_of
 from vae.config import RunConfig, override, parse
+from vae.state import MANIFEST
 
 pytestmark = pytest.mark.slow
 BODIES = [{"kind": "mlp", "hidden": [width]} for width in (16, 24, 32)]
@@ -52,23 +53,17 @@ def test_search_whose_driver_is_killed_goes_on(
     services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig
 ) -> None:
     """SIGKILL of the driver after a trial has ended: that one is not trained again, and the table is the same."""
-    folder = f"{home}/runs/survived-driver/tune"
-    written: dict[Path, int] = {}
-    killed: list[int] = []
+    folder = home / "runs" / "survived-driver"
 
-    def kill_the_driver(kind: str, event: Event) -> None:
-        if event.kind != "trial" or killed:
-            return
-        if event.fields["status"] == "finished":
-            body = event.fields["parameters"]["model.encoder"]
-            written.update(when_written(Path(checkpoints_of(folder, {"model.encoder": body}))))
-        elif written and event.fields["epochs"] >= 1:
-            driver = next(p for p in ray_processes(services, "pipelines.jobs tune") if "--spec" in command_of(p))
-            driver.kill()
-            killed.append(driver.pid)
+    def kill_the_driver() -> dict[Path, int]:
+        body = wait_for(lambda: finished_body(folder), what="a trial has ended")
+        written = when_written(Path(checkpoints_of(f"{folder}/tune", {"model.encoder": body})))
+        assert kill_driver(services, "tune")
+        return written
 
-    again = run_flow(flows.tune, asked(tiny, 30), run="survived-driver", listener=kill_the_driver)
-    assert killed
+    with meanwhile(kill_the_driver) as killed:
+        again = run_flow(flows.tune, asked(tiny, 30), run="survived-driver")
+    written = killed.result()
     assert written
     assert {file: file.stat().st_mtime_ns for file in written} == written, "what had ended was not trained again"
     assert by_setting(again) == by_setting(undisturbed)
@@ -79,30 +74,35 @@ def test_search_whose_driver_is_killed_goes_on(
     assert {child.info.status for child in children} == {"FINISHED"}
 
 
+def finished_body(search: Path) -> dict[str, Any] | None:
+    """The body of a trial that has ended, while not all have."""
+    table = search / TRIALS
+    trials = json.loads(table.read_text())["trials"] if table.exists() else []
+    ended = [trial["parameters"]["model.encoder"] for trial in trials if trial["status"] == "finished"]
+    return ended[0] if len(ended) < len(trials) and ended else None
+
+
 def when_written(folder: Path) -> dict[Path, int]:
     """The files of a folder, with the time of their last change in nanoseconds."""
     return {file: file.stat().st_mtime_ns for file in folder.rglob("*") if file.is_file()}
 
 
 def test_search_that_loses_a_node_goes_on(
-    services: Services, undisturbed: dict[str, Any], tiny: RunConfig, tmp_path: Path
+    services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig, tmp_path: Path
 ) -> None:
     """SIGKILL of all processes of one of two nodes: its trials go on where there is room, and the table is the same."""
-    on_node: list[str] = []
-
+    folder = home / "runs" / "survived-node" / "tune"
     with joined(head_of(services), tmp_path, num_cpus=2) as node:
 
-        def kill_the_node(kind: str, event: Event) -> None:
-            if event.kind == "trial" and event.fields["epochs"] >= 2 and not on_node:
-                processes = tree(node)
-                trials = [p for p in processes if "ImplicitFunc" in command_of(p)]
-                if trials:
-                    on_node.extend(str(p.pid) for p in trials)
-                    for process in processes:
-                        process.kill()
+        def kill_the_node() -> None:
+            wait_until(lambda: any(folder.rglob(MANIFEST)), what="a trial has a checkpoint")
+            wait_until(lambda: any(TRIAL in command_of(p) for p in tree(node)), what="a trial is on the node")
+            for process in tree(node):
+                process.kill()
 
-        again = run_flow(flows.tune, asked(tiny, 30), run="survived-node", listener=kill_the_node)
-    assert on_node, "a trial was on the node"
+        with meanwhile(kill_the_node) as killed:
+            again = run_flow(flows.tune, asked(tiny, 30), run="survived-node")
+    killed.result()
     assert by_setting(again) == by_setting(undisturbed)
 
 
@@ -115,7 +115,7 @@ def test_interrupted_search_leaves_its_best_as_challenger(
     command = [sys.executable, "-m", "pipelines.cli", "tune", "digits", "--name", "interrupted", "--home", str(home)]
     command += ["--config", str(tmp_path / "search.yaml"), "--run", "interrupted", "--register", "challenger"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    table = home / "runs" / "interrupted" / "trials.json"
+    table = home / "runs" / "interrupted" / TRIALS
     wait_until(
         lambda: table.exists() and max(t["epochs"] for t in json.loads(table.read_text())["trials"]) >= 5,
         what="some epochs are done",
