@@ -27,13 +27,14 @@ from pipelines import approvals, events, gate, registry
 from pipelines.cluster import Resources
 from pipelines.ingest.watching import Watch
 from pipelines.launch import run_job, stop_job
-from pipelines.listening import progress, reported, tell
+from pipelines.listening import progress, report_url, reported, tell
 from pipelines.requests import (
     ApplyRequest,
     DriftRequest,
     IngestConfig,
     PipelineRequest,
     PromoteRequest,
+    ReportRequest,
     TrainRequest,
     TuneRequest,
 )
@@ -301,6 +302,22 @@ def drift(request: DriftRequest, run: str | None = None) -> dict[str, Any]:
     if result["drifted"]:
         events.drift_found(request.name, result)
     return result
+
+
+@flow(name="report", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
+def report(request: ReportRequest, run: str | None = None) -> dict[str, Any]:
+    """Finds the report of a run; draws it of a training or a search that has left none.
+
+    Args:
+        request: Which run.
+        run: Name of this run; the same name returns what was found before. None derives one.
+    """
+    if (url := report_url(_folder(request.run))) is not None:
+        return {"run": request.run, "drawn": False, "report_url": url}
+    identity = _identity("report", run)
+    with reported("report", _folder(identity)) as left:
+        result = ray_job("unfinished", request.model_dump(mode="json"), identity)
+    return {**result, "drawn": True, "report_url": left.url}
 
 
 STAGES = ("ingest", "tune", "train", "promote")

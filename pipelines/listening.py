@@ -80,14 +80,16 @@ def reported(kind: str, folder: RunFolder) -> Iterator[Reported]:
 
 
 def _link(kind: str, folder: RunFolder, found: Reported) -> None:
-    found.url = _report_url(folder)
+    found.url = report_url(folder)
     if found.url is not None:
         create_link_artifact(link=found.url, link_text="Report and plots", key="report")
         tell(kind, Event(kind="report", fields={"url": found.url}))
 
 
-def _report_url(folder: RunFolder) -> str | None:
-    """A report that cannot be found hides neither a result nor an error."""
+def report_url(folder: RunFolder) -> str | None:
+    """Where a browser shows the report that a run's last attempt has left; None where there is none.
+
+    A report that cannot be found hides neither a result nor an error."""
     try:
         where = folder.read(REPORT)
     except OSError as error:

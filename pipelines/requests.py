@@ -23,6 +23,7 @@ __all__ = [
     "PipelineRequest",
     "Projection",
     "PromoteRequest",
+    "ReportRequest",
     "TrainRequest",
     "TuneRequest",
 ]
@@ -114,6 +115,12 @@ class DriftRequest(Section):
     alias: Name = "champion"
     max_rows: Positive = 2000
     """Of the dataset, at most."""
+
+
+class ReportRequest(Section):
+    """Draw the report of a training or a search that has left none: that runs, was stopped, or was killed."""
+
+    run: Name
 
 
 class PipelineRequest(Section):

@@ -22,6 +22,8 @@ from vae.storage import Location, locate, write_whole
 SPEC, RESULT, ERROR = "spec.json", "result.json", "error.json"
 REPORT = "report.json"
 """Where the report is that the last attempt left: MLflow's experiment and run, and the path among its artifacts."""
+PINNED = "pinned.json"
+"""What the first attempt has chosen and the later ones keep."""
 TRIALS = "trials.json"
 """Of a search: its trials so far."""
 EVENT_PREFIX = "BETALINE_EVENT "

@@ -58,9 +58,7 @@ def open_run(
     """The MLflow run of an identity, made on first use: a retry finds the run it began. Returns the run's id."""
     client = MlflowClient()
     experiment_id = _experiment(client, experiment)
-    query = f"tags.`{IDENTITY}` = '{identity}'"
-    if (found := next(iter(client.search_runs([experiment_id], query, max_results=1)), None)) is not None:
-        run_id = found.info.run_id
+    if (run_id := _find(client, experiment_id, identity)) is not None:
         client.update_run(run_id, status="RUNNING")
         log_params(run_id, params or {})  # an attempt before may have been killed just before it did
         return run_id
@@ -68,6 +66,25 @@ def open_run(
     run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
     log_params(run.info.run_id, params or {})
     return run.info.run_id
+
+
+def run_of(experiment: str, identity: str) -> str:
+    """The id of the MLflow run of an identity, which is left as it is.
+
+    Raises:
+        RegistryError: If there is none.
+    """
+    client = MlflowClient()
+    found = client.get_experiment_by_name(experiment)
+    if found is None or (run_id := _find(client, found.experiment_id, identity)) is None:
+        raise RegistryError(f"MLflow has no run {identity} in experiment {experiment}: it has not begun")
+    return run_id
+
+
+def _find(client: MlflowClient, experiment_id: str, identity: str) -> str | None:
+    query = f"tags.`{IDENTITY}` = '{identity}'"
+    found = next(iter(client.search_runs([experiment_id], query, max_results=1)), None)
+    return None if found is None else found.info.run_id
 
 
 @contextmanager

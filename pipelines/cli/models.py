@@ -8,6 +8,7 @@ import typer
 from rich.markup import escape
 
 from pipelines.cli.console import DEFAULT_HOME, Home, Json, Screen, connected, prepare
+from vae.config import parse
 
 app = typer.Typer()
 
@@ -54,6 +55,28 @@ def models(
         table.add_row(version.name, version.version, ", ".join(version.aliases), *figures)
     screen.say(table if found else "No model is registered yet.")
     screen.end({"models": [asdict(version) for version in found]}, "betaline run" if not found else "betaline up")
+
+
+@app.command()
+def report(
+    run_name: Annotated[
+        str,
+        typer.Argument(metavar="RUN", help="A training, a search or a promotion, as the command that began it said."),
+    ],
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Say where a run's report is; of a training or a search that has not ended, draw it as it stands."""
+    from pipelines.requests import ReportRequest
+
+    screen = Screen(as_json)
+    request = parse(ReportRequest, {"run": run_name}, "report")
+    with connected(home, screen, f"betaline report {run_name}"):
+        from pipelines import flows
+
+        result = flows.report(request)
+    screen.say_report(result["report_url"])
+    screen.end(result, "betaline status")
 
 
 @app.command()

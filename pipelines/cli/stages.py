@@ -135,7 +135,12 @@ def train(
         "projection": projection,
     }
     request = parse(TrainRequest, values, "train")
-    result = _run_flow("train", name, request, home, screen, run=run)
+    run = run or f"train-{uuid.uuid4().hex}"
+    try:
+        result = _run_flow("train", name, request, home, screen, run=run)
+    except KeyboardInterrupt:
+        _say_stopped(screen, run)
+        raise
     best = result["best"]
     screen.say(
         f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
@@ -201,7 +206,7 @@ def tune(
         except KeyboardInterrupt:
             if further is not None:
                 _say_promotion(screen, name, further.alias, flows.promote(further))
-            screen.say(f"Stopped. To go on: the same command with [bold]--run {run}[/]")
+            _say_stopped(screen, run)
             raise
         if further is not None:
             result["promotion"] = flows.promote(further)
@@ -268,6 +273,13 @@ def promote(
     result = _run_flow("promote", name, request, home, screen)
     _say_promotion(screen, name, alias, result)
     screen.end(result, f"betaline models {name}")
+
+
+def _say_stopped(screen: Screen, run: str) -> None:
+    screen.say(
+        f"Stopped. To go on: the same command with [bold]--run {run}[/]",
+        f"To see how far it came: [bold]betaline report {run}[/]",
+    )
 
 
 def _say_promotion(screen: Screen, name: str, alias: str, result: dict[str, Any]) -> None:

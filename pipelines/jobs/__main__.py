@@ -20,7 +20,7 @@ LIMITS = {
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     "RAY_DEDUP_LOGS": "0",
 }
-KINDS = ("ingest", "train", "tune", "evaluate", "apply", "drift")
+KINDS = ("ingest", "train", "tune", "evaluate", "apply", "drift", "unfinished")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

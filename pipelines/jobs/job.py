@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.runs import RESULT, RunFolder
+from pipelines.runs import PINNED, RESULT, RunFolder
 from vae.errors import RegistryError
 from vae.storage import locate
 
@@ -27,10 +27,10 @@ class Job:
 
     def pinned(self, name: str, decide: Callable[[], str]) -> str:
         """A choice that the run's first attempt makes and the later ones keep, such as which dataset a name meant."""
-        kept = self.folder.read("pinned.json") or {}
+        kept = self.folder.read(PINNED) or {}
         if name not in kept:
             kept = {**kept, name: decide()}
-            self.folder.write("pinned.json", kept)
+            self.folder.write(PINNED, kept)
         return kept[name]
 
     def result_of(self, identity: str) -> dict[str, Any]:

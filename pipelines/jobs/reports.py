@@ -33,6 +33,12 @@ def log(job: Job, run_id: str, files: Iterable[Path], folder: str = tracking.REP
     return f"runs:/{run_id}/{page}"
 
 
+def draw(job: Job, run_id: str, evidence: Evidence, folder: str = tracking.REPORT_FOLDER) -> str:
+    """Draws a report and logs it; returns the URI of its page."""
+    with TemporaryDirectory() as scratch:
+        return log(job, run_id, report.write(evidence, Path(scratch)).values(), folder)
+
+
 def leave(job: Job, run_id: str, make: Callable[[], Evidence], folder: str = tracking.REPORT_FOLDER) -> str | None:
     """Logs the report of a job, and returns its URI; None where that failed, which is told in the job's log.
 
@@ -40,8 +46,7 @@ def leave(job: Job, run_id: str, make: Callable[[], Evidence], folder: str = tra
     """
     print("writing the report", flush=True)
     try:
-        with TemporaryDirectory() as scratch:
-            return log(job, run_id, report.write(make(), Path(scratch)).values(), folder)
+        return draw(job, run_id, make(), folder)
     except Exception:
         print("there is no report of this run; nothing else is the worse for it:", file=sys.stderr, flush=True)
         traceback.print_exc()
@@ -75,7 +80,7 @@ def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:
 
 @dataclass(frozen=True)
 class Left:
-    """The model that a failed run has left at a checkpoint."""
+    """The model that a run which did not finish has left at a checkpoint."""
 
     known: Evidence
     """What the run tells, and what this model adds to it: its epochs, its trial."""
@@ -85,7 +90,7 @@ class Left:
 
 
 def seen_at_checkpoint(known: Evidence, dataset: Dataset, load: Callable[[Evidence], Left | None]) -> Evidence:
-    """The same of a run that failed, with the model that it has left, if it has."""
+    """The same of a run that did not finish, with the model that it has left, if it has."""
     try:
         if (left := load(known)) is None:
             return replace(known, why_no_model="the run has left no checkpoint")
@@ -94,7 +99,7 @@ def seen_at_checkpoint(known: Evidence, dataset: Dataset, load: Callable[[Eviden
             return replace(told, model_note=f"The weights of {left.whose} are not finite numbers.")
         note = f"Scores and pictures are of {left.whose}; on {known.split} data."
         return replace(seen(told, left.model, dataset), model_note=note)
-    # A failed run may have left anything, and the report is to say why it failed all the same.
+    # Such a run may have left anything, and the report is to say what became of it all the same.
     except Exception as error:
         print("the report is without a model:", file=sys.stderr, flush=True)
         traceback.print_exc()

@@ -10,7 +10,7 @@ from pipelines import tracking
 from pipelines.jobs.job import Job
 from pipelines.jobs.tune import trials_so_far
 from pipelines.requests import TuneRequest
-from pipelines.runs import SPEC, RunFolder
+from pipelines.runs import PINNED, SPEC, RunFolder
 from tuning.frontier import Trial, select
 from tuning.models import best_of
 from tuning.stacks import config_of, split
@@ -35,7 +35,7 @@ def best_so_far(job: Job, run: str) -> dict[str, Any]:
         RegistryError: If none has left a checkpoint yet.
     """
     folder = RunFolder(job.home, run)
-    spec, pinned = folder.read(SPEC), folder.read("pinned.json")
+    spec, pinned = folder.read(SPEC), folder.read(PINNED)
     trials = [Trial(**trial) for trial in trials_so_far(folder).values()]
     if spec is None or pinned is None or not trials:
         raise RegistryError(f"search {run} has no trial yet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
 from pipelines.requests import TrainRequest
 from pipelines.runs import emit
-from vae.config import parse
+from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.distributed import TrainSpec, train
@@ -36,6 +37,39 @@ def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | 
     return reports.Left(known, found.model, f"the checkpoint at step {found.step:,}, {when}")
 
 
+def _spec(job: Job, config: RunConfig, dataset: Dataset) -> TrainSpec:
+    return TrainSpec(config, dataset.uri, job.folder.uri, job.identity)
+
+
+def _known(request: TrainRequest, dataset: Dataset, run_id: str) -> Evidence:
+    """What is known before it trains."""
+    return Evidence(
+        config=request.config,
+        dataset=dataset.manifest,
+        name=request.name,
+        stage="training",
+        split="validation",
+        projection=request.projection,
+        run_id=run_id,
+    )
+
+
+def _at_checkpoint(job: Job, known: Evidence, dataset: Dataset) -> Evidence:
+    """The same of a run that did not finish, as far as it came."""
+    assert known.run_id is not None, "it is a run of MLflow"
+    spec = _spec(job, known.config, dataset)
+    told = replace(known, history=tracking.epochs_of(known.run_id))
+    return reports.seen_at_checkpoint(told, dataset, partial(_left, spec, dataset))
+
+
+def so_far(job: Job, pinned: Mapping[str, str]) -> Evidence:
+    """What there is to report of a training that has not ended."""
+    request = parse(TrainRequest, job.request, job.identity)
+    dataset = Dataset.open(pinned["dataset"])
+    known = _known(request, dataset, tracking.run_of(request.name, job.identity))
+    return _at_checkpoint(job, replace(known, is_over=False), dataset)
+
+
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TrainRequest, job.request, "train")
@@ -49,23 +83,14 @@ def run(job: Job) -> dict[str, Any]:
         params={**request.config.model_dump(mode="json"), "dataset": dataset},
         tags={tracking.DATASET: dataset_id, "betaline.kind": "train"},
     )
-    spec = TrainSpec(request.config, dataset, job.folder.uri, job.identity)
-    known = Evidence(
-        config=request.config,
-        dataset=opened.manifest,
-        name=request.name,
-        stage="training",
-        split="validation",
-        projection=request.projection,
-        run_id=run_id,
-    )
+    spec = _spec(job, request.config, opened)
+    known = _known(request, opened, run_id)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
     def failed(said: str) -> Evidence:
         epochs.finish()
         spent = training_stage(request.config, time.monotonic() - started)
-        told = replace(known, history=tracking.epochs_of(run_id), stages=[spent], failure=said)
-        return reports.seen_at_checkpoint(told, opened, partial(_left, spec, opened))
+        return _at_checkpoint(job, replace(known, stages=[spent], failure=said), opened)
 
     with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
         outcome = train(spec, on_report=epochs, on_event=emit)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
@@ -25,7 +25,7 @@ from pipelines.requests import TuneRequest
 from pipelines.runs import TRIALS, RunFolder, emit
 from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
-from tuning.models import best_of, model_of
+from tuning.models import Best, best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import config_of, split
@@ -180,8 +180,17 @@ def _with_model(
 
 
 def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known: Evidence) -> reports.Left | None:
-    """The best trial's model at its last checkpoint, of a search that has not ended."""
-    if (best := best_of(config, division, dataset, f"{job.folder.uri}/tune", known.trials)) is None:
+    """The best trial's model at its last checkpoint, of a search that has not ended: by its bound as long as there is
+    nothing yet that the rule looks at."""
+
+    def best_by(rule: str) -> Best | None:
+        chosen_by = config.model_copy(update={"select": rule})
+        return best_of(chosen_by, division, dataset, f"{job.folder.uri}/tune", known.trials)
+
+    best, by = best_by(config.select), ""
+    if best is None:
+        best, by = best_by("bound"), " by its validation bound"
+    if best is None:
         return None
     told = replace(
         known,
@@ -193,9 +202,37 @@ def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known
     return reports.Left(
         told,
         best.model,
-        f"trial {best.trial.trial_id}, the best when the search failed, at its checkpoint of step {last.step:,}, with the "
+        f"trial {best.trial.trial_id}, the best so far{by}, at its checkpoint of step {last.step:,}, with the "
         f"weights of epoch {last.best_epoch}",
     )
+
+
+def _known(request: TuneRequest, dataset: Dataset, run_id: str) -> Evidence:
+    """What is known before it searches."""
+    return Evidence(
+        config=request.search.base,
+        dataset=dataset.manifest,
+        name=request.name,
+        stage="search",
+        split="validation",
+        rule=request.search.select,
+        projection=request.projection,
+        run_id=run_id,
+    )
+
+
+def _at_checkpoint(job: Job, config: SearchConfig, division: int, known: Evidence, dataset: Dataset) -> Evidence:
+    """The same of a search that did not finish, with its best trial as far as it came."""
+    return reports.seen_at_checkpoint(known, dataset, partial(_left, job, config, division, dataset))
+
+
+def so_far(job: Job, pinned: Mapping[str, str]) -> Evidence:
+    """What there is to report of a search that has not ended."""
+    request = parse(TuneRequest, job.request, job.identity)
+    dataset = Dataset.open(pinned["dataset"])
+    known = _known(request, dataset, tracking.run_of(request.name, job.identity))
+    told = replace(known, trials=[Trial(**trial) for trial in trials_so_far(job.folder).values()], is_over=False)
+    return _at_checkpoint(job, request.search, int(pinned["division"]), told, dataset)
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -217,22 +254,13 @@ def run(job: Job) -> dict[str, Any]:
     for trial in trial_log.trials.values():
         emit("trial", trial)  # of a search that goes on
     started = time.monotonic()
-    known = Evidence(
-        config=request.search.base,
-        dataset=opened.manifest,
-        name=request.name,
-        stage="search",
-        split="validation",
-        rule=request.search.select,
-        projection=request.projection,
-        run_id=run_id,
-    )
+    known = _known(request, opened, run_id)
 
     def failed(said: str) -> Evidence:
         tried = [Trial(**trial) for trial in trial_log.trials.values()]
         spent = Stage("search", time.monotonic() - started)
         told = replace(known, trials=tried, stages=[spent], failure=said)
-        return reports.seen_at_checkpoint(told, opened, partial(_left, job, request.search, division, opened))
+        return _at_checkpoint(job, request.search, division, told, opened)
 
     with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
         try:

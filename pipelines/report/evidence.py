@@ -67,6 +67,8 @@ class Evidence:
     """MLflow's."""
     failure: str | None = None
     """What a failed run said; None for one that finished."""
+    is_over: bool = True
+    """False of a run that still runs, was stopped or was killed."""
 
     @property
     def best(self) -> Mapping[str, Any] | None:
@@ -80,6 +82,11 @@ class Evidence:
     def chosen(self) -> Trial | None:
         """The trial that was chosen."""
         return next((trial for trial in self.trials if trial.trial_id == self.chosen_trial), None)
+
+    @property
+    def has_finished(self) -> bool:
+        """Whether the run came to its end, and well."""
+        return self.is_over and self.failure is None
 
     @property
     def failure_text(self) -> str:

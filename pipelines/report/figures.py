@@ -88,7 +88,7 @@ class Picture:
 def draw(evidence: Evidence) -> tuple[list[Picture], list[str]]:
     """The figures in the order of the page, and what is left out of it and why. A search begins with its trials.
 
-    What a failed run has left may be such that a figure cannot be drawn: the page is then without it, and says so.
+    What an unfinished run has left may be such that a figure cannot be drawn: the page is then without it, and says so.
     """
     ordered = OF_SEARCH + OF_MODEL if evidence.stage == "search" else OF_MODEL + OF_SEARCH
     drawn: list[Picture] = []
@@ -100,7 +100,7 @@ def draw(evidence: Evidence) -> tuple[list[Picture], list[str]]:
                 drawn.append(Picture(name, heading, *paint(planned.draw()), planned))
                 continue
         except Exception as error:
-            if evidence.failure is None:
+            if evidence.has_finished:
                 raise
             planned = f"it could not be drawn: {type(error).__name__}: {shorten(str(error), 200)}"
         if planned is not None:

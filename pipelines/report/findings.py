@@ -96,6 +96,8 @@ def verdict(evidence: Evidence) -> str:
         trained = evidence.history if evidence.stage == "training" else ()
         done = f" after {len(trained)} of {evidence.config.training.epochs} epochs" if trained else ""
         return f"Failed{done}: {shorten(told, 240)}"
+    if not evidence.is_over:
+        return f"Not finished: {_progress(evidence)}."
     if evidence.stage == "search" and (chosen := evidence.chosen) is not None:
         return _of_search(evidence, chosen)
     if (nll := evidence.nll) is not None:
@@ -113,6 +115,13 @@ def verdict(evidence: Evidence) -> str:
     if (chosen := evidence.chosen) is not None:
         return _of_search(evidence, chosen)
     return "Nothing was measured."
+
+
+def _progress(evidence: Evidence) -> str:
+    if evidence.stage == "search":
+        ended = sum(trial.status != "running" for trial in evidence.trials)
+        return f"{ended} of {len(evidence.trials)} trials that have begun have ended"
+    return f"{len(evidence.history)} of {evidence.config.training.epochs} epochs are done"
 
 
 def _of_search(evidence: Evidence, chosen: Trial) -> str:
@@ -152,7 +161,7 @@ def remarks(evidence: Evidence) -> list[str]:
             f"The model was trained with β = {config.objective.beta:g}; every bound here is at β = 1, so that models "
             "with different β can be compared."
         )
-    if best is not None and evidence.failure is None:
+    if best is not None and evidence.has_finished:
         told += _remarks_on_training(evidence, best)
     return told + _remarks_on_search(evidence)
 

@@ -23,7 +23,7 @@ def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClien
     """Each flow is deployed, its parameters have a schema with descriptions, and training is on a cron schedule."""
     from pipelines import deployments
 
-    others = tuple(f"{flow}/default" for flow in ("ingest", "tune", "promote", "pipeline", "apply", "drift"))
+    others = tuple(f"{flow}/default" for flow in ("ingest", "tune", "promote", "pipeline", "apply", "drift", "report"))
     names = ("train/nightly", *others)
     found = {name: prefect.read_deployment_by_name(name) for name in names}
     for deployment in found.values():

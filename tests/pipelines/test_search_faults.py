@@ -22,7 +22,7 @@ from pipelines.yaml_files import write_yaml
 from tests.cluster.nodes import head_of, joined
 from tests.pipelines.conftest import run_flow
 from tests.pipelines.test_search import TRIAL, by_setting
-from tests.processes import command_of, kill_driver, meanwhile, ray_processes, wait_for, wait_until
+from tests.processes import betaline, command_of, kill_driver, meanwhile, ray_processes, wait_for, wait_until
 from tuning.stacks import checkpoints_of
 from vae.config import RunConfig, override, parse
 from vae.state import MANIFEST
@@ -125,6 +125,9 @@ def test_interrupted_search_leaves_its_best_as_challenger(
     assert process.returncode == 130, said
     assert "is now challenger" in said
     assert "--run interrupted" in said
+    assert "betaline report interrupted" in said
+    drawn = betaline("report", "interrupted", home=home)
+    assert "Report and plots: http" in drawn.stdout, drawn.stderr
     challenger = registry.find("interrupted", "challenger")
     assert challenger is not None
     run = MlflowClient().get_run(challenger.run_id)
