@@ -165,18 +165,19 @@ def damaged(
 # --- tables ---------------------------------------------------------------------------------------------------------
 
 
-def read_row(subject: Subject, data: bytes) -> tuple[pd.DataFrame, int]:
-    """The first row of a CSV file, None where a cell is empty; and how many rows there are.
+def read_row(subject: Subject, data: bytes, number: int = 0) -> tuple[pd.DataFrame, int]:
+    """A row of a CSV file, None where a cell is empty; and how many rows there are.
 
     Raises:
-        DataError: If it is too large or no such file, if a column is not known or not there, or a cell is none of its.
+        DataError: If it is too large or no such file, if a column is not known or not there, or a cell is none of its; or
+            if there is no such row.
     """
     columns = subject.examples.columns
     assert columns is not None, "tables are asked for rows"
     _check_size(data)
-    header, first, num_rows = _first_row(data)
-    if len(first) != len(header):
-        raise DataError(f"the file's first row has {len(first)} cells, its header {len(header)}; give each column one")
+    header, row, num_rows = _row_of(data, number)
+    if len(row) != len(header):
+        raise DataError(f"the file's row {number} has {len(row)} cells, its header {len(header)}; give each column one")
     if len(header) > len(columns) + MOST_UNKNOWN:  # to look for what each was meant to be would take hours
         names = ", ".join(column.name for column in columns)
         raise DataError(f"the file has {len(header):,} columns, the model takes {len(columns)}: {names}"[:MOST_WORDS])
@@ -184,11 +185,11 @@ def read_row(subject: Subject, data: bytes) -> tuple[pd.DataFrame, int]:
         read_rows(pd.DataFrame(columns=header), columns, "the file")
     except ValueError as error:
         raise DataError(str(error)[:MOST_WORDS]) from None
-    return with_cells(_gaps(columns), json.dumps(dict(zip(header, first, strict=True))), columns), num_rows
+    return with_cells(_gaps(columns), json.dumps(dict(zip(header, row, strict=True))), columns), num_rows
 
 
-def _first_row(data: bytes) -> tuple[list[str], list[str], int]:
-    """Header, first row, and how many rows there are."""
+def _row_of(data: bytes, number: int) -> tuple[list[str], list[str], int]:
+    """Header, a row, and how many rows there are."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -196,14 +197,24 @@ def _first_row(data: bytes) -> tuple[list[str], list[str], int]:
     # Whatever office wrote it: some put semicolons or tabs where others put commas.
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
     lines = (line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if line)
+    num_rows, row = 0, None
     try:
-        header, first = ([cell.strip()[:MOST_CELL] for cell in next(lines, [])] for _ in range(2))
-        num_rows = 1 + sum(1 for _ in lines)
+        header = _cells_of(next(lines, []))
+        for line in lines:
+            if num_rows == number:
+                row = _cells_of(line)
+            num_rows += 1
     except csv.Error as error:
         raise DataError(f"the file cannot be used: it is no CSV, {error}") from None
-    if not first:
+    if not num_rows:
         raise DataError("the file cannot be used: expected a header with the columns' names, and a row below it")
-    return header, first, num_rows
+    if row is None:
+        raise DataError(f"the file has rows 0 to {num_rows - 1:,}; there is no other")
+    return header, row, num_rows
+
+
+def _cells_of(line: list[str]) -> list[str]:
+    return [cell.strip()[:MOST_CELL] for cell in line]
 
 
 def write_row(row: pd.DataFrame) -> str:

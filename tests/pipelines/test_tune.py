@@ -59,6 +59,6 @@ def test_search_that_fails_shows_its_best_trial_so_far(
     assert "frontier" in shown
     assert ({"reconstructions", "samples", "traversals", "curves"} <= shown) is keeps
     if keeps:
-        assert re.search(r"are of trial t\.\d, the best when the search failed, at its checkpoint of step 4", page)
+        assert re.search(r"are of trial t\.\d, the best so far, at its checkpoint of step 4", page)
     else:
         assert "Reconstructions: the run has left no checkpoint." in page

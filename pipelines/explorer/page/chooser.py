@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from nicegui import events, ui
 
@@ -15,7 +15,7 @@ from pipelines.explorer.page.visit import REFUSED, Visit
 from pipelines.explorer.page.widgets import Field, Html, as_url, button, toggle
 from pipelines.explorer.views import Path
 
-OFFERED = 12
+OFFERED, MOST_DIGITS = 12, 10
 
 
 class Chooser:
@@ -41,6 +41,7 @@ class Chooser:
             with Html("div", classes="row"):
                 self._row_field()
                 self._upload()
+                self.of_file = Html("div")
             self.note = Html("p", "", "fine", role="status")
         self.seed = -1
         self.draw()
@@ -101,31 +102,58 @@ class Chooser:
     async def choose(self, x: str) -> None:
         """Takes another example."""
         self.note.text = ""
+        self.of_file.clear()
+        await self._change(x)
+
+    async def _change(self, x: str) -> None:
         await self.visit.change(**{self.field: x, **self.also(x)})
 
     async def _uploaded(self, event: events.UploadEventArguments) -> None:
-        try:
-            x, words = await self.visit.explorer.run(_given, self.visit.subject, await event.file.read())
-        except REFUSED as error:
-            self.note.text = f"{event.file.name[:80]}: {error}"
+        name, data = event.file.name[:80], await event.file.read()
+        if (num_rows := await self._take(name, data)) is None:
             return
         event.sender.run_method("reset")
-        await self.choose(x)
-        self.note.text = f"{event.file.name[:80]}, {words}"
+        self.of_file.clear()
+        if num_rows > 1:
+            last = num_rows - 1
+            label = f"Row of the file, 0 to {last:,}"
+            with self.of_file:
+                Field("number", label, "0", lambda text: self._take(name, data, text), min=0, max=last, step=1)
+
+    async def _take(self, name: str, data: bytes, row: str = "0") -> int | None:
+        """Takes what a file holds, of a table one row; returns how many there are, None where it is refused."""
+        try:
+            given = await self.visit.explorer.run(_given, self.visit.subject, data, row)
+        except REFUSED as error:
+            self.note.text = f"{name}: {error}"
+            return None
+        await self._change(given.x)
+        self.note.text = f"{name}, {given.words}"
+        return given.num_rows
 
     def _rejected(self) -> None:
         kind = "CSV file" if self.visit.subject.is_table else "image"
         self.note.text = f"That is no {kind}, or has more than {MOST_BYTES >> 20} MiB."
 
 
-def _given(subject: Subject, data: bytes) -> tuple[str, str]:
-    """What a file holds, for a link, and what to say of it."""
+class _Given(NamedTuple):
+    """What a file holds."""
+
+    x: str
+    """For a link."""
+    words: str
+    """What to say of it."""
+    num_rows: int = 1
+
+
+def _given(subject: Subject, data: bytes, row: str) -> _Given:
     if subject.is_table:
-        row, num_rows = read_row(subject, data)
-        return write_row(row), "its row" if num_rows == 1 else f"the first of its {num_rows:,} rows"
+        number = int(row) if row.isdecimal() and len(row) < MOST_DIGITS else -1
+        found, num_rows = read_row(subject, data, number)
+        return _Given(write_row(found), "its row" if num_rows == 1 else f"its row {number}", num_rows)
     image = read_image(subject, data)
     _, _, height, width = image.shape
-    return write_image(image), f"as the model takes it: {width} × {height} pixels"
+    return _Given(write_image(image), f"as the model takes it: {width} × {height} pixels")
 
 
 def told(visit: Visit) -> None:

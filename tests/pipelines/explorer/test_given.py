@@ -107,6 +107,17 @@ def test_row_of_a_file_becomes_an_example(delimiter: str, shelf: Shelf) -> None:
     assert 1 < filled["ash"] < 4
 
 
+def test_row_of_a_file_is_chosen_by_its_number(shelf: Shelf) -> None:
+    """The second of two; and no third, nor one before the first."""
+    subject = shelf["wine"]
+    data = csv_of_row(subject) + csv_of_row(subject, alcohol="14").splitlines(keepends=True)[1]
+    row, num_rows = read_row(subject, data, 1)
+    assert (row["alcohol"].iloc[0], num_rows) == (14, 2)
+    for number in (2, -1):
+        with pytest.raises(DataError, match="rows 0 to 1; there is no other"):
+            read_row(subject, data, number)
+
+
 @pytest.mark.parametrize(
     ("data", "words"),
     [
@@ -117,7 +128,7 @@ def test_row_of_a_file_becomes_an_example(delimiter: str, shelf: Shelf) -> None:
         ("alcohol,Säure\n1,2\n".encode("latin-1"), "no text in UTF-8"),
         ("alcohol,ash\n1,2\n".encode("utf-16"), "no text in UTF-8"),
         (bytes(100), "expected a header"),
-        (b"alcohol,ash\n1\n", "first row has 1 cells, its header 2"),
+        (b"alcohol,ash\n1\n", "row 0 has 1 cells, its header 2"),
         (b'alcohol,ash\n"1,2\n', "no CSV"),
         (b"alcohol," + b"x" * 200_000 + b"\n1,2\n", "no CSV, field larger"),
         (b"x" * (MOST_BYTES + 1), "above the limit"),

@@ -54,17 +54,31 @@ def upload(page: Any, name: str, data: bytes) -> str:
 
 
 def test_row_is_uploaded_and_imputed(visit: Any, shelf: Shelf) -> None:
-    """A file with two rows: the first is taken, its gap filled in as `impute` does, and the link leads there again."""
+    """A file with two rows: the first is taken, its gap filled in as `impute` does, and the link leads there again. Then
+    the second, which has no gap."""
     page = visit("/repair?model=wine&seed=1")
     frame = shelf["wine"].rows.take([7, 8]).astype(object)
     frame["alcohol"], frame["cultivar"] = [None, 13.0], ["barolo", "barbera"]
     frame = frame[frame.columns[::-1]]
-    assert "the first of its 2 rows" in upload(page, "wines.csv", frame.to_csv(index=False).encode())
+    assert "wines.csv, its row 0" in upload(page, "wines.csv", frame.to_csv(index=False).encode())
     filled = shelf["wine"].ask(frame[:1], {"task": "impute", "num_samples": 200, "seed": 1}).iloc[0]
     eventually(lambda: cells(page, "alcohol")[:2], ["missing", cell_text(filled["alcohol"])])
     assert cells(page, "cultivar")[:2] == ["barolo", "barolo"]
+    own = page.get_by_label("Row of the file, 0 to 1")
+    own.fill("2")
+    own.press("Tab")
+    page.get_by_text("the file has rows 0 to 1; there is no other").wait_for()
+    own.fill("1")
+    own.press("Tab")
+    eventually(lambda: cells(page, "cultivar")[0], "barbera")
+    eventually(lambda: cells(page, "alcohol")[0], "13")
+    page.get_by_text("wines.csv, its row 1").wait_for()
+    own.fill("0")
+    own.press("Tab")
+    eventually(lambda: cells(page, "alcohol")[:2], ["missing", cell_text(filled["alcohol"])])
     page.reload()
     eventually(lambda: cells(page, "alcohol")[:2], ["missing", cell_text(filled["alcohol"])])
+    assert own.count() == 0, "the file is gone"
     page.get_by_label("alcohol").fill("12.5")  # and its cells can be changed
     page.get_by_label("alcohol").press("Tab")
     eventually(lambda: cells(page, "alcohol")[0], "12.5")
