@@ -116,6 +116,7 @@ def test_stopped_search_is_shown_as_far_as_it_came(
         ({"source": "sklearn:digits", "name": "digits"}, None, "neither a training nor a search"),
         ({"run": "t", "name": "digits", "search": "s"}, {}, "neither a training nor a search"),
         ({"dataset": "digits", "name": "digits", "config": {}}, None, "run other has not begun"),
+        ({"dataset": "digits", "name": "digits", "search": {}}, {"dataset": "d"}, "run other has not begun"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(tmp_path: Path, request_: Any, pinned: Any, said: str) -> None:
