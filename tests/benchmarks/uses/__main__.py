@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.report.theme import png
@@ -27,6 +28,7 @@ USES: dict[str, Use] = {
     "augment": augment,
     "score": score,
 }
+COMPARED_WITH_SCIKIT_IMAGE = {"denoise", "impute"}
 
 
 def main() -> None:
@@ -36,6 +38,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--into", type=Path, default=REPOSITORY, help="a folder for the page and the picture")
     chosen = parser.parse_args()
+    if chosen.use in COMPARED_WITH_SCIKIT_IMAGE and find_spec("skimage") is None:
+        parser.error(f"{chosen.use} is compared with scikit-image: pip install --editable '.[bench]'")
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         use = USES[chosen.use]
