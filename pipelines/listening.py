@@ -89,7 +89,8 @@ def _link(kind: str, folder: RunFolder, found: Reported) -> None:
 def report_url(folder: RunFolder) -> str | None:
     """Where a browser shows the report that a run's last attempt has left; None where there is none.
 
-    A report that cannot be found hides neither a result nor an error."""
+    A report that cannot be found hides neither a result nor an error.
+    """
     try:
         where = folder.read(REPORT)
     except OSError as error:

@@ -33,6 +33,17 @@ class Job:
             self.folder.write(PINNED, kept)
         return kept[name]
 
+    def kept(self, name: str) -> str:
+        """A choice that the run's first attempt has made.
+
+        Raises:
+            RegistryError: If it has not.
+        """
+        kept = self.folder.read(PINNED) or {}
+        if name not in kept:
+            raise RegistryError(f"run {self.identity} has not begun")
+        return kept[name]
+
     def result_of(self, identity: str) -> dict[str, Any]:
         """What another run came to.
 

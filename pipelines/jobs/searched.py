@@ -10,7 +10,7 @@ from pipelines import tracking
 from pipelines.jobs.job import Job
 from pipelines.jobs.tune import trials_so_far
 from pipelines.requests import TuneRequest
-from pipelines.runs import PINNED, SPEC, RunFolder
+from pipelines.runs import SPEC, RunFolder
 from tuning.frontier import Trial, select
 from tuning.models import best_of
 from tuning.stacks import config_of, split
@@ -35,12 +35,12 @@ def best_so_far(job: Job, run: str) -> dict[str, Any]:
         RegistryError: If none has left a checkpoint yet.
     """
     folder = RunFolder(job.home, run)
-    spec, pinned = folder.read(SPEC), folder.read(PINNED)
     trials = [Trial(**trial) for trial in trials_so_far(folder).values()]
-    if spec is None or pinned is None or not trials:
+    if not trials:
         raise RegistryError(f"search {run} has no trial yet")
-    request = parse(TuneRequest, spec["request"], run)
-    search, division, dataset = request.search, int(pinned["division"]), Dataset.open(pinned["dataset"])
+    searched = Job(f"{folder.uri}/{SPEC}")
+    request = parse(TuneRequest, searched.request, run)
+    search, division, dataset = request.search, int(searched.kept("division")), Dataset.open(searched.kept("dataset"))
     select(trials, search.select)  # says why there is none
     best = best_of(search, division, dataset, f"{folder.uri}/tune", trials)
     if best is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
@@ -62,10 +61,10 @@ def _at_checkpoint(job: Job, known: Evidence, dataset: Dataset) -> Evidence:
     return reports.seen_at_checkpoint(told, dataset, partial(_left, spec, dataset))
 
 
-def so_far(job: Job, pinned: Mapping[str, str]) -> Evidence:
+def so_far(job: Job) -> Evidence:
     """What there is to report of a training that has not ended."""
     request = parse(TrainRequest, job.request, job.identity)
-    dataset = Dataset.open(pinned["dataset"])
+    dataset = Dataset.open(job.kept("dataset"))
     known = _known(request, dataset, tracking.run_of(request.name, job.identity))
     return _at_checkpoint(job, replace(known, is_over=False), dataset)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
@@ -226,13 +226,13 @@ def _at_checkpoint(job: Job, config: SearchConfig, division: int, known: Evidenc
     return reports.seen_at_checkpoint(known, dataset, partial(_left, job, config, division, dataset))
 
 
-def so_far(job: Job, pinned: Mapping[str, str]) -> Evidence:
+def so_far(job: Job) -> Evidence:
     """What there is to report of a search that has not ended."""
     request = parse(TuneRequest, job.request, job.identity)
-    dataset = Dataset.open(pinned["dataset"])
+    division, dataset = int(job.kept("division")), Dataset.open(job.kept("dataset"))
     known = _known(request, dataset, tracking.run_of(request.name, job.identity))
     told = replace(known, trials=[Trial(**trial) for trial in trials_so_far(job.folder).values()], is_over=False)
-    return _at_checkpoint(job, request.search, int(pinned["division"]), told, dataset)
+    return _at_checkpoint(job, request.search, division, told, dataset)
 
 
 def run(job: Job) -> dict[str, Any]:

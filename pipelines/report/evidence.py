@@ -66,7 +66,7 @@ class Evidence:
     run_id: str | None = None
     """MLflow's."""
     failure: str | None = None
-    """What a failed run said; None for one that finished."""
+    """What a failed run said; None for one that did not fail."""
     is_over: bool = True
     """False of a run that still runs, was stopped or was killed."""
 

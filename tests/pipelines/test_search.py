@@ -12,8 +12,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from pipelines import flows
+from pipelines.jobs.tune import trials_so_far
 from pipelines.requests import TuneRequest
-from pipelines.runs import Event
+from pipelines.runs import Event, RunFolder
 from pipelines.services import Services
 from pipelines.yaml_files import read_mapping
 from tests.pipelines.conftest import run_flow
@@ -48,6 +49,11 @@ def by_setting(result: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         str(sorted(trial["parameters"].items())): {name: trial[name] for name in FIGURES} for trial in result["trials"]
     }
+
+
+def trials_of(search: Path) -> list[dict[str, Any]]:
+    """The table of a search that may still run, as its folder has it."""
+    return list(trials_so_far(RunFolder(str(search.parents[1]), search.name)).values())
 
 
 @pytest.fixture(scope="module")

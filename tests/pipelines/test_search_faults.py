@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -15,13 +14,13 @@ from mlflow import MlflowClient
 
 from pipelines import flows, registry
 from pipelines.requests import TuneRequest
-from pipelines.runs import TRIALS, Event
+from pipelines.runs import Event
 from pipelines.services import Services
 from pipelines.services.process import tree
 from pipelines.yaml_files import write_yaml
 from tests.cluster.nodes import head_of, joined
 from tests.pipelines.conftest import run_flow
-from tests.pipelines.test_search import TRIAL, by_setting
+from tests.pipelines.test_search import TRIAL, by_setting, trials_of
 from tests.processes import betaline, command_of, kill_driver, meanwhile, ray_processes, wait_for, wait_until
 from tuning.stacks import checkpoints_of
 from vae.config import RunConfig, override, parse
@@ -76,8 +75,7 @@ def test_search_whose_driver_is_killed_goes_on(
 
 def finished_body(search: Path) -> dict[str, Any] | None:
     """The body of a trial that has ended, while not all have."""
-    table = search / TRIALS
-    trials = json.loads(table.read_text())["trials"] if table.exists() else []
+    trials = trials_of(search)
     ended = [trial["parameters"]["model.encoder"] for trial in trials if trial["status"] == "finished"]
     return ended[0] if len(ended) < len(trials) and ended else None
 
@@ -115,11 +113,8 @@ def test_interrupted_search_leaves_its_best_as_challenger(
     command = [sys.executable, "-m", "pipelines.cli", "tune", "digits", "--name", "interrupted", "--home", str(home)]
     command += ["--config", str(tmp_path / "search.yaml"), "--run", "interrupted", "--register", "challenger"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    table = home / "runs" / "interrupted" / TRIALS
-    wait_until(
-        lambda: table.exists() and max(t["epochs"] for t in json.loads(table.read_text())["trials"]) >= 5,
-        what="some epochs are done",
-    )
+    search = home / "runs" / "interrupted"
+    wait_until(lambda: max((t["epochs"] for t in trials_of(search)), default=0) >= 5, what="some epochs are done")
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 130, said

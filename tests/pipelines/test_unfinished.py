@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +15,10 @@ from pipelines.jobs import unfinished
 from pipelines.jobs.job import Job
 from pipelines.launch import stop_job
 from pipelines.requests import ReportRequest, TrainRequest
-from pipelines.runs import PINNED, RESULT, SPEC, TRIALS, RunFolder
+from pipelines.runs import PINNED, RESULT, SPEC, RunFolder
 from pipelines.services import Services
 from tests.pipelines.conftest import run_flow
-from tests.pipelines.test_search import asked
+from tests.pipelines.test_search import asked, trials_of
 from tests.processes import meanwhile, wait_until
 from tests.trainings import INTERVAL, STEPS_PER_EPOCH, long
 from vae.config import RunConfig, override
@@ -44,8 +43,7 @@ def stopped(flow: Any, request: Any, home: Path, run: str, is_on_its_way: Callab
 
 def has_scored_trial(search: Path) -> bool:
     """Whether the table has a trial's bound, and a checkpoint is there."""
-    table = search / TRIALS
-    trials = json.loads(table.read_text())["trials"] if table.exists() else []
+    trials = trials_of(search)
     return any(trial["negative_bound"] for trial in trials) and any(search.rglob(MANIFEST))
 
 
