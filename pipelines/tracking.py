@@ -33,7 +33,11 @@ EPOCH_METRICS = (
     "validation_rate",
     "validation_negative_elbo",
     "validation_negative_bound",
+    "validation_objective",
+    "constraint_gap",
     "active_units",
+    "aggregate_std",
+    "best_epoch",
 )
 REPORT_FOLDER = "report"
 FAILED_PROMOTION_FOLDER = "failed-promotion"
@@ -230,16 +234,10 @@ def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
 
 
 def epochs_of(run_id: str) -> list[dict[str, Any]]:
-    """The epochs of a run as far as their curves were logged: the number, `EPOCH_METRICS`, and which is the best so far."""
+    """Returns the epochs of a run as far as their curves were logged: their numbers and `EPOCH_METRICS`."""
     client = MlflowClient()
     epochs: dict[int, dict[str, Any]] = {}
     for name in EPOCH_METRICS:
         for point in client.get_metric_history(run_id, name):
             epochs.setdefault(point.step, {"epoch": point.step})[name] = point.value
-    whole = [epochs[number] for number in sorted(epochs) if len(epochs[number]) == 1 + len(EPOCH_METRICS)]
-    best = None
-    for epoch in whole:
-        if best is None or epoch["validation_negative_bound"] < best["validation_negative_bound"]:
-            best = epoch
-        epoch["best_epoch"] = best["epoch"]
-    return whole
+    return [epochs[number] for number in sorted(epochs) if len(epochs[number]) == 1 + len(EPOCH_METRICS)]

@@ -21,10 +21,7 @@ MORE_IS_BETTER = ("active_units", "mig", "udr", "denoise_psnr")
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial at its last epoch. Distortion, rate and bound are of the validation split, in nats per example.
-
-    Not at the epoch of the lowest bound: for a small β that is one of the first, long before its trade is reached.
-    """
+    """One trial at the epoch that ships: see `vae.record`. Figures are of the validation split, in nats per example."""
 
     trial_id: str
     """Of a lane of a stack: that of the stack, a dot, and the lane's number."""

@@ -298,7 +298,7 @@ def _lanes(
 def _lane(
     trial_id: str, parameters: dict[str, Any], told: Mapping[str, Any], status: str | None, error: str | None
 ) -> Trial:
-    last, error = told.get("last") or {}, told.get("error") or error
+    last, best, error = told.get("last") or {}, told.get("best") or {}, told.get("error") or error
     if error:
         status = "failed"
     elif last.get("is_last"):
@@ -308,10 +308,10 @@ def _lane(
         parameters=parameters,
         status=status or "stopped",
         epochs=last.get("epoch", 0),
-        distortion=last.get("validation_distortion"),
-        rate=last.get("validation_rate"),
-        negative_bound=last.get("validation_negative_bound"),
-        active_units=last.get("active_units"),
+        distortion=best.get("validation_distortion"),
+        rate=best.get("validation_rate"),
+        negative_bound=best.get("validation_negative_bound"),
+        active_units=best.get("active_units"),
         error=error,
         scores=told.get("scores", {}),
         steps=last.get("step", 0),

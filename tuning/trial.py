@@ -128,14 +128,16 @@ class _Teller(LaneHooks):
             lanes.append(
                 {
                     "last": asdict(record.history[-1]) if record.history else None,
+                    "best": asdict(record.best) if record.best else None,
                     "new": new,
                     "scores": self.scores.get(lane, {}),
                     "error": self.failed.get(lane),
                     "steps_per_second": _steps_per_second(record.history),
                 }
             )
-        alive = [lane["last"] for lane in lanes if lane["last"] and not lane["error"]]
-        self._report(max((last["epoch"] for last in alive), default=1), alive, lanes)
+        alive = [lane for lane in lanes if lane["last"] and not lane["error"]]
+        epoch = max((lane["last"]["epoch"] for lane in alive), default=1)
+        self._report(epoch, [lane["best"] for lane in alive], lanes)
 
     def _measure(self) -> None:
         """The scores of lanes that are over; those of a rule that compares lanes once all of them are."""
@@ -152,19 +154,20 @@ class _Teller(LaneHooks):
 
     def refuse(self, reason: str) -> None:
         """Every lane failed, for a reason that another attempt would not change."""
-        self._report(1, [], [{"last": None, "new": [], "scores": {}, "error": reason} for _ in self.configs])
+        lane = {"last": None, "best": None, "new": [], "scores": {}, "error": reason}
+        self._report(1, [], [lane for _ in self.configs])
 
-    def _report(self, epoch: int, alive: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> None:
+    def _report(self, epoch: int, best: Sequence[Mapping[str, Any]], lanes: Sequence[Mapping[str, Any]]) -> None:
         self.has_told = True
-        tune.report({SCORE: self._score(alive), "epoch": epoch, LANES: json.dumps(lanes)})
+        tune.report({SCORE: self._score(best), "epoch": epoch, LANES: json.dumps(lanes)})
 
-    def _score(self, alive: Sequence[Mapping[str, Any]]) -> float:
-        """Of the last reports of the lanes that have not failed."""
-        if self.search.stop_by == "bound" or not alive:
-            return min((last["validation_negative_bound"] for last in alive), default=math.inf)
+    def _score(self, best: Sequence[Mapping[str, Any]]) -> float:
+        """Returns the score of a trial from the epoch that would ship of each lane that has not failed."""
+        if self.search.stop_by == "bound" or not best:
+            return min((epoch["validation_negative_bound"] for epoch in best), default=math.inf)
         front = [
-            Trial(str(n), {}, "running", last["epoch"], last["validation_distortion"], last["validation_rate"])
-            for n, last in enumerate(alive)
+            Trial(str(n), {}, "running", epoch["epoch"], epoch["validation_distortion"], epoch["validation_rate"])
+            for n, epoch in enumerate(best)
         ]
         return -hypervolume(front, self._reference_nats, self._reference_nats)
 

@@ -50,7 +50,10 @@ def open_feeds(
         memory_budget_bytes=training.memory_budget_bytes,
     )
     left = training.memory_budget_bytes - feed.held_bytes
-    return feed, InOrder(share_of(config, dataset, "validation", rank, size, device), memory_budget_bytes=left)
+    # A regulariser compares all pairs of a batch, which takes memory by its square.
+    batch_size = 256 if config.objective.regularizers else 1024
+    share = share_of(config, dataset, "validation", rank, size, device)
+    return feed, InOrder(share, batch_size, memory_budget_bytes=left)
 
 
 def identity_of(config: RunConfig) -> dict[str, Any]:

@@ -19,9 +19,13 @@ from vae.config import (
     ObjectiveConfig,
     Warmup,
 )
+from vae.config.objective import steps_of
 from vae.errors import ConfigError
 
 GECO_RANGE = math.log(1e6)
+RATE_TOLERANCE = 0.03
+"""Share of a held rate within which an epoch counts as holding it; less than the 5 % that is promised of the shipped model,
+whose rate is measured on other data."""
 
 
 class Controller:
@@ -31,11 +35,13 @@ class Controller:
 
     Args:
         config: The objective.
-        device: Where β lives: setting it costs no synchronisation.
+        total_steps: Optimiser steps of the run, of which a schedule may be a share.
+        device: Device of β, so that setting it costs no synchronisation.
     """
 
-    def __init__(self, config: ObjectiveConfig, device: torch.device | str = "cpu") -> None:
+    def __init__(self, config: ObjectiveConfig, total_steps: int, device: torch.device | str = "cpu") -> None:
         self.config = config
+        self.total_steps = total_steps
         self.beta = torch.full((), config.beta, device=device)
         self.capacity = torch.zeros((), device=device)
         self.state = torch.zeros(2, device=device)
@@ -48,10 +54,21 @@ class Controller:
                 self.beta.copy_(self.config.beta * torch.exp(self.state[1]))
             case ControlVae():
                 self._control(self.config.controller)
-            case Capacity(capacity=capacity, steps=steps, start=start):
+            case Capacity(capacity=capacity, start=start):
+                steps = steps_to_settle(self.config, self.total_steps)
                 self.capacity.fill_(capacity * min(1.0, max(0, step - start) / (steps - start)))
             case _:
-                self.beta.fill_(beta_at(self.config, step))
+                self.beta.fill_(beta_at(self.config, step, self.total_steps))
+
+    def settled(self) -> tuple[Tensor, Tensor]:
+        """Returns β and the capacity as they are once a schedule has ended; of GECO and ControlVAE, as they are now."""
+        match self.config.controller:
+            case Geco() | ControlVae():
+                return self.beta, self.capacity
+            case Capacity(capacity=capacity):
+                return self.beta, torch.full_like(self.capacity, capacity)
+            case _:
+                return torch.full_like(self.beta, self.config.beta), self.capacity
 
     def observe(self, distortion: Tensor, rate: Tensor) -> None:
         """Takes in a step's mean distortion and rate on this rank, in nats per example."""
@@ -80,24 +97,41 @@ class Controller:
         self.beta.copy_(proposed.clamp(config.lowest, config.highest))
 
 
-def beta_at(config: ObjectiveConfig, step: int) -> float:
-    """β at an optimiser step, counted from 0, of a controller that only looks at the step."""
+def beta_at(config: ObjectiveConfig, step: int, total_steps: int) -> float:
+    """Returns β at an optimiser step, counted from 0, of a controller that only looks at the step."""
     match config.controller:
-        case Warmup(steps=steps):
-            return config.beta * min(1.0, step / steps)
-        case Cyclical(steps=steps, cycles=cycles, rising=rising):
+        case Warmup(steps=length):
+            return config.beta * min(1.0, step / steps_of(length, total_steps))
+        case Cyclical(steps=length, cycles=cycles, rising=rising):
+            steps = steps_of(length, total_steps)
             return config.beta * (1.0 if step >= steps * cycles else min(1.0, step % steps / (steps * rising)))
         case _:
             return config.beta
 
 
-def steps_to_settle(config: ObjectiveConfig) -> int:
-    """Optimiser steps after which β no longer changes by schedule."""
+def constraint_gap(config: ObjectiveConfig, distortion: float, rate: float) -> float:
+    """Returns the nats by which what the controller holds lies outside its tolerance; 0 where it is held, or nothing is."""
+    match config.controller:
+        case Geco(distortion=target):
+            return max(0.0, distortion - target)
+        case ControlVae(rate=target) | Capacity(capacity=target):
+            return max(0.0, abs(rate - target) - RATE_TOLERANCE * target)
+        case _:
+            return 0.0
+
+
+def holds_constraint(config: ObjectiveConfig) -> bool:
+    """Whether the controller holds a rate or a distortion."""
+    return isinstance(config.controller, Geco | ControlVae | Capacity)
+
+
+def steps_to_settle(config: ObjectiveConfig, total_steps: int) -> int:
+    """Returns the optimiser steps after which β no longer changes by schedule."""
     match config.controller:
         case Warmup(steps=steps) | Capacity(steps=steps):
-            return steps
+            return steps_of(steps, total_steps)
         case Cyclical(steps=steps, cycles=cycles):
-            return steps * cycles
+            return steps_of(steps, total_steps) * cycles
         case Constant() | FreeBits() | Geco() | ControlVae() | MultiRate():
             return 0
         case _:
@@ -110,7 +144,7 @@ def check_schedule(config: ObjectiveConfig, total_steps: int) -> None:
     Raises:
         ConfigError: A schedule longer than the run, which would never have come to what it leads to.
     """
-    steps = steps_to_settle(config)
+    steps = steps_to_settle(config, total_steps)
     match config.controller:
         case Capacity(capacity=capacity):
             goal = f"the capacity would never reach {capacity}"
@@ -121,5 +155,5 @@ def check_schedule(config: ObjectiveConfig, total_steps: int) -> None:
     if steps >= total_steps:
         raise ConfigError(
             f"objective.controller.steps: the {config.controller.kind} takes {steps} steps and the run has {total_steps}, "
-            f"so {goal}; shorten it or train more epochs"
+            f"so {goal}; set it below 1 for a share of the run, such as 0.5, or train more epochs"
         )

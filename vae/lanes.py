@@ -25,15 +25,16 @@ from vae.controllers import Controller, check_schedule
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, Diverged
-from vae.metrics.likelihood import Sums, inputs_of
+from vae.guard import SMALL, diverged
 from vae.model import VAE, Inputs
 from vae.optimizer import StackedAdamW, check_warmup, ema_decay_at, learning_rate_at
-from vae.record import EpochParts, Record, diverged
+from vae.record import EpochParts, Record
 from vae.reports import EpochReport, Progress, TrainingResult
 from vae.seeds import Stream, derive
-from vae.stack import LaneDraws, Stack, StackGradients, StackSums
+from vae.stack import LaneDraws, Stack, StackGradients, StackValidation
 from vae.state import Checkpoint, CheckpointStore, Tensors
 from vae.step import Step, draw, present
+from vae.validation import draw_validation, validated
 
 log = logging.getLogger(__name__)
 
@@ -150,14 +151,14 @@ class LaneTraining:
         self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
         self.autocast = partial(autocast_of, training, self.device)
         self.gradients = StackGradients(self.stack, self.step, self.autocast)
-        self.validation_sums = StackSums(self.stack.template, self.base.objective.bound)
+        self.validation_vectors = StackValidation(self.step)
         self.averaged = Stack(models) if training.ema_decay else None
         self.feed, self.validation = open_feeds(self.base, dataset, device=device)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(self.base.objective, self.total_steps)
         check_warmup(training, self.total_steps)
         self.optimizer = StackedAdamW(self.stack.parameters, training.weight_decay)
-        self.controllers = [Controller(config.objective, device) for config in configs]
+        self.controllers = [Controller(config.objective, self.total_steps, device) for config in configs]
         self.records = [Record(config, self.total_steps) for config in configs]
         self.generator = torch.Generator(device)
         self.store = None if checkpoints is None else self._open_store(checkpoints)
@@ -222,7 +223,8 @@ class LaneTraining:
             controller.prepare(step)
         beta_K = torch.stack([controller.beta for controller in controllers])
         capacity_K = torch.stack([controller.capacity for controller in controllers])
-        _, parts_K2 = self.gradients(inputs, drawn, beta_K, capacity_K)
+        loss_K, parts_K2 = self.gradients(inputs, drawn, beta_K, capacity_K)
+        self._check_finite(loss_K)
         if training.gradient_clip_norm is not None:
             self._clip(training.gradient_clip_norm)
         rates = [learning_rate_at(self.configs[lane].training, step, self.total_steps) for lane in self.alive]
@@ -249,6 +251,25 @@ class LaneTraining:
         return inputs, LaneDraws.of(drawn)
 
     @torch.no_grad()
+    def _check_finite(self, loss_K: Tensor) -> None:
+        """Marks lanes whose loss or gradient is not finite as failed, and leaves their weights as they are."""
+        gradients = [value.grad for value in self.stack.parameters.values() if value.grad is not None]
+        small = [gradient for gradient in gradients if gradient[0].numel() <= SMALL] or gradients
+        total_K = loss_K + torch.stack([gradient.view(len(gradient), -1).sum(1) for gradient in small]).sum(0)
+        finite_K = total_K.isfinite()
+        if finite_K.all():
+            return
+        epoch, step = divmod(self.steps_done, self.feed.steps_per_epoch)
+        where = f"at step {self.steps_done + 1} (epoch {epoch + 1}, batch {step + 1})"
+        for place, lane in enumerate(self.alive):
+            if not finite_K[place]:
+                loss = loss_K[place].item()
+                found = f"the loss became {loss}" if not math.isfinite(loss) else "a gradient is not finite"
+                self.failed.setdefault(lane, str(diverged(f"{found} {where}", self.configs[lane].training)))
+        for gradient in gradients:
+            gradient[~finite_K] = 0
+
+    @torch.no_grad()
     def _clip(self, most: float) -> None:
         """Each lane's gradient to a norm of its own."""
         gradients = [value.grad for value in self.stack.parameters.values() if value.grad is not None]
@@ -263,17 +284,19 @@ class LaneTraining:
         train_K2 = (self.sums.double() / self.feed.steps_per_epoch).tolist()
         if self.averaged is not None:
             self.averaged.buffers = {name: value.clone() for name, value in self.stack.buffers.items()}
-        bounds = [Sums(vector).bound() for vector in self._validate()]
+        everything = [validated(vector) for vector in self._validate()]
         reports: dict[int, EpochReport] = {}
         for place, lane in enumerate(self.alive):
-            distortion, rate = train_K2[place]
-            if not math.isfinite(reached := distortion + rate + bounds[place].negative_bound):
-                training = self.configs[lane].training
-                self.failed[lane] = str(diverged(reached, epoch, self.steps_done, training))
+            if lane in self.failed:
+                continue
+            (distortion, rate), found = train_K2[place], everything[place]
+            if not math.isfinite(reached := distortion + rate + found.bound.negative_bound + found.objective):
+                what = f"the validation loss became {reached} after epoch {epoch + 1} (step {self.steps_done})"
+                self.failed[lane] = str(diverged(what, self.configs[lane].training))
                 continue
             record, beta = self.records[lane], self.controllers[lane].beta.item()
             parts = EpochParts(distortion, rate, beta, examples_per_second, elapsed_seconds)
-            if record.add(self.steps_done, epoch, bounds[place], parts):
+            if record.add(self.steps_done, epoch, found, parts):
                 self.best_weights[lane] = self.shipped.lane(place)
             reports[lane] = record.history[-1]
         self._keep([lane for lane in self.alive if lane not in self.failed and not self.records[lane].is_over])
@@ -289,17 +312,16 @@ class LaneTraining:
 
     @torch.no_grad()
     def _validate(self) -> Tensor:
-        """The vector of `Sums` of each lane, [K,…]; all see the same noise."""
-        template, bound = self.stack.template.eval(), self.base.objective.bound
-        seed = self.base.training.seed_of_data
+        """Returns the vector of `validation.batch_vector` of each lane, [K,…]; all see the same noise."""
+        template, objective = self.stack.template.eval(), self.base.objective
+        settled = [self.controllers[lane].settled() for lane in self.alive]
+        beta_K, capacity_K = (torch.stack(values) for values in zip(*settled, strict=True))
         total: Tensor | None = None
         for number, batch in enumerate(self.validation):
-            self.generator.manual_seed(derive(seed, Stream.VALIDATION, 0, number))
-            inputs = inputs_of(template, batch, self.generator)
-            shape = (bound.samples, len(batch), template.noise_dim)
-            noise = torch.randn(shape, generator=self.generator, device=self.device)
-            sums = self.validation_sums(self.shipped, inputs, noise)
-            total = sums if total is None else total + sums
+            self.generator.manual_seed(derive(self.base.training.seed_of_data, Stream.VALIDATION, 0, number))
+            clean, draws = draw_validation(template, objective, batch, self.generator)
+            vector = self.validation_vectors(self.shipped, clean, draws, beta_K, capacity_K)
+            total = vector if total is None else total + vector
         assert total is not None, "there is a validation split"
         return total
 

@@ -65,6 +65,8 @@ class FusedAdamW(torch.optim.AdamW):
 
     def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
         super().__init__(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+        self.found_inf: Tensor | None = None
+        """A scalar; while it is 1 the kernel leaves every parameter and moment as it is. None updates always."""
         self._lists: _Lists | None = None
 
     @torch.no_grad()
@@ -91,6 +93,7 @@ class FusedAdamW(torch.optim.AdamW):
             eps=group["eps"],
             amsgrad=False,
             maximize=False,
+            found_inf=self.found_inf,
         )
 
     def _collect(self) -> _Lists:

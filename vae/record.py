@@ -1,22 +1,28 @@
-"""The record of a run: its epochs, which of them is best, and whether it is over."""
+"""The record of a run: its epochs, which of them ships, and whether the run is over.
+
+The one rule by which an epoch is chosen:
+
+1. Epochs after the schedule of β has ended come before those during it.
+2. Epochs that hold the controller's constraint come before those that do not, and of these the nearest comes first.
+3. The lowest validation value of the trained objective wins; where a constraint is held, the lowest bound at β = 1.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from vae.config import RunConfig, TrainingConfig
-from vae.controllers import steps_to_settle
-from vae.errors import Diverged
-from vae.metrics.likelihood import Bound
+from vae.config import RunConfig
+from vae.controllers import constraint_gap, holds_constraint, steps_to_settle
 from vae.model import VAE
 from vae.reports import EpochReport, TrainingResult
+from vae.validation import Validated
 
 
 @dataclass(frozen=True)
 class EpochParts:
-    """What an epoch's training came to; see `EpochReport`."""
+    """The training figures of an epoch; see `EpochReport`."""
 
     train_distortion: float
     train_rate: float
@@ -25,31 +31,23 @@ class EpochParts:
     elapsed_seconds: float
 
 
-def diverged(reached: float, epoch: int, step: int, training: TrainingConfig) -> Diverged:
-    """What to say of a loss that is no number any more, in an epoch counted from 0."""
-    return Diverged(
-        f"the loss became {reached} in epoch {epoch + 1} (step {step}); lower training.learning_rate (now "
-        f"{training.learning_rate}) or set training.gradient_clip_norm"
-    )
-
-
 class Record:
     """The epochs of one run, and what follows from them.
 
     Args:
         config: The run.
-        total_steps: Its length, if it is not stopped early.
+        total_steps: Optimiser steps of the run, if it is not stopped early.
     """
 
     def __init__(self, config: RunConfig, total_steps: int) -> None:
-        self.patience = config.training.patience_epochs
-        self.settles_at = steps_to_settle(config.objective)
+        self.config = config
         self.total_steps = total_steps
+        self.settles_at = steps_to_settle(config.objective, total_steps)
         self.history: list[EpochReport] = []
 
     @property
     def best(self) -> EpochReport | None:
-        """The epoch with the lowest validation bound; once the controller has reached β, of the epochs since."""
+        """The epoch that ships, of those so far."""
         return self.history[self.history[-1].best_epoch - 1] if self.history else None
 
     @property
@@ -57,21 +55,9 @@ class Record:
         """Whether the last epoch was the run's last."""
         return bool(self.history) and self.history[-1].is_last
 
-    def add(self, step: int, epoch: int, bound: Bound, parts: EpochParts) -> bool:
-        """Takes in an epoch, counted from 0, and returns whether it is the best so far."""
-        best = self.best
-        # While β still rises, the bound at β = 1 favours the epochs of small β: those count only until β is reached.
-        settled = step >= self.settles_at
-        is_best = (
-            best is None
-            or bound.negative_bound < best.validation_negative_bound
-            or (settled and best.step < self.settles_at)
-        )
-        best_epoch, best_negative_bound = (
-            (epoch + 1, bound.negative_bound)
-            if best is None or is_best
-            else (best.epoch, best.validation_negative_bound)
-        )
+    def add(self, step: int, epoch: int, found: Validated, parts: EpochParts) -> bool:
+        """Records an epoch, counted from 0, and returns whether it is the best so far."""
+        bound, best = found.bound, self.best
         report = EpochReport(
             epoch=epoch + 1,
             step=step,
@@ -79,25 +65,49 @@ class Record:
             validation_rate=bound.rate,
             validation_negative_elbo=bound.negative_elbo,
             validation_negative_bound=bound.negative_bound,
+            validation_objective=found.objective,
+            constraint_gap=constraint_gap(self.config.objective, bound.distortion, bound.rate),
             active_units=bound.active_units,
-            best_epoch=best_epoch,
-            best_negative_bound=best_negative_bound,
-            is_last=step == self.total_steps
-            or (self.patience is not None and settled and epoch + 1 - best_epoch >= self.patience),
+            aggregate_std=bound.aggregate_std,
+            best_epoch=epoch + 1,
+            best_objective=found.objective,
+            is_last=step == self.total_steps,
             **asdict(parts),
         )
+        is_best = best is None or self._order(report) < self._order(best)
+        if best is not None and not is_best:
+            report = replace(report, best_epoch=best.epoch, best_objective=best.validation_objective)
+        report = replace(report, is_last=report.is_last or self._has_lost_patience(report))
         self.history.append(report)
         return is_best
 
+    def _order(self, report: EpochReport) -> tuple[bool, float, float]:
+        """The key by which epochs are sorted, the best first; see the top of this file."""
+        held = holds_constraint(self.config.objective)
+        value = report.validation_negative_bound if held else report.validation_objective
+        return report.step < self.settles_at, report.constraint_gap, value
+
+    def _has_lost_patience(self, report: EpochReport) -> bool:
+        """Whether the run stops after an epoch for want of a better one.
+
+        Epochs count once β has settled, the learning rate has risen, and the constraint has been held.
+        """
+        training = self.config.training
+        ready_at = max(self.settles_at, training.warmup_steps)
+        ready = [one.epoch for one in [*self.history, report] if one.step >= ready_at and not one.constraint_gap]
+        if training.patience_epochs is None or not ready:
+            return False
+        return report.epoch - max(report.best_epoch, ready[0]) >= training.patience_epochs
+
     def result(self, model: VAE, resumed_from_step: int) -> TrainingResult:
-        """What a run that is over came to, with the model of its best epoch."""
+        """Returns the result of a run that is over, with the model of its best epoch."""
         assert self.best is not None, "the last epoch was validated"
         return TrainingResult(model, tuple(self.history), self.best, resumed_from_step)
 
     def to_json(self) -> list[dict[str, Any]]:
-        """For a checkpoint."""
+        """Returns the history as a checkpoint stores it."""
         return [asdict(report) for report in self.history]
 
     def restore(self, history: Sequence[dict[str, Any]]) -> None:
-        """Takes up what `to_json` gave."""
+        """Takes up a history that `to_json` returned."""
         self.history = [EpochReport(**report) for report in history]

@@ -23,12 +23,18 @@ class EpochReport:
     validation_negative_elbo: float
     """distortion + rate, whatever β is trained with."""
     validation_negative_bound: float
-    """Of the bound that is trained for, with as many draws, at β = 1: what epochs and trials are compared by."""
+    """The bound that is trained for, with as many draws, at β = 1: what different settings are compared by."""
+    validation_objective: float
+    """The loss as it is trained, at the β that the schedule ends with: what the epochs of one run are compared by."""
+    constraint_gap: float
+    """Nats by which the rate or distortion that the controller holds lies outside its tolerance; 0 without a constraint."""
     active_units: int
+    aggregate_std: float
+    """Root mean square over the latent's dimensions of the aggregate posterior's standard deviation; N(0, I) has 1."""
     best_epoch: int
-    """The epoch with the lowest validation bound so far; once the controller has reached β, of the epochs since."""
-    best_negative_bound: float
-    """Its bound."""
+    """The epoch whose weights ship, of those so far: see `vae.record`."""
+    best_objective: float
+    """The `validation_objective` of that epoch."""
     examples_per_second: float
     """Of training, over all ranks, since the last report."""
     elapsed_seconds: float

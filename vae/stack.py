@@ -12,18 +12,17 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from vae.config import BoundConfig
 from vae.lane_kernels import LaneKernels
-from vae.metrics.likelihood import batch_sums
 from vae.model import VAE, Inputs
 from vae.state import Tensors
 from vae.step import Draws, Step
+from vae.validation import batch_vector
 
 log = logging.getLogger(__name__)
 
@@ -209,27 +208,40 @@ class StackGradients:
         return loss_K.detach(), parts_K2, [None if one is None else one.contiguous() for one in gradients]
 
 
-class StackSums:
+class StackValidation:
     """The validation sums of a stack's lanes, on the same noise.
 
     Args:
-        template: A model of theirs, in evaluation mode.
-        bound: Which bound they are of.
+        step: The step of the stack's template.
     """
 
-    def __init__(self, template: VAE, bound: BoundConfig) -> None:
-        self.template, self.bound = template, bound
-        self.traced = Traced(self._sums_of)
+    def __init__(self, step: Step) -> None:
+        self.step = step
+        self.traced = Traced(self._vectors_of)
 
-    def __call__(self, stack: Stack, inputs: Inputs, noise: Tensor) -> Tensor:
-        """The vector of `Sums` of each lane, [K,…], of a batch's inputs and noise [S,B,N]."""
-        return self.traced(stack.parameters, stack.buffers, inputs, noise)
+    def __call__(self, stack: Stack, clean: Inputs, draws: Draws, beta_K: Tensor, capacity_K: Tensor) -> Tensor:
+        """Returns the vector of `validation.batch_vector` of each lane, [K,…]; the template is in evaluation mode."""
+        return self.traced(stack.parameters, stack.buffers, clean, draws, beta_K, capacity_K)
 
-    def _sums_of(self, parameters: Tensors, buffers: Tensors, inputs: Inputs, noise: Tensor) -> Tensor:
-        def sums_of(weights: Tensors, inputs: Inputs, noise: Tensor) -> Tensor:
-            return batch_sums(functional_call(self.template, weights, (inputs, noise)), self.bound)
+    def _vectors_of(
+        self, parameters: Tensors, buffers: Tensors, clean: Inputs, draws: Draws, beta_K: Tensor, capacity_K: Tensor
+    ) -> Tensor:
+        def vector_of(weights: Tensors, beta: Tensor, capacity: Tensor, clean: Inputs, draws: Draws) -> Tensor:
+            named = {f"step.model.{name}": value for name, value in weights.items()}
+            return functional_call(_Validation(self.step), named, (clean, draws, beta, capacity))
 
-        return map_lanes(sums_of, parameters | buffers, (), (inputs, noise))
+        return map_lanes(vector_of, parameters | buffers, (beta_K, capacity_K), (clean, draws))
+
+
+class _Validation(nn.Module):
+    """`batch_vector` as a module, whose weights can be swapped."""
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self.step = step
+
+    def forward(self, clean: Inputs, draws: Draws, beta: Tensor, capacity: Tensor) -> Tensor:
+        return batch_vector(self.step, clean, draws, beta, capacity)
 
 
 def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:

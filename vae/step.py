@@ -6,6 +6,7 @@ Shapes: S samples, B batch, L latent, N noise.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -15,8 +16,8 @@ from vae.adversary import Discriminator
 from vae.config import Adversary, Mmd, MultiRate, ObjectiveConfig
 from vae.data.batches import Batch
 from vae.data.corruption import corrupt
-from vae.model import VAE, Inputs
-from vae.objectives import bound_loss
+from vae.model import VAE, Inputs, Terms
+from vae.objectives import Losses, bound_loss
 from vae.regularizers import penalty
 
 
@@ -87,9 +88,15 @@ class Step(nn.Module):
         self.discriminator = discriminator
 
     def forward(self, draws: Draws, beta: Tensor, capacity: Tensor) -> StepResult:
-        """The loss at a weight β of the rate."""
+        """Returns the loss at a weight β of the rate."""
+        terms = self.model(draws.inputs, draws.noise)
+        losses = self.losses(terms, draws, beta, capacity)
+        parts = torch.stack([losses.distortion.detach(), losses.rate.detach()])
+        return StepResult(losses.loss, parts, terms.z[0].detach())
+
+    def losses(self, terms: Terms, draws: Draws, beta: Tensor, capacity: Tensor) -> Losses:
+        """Returns the bound at a weight β of the rate plus all regularisers, as means over the batch."""
         inputs = draws.inputs
-        terms = self.model(inputs, draws.noise)
         if isinstance(self.objective.controller, MultiRate):
             assert inputs.log_beta is not None, "drawn for every example"
             beta = beta * inputs.log_beta.squeeze(-1).exp()
@@ -104,5 +111,4 @@ class Step(nn.Module):
                 loss = loss + self.discriminator.penalty(terms.z[0])
             else:
                 loss = loss + penalty(regularizer, terms, reference_BL, self.num_examples)
-        parts = torch.stack([losses.distortion.detach(), losses.rate.detach()])
-        return StepResult(loss, parts, terms.z[0].detach())
+        return replace(losses, loss=loss)

@@ -18,26 +18,27 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vae.adversary import Discriminator
 from vae.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
-from vae.config import Adversary, RunConfig
+from vae.config import Adversary, RunConfig, differences
 from vae.controllers import Controller, check_schedule
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
-from vae.errors import CheckpointError
-from vae.metrics.likelihood import Sums, bound_sums
+from vae.errors import CheckpointError, ConfigError, Diverged
+from vae.guard import FiniteGuard, all_finite, costliest, diverged
 from vae.model import VAE
 from vae.optimizer import FusedAdamW, check_warmup, ema_decay_at, learning_rate_at
-from vae.record import EpochParts, Record, diverged
+from vae.record import EpochParts, Record
 from vae.reports import EpochReport, Hooks, Progress, TrainingResult
 from vae.seeds import Stream, derive
-from vae.state import Checkpoint, CheckpointStore, Tensors, optimizer_tensors, restore_optimizer
-from vae.step import Step, draw, present
+from vae.state import Checkpoint, CheckpointStore, Tensors, load_model, optimizer_tensors, restore_optimizer
+from vae.step import Draws, Step, draw, present
+from vae.validation import validated, validation_vector
 from vae.world import World
 
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 1.0
-LATENT_ROWS = 10_000
-"""Of the training split, which ingest has shuffled: what is fitted to latents is fitted to theirs."""
+LOOK_EVERY = 50
+"""Steps between looks at the flag of numbers that are not finite, on a GPU, where each look waits for it."""
 
 
 class Training:
@@ -49,6 +50,7 @@ class Training:
         world: This rank.
         checkpoints: Folder for checkpoints, a path or URI; None keeps none. A run found there is resumed.
         hooks: What to call as it goes on.
+        start: Folder of a trained model of the same configuration whose weights the run starts from, a path or URI.
 
     Raises:
         ConfigError: If the parts do not fit each other or the data.
@@ -62,6 +64,7 @@ class Training:
         world: World | None = None,
         checkpoints: str | None = None,
         hooks: Hooks | None = None,
+        start: str | None = None,
     ) -> None:
         self.config = config
         self.world = world or World()
@@ -71,6 +74,8 @@ class Training:
         check_validation(dataset)
         self.dataset = dataset
         self.model = build_model(config, dataset, device)
+        if start is not None:
+            _start_from(self.model, start)
         self.averaged = _frozen_copy(self.model) if training.ema_decay else None
         self.batch_size = training.batch_size // size
         self.feed, self.validation = open_feeds(config, dataset, rank, size, device)
@@ -78,7 +83,9 @@ class Training:
         check_schedule(config.objective, self.total_steps)
         check_warmup(training, self.total_steps)
         self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
-        self.controller = Controller(config.objective, device)
+        self.guard = FiniteGuard(self.model.parameters(), device)
+        self.optimizer.found_inf = self.guard.flag
+        self.controller = Controller(config.objective, self.total_steps, device)
         self.discriminator = self._discriminator()
         self.autocast = autocast_of(training, device)
         self.generator = torch.Generator(device)
@@ -103,7 +110,7 @@ class Training:
 
         Raises:
             CheckpointError: If the checkpoints belong to another run, or none is intact; on every rank.
-            Diverged: If the loss became infinite or not a number; on every rank.
+            Diverged: If a loss or gradient was not finite; on every rank. `best_model` has the last good weights.
         """
         # Not in the constructor: what one rank alone refuses there must not leave the others waiting in a collective.
         self.step = self._wrap()
@@ -145,6 +152,9 @@ class Training:
         with self.autocast:
             loss, parts, z_BL = self.step(draws, controller.beta, controller.capacity)
         loss.backward()
+        self.guard.look(loss if self.world.size == 1 else None)
+        if self._looks_now() and self.guard.is_raised:
+            raise self._diverged(draws, loss.item())
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
         self.optimizer.param_groups[0]["lr"] = learning_rate_at(training, self.steps_done, self.total_steps)
@@ -168,18 +178,21 @@ class Training:
         if self.averaged is not None:  # buffers, such as a codebook, are averages already
             for average, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 average.copy_(current)
-        training, objective = self.config.training, self.config.objective
-        sums = bound_sums(self.shipped, self.validation, training.seed_of_data, self.world.rank, objective.bound)
-        width = len(sums.vector)
-        everything = self.world.total(torch.cat([sums.vector, train, clock.to(self.world.device)]))
-        distortion, rate, examples_per_second, elapsed_seconds = everything[width:].tolist()
-        bound = Sums(everything[:width]).bound()
-        # The last step's weights are seen by the validation alone.
-        reached = distortion + rate + bound.negative_bound
-        if not math.isfinite(reached):
-            raise diverged(reached, epoch, self.steps_done, training)
+        training = self.config.training
+        step = Step(self.shipped, self.config.objective, self.dataset.num_rows("train"), self.discriminator)
+        vector = validation_vector(
+            step, self.validation, training.seed_of_data, self.world.rank, *self.controller.settled()
+        )
+        everything = self.world.total(torch.cat([vector, train, clock.to(self.world.device)]))
+        distortion, rate, examples_per_second, elapsed_seconds = everything[len(vector) :].tolist()
+        found = validated(everything[: len(vector)])
+        # The last step's weights are seen by the validation alone, and on a GPU the last steps have not been looked at.
+        reached = distortion + rate + found.bound.negative_bound + found.objective
+        if not math.isfinite(reached) or self.guard.is_raised:
+            what = f"the validation loss became {reached} after epoch {epoch + 1} (step {self.steps_done})"
+            raise diverged(what, training)
         parts = EpochParts(distortion, rate, self.controller.beta.item(), examples_per_second, elapsed_seconds)
-        if self.record.add(self.steps_done, epoch, bound, parts):
+        if self.record.add(self.steps_done, epoch, found, parts):
             self.best_weights = {name: value.detach().clone() for name, value in self.shipped.state_dict().items()}
         self.sums.zero_()
         due = time.monotonic() - self.last_checkpoint >= training.checkpoint_seconds
@@ -188,10 +201,29 @@ class Training:
         self.hooks.on_epoch(self.record.history[-1])
 
     def best_model(self) -> VAE:
-        """The best epoch so far, as a model of its own in evaluation mode."""
+        """Returns a copy of the model at its best epoch so far, in evaluation mode; in the first epoch, as it is."""
         model = copy.deepcopy(self.shipped)
-        model.load_state_dict(self.best_weights)
+        if self.best_weights:
+            model.load_state_dict(self.best_weights)
         return model.eval()
+
+    def _looks_now(self) -> bool:
+        """Whether this step asks for the guard's flag, which on a GPU is asked for now and then and before checkpoints."""
+        done = self.steps_done + 1
+        every = self.config.training.checkpoint_steps
+        return self.world.device.type == "cpu" or not done % LOOK_EVERY or (every is not None and not done % every)
+
+    def _diverged(self, draws: Draws, loss: float) -> Diverged:
+        """Returns the error for a step whose loss or gradient is not finite; the same on every rank."""
+        epoch, step = divmod(self.steps_done, self.feed.steps_per_epoch)
+        what = None
+        if not math.isfinite(loss) or self.world.size == 1:
+            rows = self.feed.row_numbers(epoch, step)
+            what = costliest(self.model, draws, rows, self.dataset)
+        where = f"at step {self.steps_done + 1} (epoch {epoch + 1}, batch {step + 1})"
+        found = f"the loss became {loss} {where}" if not math.isfinite(loss) else f"a gradient is not finite {where}"
+        told = self.world.first(None if what is None else f"{found}: {what}")
+        return diverged(told or found, self.config.training)
 
     @property
     def shipped(self) -> VAE:
@@ -222,7 +254,11 @@ class Training:
         """Writes a checkpoint; in mid-epoch with each rank's sums so far."""
         self.last_checkpoint = time.monotonic()
         # Every rank holds the same weights and derives the rest, so rank 0 writes for all.
-        if self.store is None or self.world.rank:
+        if self.store is None:
+            return
+        if not all_finite(self.model.state_dict()):  # on every rank, so that none waits for rank 0
+            raise diverged(f"weights are not finite after step {self.steps_done}", self.config.training)
+        if self.world.rank:
             return
         tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
         tensors["controller"] = {"state": self.controller.state, "beta": self.controller.beta}
@@ -314,6 +350,21 @@ def unfinished(config: RunConfig, dataset: Dataset, checkpoints: str) -> Unfinis
     model = build_model(config, dataset)
     model.load_state_dict(tensors.get("best") or tensors.get("averaged") or tensors["model"])
     return Unfinished(model.eval(), checkpoint.step, record.history)
+
+
+def _start_from(model: VAE, start: str) -> None:
+    """Gives a model the weights of a trained one.
+
+    Raises:
+        ConfigError: If the trained model is of another configuration.
+        CheckpointError: If the folder does not hold a model.
+    """
+    trained = load_model(start)
+    if trained.config != model.config:
+        changed = differences(trained.config.model_dump(mode="json"), model.config.model_dump(mode="json"))
+        raise ConfigError(f"cannot start from the weights of {start}: model.{', model.'.join(changed)}")
+    weights = trained.state_dict()
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
 
 
 def _frozen_copy(model: VAE) -> VAE:

@@ -55,8 +55,8 @@ class View:
             case "epoch":
                 self.epoch = fields
                 self.notes["train"] = (
-                    f"epoch {fields['epoch']}, validation bound {fields['validation_negative_bound']:.2f} nats "
-                    f"(best {fields['best_negative_bound']:.2f}), {fields['examples_per_second']:,.0f} examples/s"
+                    f"epoch {fields['epoch']}, validation loss {fields['validation_objective']:.2f} nats "
+                    f"(best {fields['best_objective']:.2f}), {fields['examples_per_second']:,.0f} examples/s"
                 )
             case "progress":
                 self.notes["train"] = (

@@ -207,7 +207,7 @@ def plan_curves(evidence: Evidence) -> Plan | str:
     history, best = list(evidence.history), evidence.best
     caption = (
         "Training figures are means over the epoch while the weights move; validation is measured at the epoch's end. "
-        "The best epoch has the lowest validation rate + distortion, and its weights are kept."
+        "The best epoch has the lowest validation value of the loss that is trained, and its weights are kept."
     )
     if is_clipped(history):
         caption += " The first tenth of the epochs goes beyond the frame."

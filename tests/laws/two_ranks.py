@@ -85,7 +85,7 @@ def controllers(part: slice) -> Found:
     distortion_SB, rate_SB = 60 + 10 * normal(20, BATCH, seed=3), 8 + 5 * normal(20, BATCH, seed=4)
     found = {}
     for name, config in FEEDBACK.items():
-        controller = Controller(config)
+        controller = Controller(config, 100)
         for step, (distortion_B, rate_B) in enumerate(zip(distortion_SB, rate_SB, strict=True)):
             controller.prepare(step)
             controller.observe(distortion_B[part].mean(), rate_B[part].mean())

@@ -207,9 +207,9 @@ def test_rule_that_compares_lanes_needs_them(space: dict[str, Any], changes: dic
 
 
 def test_trials_are_compared_by_their_best_lane(digits: Dataset, reports: list[dict[str, Any]]) -> None:
-    """By the lowest validation bound of an epoch, unless the search says otherwise."""
+    """By the lowest bound at β = 1 of the epochs that would ship, unless the search says otherwise."""
     train(search({"objective.beta": BETAS}), digits)
-    bounds = [[lane["last"]["validation_negative_bound"] for lane in json.loads(one[trial.LANES])] for one in reports]
+    bounds = [[lane["best"]["validation_negative_bound"] for lane in json.loads(one[trial.LANES])] for one in reports]
     assert [report[trial.SCORE] for report in reports] == [min(pair) for pair in bounds]
 
 
@@ -220,8 +220,8 @@ def test_trials_are_compared_by_their_fronts(digits: Dataset, reports: list[dict
     reference = reference_nats(config.base, digits)
     assert len(reports) == 3
     for report in reports:
-        last = [lane["last"] for lane in json.loads(report[trial.LANES])]
-        (r1, d1), (r2, d2) = sorted((one["validation_rate"], one["validation_distortion"]) for one in last)
+        best = [lane["best"] for lane in json.loads(report[trial.LANES])]
+        (r1, d1), (r2, d2) = sorted((one["validation_rate"], one["validation_distortion"]) for one in best)
         area = (reference - r1) * (reference - d1) + (reference - r2) * max(0, d1 - d2)
         assert report[trial.SCORE] == pytest.approx(-area)
 

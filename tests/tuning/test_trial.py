@@ -11,7 +11,9 @@ def report(epoch: int, elapsed_seconds: float) -> EpochReport:
     return EpochReport(
         epoch=epoch, step=10 * epoch, beta=1.0, train_distortion=9.0, train_rate=1.0, validation_distortion=9.0,
         validation_rate=1.0, validation_negative_elbo=10.0, validation_negative_bound=10.0, active_units=2,
-        best_epoch=epoch, best_negative_bound=10.0, examples_per_second=1e4, elapsed_seconds=elapsed_seconds,
+        aggregate_std=1.0, constraint_gap=0.0,
+        best_epoch=epoch, best_objective=10.0, validation_objective=10.0,
+        examples_per_second=1e4, elapsed_seconds=elapsed_seconds,
         is_last=False,
     )  # fmt: skip
 

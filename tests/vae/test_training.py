@@ -323,7 +323,7 @@ def test_early_stopping_returns_the_best_epoch(small: Dataset) -> None:
     assert [r.validation_negative_elbo for r in stopped.history] == bounds[: last + 1]
     assert stopped.best.epoch == best[last] + 1
     assert bound_of(stopped, small) == pytest.approx(bounds[best[last]], rel=1e-9)
-    assert stopped.best.validation_negative_bound == stopped.history[-1].best_negative_bound
+    assert stopped.best.validation_objective == stopped.history[-1].best_objective
 
 
 def test_best_epoch_is_by_the_bound_that_is_trained_for(small: Dataset) -> None:
@@ -396,16 +396,14 @@ def test_diverged_names_the_step_and_the_cure(small: Dataset) -> None:
         training.model.posterior.head.bias.fill_(float("nan"))
     with pytest.raises(Diverged) as error:
         training.run()
-    assert str(error.value) == (
-        f"the loss became nan in epoch 1 (step {PER_EPOCH}); lower training.learning_rate (now 0.01) or set "
-        "training.gradient_clip_norm"
-    )
+    assert "the loss became nan at step 1 (epoch 1, batch 1)" in str(error.value)
+    assert "--set training.learning_rate=0.001 --set training.gradient_clip_norm=1" in str(error.value)
 
 
 def test_diverged_in_the_last_step_is_noticed(small: Dataset) -> None:
     """Weights that the very last step ruined are not shipped, though every training loss was finite."""
     changes = {"training.learning_rate": 1e30, "training.batch_size": ROWS, "training.epochs": 1}
-    with pytest.raises(Diverged, match=r"in epoch 1 \(step 1\)"):
+    with pytest.raises(Diverged, match=r"after epoch 1 \(step 1\)"):
         train(override(BASE, changes), small)
 
 
@@ -414,10 +412,7 @@ def test_warmup_longer_than_the_run_is_refused(small: Dataset) -> None:
     changes = {"objective.controller": {"kind": "warmup", "steps": STEPS + 1}}
     with pytest.raises(ConfigError) as error:
         Training(override(BASE, changes), small)
-    assert str(error.value) == (
-        f"objective.controller.steps: the warmup takes {STEPS + 1} steps and the run has {STEPS}, so beta would "
-        "never reach 1.0; shorten it or train more epochs"
-    )
+    assert f"objective.controller.steps: the warmup takes {STEPS + 1} steps and the run has {STEPS}" in str(error.value)
 
 
 def test_dataset_without_validation_is_refused(publish: Callable[..., Dataset], tmp_path: Path) -> None:
@@ -510,6 +505,6 @@ def test_two_ranks_refuse_a_foreign_checkpoint_together(ranks: list[dict[str, An
 
 def test_two_ranks_come_near_one(ranks: list[dict[str, Any]], small: Dataset) -> None:
     """The batch is counted over all workers, so two of them learn about what one does."""
-    alone = train(BASE, small).best.validation_negative_elbo
-    together = ranks[0]["resident"]["history"][-1]["best_negative_bound"]
+    alone = train(BASE, small).best.validation_objective
+    together = ranks[0]["resident"]["history"][-1]["best_objective"]
     assert together == pytest.approx(alone, rel=0.05)

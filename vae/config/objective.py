@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, Union
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from vae.config.section import Positive, Section
 
@@ -38,6 +38,21 @@ class Ciwae(Section):
 BoundConfig = Annotated[Union[Elbo, Iwae, Ciwae], Field(discriminator="kind")]  # noqa: UP007
 
 
+def _steps(value: float) -> float:
+    if value > 1 and value != int(value):
+        raise ValueError(f"expected whole steps, or a share of the run below 1, got {value}")
+    return value if value < 1 else int(value)
+
+
+Steps = Annotated[int | float, Field(gt=0), AfterValidator(_steps)]
+"""Optimiser steps; a number below 1 is a share of the run."""
+
+
+def steps_of(steps: float, total_steps: int) -> int:
+    """Returns the optimiser steps that a field of a schedule stands for, in a run of so many."""
+    return steps if isinstance(steps, int) else max(1, round(steps * total_steps))
+
+
 class Constant(Section):
     """β is the same at every step."""
 
@@ -48,20 +63,20 @@ class Warmup(Section):
     """β rises linearly from 0 (Bowman et al. 2016)."""
 
     kind: Literal["warmup"] = "warmup"
-    steps: Positive = 500
-    """Optimiser steps until β is reached; counted in steps, never epochs, and refused if longer than the run."""
+    steps: Steps = 500
+    """Optimiser steps until β is reached, refused if the run is shorter; a number below 1 is a share of the run."""
 
 
 class Cyclical(Section):
     """β rises from 0 again and again (Fu et al. 2019)."""
 
     kind: Literal["cyclical"] = "cyclical"
-    steps: Positive = 500
-    """Optimiser steps of a cycle."""
+    steps: Steps = 500
+    """Optimiser steps of a cycle; a number below 1 is a share of the run."""
     cycles: Positive = 4
-    """After which β stays."""
+    """Number of cycles, after which β stays as it is."""
     rising: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of a cycle in which β rises; it stays for the rest."""
+    """Share of a cycle in which β rises; β stays as it is for the rest of the cycle."""
 
 
 class Capacity(Section):
@@ -70,14 +85,14 @@ class Capacity(Section):
     kind: Literal["capacity"] = "capacity"
     capacity: Annotated[float, Field(gt=0)] = 25.0
     """C in the end, in nats."""
-    steps: Positive = 1000
-    """Optimiser steps until it is reached."""
+    steps: Steps = 0.5
+    """Optimiser steps until the capacity is reached; a number below 1 is a share of the run."""
     start: Annotated[int, Field(ge=0)] = 0
-    """Step at which it begins to rise. Until then a conditional decoder has the condition alone to go by, and learns it."""
+    """Optimiser step at which the capacity begins to rise; until then a conditional decoder learns from the condition."""
 
     @model_validator(mode="after")
     def _rises(self) -> Self:
-        if self.start >= self.steps:
+        if isinstance(self.steps, int) and self.start >= self.steps:
             raise ValueError(
                 f"objective.controller.start: a capacity that starts at step {self.start} has nothing left to rise in "
                 f"{self.steps}; use a start of {self.steps - 1} at most, or {self.start + 1} steps at least"

@@ -226,6 +226,10 @@ class Feed(Protocol):
         """The batches of an epoch from a step on, in the order that (seed, rank, epoch) gives."""
         ...
 
+    def row_numbers(self, epoch: int, step: int) -> Tensor:
+        """Returns the numbers in the split of the rows of one batch, int64 [B]."""
+        ...
+
 
 def open_feed(
     share: Share, *, world_size: int, batch_size: int, seed: int, mode: str = "auto", memory_budget_bytes: int
@@ -261,6 +265,7 @@ class ResidentFeed:
 
     def __init__(self, share: Share, steps_per_epoch: int, batch_size: int, seed: int) -> None:
         self.rank = share.rank
+        self.start = share.start
         self.steps_per_epoch = steps_per_epoch
         self.batch_size = batch_size
         self.seed = seed
@@ -271,6 +276,10 @@ class ResidentFeed:
         order = permutation(len(self.rows), self.seed, self.rank, epoch).to(self.rows.values.device)
         for step in range(first_step, self.steps_per_epoch):
             yield self.rows.gather(order[step * self.batch_size : (step + 1) * self.batch_size])
+
+    def row_numbers(self, epoch: int, step: int) -> Tensor:
+        order = permutation(len(self.rows), self.seed, self.rank, epoch)
+        return self.start + order[step * self.batch_size : (step + 1) * self.batch_size]
 
 
 class StreamingFeed:
@@ -306,6 +315,14 @@ class StreamingFeed:
                 yield window.gather(order[(step - start) * self.batch_size : (step - start + 1) * self.batch_size])
             number += 1
             del window  # as `enumerate` would not: there would be three while the next but one is read
+
+    def row_numbers(self, epoch: int, step: int) -> Tensor:
+        number, place = divmod(step, self.steps_per_window)
+        first = number * self.steps_per_window * self.batch_size
+        length = min(self.steps_per_window * self.batch_size, self.share.num_rows - first)
+        ranges = [torch.arange(start, stop) for start, stop in self._ranges(epoch, first)]
+        order = permutation(length, self.seed, self.share.rank, epoch, number + 1)
+        return torch.cat(ranges)[:length][order[place * self.batch_size : (place + 1) * self.batch_size]]
 
     def _windows(self, epoch: int, first: int) -> Iterator[Batch]:
         """The epoch's windows from the first on, in the order they are read; the next one is read ahead."""

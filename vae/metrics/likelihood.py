@@ -31,14 +31,20 @@ class Sums:
     """Sums over examples, as one vector that ranks can add up."""
 
     vector: Tensor
-    """[count, Σ distortion, Σ rate, Σ −bound, Σ KL of each dimension …, Σ mean of each dimension …, Σ mean² …], float64,
-    [4 + 3L]; the KLs are NaN where there is no closed form."""
+    """[count, Σ distortion, Σ rate, Σ −bound, then for each dimension Σ KL …, Σ mean …, Σ mean² …, Σ z …, Σ z² …], float64,
+    [4 + 5L]; z is one draw of each posterior. The KLs are NaN where there is no closed form."""
+
+    @staticmethod
+    def width(latent_dim: int) -> int:
+        """Returns the length of `vector`."""
+        return 4 + 5 * latent_dim
 
     def bound(self) -> Bound:
+        """Returns the means over the examples."""
         values = self.vector.cpu()
         count = values[0].item()
-        kl, mean, square = (values[4:] / count).chunk(3)
-        variance = square - mean.square()
+        kl, mean, square, z, z_square = (values[4:] / count).chunk(5)
+        variance, aggregate = square - mean.square(), (z_square - z.square()).clamp(min=0)
         return Bound(
             num_examples=round(count),
             distortion=values[1].item() / count,
@@ -46,12 +52,13 @@ class Sums:
             negative_bound=values[3].item() / count,
             kl_per_dimension=None if kl.isnan().any() else tuple(kl.tolist()),
             mean_variance_per_dimension=tuple(variance.tolist()),
+            aggregate_std_per_dimension=tuple(aggregate.sqrt().tolist()),
         )
 
 
 def batch_sums(terms: Terms, bound: BoundConfig) -> Tensor:
     """The vector of `Sums` for one batch."""
-    mean, kl = terms.posterior.mean.double(), terms.kl
+    mean, kl, z = terms.posterior.mean.double(), terms.kl, terms.z[0].double()
     by_dimension = kl is not None and kl.shape[-1] == mean.shape[-1]
     count = torch.full((), len(mean), dtype=mean.dtype, device=mean.device)
     distortion, rate = (part.mean(0).sum().double() for part in (terms.distortion, terms.rate))
@@ -62,6 +69,8 @@ def batch_sums(terms: Terms, bound: BoundConfig) -> Tensor:
             kl.double().mean(0).sum(0) if kl is not None and by_dimension else torch.full_like(mean[0], torch.nan),
             mean.sum(0),
             mean.square().sum(0),
+            z.sum(0),
+            z.square().sum(0),
         ]
     )
 
@@ -80,12 +89,21 @@ class Bound:
     kl_per_dimension: tuple[float, ...] | None
     """None where there is no closed form, or a latent is not made of dimensions but of codes."""
     mean_variance_per_dimension: tuple[float, ...]
-    """How much the posterior's mean varies over the data."""
+    """Variance of the posterior's mean over the data."""
+    aggregate_std_per_dimension: tuple[float, ...]
+    """Standard deviation of the aggregate posterior, from one draw for each example."""
 
     @property
     def negative_elbo(self) -> float:
         """distortion + rate: the evidence lower bound at β = 1, whatever β the model was trained with."""
         return self.distortion + self.rate
+
+    @property
+    def aggregate_std(self) -> float:
+        """Root mean square of `aggregate_std_per_dimension`."""
+        return math.sqrt(
+            sum(std**2 for std in self.aggregate_std_per_dimension) / len(self.aggregate_std_per_dimension)
+        )
 
     @property
     def active_units(self) -> int:
@@ -111,7 +129,7 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, b
     device = next(model.parameters()).device
     generator = torch.Generator(device)
     latent_dim = model.config.latent_dim
-    total = torch.zeros(4 + 3 * latent_dim, dtype=torch.float64, device=device)
+    total = torch.zeros(Sums.width(latent_dim), dtype=torch.float64, device=device)
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
         inputs = inputs_of(model, batch, generator)

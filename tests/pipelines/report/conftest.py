@@ -87,7 +87,8 @@ def epochs(num: int) -> list[dict[str, Any]]:
             epoch=epoch, step=10 * epoch, beta=1.0, train_distortion=distortion, train_rate=rate,
             validation_distortion=distortion, validation_rate=rate, validation_negative_elbo=distortion + rate,
             validation_negative_bound=distortion + rate,
-            active_units=2, best_epoch=min(epoch, 3), best_negative_bound=23.5, examples_per_second=1e4,
+            active_units=2, aggregate_std=1.0, constraint_gap=0.0, validation_objective=distortion + rate,
+            best_epoch=min(epoch, 3), best_objective=23.5, examples_per_second=1e4,
             elapsed_seconds=0.1 * epoch, is_last=epoch == num,
         )  # fmt: skip
         reports.append(asdict(report))

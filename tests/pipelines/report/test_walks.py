@@ -16,7 +16,7 @@ from vae.metrics.likelihood import Bound
 
 
 def bound(kl: tuple[float, ...] | None, variance: tuple[float, ...]) -> Bound:
-    return Bound(30, 20.0, 6.0, 26.0, kl, variance)
+    return Bound(30, 20.0, 6.0, 26.0, kl, variance, (1.0,) * len(variance))
 
 
 def test_traversals_are_sorted_by_kl_of_the_split(make: Make) -> None:

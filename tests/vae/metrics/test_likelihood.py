@@ -114,10 +114,12 @@ def test_bound_leaves_the_global_generator_alone() -> None:
 def test_active_units_counts_dimensions_that_vary() -> None:
     """Means with variance 1, 0.02, 0.009 and 0 around an offset make two active units (threshold 0.01)."""
     mean = torch.stack([torch.tensor([-1.0, 1.0]) * math.sqrt(v) + 5 for v in (1.0, 0.02, 0.009, 0.0)], -1).double()
-    vector = torch.cat([torch.tensor([2.0, 0.0, 0.0, 0.0]), torch.zeros(4), mean.sum(0), mean.square().sum(0)]).double()
+    moments = [mean.sum(0), mean.square().sum(0)]
+    vector = torch.cat([torch.tensor([2.0, 0.0, 0.0, 0.0]), torch.zeros(4), *moments, *moments]).double()
     bound = Sums(vector).bound()
     assert bound.active_units == 2
     assert bound.mean_variance_per_dimension == pytest.approx((1.0, 0.02, 0.009, 0.0), rel=1e-4)
+    assert bound.aggregate_std_per_dimension == pytest.approx((1.0, 0.02**0.5, 0.009**0.5, 0.0), rel=1e-4)
     assert bound.informative_dimensions == [0, 1, 2, 3]
 
 
