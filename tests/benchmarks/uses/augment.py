@@ -21,6 +21,7 @@ from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
 from pipelines.report.theme import COLOURS, FONT_SIZE, INK, MARKERS, SMALL_SIZE, blank, dress
+from tests.benchmarks.reproduce.evidence import interval
 from tests.benchmarks.reproduce.page import grid, summary
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import SEEDS_LEGEND, digits, fit_judge, judged, mnist, run_config, show
@@ -171,37 +172,36 @@ SHORTFALLS: tuple[str, ...] = (
 )
 
 
-def differences(outcomes: Sequence[Outcome], better: str, worse: str) -> tuple[float, float, list[float]]:
-    """Mean, standard error and each of the seeds' differences, in percent of accuracy."""
-    found = [100 * (o.figures[better] - o.figures[worse]) for o in outcomes]
-    return float(np.mean(found)), float(np.std(found, ddof=1) / np.sqrt(len(found))), found
+def differences(outcomes: Sequence[Outcome], better: str, worse: str) -> list[float]:
+    """Returns the difference in accuracy of each seed, in points."""
+    return [100 * (o.figures[better] - o.figures[worse]) for o in outcomes]
 
 
 def render(outcomes: Sequence[Outcome]) -> str:
     """Accuracies, and differences by seed."""
     rows = [[row, summary([100 * o.figures[row] for o in outcomes], 1)] for row in ROWS]
     compared = []
-    for better, worse in ((SAMPLES, ALONE), (BOTH, SHIFTS)):
-        mean, error, each = differences(outcomes, better, worse)
+    for better, worse in ((SAMPLES, ALONE), (BOTH, SHIFTS), (SAMPLES, SPREAD)):
+        each = differences(outcomes, better, worse)
         listed = ", ".join(f"{value:+.1f}" for value in each)
-        compared.append([f"{better} − {worse}", f"{mean:+.2f} ± {error:.2f}", listed])
+        compared.append([f"{better} − {worse}", interval(each).text(2, "+"), listed])
     first = grid(("the classifier learns from", "accuracy, %"), rows)
     labels = [
         ["all images", summary([100 * o.figures["spread, right"] for o in outcomes], 1)],
         [f"the surest {SURE:.0%}", summary([100 * o.figures["surest, right"] for o in outcomes], 1)],
     ]
     third = grid(("labels that spread", "right, %"), labels)
-    second = grid(("difference by seed", "mean ± standard error, points", "each seed"), compared)
+    second = grid(("difference by seed", "mean (95 % interval), points", "each seed"), compared)
     return (
         f"{first}\n\n{second}\n\n{third}\n\n![Accuracies by seed, and samples of each class](../../../docs/augment.png)"
     )
 
 
 def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
-    """The samples help, by more than two standard errors."""
-    mean, error, _ = differences(outcomes, SAMPLES, ALONE)
+    """Returns the claim that the samples help, by the interval of the difference."""
+    gain = interval(differences(outcomes, SAMPLES, ALONE))
     text = f"{SAMPLES} above {ALONE}, paired by seed"
-    return [Claim(text, "by more than two standard errors", f"{mean:+.2f} ± {error:.2f} points", mean > 2 * error)]
+    return [Claim(text, "95 % interval above 0", f"{gain.text(1, '+')} points", gain.above(0))]
 
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:

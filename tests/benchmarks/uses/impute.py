@@ -225,6 +225,7 @@ SHORTFALLS: tuple[str, ...] = (
     "that black may be absence, at a cost where the holes are scattered; the mean of the nearest images is still closer.",
     "The draws for one lower half hardly differ from each other, where several digits would do, and the intervals are too "
     "narrow where there is ink: the model is surer than it should be.",
+    "One seed: what follows ± is the standard error over images alone.",
     "Body and length were set by the time there was, three minutes of a shared core each. On validation images, after six "
     "epochs, one layer of 512 units came to 0.126, one of 1,024 at β=0.5 to 0.125, a σ for every pixel to 0.185.",
 )

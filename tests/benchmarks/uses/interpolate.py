@@ -125,8 +125,8 @@ def protocol() -> tuple[str, ...]:
 
 
 SHORTFALLS: tuple[str, ...] = (
-    "Shorter is not better looking: a geodesic changes the fewest pixels, and between two digits that may be a fade. Fewer "
-    "of its points pass for one of the two digits than of the straight line's, by a hair.",
+    "A shorter path does not look better: the geodesic changes the fewest pixels, which may be a fade from one digit to "
+    "the other. Slightly fewer of its points pass for one of the two digits than of the straight line's. Two seeds.",
     "A spherical path is longer than the line for every pair: posteriors' means are not spread as the prior's draws, "
     "for which it was made.",
 )
