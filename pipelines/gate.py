@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines import registry
 from pipelines.registry import Score, Version
+from vae.verdict import BLOCKING
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,8 @@ def judge(evaluated: Mapping[str, Any]) -> Decision:
         score = Score(**evaluated["champion_score"])
     if champion and score is None:
         return Decision(False, f"version {champion.version}, the {alias}, has no score to compare with")
-    refusal = unmet(evaluated["require"], evaluated["metrics"])
+    refusal = unsound(evaluated["findings"], evaluated["accept"])
+    refusal = refusal or unmet(evaluated["require"], evaluated["metrics"])
     return refusal or compared(Score(**evaluated["score"]), score, evaluated["threshold_nats"], alias)
 
 
@@ -58,6 +60,19 @@ def compared(
     if candidate.nats < champion.nats:
         return Decision(True, f"{figure} beats the {alias}'s {champion.nats:.3f}")
     return Decision(False, f"{figure} is no better than the {alias}'s {champion.nats:.3f}")
+
+
+def unsound(findings: Sequence[Mapping[str, Any]], accepted: Sequence[str]) -> Decision | None:
+    """Returns the refusal of a candidate with a grave finding; None for a sound one, and where the finding is accepted.
+
+    Args:
+        findings: Fields of `vae.verdict.Finding`.
+        accepted: Names of findings that are accepted.
+    """
+    for finding in findings:
+        if finding["name"] in BLOCKING and finding["name"] not in accepted:
+            return Decision(False, f"{finding['says']} To promote it all the same: --accept {finding['name']}")
+    return None
 
 
 def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:

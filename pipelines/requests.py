@@ -41,6 +41,8 @@ class TrainRequest(Section):
     """The alias that the trained model may take, such as champion; None registers nothing."""
     approve: bool = False
     """Whether a person decides on the alias."""
+    start_from: Name | None = None
+    """The training run whose model's weights this one starts from; None starts anew."""
     projection: Projection = "pca"
     """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
 
@@ -80,6 +82,8 @@ class PromoteRequest(Section):
     `vae.metrics.suite`."""
     require: tuple[Bar, ...] = ()
     """What the metrics on the test split must come to, such as `denoise_psnr_db >= 20`, or the alias stays."""
+    accept: tuple[Name, ...] = ()
+    """Findings with which the model may take the alias all the same, such as `collapsed` or `diverged`."""
     approve: bool = False
     """Whether a person decides, where the gate would let the model pass. The flow run waits for one without a process."""
     projection: Projection = "pca"

@@ -20,6 +20,8 @@ from vae.errors import BetalineError, ConfigError
 from vae.storage import Location, locate, write_whole
 
 SPEC, RESULT, ERROR = "spec.json", "result.json", "error.json"
+LEFT = "left.json"
+"""What a training that diverged has left: the fields of its result, with the error under `diverged`."""
 REPORT = "report.json"
 """Where the report is that the last attempt left: MLflow's experiment and run, and the path among its artifacts."""
 PINNED = "pinned.json"

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 IDENTITY = "betaline.identity"
 DATASET = "betaline.dataset_id"
 """On runs, and on the versions that came of them."""
+VERDICT = "betaline.verdict"
+"""On runs: `sound`, or the names of the findings."""
 EPOCH_METRICS = (
     "beta",
     "train_distortion",
@@ -106,6 +108,12 @@ def recorded(run_id: str) -> Iterator[None]:
             log.warning("MLflow still shows run %s as running: %s", run_id, unreachable)
         raise
     close_run(run_id)
+
+
+def tag(run_id: str, tags: Mapping[str, str]) -> None:
+    """Sets tags of a run."""
+    for name, value in tags.items():
+        MlflowClient().set_tag(run_id, name, value)
 
 
 def experiment_of(run_id: str) -> str:

@@ -26,6 +26,8 @@ GECO_RANGE = math.log(1e6)
 RATE_TOLERANCE = 0.03
 """Share of a held rate within which an epoch counts as holding it; less than the 5 % that is promised of the shipped model,
 whose rate is measured on other data."""
+DISTORTION_SLACK = 0.05
+"""Part of a target distortion by which GECO may lie below it and count as settled."""
 
 
 class Controller:
@@ -118,6 +120,15 @@ def constraint_gap(config: ObjectiveConfig, distortion: float, rate: float) -> f
             return max(0.0, abs(rate - target) - RATE_TOLERANCE * target)
         case _:
             return 0.0
+
+
+def at_constraint(config: ObjectiveConfig, distortion: float, rate: float) -> bool:
+    """Whether the constraint is held, and no better than it has to be: GECO passes far below its target on its way."""
+    slack = 0.0
+    if isinstance(config.controller, Geco):
+        target = config.controller.distortion
+        slack = (target - distortion) / max(1.0, abs(target))
+    return not constraint_gap(config, distortion, rate) and slack <= DISTORTION_SLACK
 
 
 def holds_constraint(config: ObjectiveConfig) -> bool:

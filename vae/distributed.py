@@ -22,11 +22,14 @@ from ray.train.torch.config import _TorchBackend
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
+from vae.guard import all_finite
 from vae.latents import fit_latents
 from vae.reports import EpochReport, Hooks, Progress
+from vae.scale import scale_of
 from vae.state import save_model
 from vae.storage import locate
 from vae.training import Training
+from vae.verdict import early_epoch, judge
 from vae.world import World, set_up_process
 
 # Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
@@ -49,6 +52,8 @@ class TrainSpec:
     """URI of the run's folder, which all workers can reach: checkpoints and the trained model go there."""
     name: str
     """Of the run. The same name in the same folder goes on where it stopped."""
+    start: str | None = None
+    """URI of the folder of a trained model whose weights the run starts from."""
 
     @property
     def checkpoints(self) -> str:
@@ -217,7 +222,9 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         dataset = Dataset.open(spec.dataset)
         if ray.train.get_context().get_local_rank() == 0:
             dataset.verify(["train", "validation"])
-        training = Training(spec.config, dataset, world, spec.checkpoints, hooks)
+        training = Training(spec.config, dataset, world, spec.checkpoints, hooks, spec.start)
+        if world.rank == 0:
+            hooks.watch(training)
     except BetalineError as error:
         refusal = _refusal(error)
     # What any rank refused, so that all of them stop and none waits for another.
@@ -228,6 +235,8 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     try:
         result = training.run()
     except (CheckpointError, Diverged) as error:  # decided by all ranks together, so raised on each
+        if isinstance(error, Diverged) and world.rank == 0:
+            _save_last_good(training, (folder / "model").uri)
         return {**_refusal(error), "epochs": [asdict(report) for report in training.record.history]}
     hooks.flush()
     model = (folder / "model").uri
@@ -241,6 +250,14 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def _save_last_good(training: Training, uri: str) -> None:
+    """Saves the best epoch's model of a run that diverged; in the first epoch, the weights before the step that did."""
+    model = training.best_model()
+    if all_finite(model.state_dict()):
+        fit_latents(model, training.config, training.dataset)
+        save_model(model, uri)
+
+
 def _refusal(error: BetalineError) -> dict[str, Any]:
     return {"error": type(error).__name__, "message": str(error)}
 
@@ -252,11 +269,23 @@ class _WorkerHooks(Hooks):
         self.pending: list[dict[str, Any]] = []
         self.last_report_seconds = 0.0
         self.on_event = on_event if world.rank == 0 else None
+        self.training: Training | None = None
+
+    def watch(self, training: Training) -> None:
+        """Judges a training once a tenth of its epochs are over."""
+        if self.on_event is not None:
+            self.training = training
+            self.scale = scale_of(training.config, training.dataset)
 
     def on_epoch(self, report: EpochReport) -> None:
         self.pending.append(asdict(report))
         if self.on_event:
             self.on_event("epoch", asdict(report))
+            if self.training is not None and report.epoch == early_epoch(self.training.config):
+                num_examples = self.training.dataset.num_rows("train")
+                history = self.training.record.history
+                for finding in judge(self.training.config, history, self.scale, num_examples):
+                    self.on_event("finding", asdict(finding))
         # By the clock that all ranks share: a report is a barrier.
         if report.elapsed_seconds - self.last_report_seconds >= REPORT_SECONDS:
             self.last_report_seconds = report.elapsed_seconds

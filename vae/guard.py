@@ -60,6 +60,12 @@ def all_finite(tensors: Mapping[str, Tensor]) -> bool:
     return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
 
 
+def slower(training: TrainingConfig) -> str:
+    """Returns the flags that let a run which diverged go on: a tenth of its learning rate, and clipped gradients."""
+    clip = "" if training.gradient_clip_norm else " --set training.gradient_clip_norm=1"
+    return f"--set training.learning_rate={min(training.learning_rate / 10, 1e-3):g}{clip}"
+
+
 def diverged(what: str, training: TrainingConfig) -> Diverged:
     """Returns the error for a run that cannot go on.
 
@@ -67,11 +73,8 @@ def diverged(what: str, training: TrainingConfig) -> Diverged:
         what: What is not finite, and where.
         training: The settings of the run, which the advice is about.
     """
-    lower = min(training.learning_rate / 10, 1e-3)
-    clip = "" if training.gradient_clip_norm else " --set training.gradient_clip_norm=1"
     return Diverged(
-        f"{what}. Train with a lower learning rate (it was {training.learning_rate:g}): "
-        f"--set training.learning_rate={lower:g}{clip}"
+        f"{what}. The learning rate of {training.learning_rate:g} may be too high; a lower one: {slower(training)}"
     )
 
 

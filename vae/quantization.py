@@ -38,6 +38,12 @@ class Codebook(nn.Module):
         """Indices of the nearest codes, [B,G]."""
         return torch.cdist(pieces_BGD.flatten(0, 1), self.codes).argmin(-1).view(pieces_BGD.shape[:2])
 
+    @property
+    def perplexity(self) -> float:
+        """How many codes are in use: e to the entropy, in nats, of how often each was chosen in training of late."""
+        share_K = self.counts / self.counts.sum()
+        return float(torch.special.entr(share_K).sum().exp())
+
     def embed(self, codes_BG: Tensor) -> Tensor:
         """The latent of codes, [B,G·D]."""
         return self.codes[codes_BG].flatten(-2)

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from vae.config import RunConfig
-from vae.controllers import constraint_gap, holds_constraint, steps_to_settle
+from vae.controllers import at_constraint, constraint_gap, holds_constraint, steps_to_settle
 from vae.model import VAE
 from vae.reports import EpochReport, TrainingResult
 from vae.validation import Validated
@@ -90,14 +90,19 @@ class Record:
     def _has_lost_patience(self, report: EpochReport) -> bool:
         """Whether the run stops after an epoch for want of a better one.
 
-        Epochs count once β has settled, the learning rate has risen, and the constraint has been held.
+        Epochs count from when β has settled and the learning rate has risen, and only while the constraint is held.
         """
-        training = self.config.training
-        ready_at = max(self.settles_at, training.warmup_steps)
-        ready = [one.epoch for one in [*self.history, report] if one.step >= ready_at and not one.constraint_gap]
-        if training.patience_epochs is None or not ready:
+        patience = self.config.training.patience_epochs
+        if patience is None:
             return False
-        return report.epoch - max(report.best_epoch, ready[0]) >= training.patience_epochs
+        since = [*self.history, report][report.best_epoch :]
+        return sum(self._counts(epoch) for epoch in since) >= patience
+
+    def _counts(self, report: EpochReport) -> bool:
+        """Whether an epoch without a better one takes some of the patience."""
+        ready_at = max(self.settles_at, self.config.training.warmup_steps)
+        is_held = at_constraint(self.config.objective, report.validation_distortion, report.validation_rate)
+        return report.step >= ready_at and is_held
 
     def result(self, model: VAE, resumed_from_step: int) -> TrainingResult:
         """Returns the result of a run that is over, with the model of its best epoch."""

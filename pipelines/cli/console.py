@@ -56,6 +56,13 @@ class Screen:
         if url is not None:
             self.say(f"Report and plots: {escape(url)}")
 
+    def say_verdict(self, result: dict[str, Any]) -> None:
+        """Prints the verdict on a run, with a line for each finding and the flags that mend it."""
+        self.say(f"Verdict: [bold]{result['verdict']}[/]")
+        for finding in result["findings"]:
+            name = finding["name"].replace("_", "-")
+            self.say(f"  {name}: {escape(finding['says'])}", f"    try: {escape(finding['advice'])}")
+
     def end(self, result: dict[str, Any], next_command: str) -> None:
         """The next sensible command for a person, the result for a program."""
         self.say(f"\nNext: [bold]{escape(next_command)}[/]")

@@ -63,6 +63,10 @@ class View:
                     f"epoch {fields['epoch']}, step {fields['step']:,} of {fields['total_steps']:,}, "
                     f"{fields['examples_per_second']:,.0f} examples/s"
                 )
+            case "finding":
+                self.notes["verdict so far"] = f"{fields['says']} Try: {fields['advice']}"
+                if self.announce:
+                    self.announce(f"{time.monotonic() - self.started:6.1f} s  {self.notes['verdict so far']}")
             case "evaluate":
                 self.notes["evaluate"] = fields["what"]
             case _:

@@ -22,6 +22,20 @@ def configured(
     return override(config, {**assignments(settings), **options}, "--set")
 
 
+def configuration_of(home: str, run: str) -> dict[str, Any]:
+    """Returns the configuration of a training run.
+
+    Raises:
+        ConfigError: If there is no such run.
+    """
+    from pipelines.runs import SPEC, RunFolder
+
+    spec = RunFolder(home, run).read(SPEC)
+    if spec is None or "config" not in spec["request"]:
+        raise ConfigError(f"--start-from {run}: there is no training run of that name in {home}/runs")
+    return spec["request"]["config"]
+
+
 def assignments(settings: list[str] | None) -> dict[str, Any]:
     """What `--set FIELD=VALUE` says, with values as YAML."""
     pairs: dict[str, Any] = {}

@@ -112,6 +112,10 @@ def train(
     register: Annotated[
         str | None, typer.Option(help="Evaluate and register it, and let it take this alias if it is better.")
     ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help="Start from the weights, and the configuration, of this run, such as one that diverged."),
+    ] = None,
     projection: ProjectionName = "pca",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
@@ -124,6 +128,8 @@ def train(
 
     screen = Screen(as_json)
     values = presets.preset(preset).model_dump() if preset else {}
+    if start_from is not None:
+        values = options.configuration_of(home, start_from)
     further = {} if workers is None else {"scaling.num_workers": workers}
     chosen = options.configured(RunConfig, values, config, settings, further)
     name = name or options.name_of(dataset)
@@ -132,6 +138,7 @@ def train(
         "name": name,
         "config": chosen,
         "alias": register,
+        "start_from": start_from,
         "projection": projection,
     }
     request = parse(TrainRequest, values, "train")
@@ -147,6 +154,7 @@ def train(
         f"{best['validation_negative_bound']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
         f"{best['validation_rate']:.3f}), {best['active_units']} active units."
     )
+    screen.say_verdict(result)
     if register:
         _say_promotion(screen, name, register, result["promotion"])
     else:
@@ -239,6 +247,9 @@ def promote(
         list[str] | None,
         typer.Option(help="What a metric must come to, such as 'denoise_psnr_db >= 20' (repeatable)."),
     ] = None,
+    accept: Annotated[
+        list[str] | None, typer.Option(help="Promote in spite of a finding: collapsed or diverged (repeatable).")
+    ] = None,
     approve: Annotated[
         bool, typer.Option("--approve", help="A person decides: the flow run is left to a worker, and waits for one.")
     ] = False,
@@ -257,6 +268,7 @@ def promote(
         "threshold_nats": threshold,
         "metrics": tuple(metrics or ()),
         "require": tuple(require or ()),
+        "accept": tuple(accept or ()),
         "approve": approve,
         "projection": projection,
     }
@@ -286,6 +298,7 @@ def _say_promotion(screen: Screen, name: str, alias: str, result: dict[str, Any]
     verb = "is now" if result["promoted"] else "is not"
     version = result["version"]["version"]
     screen.say(f"[bold]{name}[/] version {version} {verb} {alias}: {escape(result['reason'])}.")
+    screen.say_verdict(result)
     screen.say_report(result["report_url"])
 
 

@@ -35,6 +35,7 @@ from vae.model import VAE
 from vae.state import WEIGHTS, load_model
 from vae.storage import locate, sha256_of, write_whole
 from vae.tables import write_rows
+from vae.verdict import Finding, words
 
 
 def run(job: Job) -> dict[str, Any]:
@@ -63,6 +64,7 @@ def run(job: Job) -> dict[str, Any]:
             raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
         dataset.verify(["test"])
         model = load_model(trained["model"])
+        known = reports.judged(known, dataset, model)
         test = _test_split(dataset, known.config.model, known.config.data.missing)
         known = replace(known, model=model, rows=reports.fixed_rows(test.share))
         known = replace(known, bound=bound_sums(model, test, seed=0).bound())
@@ -84,9 +86,18 @@ def _trained(request: PromoteRequest, trained: Mapping[str, Any]) -> report.Evid
         run_id=trained["mlflow_run_id"],
         history=trained["history"],
         projection=request.projection,
+        findings=_divergence(trained),
         stages=[training_stage(config, trained["train_seconds"])],
     )
     return _searched(known, trained)
+
+
+def _divergence(trained: Mapping[str, Any]) -> list[Finding]:
+    """Returns the finding of a run that diverged, whose model is of the epochs before."""
+    if "diverged" not in trained:
+        return []
+    epochs, advice = len(trained["history"]), f"--start-from {trained['run']} {trained['advice']}"
+    return [Finding("diverged", epochs, f"the training diverged after {epochs} epochs: {trained['diverged']}", advice)]
 
 
 def _searched(known: report.Evidence, found: Mapping[str, Any]) -> report.Evidence:
@@ -159,6 +170,9 @@ def _registered(
         "report": left,
         "threshold_nats": request.threshold_nats,
         "require": request.require,
+        "verdict": words(known.findings),
+        "findings": [asdict(finding) for finding in known.findings],
+        "accept": request.accept,
         "alias": request.alias,
     }
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.runs import PINNED, RESULT, RunFolder
+from pipelines.runs import LEFT, PINNED, RESULT, RunFolder
 from vae.errors import RegistryError
 from vae.storage import locate
 
@@ -45,12 +45,13 @@ class Job:
         return kept[name]
 
     def result_of(self, identity: str) -> dict[str, Any]:
-        """What another run came to.
+        """Returns the result of another run; of a training that diverged, what it has left.
 
         Raises:
             RegistryError: If there is no such run, or it has not finished.
         """
-        found = RunFolder(self.home, identity).read(RESULT)
+        folder = RunFolder(self.home, identity)
+        found = folder.read(RESULT) or folder.read(LEFT)
         if found is None:
             raise RegistryError(
                 f"there is no finished run {identity!r} in {self.home}/runs; `betaline train` prints the name of a run"

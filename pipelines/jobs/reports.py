@@ -20,6 +20,9 @@ from vae.errors import BetalineError
 from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
+from vae.reports import EpochReport
+from vae.scale import scale_of
+from vae.verdict import judge
 
 MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
 """Of a split, which ingest has shuffled: what the pictures are made of, and what a training's figures are measured on."""
@@ -65,6 +68,15 @@ def left_on_failure(
         said = f"{type(error).__name__}: {error}" if refused else traceback.format_exc()
         leave(job, run_id, lambda: make(said), folder)
         raise
+
+
+def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:
+    """Returns the same with the verdict on the run that trained a model."""
+    config, history = known.config, [EpochReport(**epoch) for epoch in known.history]
+    if not history:
+        return known
+    findings = judge(config, history, scale_of(config, dataset), dataset.num_rows("train"), model)
+    return replace(known, findings=[*known.findings, *findings])
 
 
 def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:

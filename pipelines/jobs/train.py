@@ -16,13 +16,17 @@ from pipelines.jobs.job import Job
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
 from pipelines.requests import TrainRequest
-from pipelines.runs import emit
+from pipelines.runs import LEFT, emit
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.distributed import TrainSpec, train
-from vae.state import load_model
+from vae.errors import Diverged
+from vae.guard import slower
+from vae.state import MODEL, load_model
+from vae.storage import locate
 from vae.training import unfinished
+from vae.verdict import words
 
 
 def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | None:
@@ -36,8 +40,9 @@ def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | 
     return reports.Left(known, found.model, f"the checkpoint at step {found.step:,}, {when}")
 
 
-def _spec(job: Job, config: RunConfig, dataset: Dataset) -> TrainSpec:
-    return TrainSpec(config, dataset.uri, job.folder.uri, job.identity)
+def _spec(job: Job, config: RunConfig, dataset: Dataset, start_from: str | None = None) -> TrainSpec:
+    start = None if start_from is None else job.result_of(start_from)["model"]
+    return TrainSpec(config, dataset.uri, job.folder.uri, job.identity, start)
 
 
 def _known(request: TrainRequest, dataset: Dataset, run_id: str) -> Evidence:
@@ -69,6 +74,40 @@ def so_far(job: Job) -> Evidence:
     return _at_checkpoint(job, replace(known, is_over=False), dataset)
 
 
+def _left_behind(
+    job: Job, request: TrainRequest, known: Evidence, spec: TrainSpec, error: Diverged, seconds: float
+) -> Diverged:
+    """Returns the error of a training that diverged, with the command that goes on from its last good weights.
+
+    The model and what belongs to it are left in the run's folder, from where it can be promoted or started from.
+    """
+    assert known.run_id is not None, "it is a run of MLflow"
+    tracking.tag(known.run_id, {tracking.VERDICT: "diverged"})
+    model = locate(spec.folder) / "model"
+    if not (model / MODEL).exists():
+        return error
+    advice = slower(request.config.training)
+    history = tracking.epochs_of(known.run_id)
+    left = {
+        "run": job.identity,
+        "mlflow_run_id": known.run_id,
+        "dataset": spec.dataset,
+        "dataset_id": Dataset.open(spec.dataset).manifest.dataset_id,
+        "config": request.config.model_dump(mode="json"),
+        "train_seconds": seconds,
+        "model": model.uri,
+        "history": history,
+        "diverged": str(error),
+        "advice": advice,
+    }
+    job.folder.write(LEFT, left)
+    whose = f"of epoch {int(history[-1]['best_epoch'])}" if history else "from before that step"
+    return Diverged(
+        f"{error}\nThe weights {whose} are kept. To go on from them with a lower learning rate: betaline train "
+        f"{request.dataset} --start-from {job.identity} {advice}"
+    )
+
+
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TrainRequest, job.request, "train")
@@ -82,7 +121,7 @@ def run(job: Job) -> dict[str, Any]:
         params={**request.config.model_dump(mode="json"), "dataset": dataset},
         tags={tracking.DATASET: dataset_id, "betaline.kind": "train"},
     )
-    spec = _spec(job, request.config, opened)
+    spec = _spec(job, request.config, opened, request.start_from)
     known = _known(request, opened, run_id)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
@@ -92,13 +131,19 @@ def run(job: Job) -> dict[str, Any]:
         return _at_checkpoint(job, replace(known, stages=[spent], failure=said), opened)
 
     with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
-        outcome = train(spec, on_report=epochs, on_event=emit)
+        try:
+            outcome = train(spec, on_report=epochs, on_event=emit)
+        except Diverged as error:
+            epochs.finish()
+            raise _left_behind(job, request, known, spec, error, time.monotonic() - started) from None
         tracking.log_epochs(run_id, outcome.history)
         speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
         tracking.log_metrics(run_id, {"median_examples_per_second": speed})
         train_seconds = time.monotonic() - started
         known = replace(known, history=outcome.history, stages=[training_stage(request.config, train_seconds)])
-        left = reports.leave(job, run_id, lambda: reports.seen(known, load_model(outcome.model), opened))
+        known = reports.judged(known, opened, model := load_model(outcome.model))
+        tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
+        left = reports.leave(job, run_id, lambda: reports.seen(known, model, opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,
@@ -107,5 +152,7 @@ def run(job: Job) -> dict[str, Any]:
         "config": request.config.model_dump(mode="json"),
         "train_seconds": train_seconds,
         "report": left,
+        "verdict": words(known.findings),
+        "findings": [asdict(finding) for finding in known.findings],
         **asdict(outcome),
     }

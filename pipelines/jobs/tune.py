@@ -176,7 +176,8 @@ def _with_model(
     if found is None:
         return known
     model, history = found
-    return reports.seen(replace(known, history=[asdict(epoch) for epoch in history]), model, dataset)
+    known = replace(known, history=[asdict(epoch) for epoch in history])
+    return reports.seen(reports.judged(known, dataset, model), model, dataset)
 
 
 def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known: Evidence) -> reports.Left | None:

@@ -18,6 +18,7 @@ from vae.data.batches import Batch
 from vae.data.manifest import Manifest, SplitName
 from vae.metrics.likelihood import Bound, NegativeLogLikelihood
 from vae.model import VAE, Inputs
+from vae.verdict import Finding
 
 # Colours and cursor moves, which the logs of Ray's workers are full of.
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -53,6 +54,8 @@ class Evidence:
     """On the split."""
     metrics: Mapping[str, float] = field(default_factory=dict)
     """Of the model's uses on the split, as `vae.metrics.suite.measure` names them."""
+    findings: Sequence[Finding] = ()
+    """The verdict on the run; empty for a sound run, and for one that trained no model."""
     trials: Sequence[Trial] = ()
     """Of the search that chose the configuration."""
     chosen_trial: str | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from pipelines.report import wording
@@ -137,17 +136,13 @@ def _units(evidence: Evidence) -> str:
 def remarks(evidence: Evidence) -> list[str]:
     """What a reader should know before trusting the figures."""
     told = []
-    bound, best, config = evidence.bound, evidence.best, evidence.config
+    bound, config = evidence.bound, evidence.config
     if evidence.model_note is not None:
         told.append(evidence.model_note)
     elif evidence.stage == "search" and evidence.model is not None:
         told.append(f"Scores and pictures are those of the chosen trial's model, on {evidence.split} data.")
-    if bound is not None and (bound.active_units == 0 or bound.rate < 0.1):
-        told.append(
-            f"The latent carries almost nothing (rate {nats(bound.rate)} nats): the posterior has collapsed onto the "
-            "prior. Lower objective.beta, or let it warm up."
-        )
-    elif bound is not None and 2 * bound.active_units <= (dimensions := config.model.latent_dim):
+    told += [str(finding) for finding in evidence.findings]
+    if bound is not None and 0 < 2 * bound.active_units <= (dimensions := config.model.latent_dim):
         told.append(
             f"{dimensions - bound.active_units} of {dimensions} latent dimensions are not in use; a smaller "
             "model.latent_dim would do as well."
@@ -161,23 +156,7 @@ def remarks(evidence: Evidence) -> list[str]:
             f"The model was trained with β = {config.objective.beta:g}; every bound here is at β = 1, so that models "
             "with different β can be compared."
         )
-    if best is not None and evidence.has_finished:
-        told += _remarks_on_training(evidence, best)
     return told + _remarks_on_search(evidence)
-
-
-def _remarks_on_training(evidence: Evidence, best: Mapping[str, float]) -> list[str]:
-    told = []
-    if best["epoch"] == evidence.config.training.epochs > 1:
-        told.append("The best epoch is the last one: more training.epochs may still improve it.")
-    train = best["train_distortion"] + best["train_rate"]
-    gap = best["validation_negative_elbo"] - train
-    if gap > 0.1 * max(abs(train), 1.0):
-        told.append(
-            f"At the best epoch the validation bound is {nats(gap)} nats worse than that of training "
-            f"({nats(best['validation_negative_elbo'])} against {nats(train)}): the model overfits."
-        )
-    return told
 
 
 def _remarks_on_search(evidence: Evidence) -> list[str]:

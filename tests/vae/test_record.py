@@ -81,16 +81,16 @@ def test_patience_waits_for_the_learning_rate() -> None:
     """No epoch counts while the learning rate still rises."""
     changes = {"training.warmup_steps": 50, "training.patience_epochs": 3}
     record = recorded([(20.0 + n, 1.0, 21.0 + n) for n in range(9)], **changes)
-    assert [report.is_last for report in record.history] == [False] * 7 + [True] * 2
+    assert [report.is_last for report in record.history] == [False] * 6 + [True] * 3
 
 
 def test_patience_waits_for_the_constraint() -> None:
-    """A run that has never held its rate goes on to its end; one that has held it counts from then."""
+    """A run that has never held its rate goes on to its end; one that has held it counts the epochs that hold it."""
     changes = {**_control(), "training.patience_epochs": 2}
     away, held = (20.0, 5.0, 1.0), (15.0, 16.0, 1.0)
     assert not any(report.is_last for report in recorded([away] * 9, **changes).history)
-    record = recorded([away] * 5 + [held] + [away] * 3, **changes)
-    assert [report.is_last for report in record.history] == [False] * 7 + [True] * 2
+    record = recorded([away] * 5 + [held, held, away, held], **changes)
+    assert [report.is_last for report in record.history] == [False] * 8 + [True]
 
 
 def _control() -> dict[str, Any]:

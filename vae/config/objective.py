@@ -117,10 +117,11 @@ class Geco(Section):
     kind: Literal["geco"] = "geco"
     distortion: float
     """What is to be reached, in nats per example."""
-    decay: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    """Per step, of the moving average of how far off the distortion is."""
-    speed: Annotated[float, Field(gt=0)] = 1e-2
-    """Growth of log 1/β per step, per unit of relative violation."""
+    decay: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    """Decay per step of the moving average of the violation."""
+    speed: Annotated[float, Field(gt=0)] = 0.05
+    """Growth of log 1/β per step, per unit of relative violation. On digits, 1,100 steps at the paper's 0.01 end at a rate
+    of 10.5 nats, at 0.05 with 6.7, at the same distortion."""
 
 
 class ControlVae(Section):

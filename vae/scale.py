@@ -1,0 +1,113 @@
+"""The scale of a dataset under a likelihood: the weights of the rate at which its dimensions collapse.
+
+A decoder that ignores its latent models each value by itself. From there a latent dimension is worth its rate only if it
+explains a direction in which the values vary by more than β times the likelihood's noise. For linear Gaussian models this
+is exact: the eigenvalues of the covariance, in units of the noise, are the β at which dimension after dimension collapses.
+
+Shapes: N rows, D values of an example, K directions.
+
+References:
+    Lucas, Tucker, Grosse & Norouzi, Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse (2019), section 4.
+    https://arxiv.org/abs/1911.02469
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vae.assembly import share_of
+from vae.config import Bernoulli, Gaussian, RunConfig
+from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
+from vae.likelihoods import prepare
+
+MOST_ROWS = 4_000
+"""Rows of the training split, which ingest has shuffled, that are looked at."""
+DIRECTIONS = 32
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the values of a dataset are worth under a likelihood."""
+
+    critical_betas: tuple[float, ...]
+    """The β above which each further dimension collapses, the largest first; 32 at most."""
+    marginal_nats: float
+    """Nats per example of a decoder that ignores its latent: the distortion of a collapsed model."""
+
+    @property
+    def critical_beta(self) -> float:
+        """The β above which every dimension collapses."""
+        return self.critical_betas[0]
+
+
+@torch.no_grad()
+def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
+    """Measures the scale of a dataset under a run's likelihood.
+
+    Args:
+        config: The run, which says the likelihood and what is hidden.
+        dataset: Images or a table.
+    """
+    share = share_of(config, dataset, "train")
+    rows = share.load(0, min(MOST_ROWS, share.num_rows))
+    spec = example_spec(dataset, config.data.missing)
+    if spec.columns is None:
+        x = rows.values.float().flatten(1) / 255  # grey: a binarisation's draws would be noise of the estimate
+        there = None if rows.observed is None else rows.observed.flatten(1)
+    else:
+        x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
+        x, there = _one_hot(x, there, [len(column.categories or ()) for column in spec.columns])
+    there = torch.ones_like(x, dtype=torch.bool) if there is None else there
+    count = there.sum(0).clamp(min=1)
+    mean = (x * there).sum(0) / count
+    deviation = (x - mean) * there
+    variance = deviation.square().sum(0) / count
+    likelihood = config.model.likelihood
+    if isinstance(likelihood, Bernoulli):
+        noise = mean * (1 - mean)
+        own = (noise - variance).clamp(min=0)  # a grey pixel's draw varies by itself
+        nats = torch.special.entr(mean) + torch.special.entr(1 - mean)
+    else:
+        noise = variance.mean().expand_as(variance) if _has_one_sigma(config) else variance
+        own = torch.zeros_like(noise)
+        nats = 0.5 * torch.log(2 * torch.pi * torch.e * noise.clamp(min=1e-12))
+    keep = noise > 1e-6
+    if int(keep.sum()) < 2:
+        return Scale((0.0,), float(nats.sum()))
+    y, own = deviation[:, keep] / noise[keep].sqrt(), (own / noise.clamp(min=1e-12))[keep]
+    return Scale(_eigenvalues(y, own), float((nats * there.float().mean(0)).sum()))
+
+
+def _has_one_sigma(config: RunConfig) -> bool:
+    likelihood = config.model.likelihood
+    return isinstance(likelihood, Gaussian) and likelihood.sigma == "learned"
+
+
+def _one_hot(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Returns a table with one column for each category, [N,D]."""
+    there = torch.ones_like(x, dtype=torch.bool) if there is None else there
+    parts, known = [], []
+    for number, size in enumerate(sizes):
+        column = x[:, number]
+        parts.append(F.one_hot(column.long(), size).float() if size else column[:, None])
+        known.append(there[:, number, None].expand_as(parts[-1]))
+    return torch.cat(parts, 1), torch.cat(known, 1)
+
+
+def _eigenvalues(y_ND: Tensor, own_D: Tensor) -> tuple[float, ...]:
+    """Returns the largest eigenvalues of the covariance, without what chance adds.
+
+    Directions are learned on one half of the rows and their variance is measured on the other.
+    """
+    learn, test = y_ND[0::2], y_ND[1::2]
+    directions = min(DIRECTIONS, *learn.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, _, v_DK = torch.pca_lowrank(learn, directions, center=False, niter=4)
+    found = (test @ v_DK).square().mean(0) + (own_D[:, None] * v_DK.square()).sum(0)
+    return tuple(sorted(found.tolist(), reverse=True))

@@ -1,0 +1,207 @@
+"""The verdict on a run: sound, or findings, each with its measured figure and the flags that mend it.
+
+`judge` reads nothing but the history of a run and the scale of its data, so that it also judges a run that still trains.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from vae.config import Mmd, RunConfig, VectorQuantized
+from vae.config.objective import Constant, Cyclical, Warmup
+from vae.controllers import holds_constraint
+from vae.model import VAE
+from vae.posteriors import VectorQuantizedPosterior
+from vae.reports import EpochReport
+from vae.scale import Scale
+
+Name = Literal[
+    "collapsed",
+    "under_regularised",
+    "constraint_not_met",
+    "dead_codes",
+    "still_improving",
+    "overfitted",
+    "diverged",
+    "absurd_values",
+    "unsuited",
+]
+BLOCKING: tuple[Name, ...] = ("collapsed", "diverged")
+"""Findings with which a model takes no alias, unless that is asked for."""
+
+EARLY = 0.1
+"""Share of the epochs after which a run that still trains is judged for the first time."""
+COLLAPSED_NATS = 0.1
+"""Rate below which a latent tells nothing."""
+EXCESS_NATS = 20.0
+"""Nats by which the rate may exceed the logarithm of the number of training examples."""
+WIDE = 2.0
+"""Standard deviations of N(0, I) that the aggregate posterior may be wide."""
+USED_CODES = 0.5
+"""Share of a codebook that is in use at least, by perplexity."""
+IMPROVING = 0.01
+"""Part of the loss by which the last tenth of the epochs may still lower it."""
+GAP = 0.1
+"""Part of the training bound by which the validation bound may be worse."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something about a run that its user should know."""
+
+    name: Name
+    figure: float
+    """The measured figure; nats unless `says` has another unit."""
+    says: str
+    """What was measured, in one sentence."""
+    advice: str
+    """Flags of `betaline train` that mend it, to be pasted behind the command."""
+
+    def __str__(self) -> str:
+        return f"{self.name.replace('_', '-')}: {self.says} Try: {self.advice}"
+
+
+def early_epoch(config: RunConfig) -> int:
+    """Returns the epoch after which a run that still trains is judged for the first time, counted from 1."""
+    return math.ceil(EARLY * config.training.epochs)
+
+
+def words(findings: Sequence[Finding]) -> str:
+    """Returns the verdict in words: `sound`, or the names of the findings."""
+    return ", ".join(dict.fromkeys(finding.name.replace("_", "-") for finding in findings)) or "sound"
+
+
+def judge(
+    config: RunConfig, history: Sequence[EpochReport], scale: Scale, num_examples: int, model: VAE | None = None
+) -> tuple[Finding, ...]:
+    """Returns the findings of a run, the gravest first; none for a sound one.
+
+    Args:
+        config: The run.
+        history: Its epochs so far, at least one.
+        scale: The scale of its training data.
+        num_examples: The number of training examples.
+        model: The model that ships; None while the run goes on.
+    """
+    best, is_over = history[history[-1].best_epoch - 1], history[-1].is_last
+    found: list[Finding] = []
+    if not isinstance(config.model.posterior, VectorQuantized):
+        found += _collapsed(config, best, scale, is_over)
+        found += _under_regularised(config, best, scale, num_examples)
+    elif model is not None:
+        found += _dead_codes(config, model)
+    if is_over:
+        found += _constraint_not_met(config, best)
+        found += _overfitted(config, best)
+        found += _still_improving(config, history)
+    return tuple(found)
+
+
+def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool) -> Iterator[Finding]:
+    beta, critical = config.objective.beta, scale.critical_beta
+    too_heavy = _is_scheduled(config) and beta > critical
+    few = best.validation_rate < 1 and best.active_units <= config.model.latent_dim / 4
+    if not (few if is_over else too_heavy and best.validation_rate < COLLAPSED_NATS):
+        return
+    which = "every" if best.validation_rate < COLLAPSED_NATS or not best.active_units else "nearly every"
+    says = f"{which} latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
+    epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
+    discrepancies = [n for n, one in enumerate(config.objective.regularizers) if isinstance(one, Mmd)]
+    if _is_scheduled(config) and beta > critical / 2:
+        says += f" On this data β = {beta:g} is too heavy: above {critical:.2g} no dimension is worth its rate."
+        advice = f"--set objective.beta={_rounded(min(1.0, critical / 4))} {epochs}"
+    elif discrepancies:
+        weight = config.objective.regularizers[discrepancies[0]].weight  # pyright: ignore[reportAttributeAccessIssue]
+        kernel = config.objective.regularizers[discrepancies[0]].kernel  # pyright: ignore[reportAttributeAccessIssue]
+        other = f"{{kind: mmd, weight: {_rounded(weight / 10)}, kernel: {kernel}}}"
+        advice = f"--set 'objective.regularizers=[{other}]' {epochs}"
+    elif isinstance(config.objective.controller, Constant):
+        advice = f"--set 'objective.controller={{kind: warmup, steps: 0.5}}' {epochs}"
+    else:
+        advice = epochs
+    yield Finding("collapsed", best.validation_rate, says, advice)
+
+
+def expected_rate(config: RunConfig, scale: Scale) -> float:
+    """Returns the rate that a linear-Gaussian model of the data has at the run's β, in nats: Σ ½ log(critical β / β)."""
+    beta = max(config.objective.beta, 1e-12)
+    critical = scale.critical_betas[: config.model.latent_dim]
+    return sum(0.5 * math.log(one / beta) for one in critical if one > beta)
+
+
+def _under_regularised(config: RunConfig, best: EpochReport, scale: Scale, num_examples: int) -> Iterator[Finding]:
+    is_held = holds_constraint(config.objective) or config.objective.regularizers or not _is_scheduled(config)
+    rate = best.validation_rate if is_held else max(best.validation_rate, expected_rate(config, scale))
+    excess = rate - math.log(num_examples)
+    is_wide = config.model.prior.kind == "standard_normal" and best.aggregate_std > WIDE
+    if excess <= EXCESS_NATS and not is_wide:
+        return
+    says = (
+        f"the aggregate posterior is {best.aggregate_std:.1f} σ wide and lies at least {max(excess, 0):.0f} nats from the "
+        "prior, so samples from the prior do not look like the data."
+    )
+    advice = f"--set objective.beta={_rounded(max(0.5, 10 * config.objective.beta))}"
+    if not _is_scheduled(config):
+        advice += " --set 'objective.controller={kind: constant}'"
+    yield Finding("under_regularised", excess, says, advice)
+
+
+def _dead_codes(config: RunConfig, model: VAE) -> Iterator[Finding]:
+    posterior = config.model.posterior
+    assert isinstance(posterior, VectorQuantized), "the caller checks"
+    assert isinstance(model.posterior, VectorQuantizedPosterior), "built from the configuration"
+    used = model.posterior.codebook.perplexity
+    if used >= USED_CODES * posterior.codes:
+        return
+    says = f"the codebook's perplexity is {used:.1f} of {posterior.codes} codes."
+    advice = f"--set model.posterior.codes={max(2, round(used))} --set training.epochs={2 * config.training.epochs}"
+    yield Finding("dead_codes", used, says, advice)
+
+
+def _constraint_not_met(config: RunConfig, best: EpochReport) -> Iterator[Finding]:
+    if not best.constraint_gap:
+        return
+    says = (
+        f"no epoch held the constraint: the nearest, epoch {best.epoch}, misses it by {best.constraint_gap:.2f} nats (rate "
+        f"{best.validation_rate:.2f}, distortion {best.validation_distortion:.2f})."
+    )
+    yield Finding(
+        "constraint_not_met", best.constraint_gap, says, f"--set training.epochs={2 * config.training.epochs}"
+    )
+
+
+def _overfitted(config: RunConfig, best: EpochReport) -> Iterator[Finding]:
+    train = best.train_distortion + best.train_rate
+    gap = best.validation_negative_elbo - train
+    if gap <= GAP * max(abs(train), 1.0):
+        return
+    says = (
+        f"the validation bound at β = 1 is {gap:.2f} nats worse than that of training ({best.validation_negative_elbo:.2f} "
+        f"against {train:.2f})."
+    )
+    yield Finding("overfitted", gap, says, "--set training.weight_decay=0.1 --set training.ema_decay=0.99")
+
+
+def _still_improving(config: RunConfig, history: Sequence[EpochReport]) -> Iterator[Finding]:
+    last = history[-1]
+    before = history[-1 - max(1, len(history) // 10)] if len(history) > 1 else None
+    if before is None or holds_constraint(config.objective) or last.epoch < config.training.epochs:
+        return
+    gain = before.best_objective - last.best_objective
+    if last.best_epoch <= before.epoch or gain <= IMPROVING * max(abs(last.best_objective), 1.0):
+        return
+    says = f"the last {last.epoch - before.epoch} epochs still lowered the validation loss by {gain:.2f} nats."
+    yield Finding("still_improving", gain, says, f"--set training.epochs={2 * config.training.epochs}")
+
+
+def _is_scheduled(config: RunConfig) -> bool:
+    """Whether β comes to `objective.beta` by schedule, rather than by a constraint."""
+    return isinstance(config.objective.controller, Constant | Warmup | Cyclical)
+
+
+def _rounded(value: float) -> str:
+    """Returns a number with two digits, as a flag takes it."""
+    return f"{value:.2g}"
