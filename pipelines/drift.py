@@ -193,7 +193,7 @@ def _ranges(dataset: Dataset) -> tuple[Range, ...]:
     example, rows = dataset.manifest.example, dataset.num_rows("train")
     low_D, high_D = np.full(example.num_values, np.inf), np.full(example.num_values, -np.inf)
     for block in dataset.blocks("train", 0, rows, _BLOCK_ROWS):
-        flat_ND = block.values.reshape(len(block.values), -1).astype(np.float32)
+        flat_ND = block.values.reshape(len(block.values), -1).astype(np.float64)
         low_D = np.fmin(low_D, np.fmin.reduce(flat_ND, axis=0))
         high_D = np.fmax(high_D, np.fmax.reduce(flat_ND, axis=0))
     categories = [None] * len(low_D) if isinstance(example, ImageSpec) else [c.categories for c in example.columns]

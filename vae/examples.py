@@ -42,8 +42,8 @@ class Experience:
 class ExampleSpec:
     """What one example is, as the dataset's manifest tells.
 
-    Values come as uint8 [B,C,H,W] for images and as float32 [B,D] for tables: numbers in their own unit, categories as
-    codes, NaN where missing. Attributes come as float32 [B,A] in the same way.
+    Values are uint8 [B,C,H,W] for images and float64 [B,D] for tables: numbers in their own unit, categories as codes, NaN
+    where missing. Attributes are float32 [B,A], encoded in the same way.
     """
 
     shape: tuple[int, ...]
