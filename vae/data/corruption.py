@@ -29,6 +29,7 @@ from vae.config import (
 from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
+from vae.data.plausible import Distances, medians
 from vae.data.rows import Rows
 from vae.errors import ConfigError
 from vae.seeds import Stream, derive
@@ -137,6 +138,10 @@ def fit_logistic(dataset: Dataset, config: Missing) -> Logistic | None:
 
 
 def _fit(values_ND: NDArray[np.float64], config: MissingAtRandom | MissingNotAtRandom) -> Logistic:
+    distances = Distances(medians(values_ND))
+    distances.add(values_ND)
+    lowest_D, highest_D = distances.ranges()
+    values_ND = np.where((values_ND >= lowest_D) & (values_ND <= highest_D), values_ND, np.nan)
     moments = Moments(values_ND.shape[1])
     moments.add(values_ND)
     z_ND = np.nan_to_num((values_ND - moments.mean) / moments.std)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vae.config import Bernoulli, Likelihood
 from vae.errors import DataError
-from vae.examples import Column, ExampleSpec
+from vae.examples import Column, ExampleSpec, plausible_bounds
 
 
 def prepare(
@@ -31,12 +31,13 @@ def prepare(
 
     Returns:
         x in float32, and which of its values are observed. Images: pixels in [0, 1], and None. Tables: numbers in standard
-        deviations from the mean of their column, categories as codes, 0 where missing; and bool [B,D].
+        deviations from the mean of their column, categories as codes, 0 where missing; and bool [B,D]. A number outside of
+        its column's plausible range counts as missing.
     """
     if examples.columns is None:
         return to_examples(values, config, generator), None
-    observed = ~values.isnan()
-    mean_D, std_D = _units(examples.columns, values.device)
+    mean_D, std_D, lowest_D, highest_D = _units(examples.columns, values.device)
+    observed = (values >= lowest_D) & (values <= highest_D)  # NaN is in no range
     # In float64 up to here: float32 keeps 4 of the 3,600 seconds of an hour, as Unix time.
     return ((values - mean_D) / std_D).float().masked_fill(~observed, 0), observed
 
@@ -46,16 +47,18 @@ def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
     unchanged."""
     if examples.columns is None:
         return x
-    mean_D, std_D = _units(examples.columns, x.device)
+    mean_D, std_D, _, _ = _units(examples.columns, x.device)
     return mean_D + x * std_D
 
 
 @lru_cache(maxsize=64)
-def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Returns the mean and the standard deviation of each column, float64 [D]; 0 and 1 for categories."""
-    units = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
-    mean_D, std_D = torch.tensor(units, dtype=torch.float64, device=device).T.contiguous()
-    return mean_D, std_D
+def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns the mean, the standard deviation, the lowest and the highest plausible value of each column, float64 [D].
+    For categories these are 0, 1, -∞ and ∞."""
+    mean_std = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
+    units = np.stack([*np.transpose(mean_std), *plausible_bounds(columns)])
+    mean_D, std_D, lowest_D, highest_D = torch.from_numpy(units).to(device)
+    return mean_D, std_D, lowest_D, highest_D
 
 
 def binarize(pixels: Tensor, generator: torch.Generator) -> Tensor:
