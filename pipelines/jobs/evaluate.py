@@ -248,14 +248,14 @@ def _score_champion(
     data = example_spec(dataset, missing)
     if not fits(model, data) or protocol(model.config, missing, num_samples) != candidate.name:
         return champion.score
-    model.examples = _with_bounds(model.examples, data)
+    model.examples = with_bounds_of(model.examples, data)
     emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
     test = _test_split(dataset, model.config, missing)
     nll = negative_log_likelihood(model, test, num_samples=num_samples, seed=0)
     return registry.Score(nll.nats + unit_change(model, data, test), candidate.name, candidate.dataset_id)
 
 
-def _with_bounds(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
+def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
     """Returns what a model knows of its examples with the plausible ranges of other data: two models are compared by their
     likelihoods of the same values."""
     if known.columns is None or data.columns is None:
