@@ -41,8 +41,8 @@ def read_inputs(
         _warn_of_absurd(model.examples.columns, values_ND, observed, request)
     if observed is not None and not empty and not (there_N := observed.flatten(1).any(1)).all():
         raise ValueError(
-            f"{request.where}: nothing is observed of {_rows((~there_N).nonzero().flatten().tolist())}, where a number "
-            "outside of its column's plausible range counts as missing; leave such rows out, or draw new ones with generate"
+            f"{request.where}: nothing is observed of {_rows((~there_N).nonzero().flatten().tolist())}; leave such rows "
+            "out, or draw new ones with generate"
         )
     x, observed = x.to(_device(model)), None if observed is None else observed.to(_device(model))
     condition = read_condition(model, request, len(x)) if told else None
