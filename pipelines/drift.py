@@ -19,7 +19,7 @@ from vae.config import Section
 from vae.data.manifest import SPLITS, ImageSpec, SplitName
 from vae.data.parquet import Dataset
 from vae.errors import DataError
-from vae.examples import Column
+from vae.examples import Column, without_absurd
 from vae.model import VAE
 
 REFERENCE = "reference.json"
@@ -87,7 +87,7 @@ class Finding(Section):
 
 def reference_of(model: VAE, dataset: Dataset) -> Reference:
     """A model's figures on the test split of the dataset that it was trained on."""
-    ranges = _ranges(dataset)
+    ranges = _ranges(dataset, model.examples.columns)
     return Reference(profile=profile_of(model, dataset, ranges, ("test",), REFERENCE_ROWS), ranges=ranges)
 
 
@@ -107,6 +107,8 @@ def profile_of(
     nll, error, outside = [], [], []
     for values, conditions in _rows(model, dataset, splits, max_rows):
         values, outside_N = _within(values, ranges)
+        if isinstance(values, pd.DataFrame):
+            values = _plausible(values, model.examples.columns or ())
         if isinstance(values, pd.DataFrame) and not (there_N := values.notna().any(axis=1).to_numpy()).all():
             # Of a row of gaps there is nothing to reconstruct, and log p(nothing) is 0.
             values, outside_N = values[there_N], outside_N[there_N]
@@ -189,11 +191,13 @@ def _rows(
                 yield group.take(part), None if group.conditions is None else list(group.conditions[part])
 
 
-def _ranges(dataset: Dataset) -> tuple[Range, ...]:
+def _ranges(dataset: Dataset, columns: Sequence[Column] | None) -> tuple[Range, ...]:
     example, rows = dataset.manifest.example, dataset.num_rows("train")
     low_D, high_D = np.full(example.num_values, np.inf), np.full(example.num_values, -np.inf)
     for block in dataset.blocks("train", 0, rows, _BLOCK_ROWS):
-        flat_ND = block.values.reshape(len(block.values), -1).astype(np.float32)
+        flat_ND = block.values.reshape(len(block.values), -1).astype(np.float64)
+        if columns is not None:
+            flat_ND = without_absurd(flat_ND, columns)
         low_D = np.fmin(low_D, np.fmin.reduce(flat_ND, axis=0))
         high_D = np.fmax(high_D, np.fmax.reduce(flat_ND, axis=0))
     categories = [None] * len(low_D) if isinstance(example, ImageSpec) else [c.categories for c in example.columns]
@@ -223,6 +227,16 @@ def _within(values: Any, ranges: Sequence[Range]) -> tuple[Any, NDArray[np.bool_
             outside_N |= strange.to_numpy()
             kept[name] = text.mask(strange, None)
     return pd.DataFrame(kept), outside_N
+
+
+def _plausible(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
+    """Returns rows without the numbers that the model treats as missing."""
+    kept = {
+        column.name: frame[column.name].where(frame[column.name].between(column.lowest, column.highest))
+        for column in columns
+        if column.lowest is not None and column.highest is not None
+    }
+    return frame.assign(**kept)
 
 
 def _root_mean_square(values: Any, found: Any, columns: Sequence[Column] | None) -> NDArray[np.float64]:

@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 
 @dataclass(frozen=True)
 class Column:
@@ -19,13 +22,18 @@ class Column:
     categories: tuple[str, ...] | None = None
     """Names of the values in the order of their codes; None for numbers."""
     mean: float = 0.0
-    """Of a number's observed entries in the training split."""
+    """Mean of a numeric column's observed, plausible entries in the training split; 0 for categories."""
     std: float = 1.0
-    """Their standard deviation; 1 for a constant."""
+    """Standard deviation of the same entries; 1 for a constant and for categories."""
     dtype: str = "double"
     """The Arrow type of its values in the dataset, for example `int64` or `string`."""
     missing_share: float = 0.0
-    """Of its entries in the training split."""
+    """Share of missing entries in the training split; absurd ones are not among them."""
+    lowest: float | None = None
+    """Smallest plausible value of a numeric column. A smaller one is absurd and counts as missing, in training, in scores
+    and in use. None where any value is plausible."""
+    highest: float | None = None
+    """Largest plausible value, as `lowest`."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,8 @@ class Experience:
 class ExampleSpec:
     """What one example is, as the dataset's manifest tells.
 
-    Values come as uint8 [B,C,H,W] for images and as float32 [B,D] for tables: numbers in their own unit, categories as
-    codes, NaN where missing. Attributes come as float32 [B,A] in the same way.
+    Values are uint8 [B,C,H,W] for images and float64 [B,D] for tables: numbers in their own unit, categories as codes, NaN
+    where missing. Attributes are float32 [B,A], encoded in the same way.
     """
 
     shape: tuple[int, ...]
@@ -69,6 +77,19 @@ class ExampleSpec:
     def num_values(self) -> int:
         """Pixels times channels, or columns."""
         return math.prod(self.shape)
+
+
+def plausible_bounds(columns: Sequence[Column]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns the lowest and the highest plausible value of each column, [D] each; -∞ and ∞ where any is plausible."""
+    lowest = [-math.inf if column.lowest is None else column.lowest for column in columns]
+    highest = [math.inf if column.highest is None else column.highest for column in columns]
+    return np.array(lowest), np.array(highest)
+
+
+def without_absurd(values_ND: NDArray[np.float64], columns: Sequence[Column]) -> NDArray[np.float64]:
+    """Returns values [N,D] with NaN for those outside of their column's plausible range."""
+    lowest_D, highest_D = plausible_bounds(columns)
+    return np.where((values_ND >= lowest_D) & (values_ND <= highest_D), values_ND, np.nan)
 
 
 def _columns(facts: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:

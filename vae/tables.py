@@ -18,8 +18,8 @@ from vae.examples import Column
 MOST_LISTED = 50
 
 
-def read_rows(rows: Any, columns: Sequence[Column], where: str) -> NDArray[np.float32]:
-    """Values [N,D] in the order of the columns: categories as codes, NaN where missing.
+def read_rows(rows: Any, columns: Sequence[Column], where: str) -> NDArray[np.float64]:
+    """Returns values, float64 [N,D], in the order of the columns: categories as codes, NaN where missing.
 
     Args:
         rows: A data frame, a structured array, or names with their values, in any order; or an array [N,D] in the order of
@@ -33,7 +33,7 @@ def read_rows(rows: Any, columns: Sequence[Column], where: str) -> NDArray[np.fl
     frame = _frame(rows, columns, where)
     frame = frame.set_axis([str(name) for name in frame.columns], axis=1)
     _check_names(list(frame.columns), [column.name for column in columns], where)
-    values_ND = np.empty((len(frame), len(columns)), np.float32)
+    values_ND = np.empty((len(frame), len(columns)))
     for number, column in enumerate(columns):
         read = _numbers if column.categories is None else _codes
         values_ND[:, number] = read(frame[column.name], column, where)
@@ -41,7 +41,7 @@ def read_rows(rows: Any, columns: Sequence[Column], where: str) -> NDArray[np.fl
 
 
 def write_rows(
-    values_ND: NDArray[np.float32], columns: Sequence[Column], index: Mapping[str, Sequence[Any]] | None = None
+    values_ND: NDArray[np.floating], columns: Sequence[Column], index: Mapping[str, Sequence[Any]] | None = None
 ) -> pd.DataFrame:
     """The data frame that `read_rows` reads as these values, in the types that the dataset has.
 
@@ -82,7 +82,7 @@ def keep_observed(found: pd.DataFrame, rows: Any, columns: Sequence[Column], whe
     return pd.DataFrame(kept, index=found.index)
 
 
-def _typed(values_N: NDArray[np.float32], column: Column) -> Any:
+def _typed(values_N: NDArray[np.floating], column: Column) -> Any:
     """A column's values in the type that its dataset has; missing ones stay so."""
     missing_N = np.isnan(values_N)
     if column.categories is not None:
@@ -157,10 +157,10 @@ def _numbers(values: Any, column: Column, where: str) -> NDArray[np.float64]:
     return numbers
 
 
-def _codes(values: Any, column: Column, where: str) -> NDArray[np.float32]:
+def _codes(values: Any, column: Column, where: str) -> NDArray[np.float64]:
     assert column.categories is not None
     codes = {category: code for code, category in enumerate(column.categories)}
-    codes_N = np.full(len(values), np.nan, np.float32)
+    codes_N = np.full(len(values), np.nan)
     found = values.to_numpy(object)
     for row in np.flatnonzero(values.notna().to_numpy()):
         text = str(found[row])

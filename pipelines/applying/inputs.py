@@ -76,7 +76,7 @@ class Examples:
             values = rows.values.reshape(-1, *example.shape)
         else:
             columns = [Column(column.name, column.categories) for column in example.columns]
-            values = write_rows(cast(NDArray[np.float32], rows.values), columns)
+            values = write_rows(cast(NDArray[np.float64], rows.values), columns)
         return Group(values, self._conditions(rows, split, group), table, rows.labels)
 
     def _conditions(self, rows: Rows, split: str, group: int) -> list[str] | None:

@@ -73,8 +73,8 @@ def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table 
     Args:
         result: float [N,C,H,W] in [0, 1], or a data frame.
         example: What they are.
-        given: The rows they were made of, where they were: a number that the model has left as it was keeps the digits that
-            its float32 has not.
+        given: The stored rows that the examples were made from, if any. A number that the model returned unchanged keeps
+            all its digits, also a whole one above 2⁵³.
 
     Raises:
         DataError: If a pixel is no number.
@@ -90,7 +90,7 @@ def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table 
             arrays.append(pa.array(result[column.name], from_pandas=True).cast(kind))
         else:
             known = None if given is None else given.column(column.name).combine_chunks()
-            arrays.append(_numbers(result[column.name].to_numpy(np.float32, na_value=np.nan), kind, known))
+            arrays.append(_numbers(result[column.name].to_numpy(np.float64, na_value=np.nan), kind, known))
     return arrays
 
 
@@ -130,9 +130,9 @@ def _lists(values: NDArray[Any]) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(flat, values[0].size if len(values) else int(np.prod(values.shape[1:])))
 
 
-def _numbers(values_N: NDArray[np.float32], kind: pa.DataType, given: pa.Array | None) -> pa.Array:
+def _numbers(values_N: NDArray[np.float64], kind: pa.DataType, given: pa.Array | None) -> pa.Array:
     missing = np.isnan(values_N)
-    numbers = np.where(missing, 0, values_N).astype(np.float64)
+    numbers = np.where(missing, 0, values_N)
     if pa.types.is_boolean(kind):
         array = pa.array(numbers >= 0.5, mask=missing)
     elif pa.types.is_integer(kind):
@@ -145,6 +145,6 @@ def _numbers(values_N: NDArray[np.float32], kind: pa.DataType, given: pa.Array |
     if given is None:
         return array
     same = pc.equal(  # pyright: ignore[reportAttributeAccessIssue]
-        pc.cast(given, pa.float32(), safe=False), pa.array(values_N)
+        pc.cast(given, pa.float64(), safe=False), pa.array(values_N)
     )
     return pc.if_else(pc.fill_null(same, False), given, array)  # pyright: ignore[reportAttributeAccessIssue]

@@ -28,7 +28,7 @@ from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.errors import DataError, Diverged, RegistryError
 from vae.examples import Column, ExampleSpec
-from vae.likelihoods import binarization
+from vae.likelihoods import binarization, prepare
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import NOISE, claimed, measure
 from vae.model import VAE
@@ -262,10 +262,20 @@ def _score_champion(
     data = example_spec(dataset, missing)
     if not fits(model, data) or protocol(model.config, missing, num_samples) != candidate.name:
         return champion.score
+    model.examples = with_bounds_of(model.examples, data)
     emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
     test = _test_split(dataset, model.config, missing)
     nll = negative_log_likelihood(model, test, num_samples=num_samples, seed=0)
     return registry.Score(nll.nats + unit_change(model, data, test), candidate.name, candidate.dataset_id)
+
+
+def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
+    """Returns what a model knows of its examples with the plausible ranges of other data: two models are compared by their
+    likelihoods of the same values."""
+    if known.columns is None or data.columns is None:
+        return known
+    pairs = zip(known.columns, data.columns, strict=True)
+    return replace(known, columns=tuple(replace(mine, lowest=its.lowest, highest=its.highest) for mine, its in pairs))
 
 
 def fits(model: VAE, data: ExampleSpec) -> bool:
@@ -293,7 +303,11 @@ def unit_change(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> floa
         return 0.0
     ratios = [mine.std / theirs.std for mine, theirs in zip(model.examples.columns, data.columns, strict=True)]
     log_ratio_D = torch.tensor(ratios, dtype=torch.float64).log()
-    changes = [(~batch.values.isnan()).double() @ log_ratio_D for batch in batches]
+    changes = []
+    for batch in batches:
+        _, observed_BD = prepare(batch.values, model.config.likelihood, model.examples, torch.Generator())
+        assert observed_BD is not None, "of a table"
+        changes.append(observed_BD.double() @ log_ratio_D)
     return torch.cat(changes).mean().item()
 
 

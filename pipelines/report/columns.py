@@ -19,6 +19,7 @@ from vae import inference
 from vae.answering import abilities
 from vae.data.manifest import Column, TableSpec
 from vae.errors import DataError
+from vae.examples import without_absurd
 from vae.likelihoods import restore
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
 from vae.metrics.uses import HIDDEN_SHARE, fill_in
@@ -35,7 +36,7 @@ MOST_CATEGORIES, BINS = 8, 24
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows and as many draws, numbers in their own units, categories as codes, NaN where missing."""
+    """Rows and as many draws, numbers in their own units, categories as codes, NaN where missing or absurd."""
 
     columns: tuple[Column, ...]
     data: Array
@@ -52,12 +53,14 @@ def compare(evidence: Evidence) -> Comparison | None:
     example = evidence.dataset.example
     if not isinstance(example, TableSpec):
         return None
-    drawn = None
+    drawn, data_ND = None, evidence.rows.values.double().cpu().numpy()
+    if evidence.model is not None and evidence.model.examples.columns is not None:
+        data_ND = without_absurd(data_ND, evidence.model.examples.columns)
     if not evidence.cannot_run and evidence.model is not None:
         condition_NK = evidence.inputs(slice(None)).condition
         x = inference.generate(evidence.model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
         drawn = restore(x, evidence.model.examples).double().cpu().numpy()
-    return Comparison(example.columns, evidence.rows.values.double().cpu().numpy(), drawn)
+    return Comparison(example.columns, data_ND, drawn)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def survey_attributes(
         if len(values) and values.null_count == len(values):
             raise DataError(f"{where}: every value of attribute {name!r} is missing. Leave it out")
         columns.append(column_of(name, values, categorical=name in categorical))
-    encoded = encode(table, columns)
+    encoded = encode(table, columns).astype(np.float32)
     for column, values_N in zip(columns, encoded.T, strict=True):
         infinite = int(np.isinf(values_N).sum())
         if infinite:

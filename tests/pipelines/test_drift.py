@@ -54,10 +54,18 @@ def images(folder: Path, seed: int, brightest: int = 200) -> Dataset:
     return _publish(folder, pixels, None, SPLITS)
 
 
-def table(folder: Path, seed: int, colours: tuple[str, ...] = ("blue", "red"), shift: float = 0.0) -> Dataset:
-    """A normal column with holes, and a colour."""
+def table(
+    folder: Path,
+    seed: int,
+    colours: tuple[str, ...] = ("blue", "red"),
+    shift: float = 0.0,
+    absurd: tuple[int, ...] = (),
+) -> Dataset:
+    """A normal column with holes and perhaps 1e12 in some rows, and a colour."""
     rng = np.random.default_rng(seed)
-    age = pa.array(rng.normal(shift, 1, 1200), mask=rng.random(1200) < 0.1)
+    ages_N = rng.normal(shift, 1, 1200)
+    ages_N[list(absurd)] = 1e12
+    age = pa.array(ages_N, mask=(rng.random(1200) < 0.1) & (ages_N < 1e12))
     rows = pa.table({"age": age, "colour": np.array(colours)[rng.integers(len(colours), size=1200)]})
     columns = [
         Column(name="age", kind="numeric", dtype="double"),
@@ -92,6 +100,17 @@ def test_table_drifts_with_its_numbers_and_categories(tmp_path: Path) -> None:
     assert "outside the training range" not in moved(model, was, table(tmp_path / "one", 2, ("blue",)))
     assert "outside the training range" in moved(model, was, table(tmp_path / "new", 3, ("blue", "green", "red")))
     assert "negative log-likelihood" in moved(model, was, table(tmp_path / "shifted", 4, shift=2.0))
+
+
+def test_absurd_values_are_outside_and_move_nothing_else(tmp_path: Path) -> None:
+    """One in the training split does not widen its range; some in fresh data count as outside and as missing."""
+    was = table(tmp_path / "was", 0, absurd=(5,))
+    config = parse(ModelConfig, {"latent_dim": 2, "encoder": {"kind": "table"}, "likelihood": {"kind": "mixed"}})
+    model = VAE(config, example_spec(was), seed=0).eval()
+    assert drift.reference_of(model, was).ranges[0].high < 10
+    assert moved(model, was, table(tmp_path / "same", 1)) == set()
+    found = moved(model, was, table(tmp_path / "absurd", 1, absurd=tuple(range(0, 1200, 10))))
+    assert found == {"outside the training range"}
 
 
 def test_data_of_another_kind_is_refused(tmp_path: Path) -> None:

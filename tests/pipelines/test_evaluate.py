@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
 import torch
 from torch.distributions import Normal
 
-from pipelines.jobs.evaluate import fits, protocol, unit_change
+from pipelines.jobs.evaluate import fits, protocol, unit_change, with_bounds_of
 from vae.config import MissingAtRandom, MissingCompletelyAtRandom, ModelConfig, parse
 from vae.data.batches import Batch
 from vae.examples import Column, ExampleSpec
@@ -70,6 +71,17 @@ def test_unit_change_carries_a_density_to_other_units() -> None:
     table = model(ExampleSpec((3,), None, mine), **TABLE)
     change = unit_change(table, ExampleSpec((3,), None, theirs), [Batch(values[:4]), Batch(values[4:])])
     assert own.mean().item() + change == pytest.approx(other.mean().item(), rel=1e-5)
+
+
+def test_models_are_compared_by_the_same_values() -> None:
+    """With the plausible ranges of the new data, a model leaves out what is absurd there."""
+    mine, theirs = (Column("x", None, 1.0, 2.0),), (Column("x", None, 1.0, 4.0, lowest=-50.0, highest=50.0),)
+    table, data = model(ExampleSpec((1,), None, mine), **TABLE), ExampleSpec((1,), None, theirs)
+    batch = Batch(torch.tensor([[3.0], [1e12]], dtype=torch.float64))
+    assert unit_change(table, data, [batch]) == pytest.approx(math.log(2 / 4))
+    table.examples = with_bounds_of(table.examples, data)
+    assert table.examples.columns == (Column("x", None, 1.0, 2.0, lowest=-50.0, highest=50.0),)
+    assert unit_change(table, data, [batch]) == pytest.approx(math.log(2 / 4) / 2)
 
 
 def test_unit_change_of_images_is_nothing() -> None:

@@ -338,7 +338,7 @@ def test_trained_sigma_below_its_floor_is_refused(sigma: str) -> None:
 
 def test_prepare_standardises_numbers_and_keeps_codes() -> None:
     """Numbers in standard deviations from the mean, codes as they are, missing entries 0 and not observed."""
-    values = torch.tensor([[2.0, 82.5, 1.0, math.nan, 0.0], [math.nan, 70.0, math.nan, 1.6, 1.0]])
+    values = torch.tensor([[2.0, 82.5, 1.0, math.nan, 0.0], [math.nan, 70.0, math.nan, 1.6, 1.0]], dtype=torch.float64)
     x, observed = prepare(values, Mixed(), TABLE, generator())
     torch.testing.assert_close(x, torch.tensor([[2.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, -1.0, 1.0]]))
     assert observed is not None

@@ -5,6 +5,7 @@ Shapes: N rows, L latent, D columns, K width of a condition.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -16,10 +17,13 @@ from torch import Tensor
 
 from vae.answering.request import Request
 from vae.conditions import read_conditions
+from vae.examples import Column
 from vae.likelihoods import binarization, binarize, prepare
 from vae.model import VAE, Inputs
 from vae.seeds import Stream, derive
 from vae.tables import read_rows
+
+log = logging.getLogger(__name__)
 
 
 def read_inputs(
@@ -34,6 +38,7 @@ def read_inputs(
     else:
         values_ND = torch.from_numpy(read_rows(examples, model.examples.columns, request.where))
         x, observed = prepare(values_ND, model.config.likelihood, model.examples, torch.Generator())
+        _warn_of_absurd(model.examples.columns, values_ND, observed, request)
     if observed is not None and not empty and not (there_N := observed.flatten(1).any(1)).all():
         raise ValueError(
             f"{request.where}: nothing is observed of {_rows((~there_N).nonzero().flatten().tolist())}; leave such rows "
@@ -42,6 +47,19 @@ def read_inputs(
     x, observed = x.to(_device(model)), None if observed is None else observed.to(_device(model))
     condition = read_condition(model, request, len(x)) if told else None
     return Inputs(x, observed, None, condition, read_log_beta(model, request, len(x)))
+
+
+def _warn_of_absurd(columns: Sequence[Column], values_ND: Tensor, observed_ND: Tensor | None, request: Request) -> None:
+    """Logs how many numbers count as missing because they are outside of their column's plausible range, and the first."""
+    assert observed_ND is not None, "of a table"
+    absurd = (~observed_ND & ~values_ND.isnan()).nonzero().tolist()
+    if absurd:
+        row, number = absurd[0]
+        column = columns[number]
+        log.warning(
+            "%s: %d values are absurd and count as missing; the first: column %r, row %d: %g is not within %g to %g",
+            *(request.where, len(absurd), column.name, row, values_ND[row, number], column.lowest, column.highest),
+        )
 
 
 def read_pairs(model: VAE, pairs: Any, request: Request, *, told: bool = True) -> tuple[Inputs, Inputs]:

@@ -39,7 +39,7 @@ class Batch:
     """Some examples, on the device."""
 
     values: Tensor
-    """uint8 [B,C,H,W] of images; float32 [B,D] of tables, categories as codes, NaN where missing."""
+    """uint8 [B,C,H,W] of images; float64 [B,D] of tables, categories as codes, NaN where missing."""
     labels: Tensor | None = None
     """Class indices, int64, [B]"""
     attributes: Tensor | None = None

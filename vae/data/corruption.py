@@ -29,6 +29,7 @@ from vae.config import (
 from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
+from vae.data.plausible import Distances, medians
 from vae.data.rows import Rows
 from vae.errors import ConfigError
 from vae.seeds import Stream, derive
@@ -102,7 +103,7 @@ class Logistic:
     intercept: NDArray[np.float64]
     """[D], -∞ for columns that are always there."""
 
-    def probability(self, values_ND: NDArray[np.float32]) -> NDArray[np.float64]:
+    def probability(self, values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of each entry to be missing, [N,D]. What is missing already counts as its column's mean."""
         z_ND = np.nan_to_num((values_ND - self.mean) / self.std)
         # Not by a matrix product, whose rounding depends on how many rows there are.
@@ -137,6 +138,10 @@ def fit_logistic(dataset: Dataset, config: Missing) -> Logistic | None:
 
 
 def _fit(values_ND: NDArray[np.float64], config: MissingAtRandom | MissingNotAtRandom) -> Logistic:
+    distances = Distances(medians(values_ND))
+    distances.add(values_ND)
+    lowest_D, highest_D = distances.ranges()
+    values_ND = np.where((values_ND >= lowest_D) & (values_ND <= highest_D), values_ND, np.nan)
     moments = Moments(values_ND.shape[1])
     moments.add(values_ND)
     z_ND = np.nan_to_num((values_ND - moments.mean) / moments.std)
@@ -170,7 +175,7 @@ def _drivers(
 
 
 def hide(
-    values_ND: NDArray[np.uint8 | np.float32],
+    values_ND: NDArray[np.uint8 | np.float64],
     config: Missing,
     *,
     split: str,
@@ -198,7 +203,7 @@ def hide(
     for row in range(0, num_rows, rows_at_once):
         values = values_ND[row : row + rows_at_once]
         draw = bits.random_raw(len(values) * words_per_row).astype("<u8").view("<u2").reshape(len(values), -1)
-        share = config.share if logistic is None else logistic.probability(values.astype(np.float32))
+        share = config.share if logistic is None else logistic.probability(values.astype(np.float64))
         threshold = np.rint(np.multiply(share, _LEVELS)).astype(np.uint32)
         np.greater_equal(draw[:, :num_values], threshold, out=observed_ND[row : row + rows_at_once])
     return observed_ND if values_ND.dtype == np.uint8 else observed_ND & ~np.isnan(values_ND)
@@ -209,7 +214,7 @@ def without_hidden(rows: Rows, config: Missing, split: str, first_row: int, logi
     observed_ND = hide(rows.values, config, split=split, first_row=first_row, logistic=logistic)
     if rows.values.dtype == np.uint8:
         return rows._replace(values=rows.values * observed_ND, observed=observed_ND)
-    return rows._replace(values=np.where(observed_ND, rows.values, np.float32(np.nan)))
+    return rows._replace(values=np.where(observed_ND, rows.values, np.nan))
 
 
 def _sigmoid(score: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -86,8 +86,8 @@ class TableSpec(_Record):
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one row's float32 values."""
-        return 4 * self.num_values
+        """Bytes of one row's float64 values."""
+        return 8 * self.num_values
 
 
 class Shard(_Record):

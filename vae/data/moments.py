@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
 """A standard deviation below this part of the mean is a constant's rounding."""
 
 
@@ -44,4 +44,4 @@ class Moments:
     def std(self) -> NDArray[np.float64]:
         """[D]: with the count as divisor; 1 for a constant, and where nothing is there."""
         std_D = np.sqrt(self._squares / np.maximum(self.count, 1))
-        return np.where(std_D > _ROUNDING * np.abs(self.mean), std_D, 1.0)
+        return np.where(std_D > ROUNDING * np.abs(self.mean), std_D, 1.0)

@@ -25,13 +25,14 @@ ATTRIBUTE = "attribute."
 class Rows(NamedTuple):
     """A contiguous range of a split."""
 
-    values: NDArray[np.uint8 | np.float32]
-    """[N,D]: of images uint8 in the order C, H, W; of tables float32, numbers in their own unit, categories as codes, NaN
+    values: NDArray[np.uint8 | np.float64]
+    """[N,D]: of images uint8 in the order C, H, W; of tables float64, numbers in their own unit, categories as codes, NaN
     where missing. May be read-only, where it is a view of what was read."""
     labels: NDArray[np.int64] | None
     """[N]: indices into the manifest's classes; None where there are none."""
     attributes: NDArray[np.float32] | None = None
-    """[N,A] in the order of the manifest's attributes, as a table's values; None where there are none."""
+    """[N,A] in the order of the manifest's attributes: numbers in their own unit, categories as codes, NaN where missing.
+    None where the dataset has none."""
     observed: NDArray[np.bool_] | None = None
     """[N,D]: which values of an image are there; None where all are. A table says it by NaN."""
 
@@ -44,7 +45,7 @@ def empty_rows(manifest: Manifest, num_rows: int) -> Rows:
     """Rows to be filled, as the dataset has them."""
     example = manifest.example
     return Rows(
-        np.empty((num_rows, example.num_values), np.uint8 if isinstance(example, ImageSpec) else np.float32),
+        np.empty((num_rows, example.num_values), np.uint8 if isinstance(example, ImageSpec) else np.float64),
         None if manifest.classes is None else np.empty(num_rows, np.int64),
         np.empty((num_rows, len(manifest.attributes)), np.float32) if manifest.attributes else None,
     )
@@ -101,32 +102,32 @@ def rows_of(table: pa.Table, manifest: Manifest, part: slice) -> Rows:
     return Rows(values, labels, np.stack(columns, axis=1))
 
 
-def encode(table: pa.Table, columns: Iterable[Column]) -> NDArray[np.float32]:
-    """Columns as float32 [N,D]: numbers as they are, categories as codes, null as NaN.
+def encode(table: pa.Table, columns: Iterable[Column]) -> NDArray[np.float64]:
+    """Returns columns as float64 [N,D]: numbers in their own unit, categories as codes, null as NaN.
 
     Raises:
         CorruptData: If a category is none of its column's.
     """
     columns = tuple(columns)
-    values_ND = np.empty((table.num_rows, len(columns)), np.float32)
+    values_ND = np.empty((table.num_rows, len(columns)))
     for number, column in enumerate(columns):
         stored = table.column(column.name)
         if column.categories is not None:
             values_ND[:, number] = _codes(stored, column.name, column.categories)
         else:
-            values_ND[:, number] = pc.cast(stored, pa.float32(), safe=False).to_numpy(zero_copy_only=False)
+            values_ND[:, number] = pc.cast(stored, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return values_ND
 
 
-def _codes(column: pa.ChunkedArray, name: str, categories: tuple[str, ...]) -> NDArray[np.float32]:
+def _codes(column: pa.ChunkedArray, name: str, categories: tuple[str, ...]) -> NDArray[np.float64]:
     code = {category: float(number) for number, category in enumerate(categories)}
-    pieces = [np.empty(0, np.float32)]
+    pieces = [np.empty(0)]
     for chunk in column.chunks:
         found = chunk.dictionary_encode()
         unknown = [value for value in found.dictionary.to_pylist() if str(value) not in code]
         if unknown:
             raise CorruptData(f"column {name!r} holds {unknown[0]!r}, which is none of its {len(code)} categories")
-        codes = np.array([*(code[str(value)] for value in found.dictionary.to_pylist()), np.nan], np.float32)
+        codes = np.array([*(code[str(value)] for value in found.dictionary.to_pylist()), np.nan])
         pieces.append(codes[found.indices.fill_null(len(codes) - 1).to_numpy(zero_copy_only=False)])
     return np.concatenate(pieces)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,17 +13,19 @@ from vae.data.corruption import fit_logistic, without_hidden
 from vae.data.manifest import ImageSpec
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
+from vae.data.plausible import plausible_ranges
 from vae.data.rows import ATTRIBUTE
-from vae.examples import Column, ExampleSpec
+from vae.examples import Column, ExampleSpec, without_absurd
 
 _BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
 
 
 def example_spec(dataset: Dataset, missing: Missing | None = None) -> ExampleSpec:
-    """What one example of a dataset is.
+    """Returns what one example of a dataset is.
 
     Means and standard deviations are of the entries of the training split that are observed, after some were hidden: a
-    scale from what the model may not see would be a leak.
+    scale from what the model may not see would be a leak. Entries outside of their column's plausible range take no part:
+    see `vae.data.plausible`.
 
     Args:
         dataset: Images, with attributes perhaps, or a table.
@@ -35,21 +38,30 @@ def example_spec(dataset: Dataset, missing: Missing | None = None) -> ExampleSpe
     facts = dataset.manifest
     columns = None
     if not isinstance(facts.example, ImageSpec):
-        columns = _scaled(facts.example.columns, _table_moments(dataset, missing), dataset.num_rows("train"))
-    attributes = _scaled(facts.attributes, _attribute_moments(dataset), 0)
+        columns = _table_columns(dataset, missing)
+    attributes = _scaled([_unscaled(column) for column in facts.attributes], _attribute_moments(dataset))
     return ExampleSpec(facts.example.shape, facts.classes, columns, attributes)
 
 
-def _table_moments(dataset: Dataset, missing: Missing | None) -> Moments:
+def _table_columns(dataset: Dataset, missing: Missing | None) -> tuple[Column, ...]:
     example, rows = dataset.manifest.example, dataset.num_rows("train")
+    assert not isinstance(example, ImageSpec), "callers ask for tables"
+    columns = [
+        _unscaled(column)
+        if column.categories
+        else replace(_unscaled(column), lowest=float(lowest), highest=float(highest))
+        for column, lowest, highest in zip(example.columns, *plausible_ranges(dataset), strict=True)
+    ]
     logistic = None if missing is None else fit_logistic(dataset, missing)
-    moments, start = Moments(example.num_values), 0
+    moments, num_missing_D, start = Moments(len(columns)), np.zeros(len(columns)), 0
     for block in dataset.blocks("train", 0, rows, max(1, _BLOCK_BYTES // example.row_bytes)):
         if missing is not None:
             block = without_hidden(block, missing, "train", start, logistic)
-        moments.add(block.values)
+        moments.add(without_absurd(block.values.astype(np.float64), columns))
+        num_missing_D += np.isnan(block.values).sum(0)
         start += len(block.values)
-    return moments
+    scaled = zip(_scaled(columns, moments), num_missing_D, strict=True)
+    return tuple(replace(column, missing_share=float(number) / rows if rows else 0.0) for column, number in scaled)
 
 
 def _attribute_moments(dataset: Dataset) -> Moments:
@@ -62,11 +74,13 @@ def _attribute_moments(dataset: Dataset) -> Moments:
     return moments
 
 
-def _scaled(columns: Sequence[manifest.Column], moments: Moments, rows: int) -> tuple[Column, ...]:
-    found = []
-    for column, mean, std, count in zip(columns, moments.mean, moments.std, moments.count, strict=True):
-        mean, std = (float(mean), float(std)) if column.categories is None else (0.0, 1.0)
-        found.append(
-            Column(column.name, column.categories, mean, std, column.dtype, 1 - float(count) / rows if rows else 0.0)
-        )
-    return tuple(found)
+def _unscaled(column: manifest.Column) -> Column:
+    return Column(column.name, column.categories, dtype=column.dtype)
+
+
+def _scaled(columns: Sequence[Column], moments: Moments) -> tuple[Column, ...]:
+    """Gives the numeric ones of some columns their mean and standard deviation."""
+    return tuple(
+        column if column.categories else replace(column, mean=float(mean), std=float(std))
+        for column, mean, std in zip(columns, moments.mean, moments.std, strict=True)
+    )

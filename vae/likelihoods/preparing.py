@@ -15,45 +15,50 @@ from torch import Tensor
 
 from vae.config import Bernoulli, Likelihood
 from vae.errors import DataError
-from vae.examples import Column, ExampleSpec
+from vae.examples import Column, ExampleSpec, plausible_bounds
 
 
 def prepare(
     values: Tensor, config: Likelihood, examples: ExampleSpec, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
-    """A batch's values as the likelihood scores them.
+    """Returns a batch's values as the likelihood scores them.
 
     Args:
-        values: uint8 [B,C,H,W] of images; float32 [B,D] of tables, NaN where missing.
+        values: uint8 [B,C,H,W] of images; float64 [B,D] of tables, NaN where missing.
         config: Says how grey pixels become binary.
         examples: Says what the columns are.
         generator: Of the pixels that are drawn anew; tables draw nothing.
 
     Returns:
-        x and which of its values are there. Images: float32 in [0, 1], and None. Tables: numbers in standard deviations
-        from the mean of their column, categories as codes, 0 where missing; and bool [B,D].
+        x in float32, and which of its values are observed. Images: pixels in [0, 1], and None. Tables: numbers in standard
+        deviations from the mean of their column, categories as codes, 0 where missing; and bool [B,D]. A number outside of
+        its column's plausible range counts as missing.
     """
     if examples.columns is None:
         return to_examples(values, config, generator), None
-    observed = ~values.isnan()
-    mean_D, std_D = _units(examples.columns, values.device)
-    return ((values - mean_D) / std_D).masked_fill(~observed, 0), observed
+    mean_D, std_D, lowest_D, highest_D = _units(examples.columns, values.device)
+    observed = (values >= lowest_D) & (values <= highest_D)  # NaN is in no range
+    # In float64 up to here: float32 keeps 4 of the 3,600 seconds of an hour, as Unix time.
+    return ((values - mean_D) / std_D).float().masked_fill(~observed, 0), observed
 
 
 def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
-    """Prepared examples [...,D] of a table in the columns' own units, categories as codes; images as they are."""
+    """Returns prepared examples of a table, [...,D], in the columns' own units and in float64, categories as codes; images
+    unchanged."""
     if examples.columns is None:
         return x
-    mean_D, std_D = _units(examples.columns, x.device)
-    return torch.addcmul(mean_D, x, std_D)
+    mean_D, std_D, _, _ = _units(examples.columns, x.device)
+    return mean_D + x * std_D
 
 
 @lru_cache(maxsize=64)
-def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column, [D]; 0 and 1 of categories."""
-    units = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
-    mean_D, std_D = torch.tensor(units, device=device).T.contiguous()
-    return mean_D, std_D
+def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Returns the mean, the standard deviation, the lowest and the highest plausible value of each column, float64 [D].
+    For categories these are 0, 1, -∞ and ∞."""
+    mean_std = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
+    units = np.stack([*np.transpose(mean_std), *plausible_bounds(columns)])
+    mean_D, std_D, lowest_D, highest_D = torch.from_numpy(units).to(device)
+    return mean_D, std_D, lowest_D, highest_D
 
 
 def binarize(pixels: Tensor, generator: torch.Generator) -> Tensor:

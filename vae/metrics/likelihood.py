@@ -148,13 +148,15 @@ class NegativeLogLikelihood:
     """A β-independent score by which models are compared, in nats per example."""
 
     nats: float
-    standard_error: float
-    """Of the mean over examples."""
+    """Mean over the examples of −log p(x), of each example's observed values."""
+    standard_error: float | None
+    """Standard error of `nats`, in nats; None for a single example."""
     num_samples: int
     """0 for the bound of a vector-quantised model, which draws nothing."""
     num_examples: int
     bits_per_dim: float | None
-    """nats / (values per example · ln 2); None for densities over continuous values, where it depends on their unit."""
+    """Total nats / (number of observed values · ln 2). None for densities over continuous values, where it depends on their
+    unit, and where no value is observed."""
 
 
 @torch.no_grad()
@@ -170,24 +172,24 @@ def negative_log_likelihood(
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device)
-    nlls = []
+    nlls, num_observed = [], 0
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.EVALUATION, number))
         inputs = inputs_of(model, batch, generator)
+        num_observed += inputs.x.numel() if inputs.observed is None else int(inputs.observed.sum())
         if is_quantized(model):
             terms = model(inputs, torch.zeros(1, len(batch), 0, device=device))
             nlls.append((terms.distortion + terms.rate)[0])
         else:
             nlls.append(-importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator))
     nll = torch.cat(nlls).double()
-    mean = nll.mean().item()
-    discrete = model.likelihood.is_discrete
+    has_bits = model.likelihood.is_discrete and num_observed > 0
     return NegativeLogLikelihood(
-        nats=mean,
-        standard_error=nll.std().item() / math.sqrt(len(nll)),
+        nats=nll.mean().item(),
+        standard_error=nll.std().item() / math.sqrt(len(nll)) if len(nll) > 1 else None,
         num_samples=0 if is_quantized(model) else num_samples,
         num_examples=len(nll),
-        bits_per_dim=mean / (model.examples.num_values * math.log(2)) if discrete else None,
+        bits_per_dim=nll.sum().item() / (num_observed * math.log(2)) if has_bits else None,
     )
 
 

@@ -59,11 +59,11 @@ def build(visit: Visit) -> None:
 
 
 def written(value: Any) -> str:
-    """A cell as a person would write it: of float32 its shortest decimals; empty where it is missing."""
+    """Returns a cell as a person would write it: a number's shortest decimals, 12 digits at most; empty where missing."""
     if value is None or value is pd.NA or value != value:
         return ""
     if isinstance(value, float | np.floating):
-        return np.format_float_positional(np.float32(value), trim="-")
+        return np.format_float_positional(value, precision=12, fractional=False, trim="-")
     return str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import warnings
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from pipelines.report import card, search_table
+from pipelines.report.wording import nats
 from tests.pipelines.report.conftest import HOSTILE, TABLE_PARTS, Make, search
 from vae.aggregate import AggregateMixture
 from vae.directions import Directions
@@ -85,10 +87,10 @@ def test_card_states_data_scores_and_limits(make: Make) -> None:
     assert 'load_model("models:/digits@champion")' in text
     assert f"`{evidence.dataset.dataset_id}`" in text
     assert "&lt;b\\>digits&lt;/b\\>.gz" in text
-    score = (
-        f"| Negative log-likelihood | {evidence.nll.nats:.2f} ± {evidence.nll.standard_error:.2f} | nats per example |"
-    )
-    assert score in text
+    error = nats(evidence.nll.standard_error)
+    assert f"| Negative log-likelihood | {evidence.nll.nats:.2f} ± {error} | nats per example |" in text
+    alone = dataclasses.replace(evidence, nll=dataclasses.replace(evidence.nll, standard_error=None, num_examples=1))
+    assert f"{evidence.nll.nats:.2f} ± – |" in card(alone, "models:/digits@champion")
     assert "other sizes are refused, not resized" in text
 
 

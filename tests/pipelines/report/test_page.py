@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from pipelines.report import write
+from pipelines.report.wording import nats
 from tests.pipelines.report.conftest import BRIEF, HOSTILE, TABLE_PARTS, Make, Page, epochs, image, search
 
 FIGURES = {
@@ -76,7 +77,7 @@ def test_page_states_scores_lineage_configuration_and_time(make: Make, written: 
     assert evidence.bound
     text = Page(written["report.html"]).text
     for expected in (
-        f"{evidence.nll.nats:.2f} ± {evidence.nll.standard_error:.2f} nats per example",
+        f"{evidence.nll.nats:.2f} ± {nats(evidence.nll.standard_error)} nats per example",
         "importance sampling, 2 draws from the posterior per example",
         f"{evidence.bound.negative_elbo:.2f} nats per example",
         evidence.dataset.dataset_id,

@@ -308,8 +308,8 @@ def test_table_feeds_give_its_rows(people: Dataset, mode: str, missing) -> None:
     budget = 3 * 64 * share.row_bytes
     feed = open_feed(share, world_size=2, batch_size=30, seed=0, mode=mode, memory_budget_bytes=budget)
     whole = share.load(450, 900)
-    assert (whole.values.dtype, whole.values.shape, whole.observed) == (torch.float32, (450, 4), None)
-    assert share.row_bytes == 16
+    assert (whole.values.dtype, whole.values.shape, whole.observed) == (torch.float64, (450, 4), None)
+    assert share.row_bytes == whole.values[0].nbytes == 32
     for epoch in range(2):
         seen = [as_set(batch.values, batch.labels) for batch in feed.epoch(epoch)]
         assert len(seen) == 15

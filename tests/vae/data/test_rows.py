@@ -24,7 +24,7 @@ def categorical(name: str, *categories: str, dtype: str = "string") -> Column:
     ("values", "column", "expected"),
     [
         (pa.array([1.5, None, -2.0]), numeric("a"), [1.5, np.nan, -2.0]),
-        (pa.array([7, None, -(2**40)], pa.int64()), numeric("a", "int64"), [7, np.nan, -(2.0**40)]),
+        (pa.array([7, None, -(2**40) - 1], pa.int64()), numeric("a", "int64"), [7, np.nan, -(2**40) - 1]),
         (pa.array([True, None, False]), numeric("a", "bool"), [1, np.nan, 0]),
         (pa.array(["b", None, "a"]), categorical("a", "a", "b"), [1, np.nan, 0]),
         (pa.array([10, None, 9]), categorical("a", "9", "10", dtype="int64"), [1, np.nan, 0]),
@@ -36,8 +36,8 @@ def test_encode_gives_numbers_codes_and_nan(values: pa.Array, column: Column, ex
     """Numbers stay in their own unit, categories become their codes, and null becomes NaN, in every chunk."""
     for chunks in ([values], [values[:1], values[1:]]):
         found = encode(pa.table({"a": pa.chunked_array(chunks, values.type)}), [column])
-        assert found.dtype == np.float32
-        np.testing.assert_array_equal(found[:, 0], np.array(expected, np.float32))
+        assert found.dtype == np.float64
+        np.testing.assert_array_equal(found[:, 0], expected)
 
 
 def test_encode_refuses_an_unknown_category() -> None:
@@ -48,13 +48,13 @@ def test_encode_refuses_an_unknown_category() -> None:
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 900), (0, 100), (150, 160), (95, 205), (900, 900)])
 def test_read_rows_of_a_table_is_any_range(people: Dataset, start: int, stop: int) -> None:
-    """A range of a table is its columns as float32, with the labels, in one read or in blocks of any size."""
+    """A range of a table is its columns as float64, with the labels, in one read or in blocks of any size."""
     table = people.read_table("train")
     expected = encode(table, people.manifest.example.columns)[start:stop]
     rows = people.read_rows("train", start, stop)
     np.testing.assert_array_equal(rows.values, expected)
     np.testing.assert_array_equal(rows.labels, table["label"].to_numpy()[start:stop])
-    assert (rows.values.dtype, rows.attributes, rows.observed) == (np.float32, None, None)
+    assert (rows.values.dtype, rows.attributes, rows.observed) == (np.float64, None, None)
     blocks = list(people.blocks("train", start, stop, 30))
     assert all(0 < len(block.values) <= 30 for block in blocks)
     np.testing.assert_array_equal(np.concatenate([rows.values[:0], *(block.values for block in blocks)]), expected)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
 
 import pytest
 import torch
 from torch import Tensor
 
 from vae import distributions
-from vae.config import MLP, Bernoulli, Gaussian, Iwae, Likelihood, ModelConfig
+from vae.config import MLP, Bernoulli, Categorical, Gaussian, Iwae, Likelihood, ModelConfig
 from vae.data.batches import Batch
 from vae.metrics.likelihood import Sums, bound_sums, mutual_information, negative_log_likelihood
 from vae.model import VAE, ExampleSpec, Inputs
@@ -141,6 +143,8 @@ def test_negative_elbo_is_above_the_negative_log_likelihood() -> None:
     bound = bound_sums(model, batches, seed=0).bound()
     tight = negative_log_likelihood(model, batches, num_samples=200, seed=0)
     loose = negative_log_likelihood(model, batches, num_samples=1, seed=0)
+    assert tight.standard_error is not None
+    assert loose.standard_error is not None
     assert bound.negative_elbo > tight.nats + 5 * tight.standard_error
     assert bound.negative_elbo == pytest.approx(loose.nats, abs=5 * math.sqrt(2) * loose.standard_error)
 
@@ -153,7 +157,35 @@ def test_negative_log_likelihood_states_its_protocol() -> None:
     assert result != negative_log_likelihood(model, cut(pixels, 30), num_samples=4, seed=4)
     assert (result.num_samples, result.num_examples) == (4, 100)
     assert result.bits_per_dim == pytest.approx(result.nats / math.log(2) / 16)
+    assert result.standard_error is not None
     assert 0 < result.standard_error < 1
+
+
+def test_bits_per_dimension_are_of_the_observed_values() -> None:
+    """A model to which 16 levels are equally probable needs 4 bits for each observed pixel, however few are observed."""
+    model, generator = build(Categorical(levels=16)), torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in [*model.decoder.parameters(), *model.posterior.parameters()]:
+            parameter.zero_()  # all levels get the same logit, and the posterior is the prior
+    pixels = torch.randint(256, (50, *SHAPE), generator=generator, dtype=torch.uint8)
+    observed = torch.rand(pixels.shape, generator=generator) < 0.1
+    batches = [Batch(pixels[start : start + 20], observed=observed[start : start + 20]) for start in (0, 20, 40)]
+    result = negative_log_likelihood(model, batches, num_samples=2, seed=0)
+    assert result.bits_per_dim == pytest.approx(4)
+    assert result.nats == pytest.approx(4 * math.log(2) * observed.sum().item() / 50)
+
+
+def test_single_example_has_no_standard_error() -> None:
+    """The standard error of one example's likelihood is None and not NaN, which is no JSON; the report shows a dash."""
+    result = negative_log_likelihood(build(), cut(images(1), 1), num_samples=2, seed=0)
+    assert result.standard_error is None
+    assert math.isfinite(json.loads(json.dumps(asdict(result), allow_nan=False))["nats"])
+
+
+def test_unobserved_examples_have_no_bits() -> None:
+    """Where no value is observed there is nothing to divide by, and no bits per dimension."""
+    batch = Batch(images(3), observed=torch.zeros(3, *SHAPE, dtype=torch.bool))
+    assert negative_log_likelihood(build(), [batch], num_samples=2, seed=0).bits_per_dim is None
 
 
 def test_negative_log_likelihood_of_continuous_pixels_has_no_bits() -> None:
