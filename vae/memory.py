@@ -22,7 +22,7 @@ BUDGET_BYTES = 256 << 20
 
 
 @torch.no_grad()
-def rows_within(model: VAE, budget_bytes: int = BUDGET_BYTES) -> int:
+def rows_within(model: VAE, budget_bytes: int | None = None) -> int:
     """Returns how many rows the model may encode, or latents it may decode, at once without gradients; at least 1.
 
     Encodes one row, decodes one latent, and evaluates the likelihood's log density, mean and standard deviation. The
@@ -31,7 +31,7 @@ def rows_within(model: VAE, budget_bytes: int = BUDGET_BYTES) -> int:
 
     Args:
         model: The model; its parameters and the input rows are not part of the budget.
-        budget_bytes: Memory for all rows together.
+        budget_bytes: Memory for all rows together; None for `BUDGET_BYTES`.
     """
     like = next(model.parameters())
     x = torch.zeros(1, *model.examples.shape, device=like.device)
@@ -46,7 +46,7 @@ def rows_within(model: VAE, budget_bytes: int = BUDGET_BYTES) -> int:
         model.likelihood.std(outputs)
 
     row_bytes = max(_peak_bytes(lambda: model.encode(inputs)), _peak_bytes(decode))
-    return max(1, budget_bytes // row_bytes)
+    return max(1, (BUDGET_BYTES if budget_bytes is None else budget_bytes) // row_bytes)
 
 
 def _peak_bytes(run: Callable[[], object]) -> int:

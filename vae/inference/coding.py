@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae import importance
+from vae.memory import rows_within
 from vae.model import VAE, Inputs
 from vae.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
@@ -27,13 +29,16 @@ class Code(NamedTuple):
 
 @torch.no_grad()
 def encode(model: VAE, inputs: Inputs) -> Code:
-    """Mean and standard deviation of q(z|x).
+    """Returns the mean and standard deviation of q(z|x), computed for as many rows at once as fit the memory budget.
 
     Grey pixels may go to the encoder as they are, which is the expectation of what it saw in training, so that the code is
     the same every time.
     """
-    posterior = model.encode(inputs)
-    return Code(posterior.mean, posterior.std())
+    posteriors = [
+        model.encode(Inputs(*(None if field is None else field[rows] for field in inputs)))
+        for rows in _chunks(model, len(inputs.x))
+    ]
+    return Code(*(torch.cat(parts) for parts in zip(*((p.mean, p.std()) for p in posteriors), strict=True)))
 
 
 @torch.no_grad()
@@ -45,11 +50,24 @@ def decode(
     seed: int = 0,
     log_beta_N1: Tensor | None = None,
 ) -> Tensor:
-    """Examples at latents, [N,*shape]: the likelihood's mean, or a draw from it."""
-    outputs = model.decode(z_NL[None], condition_NK, log_beta_N1)[0]
-    if output == "mean":
-        return model.likelihood.mean(outputs)
-    return model.likelihood.sample(outputs, generator_of(z_NL, seed, "examples"))
+    """Returns examples at latents, [N,*shape]: the likelihood's mean, or a draw from it.
+
+    Decodes as many latents at once as fit the memory budget; beside those, only the examples stay in memory.
+    """
+    generator = generator_of(z_NL, seed, "examples")
+    examples = z_NL.new_empty(len(z_NL), *model.examples.shape)
+    for rows in _chunks(model, len(z_NL)):
+        condition, log_beta = (None if told is None else told[rows] for told in (condition_NK, log_beta_N1))
+        outputs = model.decode(z_NL[None, rows], condition, log_beta)[0]
+        likelihood = model.likelihood
+        examples[rows] = likelihood.mean(outputs) if output == "mean" else likelihood.sample(outputs, generator)
+    return examples
+
+
+def _chunks(model: VAE, num_rows: int) -> Iterator[slice]:
+    """Yields the consecutive rows that go through the model together; of no rows one empty chunk."""
+    size = rows_within(model) if num_rows > 1 else 1
+    return (slice(start, start + size) for start in range(0, max(num_rows, 1), size))
 
 
 def reconstruct(model: VAE, inputs: Inputs) -> Tensor:
