@@ -40,6 +40,10 @@ class Inputs(NamedTuple):
     log_beta: Tensor | None = None
     """[B,1], for a model with β gates; None stands for β = 1."""
 
+    def take(self, rows: slice) -> Inputs:
+        """Returns some of the rows."""
+        return Inputs(**{name: field[rows] for name, field in self._asdict().items() if field is not None})
+
 
 @dataclass(frozen=True)
 class Terms:

@@ -214,6 +214,7 @@ def save_model(model: VAE, uri: str) -> None:
         "experience": asdict(model.experience),
         "aggregate_components": None if model.aggregate is None else len(model.aggregate.log_weights),
         "directions": None if model.directions is None else model.directions.names,
+        "direction_effects": None if model.directions is None else model.directions.effects,
     }
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / MODEL, json.dumps(facts, indent=1).encode())
@@ -242,6 +243,7 @@ def load_model(uri: str) -> VAE:
         model.aggregate = AggregateMixture(facts["aggregate_components"], model.config.latent_dim)
     if facts["directions"]:
         model.directions = Directions(facts["directions"], model.config.latent_dim)
+        model.directions.effects = facts.get("direction_effects")  # absent from models of earlier versions
     model.experience = Experience(**facts["experience"])
     try:
         model.load_state_dict(weights)

@@ -22,7 +22,19 @@ from pipelines.requests import PromoteRequest
 from pipelines.runs import emit
 from tuning.frontier import Trial
 from vae import serving
-from vae.config import Categorical, MetricFamily, Missing, ModelConfig, RunConfig, VectorQuantized, parse
+from vae.config import (
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    Laplace,
+    MetricFamily,
+    Missing,
+    ModelConfig,
+    RunConfig,
+    StudentTLikelihood,
+    VectorQuantized,
+    parse,
+)
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
@@ -230,15 +242,23 @@ def _announced(batches: InOrder) -> Iterator[Batch]:
         done += len(batch)
 
 
+PIXEL_DENSITIES = (ContinuousBernoulli, Gaussian, Laplace, StudentTLikelihood)
+
+
 def protocol(config: ModelConfig, missing: Missing | None, num_samples: int) -> str:
-    """Name of the score: figures under different binarisation policies, densities or holes are not comparable, and a
-    vector-quantised model has a bound where others have an estimate."""
+    """Returns the name of the score. Figures under different binarisation policies, densities or holes are not comparable,
+    and a vector-quantised model has a bound where others have an estimate.
+
+    `grey` marks densities over pixels whose scales have the floor of one grey level: a score without it is of a version
+    with a lower floor.
+    """
     likelihood, policy = config.likelihood, binarization(config.likelihood)
     quantized = isinstance(config.posterior, VectorQuantized)
     parts = [
         "nelbo" if quantized else "nll",
         f"{likelihood.kind}{likelihood.levels}" if isinstance(likelihood, Categorical) else likelihood.kind,
         policy,
+        "grey" if isinstance(likelihood, PIXEL_DENSITIES) else None,
         missing and f"{missing.kind}{missing.share:g}",
         None if quantized else f"is{num_samples}",
     ]

@@ -14,6 +14,7 @@ from vae.answering import abilities
 from vae.conditions import example_condition
 from vae.config import Bernoulli
 from vae.data.manifest import TableSpec
+from vae.directions import Directions
 
 MOST_CLASSES, MOST_SOURCES, MOST_CHARACTERS = 12, 4, 40
 
@@ -116,7 +117,7 @@ def _asking(evidence: Evidence, what: str, form: str) -> Iterator[tuple[str, str
     yield "traverse", what, '"task": "traverse", "n": 5', "each dimension of the latent set to n values"
     if model.directions is not None:
         asked = f'"task": "edit", "attribute": {_literal(model.directions.names[0])}, "strength": 1.0'
-        yield "edit", what, asked, f"one of {len(model.directions.names)} directions"
+        yield "edit", what, asked, f"one of {len(model.directions.names)} directions{_effect(model.directions)}"
     if model.conditions:
         asked = '"task": "transfer", "target": told["condition"]'
         yield "transfer", what, asked, f"{what} under another condition"
@@ -124,6 +125,14 @@ def _asking(evidence: Evidence, what: str, form: str) -> Iterator[tuple[str, str
         yield "generate", "None", '"task": "generate", "sampler": "aggregate"', "closer to the data"
     if evidence.config.model.beta_gates:
         yield "reconstruct", what, '"task": "reconstruct", "beta": 0.5', "at another β"
+
+
+def _effect(directions: Directions) -> str:
+    """How far a step of 1 along the first direction moves the output, by each method; nothing if it was not measured."""
+    if directions.effects is None:
+        return ""
+    figures = ", ".join(f"{effects[0]:.2g} by {method}" for method, effects in directions.effects.items())
+    return f"; a step of 1 changes values by {figures} (root mean square)"
 
 
 def _scores(evidence: Evidence) -> list[str]:

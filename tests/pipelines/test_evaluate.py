@@ -28,7 +28,7 @@ def model(spec: ExampleSpec, **parts: Any) -> VAE:
     [
         ({}, None, "nll_bernoulli_dynamic_is50"),
         ({"likelihood": {"kind": "bernoulli", "binarization": "static"}}, None, "nll_bernoulli_static_is50"),
-        ({"likelihood": {"kind": "laplace"}}, MissingAtRandom(share=0.25), "nll_laplace_mar0.25_is50"),
+        ({"likelihood": {"kind": "laplace"}}, MissingAtRandom(share=0.25), "nll_laplace_grey_mar0.25_is50"),
         ({"likelihood": {"kind": "categorical", "levels": 8}}, None, "nll_categorical8_is50"),
         (TABLE, MissingCompletelyAtRandom(), "nll_mixed_mcar0.5_is50"),
         (CODES, None, "nelbo_bernoulli_dynamic"),

@@ -251,7 +251,7 @@ def test_directions_are_those_that_made_the_latents() -> None:
     z = 2 * size[:, None] * u + label[:, None] * v + generator.normal(0, 0.3, (20_000, 3))
     columns = (Column("class", ("a", "b")), Column("size"), Column("same", ("only", "never")))
     values = np.stack([label, size, np.zeros(20_000)], axis=1).astype(np.float32)
-    found = fit_directions(z.astype(np.float32), columns, values)
+    found = fit_directions(z.astype(np.float32), columns, values, np.zeros(3, np.float32))
     assert found.names == ("class=a", "class=b", "size")
     torch.testing.assert_close(
         found.of("size", "means"), torch.tensor([2 * size.std(), 0, 0]).float(), atol=0.05, rtol=0
@@ -263,12 +263,27 @@ def test_directions_are_those_that_made_the_latents() -> None:
     assert probe @ found.of("class=b", "means") == pytest.approx(probe.square().sum().item(), rel=0.01)
 
 
+def test_probe_gives_no_weight_to_an_unused_dimension() -> None:
+    """Of a factor in z₀ and a dimension whose posterior is the prior, the probe moves the output as the means do.
+
+    The output is z₀; the posterior's mean in the unused dimension is a trace of the factor, 1e-4 as large.
+    """
+    generator = np.random.default_rng(0)
+    size = generator.normal(size=5000)
+    z = np.stack([size + generator.normal(0, 0.3, 5000), 1e-4 * size + generator.normal(0, 1e-6, 5000)], axis=1)
+    variance = np.array([0.01, 1.0], np.float32)
+    found = fit_directions(z.astype(np.float32), (Column("size"),), size[:, None].astype(np.float32), variance)
+    means, probe = (found.of("size", method)[0].item() for method in ("means", "probe"))
+    assert 0.5 * means <= probe <= 1.01 * means
+
+
 def test_category_is_contrasted_with_all_others() -> None:
     """A step of 1 leads from the mean of the other rows to the mean of the category's, also where shares differ."""
     generator = np.random.default_rng(0)
     label = generator.choice(3, 9000, p=[0.6, 0.3, 0.1])
     z = np.array([[0.0, 0], [4, 0], [0, 9]])[label] + generator.normal(0, 0.1, (9000, 2))
-    found = fit_directions(z.astype(np.float32), (Column("class", ("a", "b", "c")),), label[:, None].astype(np.float32))
+    columns, values = (Column("class", ("a", "b", "c")),), label[:, None].astype(np.float32)
+    found = fit_directions(z.astype(np.float32), columns, values, np.zeros(2, np.float32))
     for code, name in enumerate(found.names):
         expected = z[label == code].mean(0) - z[label != code].mean(0)
         np.testing.assert_allclose(found.of(name, "means"), expected, atol=0.02)

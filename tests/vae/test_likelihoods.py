@@ -27,6 +27,7 @@ from vae.config import (
 from vae.errors import ConfigError, DataError
 from vae.examples import Column, ExampleSpec
 from vae.likelihoods import (
+    GREY_LEVEL,
     LOG_SIGMA_FLOOR,
     ContinuousBernoulliFamily,
     DecodedScale,
@@ -247,6 +248,60 @@ def test_trained_scales_have_a_floor() -> None:
     torch.nn.init.constant_(learned.raw, -1e6)
     assert learned(torch.zeros(1)).item() == LOG_SIGMA_FLOOR
     assert DecodedScale(0.25)(torch.full((2, 1), -1e6)).item() == LOG_SIGMA_FLOOR
+
+
+TRAINED_DENSITIES: list[Likelihood] = [
+    Gaussian(),
+    Gaussian(sigma="per_pixel"),
+    Laplace(),
+    StudentTLikelihood(),
+    ContinuousBernoulli(),
+]
+
+
+def density_of_a_certain_pixel(config: Likelihood, level: int) -> Tensor:
+    """Log density at all grey values [256], float64, where training has made the scale as small as it goes."""
+    likelihood = build_likelihood(config, ExampleSpec((1, 1, 256))).double()
+    for parameter in likelihood.parameters():
+        torch.nn.init.constant_(parameter, -1e6)
+    outputs = torch.full((1, 1, *likelihood.outputs_shape), -1e6, dtype=torch.double)
+    if level:
+        outputs[:, :, 0] = math.log(level / (255 - level))
+    if config.kind == "student_t":
+        outputs[:, :, 2] = 1e6  # as narrow as a Gaussian
+    return (
+        likelihood.log_prob_entries((torch.arange(256) / 255).double().view(1, 1, 1, 256), outputs).flatten().detach()
+    )
+
+
+@pytest.mark.parametrize("config", TRAINED_DENSITIES, ids=lambda config: config.kind)
+def test_blank_border_earns_no_more_than_certainty(config: Likelihood) -> None:
+    """However long a model trains on a pixel that is always black, its density stays below 255, that of one grey level."""
+    assert density_of_a_certain_pixel(config, 0).max().item() <= math.log(255) + 1e-9
+
+
+@pytest.mark.parametrize("config", TRAINED_DENSITIES[:4], ids=lambda config: config.kind)
+def test_densities_over_grey_levels_are_no_more_than_probabilities(config: Likelihood) -> None:
+    """Density times the width of a level sums to 1 over all grey values; 1.09 for a Laplace, whose peak is sharp."""
+    total = (density_of_a_certain_pixel(config, 100).exp() * GREY_LEVEL).sum().item()
+    assert total == pytest.approx(1.0, abs=0.09 if config.kind == "laplace" else 1e-3)
+
+
+@pytest.mark.parametrize("config", TRAINED_DENSITIES, ids=lambda config: config.kind)
+def test_scales_at_their_floor_can_still_grow(config: Likelihood) -> None:
+    """A pixel that is white after all moves the parameter back, although the density is held where it is."""
+    likelihood = build_likelihood(config, ExampleSpec((1, 1, 1)))
+    for parameter in likelihood.parameters():
+        torch.nn.init.constant_(parameter, -1.0)
+    outputs = torch.full((1, 1, *likelihood.outputs_shape), -5.0)
+    if config.kind == "continuous_bernoulli":
+        outputs.fill_(-300.0)
+    outputs.requires_grad_()
+    likelihood.log_prob(torch.ones(1, 1, 1, 1), outputs).sum().backward()
+    trained = [*likelihood.parameters()] or [outputs]
+    grads = trained[0].grad
+    assert grads is not None
+    assert (grads.flatten()[-1 if config.kind != "student_t" else 1] > 0).all()
 
 
 def test_fixed_sigma_is_not_trained() -> None:

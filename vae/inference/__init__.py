@@ -5,7 +5,18 @@ examples go back as the model scores them: images float32 in [0, 1], tables stan
 undoes.
 """
 
-from vae.inference.coding import Code, Output, Sampler, decode, encode, generate, generator_of, reconstruct, score
+from vae.inference.coding import (
+    Code,
+    Output,
+    Sampler,
+    decode,
+    encode,
+    generate,
+    generator_of,
+    reconstruct,
+    sample_latents,
+    score,
+)
 from vae.inference.denoising import denoise
 from vae.inference.editing import directions_of, edit
 from vae.inference.estimates import Estimate
@@ -46,6 +57,7 @@ __all__ = [
     "latent_path",
     "path_length",
     "reconstruct",
+    "sample_latents",
     "score",
     "transfer",
     "traverse",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae import importance
+from vae.memory import chunks
 from vae.model import VAE, Inputs
 from vae.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
@@ -27,13 +28,13 @@ class Code(NamedTuple):
 
 @torch.no_grad()
 def encode(model: VAE, inputs: Inputs) -> Code:
-    """Mean and standard deviation of q(z|x).
+    """Returns the mean and standard deviation of q(z|x), computed for as many rows at once as fit the memory budget.
 
     Grey pixels may go to the encoder as they are, which is the expectation of what it saw in training, so that the code is
     the same every time.
     """
-    posterior = model.encode(inputs)
-    return Code(posterior.mean, posterior.std())
+    posteriors = [model.encode(inputs.take(rows)) for rows in chunks(model, len(inputs.x))]
+    return Code(*(torch.cat(parts) for parts in zip(*((p.mean, p.std()) for p in posteriors), strict=True)))
 
 
 @torch.no_grad()
@@ -45,11 +46,18 @@ def decode(
     seed: int = 0,
     log_beta_N1: Tensor | None = None,
 ) -> Tensor:
-    """Examples at latents, [N,*shape]: the likelihood's mean, or a draw from it."""
-    outputs = model.decode(z_NL[None], condition_NK, log_beta_N1)[0]
-    if output == "mean":
-        return model.likelihood.mean(outputs)
-    return model.likelihood.sample(outputs, generator_of(z_NL, seed, "examples"))
+    """Returns examples at latents, [N,*shape]: the likelihood's mean, or a draw from it.
+
+    Decodes as many latents at once as fit the memory budget; beside those, only the examples stay in memory.
+    """
+    generator = generator_of(z_NL, seed, "examples")
+    examples = z_NL.new_empty(len(z_NL), *model.examples.shape)
+    for rows in chunks(model, len(z_NL)):
+        condition, log_beta = (None if told is None else told[rows] for told in (condition_NK, log_beta_N1))
+        outputs = model.decode(z_NL[None, rows], condition, log_beta)[0]
+        likelihood = model.likelihood
+        examples[rows] = likelihood.mean(outputs) if output == "mean" else likelihood.sample(outputs, generator)
+    return examples
 
 
 def reconstruct(model: VAE, inputs: Inputs) -> Tensor:
@@ -85,14 +93,27 @@ def generate(
     Raises:
         ConfigError: If the model has no such mixture.
     """
+    z_NL = sample_latents(model, num, condition_NK, seed=seed, temperature=temperature, sampler=sampler)
+    return decode(model, z_NL, condition_NK, output, seed, log_beta_N1)
+
+
+@torch.no_grad()
+def sample_latents(
+    model: VAE,
+    num: int,
+    condition_NK: Tensor | None = None,
+    *,
+    seed: int = 0,
+    temperature: float = 1.0,
+    sampler: Sampler = "prior",
+) -> Tensor:
+    """Returns the latents that `generate` decodes, [num,L]; the arguments are the same."""
     like = next(model.parameters())
     noise_dim = model.prior.noise_dim if sampler == "prior" else 1 + model.config.latent_dim
     noise = torch.randn(num, noise_dim, generator=generator_of(like, seed, "latents"), device=like.device)
     if sampler == "aggregate":
-        z_NL = model.aggregate_posterior().sample(noise, temperature)
-    else:
-        z_NL = model.sample_prior(noise, condition_NK, temperature)
-    return decode(model, z_NL, condition_NK, output, seed, log_beta_N1)
+        return model.aggregate_posterior().sample(noise, temperature)
+    return model.sample_prior(noise, condition_NK, temperature)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from vae.directions import Directions, Method
 from vae.errors import ConfigError
-from vae.inference.coding import decode
+from vae.inference.coding import decode, encode
 from vae.model import VAE, Inputs
 
 
@@ -25,7 +25,7 @@ def edit(model: VAE, inputs: Inputs, attribute: str, strength: float, method: Me
     Raises:
         ConfigError: If the model has no directions, or none of that name.
     """
-    z_NL = model.encode(inputs).mean + strength * directions_of(model).of(attribute, method)
+    z_NL = encode(model, inputs).mean + strength * directions_of(model).of(attribute, method)
     return decode(model, z_NL, inputs.condition, log_beta_N1=inputs.log_beta)
 
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.errors import ConfigError
-from vae.inference.coding import decode
+from vae.inference.coding import decode, encode
 from vae.model import VAE, Inputs
 
 Interpolation = Literal["linear", "spherical", "geodesic"]
@@ -60,7 +60,7 @@ def latent_path(
 ) -> Tensor:
     """The latents [N,T,L] of `interpolate`."""
     with torch.no_grad():
-        ends = model.encode(first).mean, model.encode(second).mean
+        ends = encode(model, first).mean, encode(model, second).mean
         z_NTL = spherical(*ends, num_points) if path == "spherical" else _linear(*ends, num_points)
     return _geodesic(model, z_NTL, first, second, steps) if path == "geodesic" else z_NTL
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae.errors import ConfigError
 from vae.importance import log_likelihood
-from vae.inference.coding import decode, generator_of
+from vae.inference.coding import decode, encode, generator_of
 from vae.model import VAE, Inputs
 
 MOST_VALUES = 256
@@ -27,7 +27,7 @@ def transfer(model: VAE, inputs: Inputs, target_NK: Tensor) -> Tensor:
         inputs: Rows with their own condition.
         target_NK: The condition to give them.
     """
-    return decode(model, model.encode(inputs).mean, target_NK, log_beta_N1=inputs.log_beta)
+    return decode(model, encode(model, inputs).mean, target_NK, log_beta_N1=inputs.log_beta)
 
 
 @torch.no_grad()

@@ -7,6 +7,7 @@ says what the decoder has to return, and leaves out what was not observed. Nothi
 from vae.likelihoods.build import build_likelihood
 from vae.likelihoods.examples import BernoulliLikelihood, ImageLikelihood, Likelihood, TableLikelihood
 from vae.likelihoods.families import (
+    GREY_LEVEL,
     BernoulliFamily,
     CategoryFamily,
     ContinuousBernoulliFamily,
@@ -28,6 +29,7 @@ from vae.likelihoods.location_scale import (
 from vae.likelihoods.preparing import binarization, binarize, check_binary, prepare, restore, to_examples
 
 __all__ = [
+    "GREY_LEVEL",
     "LOG_SIGMA_FLOOR",
     "BernoulliFamily",
     "BernoulliLikelihood",

@@ -10,6 +10,7 @@ from vae.errors import ConfigError
 from vae.examples import Column, ExampleSpec
 from vae.likelihoods.examples import BernoulliLikelihood, ImageLikelihood, Likelihood, TableLikelihood
 from vae.likelihoods.families import (
+    GREY_LEVEL,
     CategoryFamily,
     ContinuousBernoulliFamily,
     DiscretizedLogisticFamily,
@@ -31,6 +32,8 @@ from vae.likelihoods.location_scale import (
 INITIAL_SCALE = 0.25
 """Of pixels, where the configuration does not say: the default of `Gaussian.initial_sigma`."""
 
+LOG_PIXEL_FLOOR = math.log(GREY_LEVEL)
+
 
 def build_likelihood(config: configuration.Likelihood, examples: ExampleSpec) -> Likelihood:
     """The likelihood of such examples.
@@ -51,7 +54,7 @@ def build_likelihood(config: configuration.Likelihood, examples: ExampleSpec) ->
             f"model.likelihood: {config.kind} scores pixels, and the examples are rows of a table with {len(columns)} "
             "columns; use mixed"
         )
-    scale = DecodedScale(INITIAL_SCALE)
+    scale = DecodedScale(INITIAL_SCALE, LOG_PIXEL_FLOOR)
     match config:
         case configuration.Bernoulli():
             return BernoulliLikelihood(shape)
@@ -79,7 +82,8 @@ def _scale(config: configuration.Gaussian) -> FixedScale | LearnedScale | Decode
             f"model.likelihood.initial_sigma must be above {math.exp(LOG_SIGMA_FLOOR):.4f}, the floor of a trained σ, "
             f"got {config.initial_sigma}; start higher, or set sigma to `fixed`"
         )
-    return LearnedScale(config.initial_sigma) if config.sigma == "learned" else DecodedScale(config.initial_sigma)
+    scale = LearnedScale if config.sigma == "learned" else DecodedScale
+    return scale(config.initial_sigma, LOG_PIXEL_FLOOR)
 
 
 def _numeric(kind: Literal["gaussian", "laplace", "student_t"]) -> Family:

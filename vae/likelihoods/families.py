@@ -14,6 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+GREY_LEVEL = 1 / 255
+"""Distance of two neighbouring grey values of an 8-bit pixel, in the unit of [0, 1]: the floor of trained scales of pixels.
+
+A pixel is known to one grey level, so a narrower density scores higher without predicting better. With this floor a
+density is at most 255, and the density at all 256 grey values times 1/255 sums to at most 1 for a Gaussian or Student's t,
+1.09 for a Laplace. So NLL + log 255 of a pixel is the cost of a discrete prediction, and a blank border earns nothing.
+
+References:
+    Theis, van den Oord & Bethge, A note on the evaluation of generative models (2016), section 3.1.
+    https://arxiv.org/abs/1511.01844
+"""
+
 
 class Family(nn.Module, ABC):
     """The density (or the probability) of single values, elementwise and in nats."""
@@ -64,6 +76,8 @@ class BernoulliFamily(Family):
 class ContinuousBernoulliFamily(Family):
     """x ∈ [0, 1] with density ∝ e^{λx}, the Bernoulli's shape with its normaliser.
 
+    The density falls or rises by a factor of e over 1/|λ|, its scale, which is at least one grey level: |λ| ≤ 255.
+
     With h = λ/2 the density is exp(λ(x − ½)) · h / sinh h. Its moments follow from A(h) = log(sinh h / h): the mean is
     ½ + A'(h)/2, the variance A''(h)/4. Near 0, where x is uniform, A and its derivatives are Taylor series.
 
@@ -75,7 +89,7 @@ class ContinuousBernoulliFamily(Family):
     is_discrete = False
 
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        logits = params.squeeze(0)
+        logits = self._steepness(params)
         h = logits.abs() / 2
         # h is split in min(h, ½) and max(h, ½), by the one function whose gradient is fast on a CPU. Where the series moves
         # the exact form stays as at ½, where they are equal, and the other way round.
@@ -86,26 +100,33 @@ class ContinuousBernoulliFamily(Family):
         return logits * (x - 0.5) - series - (exact - math.log(2 * math.sinh(0.5)))
 
     def mean(self, params: Tensor) -> Tensor:
-        near, square, h = self._half(params)
-        series = params[0].abs() / 2 * (1 / 3 - square * (1 / 45 - square * (2 / 945 - square / 4725)))
-        return 0.5 + 0.5 * params[0].sign() * torch.where(near, series, 1 / torch.tanh(h) - 1 / h)
+        logits = self._steepness(params)
+        near, square, h = self._half(logits)
+        series = logits.abs() / 2 * (1 / 3 - square * (1 / 45 - square * (2 / 945 - square / 4725)))
+        return 0.5 + 0.5 * logits.sign() * torch.where(near, series, 1 / torch.tanh(h) - 1 / h)
 
     def std(self, params: Tensor) -> Tensor:
-        near, square, h = self._half(params)
+        near, square, h = self._half(self._steepness(params))
         series = 1 / 3 - square * (1 / 15 - square * (2 / 189 - square / 675))
         exact = h.reciprocal().square() - 4 * torch.exp(-2 * h) / torch.expm1(-2 * h).square()
         return 0.5 * torch.where(near, series, exact).sqrt()
 
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         """By the inverse of the distribution function, on the side where it does not overflow."""
-        steepness = params[0].abs().clamp_min(1e-6)
+        logits = self._steepness(params)
+        steepness = logits.abs().clamp_min(1e-6)
         falling = torch.log1p(uniform(steepness, generator) * torch.expm1(-steepness)) / -steepness
-        return torch.where(params[0] > 0, 1 - falling, falling)
+        return torch.where(logits > 0, 1 - falling, falling)
 
     @staticmethod
-    def _half(params: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _steepness(params: Tensor) -> Tensor:
+        """λ, [...]."""
+        return held(params.squeeze(0), low=-1 / GREY_LEVEL, high=1 / GREY_LEVEL)
+
+    @staticmethod
+    def _half(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Where |h| < ½, for the series; h², at most ¼; and |h|, at least ½."""
-        h = params[0].abs() / 2
+        h = logits.abs() / 2
         return h < 0.5, h.clamp_max(0.5).square(), h.clamp_min(0.5)
 
 
@@ -232,6 +253,11 @@ class DiscretizedLogisticFamily(Family):
         """Logits, locations in [0, 1] and log scales of the components, each [M,...]."""
         logits, location, raw_scale = params.chunk(3)
         return logits, location.sigmoid(), self.log_scale_floor + F.softplus(raw_scale + self.offset)
+
+
+def held(value: Tensor, low: float, high: float = math.inf) -> Tensor:
+    """Clamps a value to [low, high] and leaves its gradient, so that training can still move it back inside."""
+    return value + (value.clamp(low, high) - value).detach()
 
 
 def inverse_softplus(y: float) -> float:

@@ -15,12 +15,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae.distributions import LOG_2PI
-from vae.likelihoods.families import Family, exponential, inverse_softplus, uniform
+from vae.likelihoods.families import Family, exponential, held, inverse_softplus, uniform
 
 Location = Callable[[Tensor], Tensor]
 
 LOG_SIGMA_FLOOR = -6.0
-"""Of every scale that is trained: blank borders would make the density unbounded (σ-VAE, section 4)."""
+"""Lower bound of the logarithm of every trained scale: without one, constant values make the density unbounded (Rybkin et
+al. 2021, section 4)."""
 
 
 def anywhere(raw: Tensor) -> Tensor:
@@ -49,7 +50,11 @@ class FixedScale(nn.Module):
 
 
 class LearnedScale(nn.Module):
-    """The same scale for every value, a parameter above e⁻⁶ that starts at `initial`.
+    """The same scale for every value: a trained parameter.
+
+    Args:
+        initial: Scale before training, above e⁻⁶.
+        log_floor: Lower bound of the scale's logarithm in the density. The parameter itself is bounded by −6.
 
     References:
         Rybkin, Daniilidis & Levine, Simple and effective VAE training with calibrated decoders (2021).
@@ -58,27 +63,34 @@ class LearnedScale(nn.Module):
 
     num_params = 0
 
-    def __init__(self, initial: float) -> None:
+    def __init__(self, initial: float, log_floor: float = LOG_SIGMA_FLOOR) -> None:
         super().__init__()
+        self.log_floor = log_floor
         self.raw = nn.Parameter(torch.tensor(inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)))
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
         """log s, a scalar."""
-        return LOG_SIGMA_FLOOR + F.softplus(self.raw)
+        return held(LOG_SIGMA_FLOOR + F.softplus(self.raw), low=self.log_floor)
 
 
 class DecodedScale(nn.Module):
-    """The scale of each value from the decoder, above e⁻⁶; `initial` where the decoder says 0."""
+    """The scale of each value, from the decoder.
+
+    Args:
+        initial: Scale where the decoder's output is 0, above e⁻⁶.
+        log_floor: Lower bound of the scale's logarithm, −6 or above.
+    """
 
     num_params = 1
 
-    def __init__(self, initial: float) -> None:
+    def __init__(self, initial: float, log_floor: float = LOG_SIGMA_FLOOR) -> None:
         super().__init__()
+        self.log_floor = log_floor
         self.offset = inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
         """log s, [...]."""
-        return LOG_SIGMA_FLOOR + F.softplus(raw[1] + self.offset)
+        return held(LOG_SIGMA_FLOOR + F.softplus(raw[1] + self.offset), low=self.log_floor)
 
 
 class LocationScaleFamily(Family):

@@ -17,6 +17,7 @@ from vae.config import BoundConfig, Elbo
 from vae.data.batches import Batch
 from vae.distributions import Gaussian
 from vae.errors import ConfigError
+from vae.memory import BUDGET_BYTES, chunks
 from vae.model import VAE, Inputs, Terms
 from vae.objectives import importance_weighted
 from vae.posteriors import VectorQuantizedPosterior
@@ -134,7 +135,8 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, b
         generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
         inputs = inputs_of(model, batch, generator)
         noise = torch.randn(bound.samples, len(batch), model.noise_dim, generator=generator, device=device)
-        total += batch_sums(model(inputs, noise), bound)
+        for rows in chunks(model, len(batch), bound.samples):
+            total += batch_sums(model(inputs.take(rows), noise[:, rows]), bound)
     return Sums(total)
 
 
@@ -177,11 +179,13 @@ def negative_log_likelihood(
         generator.manual_seed(derive(seed, Stream.EVALUATION, number))
         inputs = inputs_of(model, batch, generator)
         num_observed += inputs.x.numel() if inputs.observed is None else int(inputs.observed.sum())
-        if is_quantized(model):
-            terms = model(inputs, torch.zeros(1, len(batch), 0, device=device))
-            nlls.append((terms.distortion + terms.rate)[0])
-        else:
-            nlls.append(-importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator))
+        for rows in chunks(model, len(batch)):
+            part = inputs.take(rows)
+            if is_quantized(model):
+                terms = model(part, torch.zeros(1, len(part.x), 0, device=device))
+                nlls.append((terms.distortion + terms.rate)[0])
+            else:
+                nlls.append(-importance.log_likelihood(model, part, num_samples=num_samples, generator=generator))
     nll = torch.cat(nlls).double()
     has_bits = model.likelihood.is_discrete and num_observed > 0
     return NegativeLogLikelihood(
@@ -212,22 +216,22 @@ def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_exam
     means, log_stds, zs = [], [], []
     for number, batch in enumerate(batches):
         generator.manual_seed(derive(seed, Stream.EVALUATION, number))
-        posterior = model.eval().encode(inputs_of(model, batch, generator))
-        if not isinstance(posterior, Gaussian):
-            raise ConfigError(
-                f"mutual information needs q(z|x) at any z, which a {model.config.posterior.kind} posterior does not give; "
-                "use a diagonal_gaussian one"
-            )
-        noise = torch.randn(posterior.mean.shape, generator=generator, device=posterior.mean.device)
-        means.append(posterior.mean)
-        log_stds.append(posterior.log_std)
-        zs.append(posterior.sample(noise))
+        inputs = inputs_of(model, batch, generator)
+        for rows in chunks(model.eval(), len(batch)):
+            posterior = model.encode(inputs.take(rows))
+            if not isinstance(posterior, Gaussian):
+                raise ConfigError(
+                    f"mutual information needs q(z|x) at any z, which a {model.config.posterior.kind} posterior does not "
+                    "give; use a diagonal_gaussian one"
+                )
+            noise = torch.randn(posterior.mean.shape, generator=generator, device=posterior.mean.device)
+            means.append(posterior.mean)
+            log_stds.append(posterior.log_std)
+            zs.append(posterior.sample(noise))
         if sum(map(len, zs)) >= max_examples:
             break
     mean, log_std, z = (torch.cat(parts)[:max_examples] for parts in (means, log_stds, zs))
     own = Gaussian(mean, log_std).log_prob(z)
-    among = [
-        torch.logsumexp(Gaussian(mean, log_std).log_prob(z[start : start + 64, None]), dim=1)
-        for start in range(0, len(z), 64)
-    ]
+    size = max(1, BUDGET_BYTES // (4 * mean.element_size() * mean.numel()))  # of 4 tensors [size,N,L]
+    among = [torch.logsumexp(Gaussian(mean, log_std).log_prob(part[:, None]), dim=1) for part in z.split(size)]
     return (own - torch.cat(among)).mean().item() + math.log(len(z))

@@ -5,12 +5,12 @@ Shapes: N rows, L latent, F factors.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
 import numpy as np
-from torch import Tensor
+import torch
 
 from vae import inference
 from vae.config import Corruption, GaussianNoise, MetricFamily
@@ -18,6 +18,7 @@ from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import DataError
 from vae.likelihoods import binarization
+from vae.memory import chunks
 from vae.metrics.disentanglement import disentanglement_suite
 from vae.metrics.features import FeatureNet, train_feature_net
 from vae.metrics.generation import Array, frechet_distance, generation_suite
@@ -74,26 +75,23 @@ def measure(
         )
     model.eval()
     rows = _rows(dataset, split)
-    inputs = _images(model, rows)
     found: dict[str, float] = {}
     if "imputation" in families:
         found |= imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed)
     if "denoising" in families:
-        told = None if inputs.condition is None else inputs.condition[:MAX_USED_ROWS]
-        first = Inputs(inputs.x[:MAX_USED_ROWS], condition=told)
-        found |= denoising(model, first, corruption, seed=seed)
+        found |= denoising(model, _images(model, rows.take(slice(MAX_USED_ROWS))), corruption, seed=seed)
     if "reconstruction" in families:
-        again = inference.reconstruct(model, inputs).clamp(0, 1)
-        found |= {"psnr_db": psnr(inputs.x, again).mean().item(), "ssim": ssim(inputs.x, again).mean().item()}
+        found |= _reconstruction(model, rows)
     if "information" in families:
         share = Share.of(dataset, split, binarization=binarization(model.config.likelihood))
         found["mutual_information_nats"] = mutual_information(model, InOrder(share), seed)
     if "disentanglement" in families:
-        codes_NL = inference.encode(model, inputs).mean.numpy()
+        codes = [inference.encode(model, inputs).mean for inputs in _in_chunks(model, rows)]
+        codes_NL = torch.cat(codes).numpy()
         rng = np.random.default_rng(derive(seed, Stream.EVALUATION))
         found |= asdict(disentanglement_suite(codes_NL, _factors(dataset, rows), rng))
     if "generation" in families:
-        found |= _generation(model, dataset, inputs, seed)
+        found |= _generation(model, dataset, rows, seed)
     return found
 
 
@@ -103,7 +101,7 @@ def frechet(model: VAE, dataset: Dataset, *, split: str = "test", seed: int = 0)
     Raises:
         DataError: If the dataset has no classes, or the split fewer than 2,048 rows.
     """
-    _, real_NF, made_NF = _features(model.eval(), dataset, _images(model, _rows(dataset, split)), seed)
+    _, real_NF, made_NF = _features(model.eval(), dataset, _rows(dataset, split), seed)
     return frechet_distance(real_NF, made_NF)
 
 
@@ -114,6 +112,18 @@ def _rows(dataset: Dataset, split: str, most: int = MAX_ROWS) -> Batch:
 
 def _images(model: VAE, rows: Batch) -> Inputs:
     return Inputs(rows.values.float() / 255, condition=model.condition(rows.labels, rows.attributes))
+
+
+def _in_chunks(model: VAE, rows: Batch) -> Iterator[Inputs]:
+    """Yields as many rows at once as fit the memory budget: all of them as floats would take four times the dataset's."""
+    return (_images(model, rows.take(part)) for part in chunks(model, len(rows)))
+
+
+def _reconstruction(model: VAE, rows: Batch) -> dict[str, float]:
+    pairs = ((each.x, inference.reconstruct(model, each).clamp(0, 1)) for each in _in_chunks(model, rows))
+    figures = [(psnr(x, again), ssim(x, again)) for x, again in pairs]
+    psnr_N, ssim_N = (torch.cat(parts) for parts in zip(*figures, strict=True))
+    return {"psnr_db": psnr_N.mean().item(), "ssim": ssim_N.mean().item()}
 
 
 def _factors(dataset: Dataset, rows: Batch) -> np.ndarray:
@@ -127,16 +137,21 @@ def _factors(dataset: Dataset, rows: Batch) -> np.ndarray:
     return rows.attributes[:, categorical].numpy().astype(np.int64)
 
 
-def _generation(model: VAE, dataset: Dataset, inputs: Inputs, seed: int) -> dict[str, float]:
-    name, real_NF, made_NF = _features(model, dataset, inputs, seed)
+def _generation(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> dict[str, float]:
+    name, real_NF, made_NF = _features(model, dataset, rows, seed)
     return generation_suite(real_NF, made_NF, features=name).named()
 
 
-def _features(model: VAE, dataset: Dataset, inputs: Inputs, seed: int) -> tuple[str, Array, Array]:
+def _features(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> tuple[str, Array, Array]:
     """The features' name, those of real examples and those of as many generated ones, each [N,F]."""
     net = _feature_net(dataset, seed)
-    made: Tensor = inference.generate(model, len(inputs.x), inputs.condition, seed=seed).clamp(0, 1)
-    return net.name, net.features(inputs.x), net.features(made)
+    condition_NK = model.condition(rows.labels, rows.attributes)
+    z_NL = inference.sample_latents(model, len(rows), condition_NK, seed=seed)
+    made = []
+    for part in chunks(model, len(rows)):
+        told = None if condition_NK is None else condition_NK[part]
+        made.append(net.features(inference.decode(model, z_NL[part], told).clamp(0, 1)))
+    return net.name, net.features(rows.values), np.concatenate(made)
 
 
 @lru_cache(maxsize=1)

@@ -54,8 +54,12 @@ def denoising(model: VAE, inputs: Inputs, corruption: Corruption, *, seed: int =
 
 def _median(x_NCHW: Tensor) -> Tensor:
     """Each pixel's median over the 3×3 around it."""
-    windows = F.unfold(F.pad(x_NCHW, (1, 1, 1, 1), "reflect").flatten(0, 1)[:, None], 3)
-    return windows.median(1).values.view(x_NCHW.shape)
+
+    def of_one(x_CHW: Tensor) -> Tensor:
+        windows = F.unfold(F.pad(x_CHW[None], (1, 1, 1, 1), "reflect")[0][:, None], 3)
+        return windows.median(1).values.view(x_CHW.shape)
+
+    return torch.stack([of_one(x_CHW) for x_CHW in x_NCHW])  # windows are nine times the image, their indices eighteen
 
 
 class Filled(NamedTuple):

@@ -133,3 +133,14 @@ def test_search_table_of_nothing_says_so() -> None:
     """No trial, and only failed ones, both give a table that can be read."""
     assert search_table([], 64) == "The search tried nothing.\n"
     assert "chosen" not in search_table(search(0), 64)
+
+
+def test_card_says_how_far_a_direction_moves_the_output(make: Make) -> None:
+    """The line of `edit` gives the effect of a step of 1 by each method, or nothing if it was not measured."""
+    evidence = make()
+    assert evidence.model is not None
+    evidence.model.directions = directions = Directions(["size"], 3)
+    assert "root mean square" not in card(evidence, "models:/m@champion")
+    directions.effects = {"means": [0.1123], "probe": [0.0987]}
+    said = "one of 1 directions; a step of 1 changes values by 0.11 by means, 0.099 by probe (root mean square)"
+    assert said in card(evidence, "models:/m@champion")

@@ -1,0 +1,79 @@
+"""What is learned from a trained model's latents and stored with it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from vae import inference, memory
+from vae.assembly import build_model, share_of
+from vae.config import RunConfig, parse
+from vae.data.parquet import Dataset
+from vae.directions import Method
+from vae.latents import EFFECT_ROWS, fit_latents
+from vae.metrics.likelihood import inputs_of
+from vae.model import VAE
+from vae.state import MODEL, load_model, save_model
+
+CONFIG = parse(
+    RunConfig,
+    {"model": {"latent_dim": 3, "encoder": {"kind": "mlp", "hidden": [16]}, "likelihood": {"kind": "gaussian"}}},
+)
+
+
+def fitted(dataset: Dataset) -> VAE:
+    model = build_model(CONFIG, dataset).eval()
+    fit_latents(model, CONFIG, dataset)
+    return model
+
+
+def test_effects_are_those_of_edits(digits: Dataset) -> None:
+    """The stored effect of each direction is the root mean square change of edited digits, for both methods."""
+    model = fitted(digits)
+    rows = share_of(CONFIG, digits, "train").load(0, EFFECT_ROWS)
+    inputs = inputs_of(model, rows, torch.Generator())
+    before = inference.reconstruct(model, inputs)
+    directions = inference.directions_of(model)
+    assert directions.effects is not None
+    assert set(directions.effects) == set(get_args(Method))
+    for method, effects in directions.effects.items():
+        for name, effect in zip(directions.names, effects, strict=True):
+            change = inference.edit(model, inputs, name, 1.0, method) - before
+            assert effect == pytest.approx(change.square().mean().sqrt().item(), rel=1e-4)
+
+
+def test_effects_are_saved_and_may_be_missing(digits: Dataset, tmp_path: Path) -> None:
+    """A saved model reads back with its effects; one of a version that did not measure them reads back without."""
+    model = fitted(digits)
+    assert model.directions is not None
+    assert model.directions.effects is not None
+    save_model(model, str(tmp_path))
+    loaded = load_model(str(tmp_path)).directions
+    assert loaded is not None
+    assert loaded.effects == {method: list(values) for method, values in model.directions.effects.items()}
+    facts = json.loads((tmp_path / MODEL).read_text())
+    del facts["direction_effects"]
+    (tmp_path / MODEL).write_text(json.dumps(facts))
+    earlier = load_model(str(tmp_path)).directions
+    assert earlier is not None
+    assert earlier.effects is None
+
+
+def test_latents_are_fitted_within_the_budget(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget of few rows bounds what the encoder and the decoder see at once, and gives the same directions."""
+    whole = fitted(digits)
+    model = build_model(CONFIG, digits).eval()
+    row_bytes = (1 << 30) // memory.rows_within(model, 1 << 30)
+    monkeypatch.setattr(memory, "BUDGET_BYTES", 50 * row_bytes)
+    seen: list[int] = []
+    for part in (model.encoder, model.decoder):
+        part.register_forward_pre_hook(lambda _, arguments: seen.append(len(arguments[0])))
+    fit_latents(model, CONFIG, digits)
+    assert 40 <= max(seen) <= 60
+    assert model.directions is not None
+    assert whole.directions is not None
+    torch.testing.assert_close(model.directions.means, whole.directions.means, atol=1e-4, rtol=1e-4)
