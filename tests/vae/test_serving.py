@@ -166,7 +166,7 @@ def test_condition_by_name() -> None:
             f"unknown task 'genrate': this model knows {', '.join(answering.TASKS)}; did you mean `generate`?",
         ),
         ({"task": "fly"}, f"unknown task 'fly': this model knows {', '.join(answering.TASKS)}"),
-        ({"output": "men"}, "unknown output 'men': this model knows mean, std, sample; did you mean `mean`?"),
+        ({"output": "men"}, "unknown output 'men': this model knows mean, std, sample, ess; did you mean `mean`?"),
         ({"output": "std"}, "task reconstruct: output must be mean, got 'std'"),
         ({"path": "straight"}, "unknown path 'straight': this model knows linear, spherical, geodesic"),
         ({"tasks": "score"}, f"unknown parameter 'tasks': this model knows {PARAMETERS}; did you mean `task`?"),

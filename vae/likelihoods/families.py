@@ -125,13 +125,17 @@ class CategoryFamily(Family):
         codes = x.long().expand(params.shape[1:])
         return params.gather(0, codes[None])[0] - params.logsumexp(0)
 
+    def probabilities(self, params: Tensor) -> Tensor:
+        """Probability of each category, [K,...]."""
+        return params.softmax(0)
+
     def mean(self, params: Tensor) -> Tensor:
         """The most probable code, [...]."""
         return params.argmax(0).to(params.dtype)
 
     def std(self, params: Tensor) -> Tensor:
         """√(1 − largest probability), [...]: the root mean square of being wrong, which is 0 or 1."""
-        return (1 - params.softmax(0).amax(0)).sqrt()
+        return (1 - self.probabilities(params).amax(0)).sqrt()
 
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         return choose(params, generator).to(params.dtype)

@@ -245,7 +245,7 @@ def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tupl
     for number, batch in enumerate(InOrder(Share.of(dataset, "train", device=device()), batch_size=512)):
         inputs: Inputs = inputs_of(model, batch, seed)
         means.append(restore(impute(model, inputs, num_samples=num_draws, seed=seed + number).mean, model.examples))
-        drawn = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=num_draws, seed=seed + number)
+        drawn = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=num_draws, seed=seed + number).values
         many.append(restore(drawn, model.examples).movedim(1, 0))
     return torch.cat(means).double().cpu().numpy(), torch.cat(many, 1).double().cpu().numpy()
 
