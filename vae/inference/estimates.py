@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.likelihoods import Likelihood, TableLikelihood
+from vae.likelihoods import CategoryFamily, Likelihood, TableLikelihood
 
 
 class Estimate(NamedTuple):
@@ -39,45 +39,57 @@ class WeightedMoments:
 
     def __init__(self, likelihood: Likelihood, num_rows: int) -> None:
         self.likelihood = likelihood
-        self.groups = likelihood.categorical if isinstance(likelihood, TableLikelihood) else []
         self.num_rows = num_rows
-        self.largest: Tensor | None = None
+        self.sums: list[Tensor] = []
+        """Σ w times each of `_expectations`, [N,...]."""
 
     def add(self, outputs: Tensor, log_weight_SN: Tensor, rows: slice = slice(None)) -> None:
         """Adds the decoder's outputs [S,n,*outputs_shape] of some draws of some rows, and the draws' log weights [S,n]."""
-        mean, std = self.likelihood.mean(outputs), self.likelihood.std(outputs)
-        chances = []
-        if isinstance(self.likelihood, TableLikelihood):
-            chances = [*self.likelihood.category_probabilities(outputs)]
-        if self.largest is None:
-            self._begin(mean, chances)
-        assert self.largest is not None, "it has begun"
+        expectations = self._expectations(outputs)
+        if not self.sums:
+            self.largest = log_weight_SN.new_full((self.num_rows,), -torch.inf)
+            self.total, self.squares = torch.zeros_like(self.largest), torch.zeros_like(self.largest)
+            self.sums = [each.new_zeros(self.num_rows, *each.shape[2:]) for each in expectations]
         largest_N = torch.maximum(self.largest[rows], log_weight_SN.amax(0))
         shrink_N, weight_SN = torch.exp(self.largest[rows] - largest_N), torch.exp(log_weight_SN - largest_N)
         self.largest[rows] = largest_N
         self.total[rows] = self.total[rows] * shrink_N + weight_SN.sum(0)
         self.squares[rows] = self.squares[rows] * shrink_N.square() + weight_SN.square().sum(0)
-        for moment, value in ((self.first, mean), (self.second, mean.square() + std.square())):
-            moment[rows] = _weighed(moment[rows], shrink_N) + torch.einsum("sn,sn...->n...", weight_SN, value)
-        for chance_NKC, chance_KSNC in zip(self.chances, chances, strict=True):
-            added = torch.einsum("sn,ksnc->nkc", weight_SN, chance_KSNC)
-            chance_NKC[rows] = _weighed(chance_NKC[rows], shrink_N) + added
+        for so_far, each in zip(self.sums, expectations, strict=True):
+            so_far[rows] = _weighed(so_far[rows], shrink_N) + torch.einsum("sn,sn...->n...", weight_SN, each)
 
-    def _begin(self, mean: Tensor, chances: list[Tensor]) -> None:
-        self.largest = mean.new_full((self.num_rows,), -torch.inf)
-        self.total, self.squares = torch.zeros_like(self.largest), torch.zeros_like(self.largest)
-        self.first, self.second = (mean.new_zeros(self.num_rows, *mean.shape[2:]) for _ in range(2))
-        self.chances = [part.new_zeros(self.num_rows, len(part), part.shape[-1]) for part in chances]
+    def _expectations(self, outputs: Tensor) -> list[Tensor]:
+        """Returns E[x|z] and E[x²|z] of the numbers [S,n,*shape], and p(x|z) [S,n,K,C] of each group of categories."""
+        if not isinstance(self.likelihood, TableLikelihood):
+            mean = self.likelihood.mean(outputs)
+            return [mean, mean.square() + self.likelihood.std(outputs).square()]
+        mean = outputs.new_zeros(*outputs.shape[:2], len(self.likelihood.order_D))
+        square, chances = torch.zeros_like(mean), []
+        for columns, family, params in self.likelihood.by_family(outputs):
+            if isinstance(family, CategoryFamily):
+                chances.append(family.probabilities(params).movedim(0, 2))
+            else:
+                mean[..., columns] = numbers = family.mean(params)
+                square[..., columns] = numbers.square() + family.std(params).square()
+        return [mean, square, *chances]
 
     def estimate(self) -> Estimate:
         """Returns the estimate from everything that was added."""
-        first, second = (_weighed(moment, 1 / self.total) for moment in (self.first, self.second))
+        first, second, *chances = (_weighed(each, 1 / self.total) for each in self.sums)
         std = (second - first.square()).clamp(min=0).sqrt()
-        for columns, chance_NKC in zip(self.groups, self.chances, strict=True):
-            largest_NC, code_NC = _weighed(chance_NKC, 1 / self.total).max(1)
+        for columns, chance_NKC in zip(self._categorical, chances, strict=True):
+            largest_NC, code_NC = chance_NKC.max(1)
             first[:, columns] = code_NC.to(first.dtype)
             std[:, columns] = (1 - largest_NC).clamp(min=0).sqrt()
         return Estimate(first, std, self.total.square() / self.squares)
+
+    @property
+    def _categorical(self) -> list[list[int]]:
+        """Columns of each group of categorical columns."""
+        if not isinstance(self.likelihood, TableLikelihood):
+            return []
+        groups = zip(self.likelihood.columns, self.likelihood.families, strict=True)
+        return [columns for columns, family in groups if isinstance(family, CategoryFamily)]
 
 
 def _weighed(values: Tensor, weight_N: Tensor) -> Tensor:

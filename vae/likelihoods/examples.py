@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.likelihoods.families import BernoulliFamily, CategoryFamily, Family
+from vae.likelihoods.families import BernoulliFamily, Family
 
 
 class Likelihood(nn.Module, ABC):
@@ -120,8 +120,7 @@ class TableLikelihood(Likelihood):
         super().__init__()
         self.families = nn.ModuleList([family for family, _ in groups])
         self.num_columns = [len(columns) for _, columns in groups]
-        self.categorical = [list(columns) for family, columns in groups if isinstance(family, CategoryFamily)]
-        """Columns of each group of categorical columns."""
+        self.columns = [list(columns) for _, columns in groups]
         self.num_outputs = [family.num_params * len(columns) for family, columns in groups]
         self.is_discrete = all(family.is_discrete for family, _ in groups)
         self.outputs_shape = (sum(self.num_outputs),)
@@ -145,11 +144,10 @@ class TableLikelihood(Likelihood):
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         return self._join(family.sample(params, generator) for family, params in self._groups(outputs))
 
-    def category_probabilities(self, outputs: Tensor) -> Iterator[Tensor]:
-        """Yields the probability of every category, [K,...,columns of the group], for each group of `categorical`."""
-        for family, params in self._groups(outputs):
-            if isinstance(family, CategoryFamily):
-                yield family.probabilities(params)
+    def by_family(self, outputs: Tensor) -> Iterator[tuple[list[int], Family, Tensor]]:
+        """Yields each group's columns, their family, and its parameters [P,...,columns of the group]."""
+        for columns, (family, params) in zip(self.columns, self._groups(outputs), strict=True):
+            yield columns, family, params
 
     def _groups(self, outputs: Tensor) -> Iterator[tuple[Family, Tensor]]:
         """Each family with its parameters [P,...,columns of the group], of outputs [...,sum of P·columns]."""

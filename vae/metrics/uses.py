@@ -18,6 +18,7 @@ from vae.data.corruption import corrupt
 from vae.errors import DataError
 from vae.examples import Column
 from vae.importance import LEAST_EFFECTIVE_DRAWS
+from vae.memory import rows_within
 from vae.metrics.imputation import (
     Array,
     CategoricalImputation,
@@ -31,6 +32,8 @@ from vae.model import VAE, Inputs
 from vae.seeds import Stream, derive
 
 HIDDEN_SHARE = 0.2
+LEAST_ROWS_AT_ONCE = 8192
+"""Decoded rows within the memory budget, from which on `fill_in` lets `inference.impute` improve its proposals."""
 
 
 def denoising(model: VAE, inputs: Inputs, corruption: Corruption, *, seed: int = 0) -> dict[str, float]:
@@ -133,9 +136,9 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
     """Hides entries and imputes them.
 
     Protocol: 20 % of the observed entries are hidden completely at random, besides those that are missing; 100 importance
-    samples, and for rows of a table that need them the better proposal and more samples of `inference.impute`. Images have
-    the first 100 alone: convolutional decoders would take hours. Numbers count in standard deviations of the training
-    split, pixels in their range.
+    samples, and for rows of a table that need them the better proposal and more samples of `inference.impute`. Images, and
+    tables of which fewer than `LEAST_ROWS_AT_ONCE` decoded rows fit the memory budget, have the first 100 alone: more would
+    take minutes to hours. Numbers count in standard deviations of the training split, pixels in their range.
 
     Args:
         model: A model trained with missing entries.
@@ -155,8 +158,8 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
             f"imputation is measured on entries that are hidden, and of {len(rows)} rows there are none to hide"
         )
     inputs = whole._replace(observed=there & ~hidden)
-    is_table = model.examples.columns is not None
-    imputed = inference.impute(model, inputs, num_samples=100, seed=seed, improve=is_table)
+    is_quick = model.examples.columns is not None and rows_within(model) >= LEAST_ROWS_AT_ONCE
+    imputed = inference.impute(model, inputs, num_samples=100, seed=seed, improve=is_quick)
     return Filled(
         columns=model.examples.columns or (),
         truth=whole.x,
