@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,12 +34,16 @@ def grid(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, seconds: float, processes: int) -> None:
-    """Writes the page."""
+    """Writes the page, and every figure of every seed to a JSON file of the same name beside it."""
     claims = table.claims(outcomes)
+    missed = [f"{c.text}: expected {c.target}, found {c.found}." for c in claims if not c.holds]
     seeds = sorted({outcome.seed for outcome in outcomes})
     parts = [
         f"# {table.title}",
         f"`{command}`, {datetime.now(UTC):%Y-%m-%d}, seeds {', '.join(map(str, seeds))} where a row has as many.",
+        "## What was not reached, and why",
+        _items([*missed, *table.shortfalls]),
+        "## Figures",
         table.render(outcomes),
         table.legend,
         "## Claims",
@@ -46,20 +52,18 @@ def write(file: Path, table: Table, outcomes: Sequence[Outcome], command: str, s
         else "None at this budget.",
         "## Protocol",
         _items(table.protocol),
-        "## What was not reached, and why",
-        _items(
-            [*table.shortfalls, *(f"{c.text}: expected {c.target}, found {c.found}." for c in claims if not c.holds)]
-        ),
         "## Time and machine",
         f"{seconds:.0f} s in all, {processes} processes with one thread each. {machine()}",
         _times(outcomes),
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n\n".join(parts) + "\n")
+    file.with_suffix(".json").write_text(json.dumps([asdict(outcome) for outcome in outcomes], indent=1) + "\n")
 
 
 def _verdict(claim: Claim) -> list[str]:
-    return ["holds" if claim.holds else "**does not hold**", claim.text, claim.target, claim.found]
+    verdict = {True: "holds", False: "**does not hold**", None: "**not shown**"}[claim.holds]
+    return [verdict, claim.text, claim.target, claim.found]
 
 
 def _items(texts: Sequence[str]) -> str:

@@ -57,12 +57,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Claim:
-    """Something that a table is to show."""
+    """A statement that a table is to show, and the verdict on it."""
 
     text: str
     target: str
     found: str
-    holds: bool
+    holds: bool | None
+    """None where the figures show neither that it holds nor that it does not."""
 
 
 @dataclass(frozen=True)
