@@ -40,9 +40,9 @@ class Inputs(NamedTuple):
     log_beta: Tensor | None = None
     """[B,1], for a model with β gates; None stands for β = 1."""
 
-    def take(self, rows: slice) -> Inputs:
-        """Returns some of the rows."""
-        return Inputs(**{name: field[rows] for name, field in self._asdict().items() if field is not None})
+    def take(self, rows: slice | Tensor) -> Inputs:
+        """Returns some of the rows, by a slice or by their numbers."""
+        return Inputs(self.x[rows], *(None if part is None else part[rows] for part in self[1:]))
 
 
 @dataclass(frozen=True)

@@ -66,11 +66,13 @@ class RegisteredVAE(PythonModel):
     decode: latents [N,L] → examples.
     generate: None → `n` examples drawn with `seed` and `temperature` from the `sampler`: the prior, or the mixture that was
         fitted to the aggregate posterior.
-    score: examples → log p(x) in nats, [N], from `num_samples` importance samples; of what is observed of each.
+    score: examples → log p(x) in nats, [N], from `num_samples` importance samples; of what is observed of each. With
+        `output` "ess" the effective number of those samples, [N].
     denoise: noisy examples, pixels of any value → clean ones, the mean over `num_samples` draws; with `output` "std" how
         sure each value is.
     impute: examples with gaps → whole ones, by `num_samples` importance samples; with `output` "std" how sure each value
-        is, with "sample" `n` imputations of each row.
+        is, with "sample" `n` imputations of each row, with "ess" the effective number of samples that each row's answer
+        rests on, [N]: below 10 it is unreliable, and a warning says so.
     interpolate: pairs of examples → paths of `n` points, `path` "linear", "spherical" or "geodesic".
     traverse: examples → {"dimensions": [D], "kl": [D], "values": [n], "examples": [N,D,n,…]}, each of the `dimensions` set
         to `n` values between ±`extent`.

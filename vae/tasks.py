@@ -122,6 +122,12 @@ class Pulled:
         output = "std" if std else "mean"
         return self._ask("impute", rows, condition=condition, num_samples=num_samples, seed=seed, output=output)
 
+    def impute_ess(
+        self, rows: Rows, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
+    ) -> NDArray[np.float32]:
+        """Effective number of draws that `impute` rests on, [N]: below 10 a row's values are unreliable."""
+        return self._ask("impute", rows, condition=condition, num_samples=num_samples, seed=seed, output="ess")
+
     def impute_many(
         self, rows: Rows, n: int, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
     ) -> Rows:

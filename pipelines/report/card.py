@@ -109,7 +109,7 @@ def _asking(evidence: Evidence, what: str, form: str) -> Iterator[tuple[str, str
     yield "decode", "latents", '"task": "decode"', f"latents [N,L] to {what}"
     yield "score", what, '"task": "score"', "log p(x) in nats, [N]"
     yield "denoise", what, '"task": "denoise"', '"output": "std" says how sure'
-    yield "impute", what, '"task": "impute"', 'NaN is a gap; "output": "std", or "sample" for n of each'
+    yield "impute", what, '"task": "impute"', 'NaN is a gap; "output": "std", "ess", or "sample" for n of each'
     if model is None:
         return
     pairs = what if evidence.is_table else f"{what}.reshape(-1, 2, *{what}.shape[1:])"
@@ -164,6 +164,11 @@ def _limits(evidence: Evidence) -> list[str]:
         "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "
         "high log p(x) does not prove that an example belongs to the data: simple ones score high.",
     ]
+    if (few := evidence.metrics.get("impute_few_draws")) is not None:
+        lines.append(
+            f"Imputation: {100 * few:.1f} % of the {evidence.split} rows rest on fewer than 10 effective draws of the "
+            'latent, which makes their values unreliable; `"output": "ess"` gives each row\'s number.'
+        )
     likelihood = evidence.config.model.likelihood
     if isinstance(likelihood, Bernoulli) and likelihood.binarization != "none":
         lines.append("It saw binarised pixels: grey in its output is the probability of white, not a brightness.")

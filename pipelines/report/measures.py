@@ -11,6 +11,7 @@ KNOWN: Mapping[str, tuple[str, str, Literal["higher", "lower"]]] = {
     "ssim": ("Reconstruction, SSIM", "of 1", "higher"),
     "denoise_psnr_db": ("Denoising, PSNR", "dB", "higher"),
     "impute_rmse": ("Imputation of numbers, RMSE", "standard deviations", "lower"),
+    "impute_few_draws": ("Imputed rows with fewer than 10 effective draws", "of 1", "lower"),
     "impute_accuracy": ("Imputation of categories, accuracy", "of 1", "higher"),
     "mutual_information_nats": ("Mutual information of example and latent", "nats", "higher"),
     "frechet_distance": ("Generation, Fréchet distance", "squared feature units", "lower"),

@@ -342,7 +342,8 @@ def test_tasks_work_on_every_model(config: Config) -> None:
         assert estimate.mean.shape == estimate.std.shape == inputs.x.shape
         assert estimate.mean.isfinite().all()
         assert estimate.std.isfinite().all()
-    several = inference.impute_many(model, gappy, 2, num_samples=3)
+        assert (estimate.effective_draws > 0.99).all()
+    several = inference.impute_many(model, gappy, 2, num_samples=3).values
     assert several.shape == (ROWS, 2, *model.examples.shape)
     assert torch.equal(several.transpose(0, 1)[:, observed], inputs.x[observed].expand(2, -1))
     if not isinstance(model.config.posterior, VectorQuantized):  # between codes there is nothing

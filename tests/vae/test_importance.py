@@ -124,7 +124,7 @@ def test_estimate_does_not_depend_on_the_chunks(num_samples: int) -> None:
     """
     ppca, inputs = build(gap=0.4), Inputs(examples(8))
     whole = estimate(ppca.model, inputs, num_samples)
-    for max_rows in (1, 8, 24, 31):
+    for max_rows in (1, 3, 5, 8, 24, 31):
         torch.testing.assert_close(estimate(ppca.model, inputs, num_samples, max_rows=max_rows), whole)
 
 
@@ -151,15 +151,29 @@ def test_condition_stays_with_its_example() -> None:
     assert (estimate(model, other, 5) != expected).all()
 
 
-@pytest.mark.parametrize("max_rows", [1, 8, 20, 1000])
+@pytest.mark.parametrize("max_rows", [1, 3, 8, 20, 1000])
 def test_memory_is_bounded_by_rows(max_rows: int) -> None:
-    """At most `max_rows` latents are decoded at once, or one for each example where it asks for less."""
+    """At most `max_rows` rows are encoded at once, and at most as many latents decoded, even if a batch has more."""
     ppca, inputs = build(), Inputs(examples(8))
+    encoded: list[int] = []
     decoded: list[int] = []
+    ppca.model.encoder.register_forward_pre_hook(lambda _, arguments: encoded.append(len(arguments[0])))
     ppca.model.decoder.register_forward_pre_hook(lambda _, arguments: decoded.append(len(arguments[0])))
     estimate(ppca.model, inputs, 10, max_rows=max_rows)
+    assert sum(encoded) == 8
     assert sum(decoded) == 80
-    assert max(decoded) <= max(max_rows, 8)
+    assert max(encoded + decoded) <= max_rows
+
+
+def test_rows_at_once_are_those_of_the_byte_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without `max_rows`, a budget in bytes decides how many latents are decoded at once."""
+    ppca, inputs = build(), Inputs(examples(8))
+    monkeypatch.setattr(importance, "rows_within", lambda model: 5)
+    decoded: list[int] = []
+    ppca.model.decoder.register_forward_pre_hook(lambda _, arguments: decoded.append(len(arguments[0])))
+    estimate(ppca.model, inputs, 3)
+    assert sum(decoded) == 24
+    assert max(decoded) == 5
 
 
 # --- training -------------------------------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ def test_imputations_are_distributed_as_the_missing_values_are() -> None:
     """Standardised by the exact conditional moments, many imputations have mean 0, variance 1 and normal quantiles."""
     torch.manual_seed(0)
     made, inputs, mean, std = gappy(256)
-    many = inference.impute_many(made.model, inputs, 20, num_samples=500)
+    many = inference.impute_many(made.model, inputs, 20, num_samples=500).values
     hidden = ~inputs.observed[:, None].expand_as(many)  # pyright: ignore[reportOptionalSubscript]
     noise = (many[hidden].view(256, 20, 3) - mean[:, None]) / std[:, None]
     assert noise.mean().abs() < 0.05
@@ -190,7 +190,7 @@ def test_imputed_category_is_the_most_probable_one() -> None:
     columns = (Column("a", ("x", "y", "z")), Column("b"))
     parts = {"encoder": {"kind": "table", "hidden": [4]}, "likelihood": {"kind": "mixed"}, "latent_dim": 1}
     model = VAE(ModelConfig.model_validate(parts), ExampleSpec((2,), None, columns)).eval()
-    moments = WeightedMoments(model.likelihood, model.examples)
+    moments = WeightedMoments(model.likelihood, 1)
     chances = torch.tensor([[0.5, 0.1, 0.4], [0.1, 0.1, 0.8]])
     outputs = torch.zeros(2, 1, *model.likelihood.outputs_shape)
     group = next(
@@ -204,6 +204,81 @@ def test_imputed_category_is_the_most_probable_one() -> None:
     average = (chances[0] + 3 * chances[1]) / 4
     assert found.mean[0, 0] == average.argmax()
     assert found.std[0, 0].item() == pytest.approx(math.sqrt(1 - average.max()), abs=1e-5)
+
+
+def test_probabilities_of_categories_are_those_of_a_loop_over_codes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mode and spread equal those from log p of one code after the other; the likelihood is not asked code by code."""
+    columns = (Column("a", tuple("xyz")), Column("b"), Column("c", tuple("vwxyz")), Column("d", tuple("xyz")))
+    parts = {"encoder": {"kind": "table", "hidden": [4]}, "likelihood": {"kind": "mixed"}, "latent_dim": 1}
+    likelihood = VAE(ModelConfig.model_validate(parts), ExampleSpec((4,), None, columns)).eval().likelihood
+    generator = torch.Generator().manual_seed(0)
+    outputs = 3 * torch.randn(40, 6, *likelihood.outputs_shape, generator=generator)
+    log_weight = torch.randn(40, 6, generator=generator)
+    weight = log_weight.softmax(0)
+    chances = torch.zeros(5, 6, 4)
+    for code in range(5):
+        codes = torch.tensor([min(code, 2), 0, code, min(code, 2)]).float().expand(6, 4)
+        chances[code] = torch.einsum("sn,snd->nd", weight, likelihood.log_prob_entries(codes, outputs).exp())
+    chances[3:, :, [0, 3]] = 0  # which have three categories
+    calls: list[int] = []
+    monkeypatch.setattr(CategoryFamily, "log_prob", lambda *_: calls.append(1))
+    moments = WeightedMoments(likelihood, 6)
+    for part in (slice(0, 7), slice(7, 40)):
+        moments.add(outputs[part], log_weight[part])
+    found = moments.estimate()
+    largest, mode = chances[..., [0, 2, 3]].max(0)
+    torch.testing.assert_close(found.mean[:, [0, 2, 3]], mode.float())
+    torch.testing.assert_close(found.std[:, [0, 2, 3]], (1 - largest).sqrt(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(found.effective_draws, 1 / weight.square().sum(0))
+    assert not calls
+
+
+def spoilt() -> tuple[ppca.Ppca, Inputs, torch.Tensor, torch.Tensor]:
+    """As `gappy`, with an encoder that is off by five standard deviations of the posterior, and half as wide as that."""
+    made, inputs, mean, std = gappy()
+    bias = made.model.posterior.head.bias
+    assert isinstance(bias, torch.Tensor)
+    with torch.no_grad():
+        bias[ppca.LATENT :].sub_(1.4)
+        bias[: ppca.LATENT].add_(10 * bias[ppca.LATENT :].exp())
+    return made, inputs, mean, std
+
+
+def test_imputation_is_right_where_the_encoder_is_wrong() -> None:
+    """Conditional mean and spread are exact to a few per cent with proposals that are improved, and wrong without."""
+    torch.manual_seed(0)
+    made, inputs, mean, std = spoilt()
+    hidden = ~inputs.observed  # pyright: ignore[reportOptionalOperand]
+    plain = inference.impute(made.model, inputs, num_samples=300, improve=False)
+    found = inference.impute(made.model, inputs, num_samples=300)
+    errors = [((each.mean[hidden].view(-1, 3) - mean) / std).square().mean().sqrt() for each in (plain, found)]
+    assert errors[0] > 0.4
+    assert errors[1] < 0.1
+    assert (plain.std[hidden].view(-1, 3) / std - 1).abs().max() > 0.2
+    torch.testing.assert_close(found.std[hidden].view(-1, 3), std, atol=0, rtol=0.15)
+    assert plain.effective_draws.median() < 10
+    assert found.effective_draws.min() > 50
+
+
+def test_intervals_are_right_where_the_encoder_is_wrong() -> None:
+    """90 % of the truth lies within the 90 % intervals of multiple imputations, where the posterior is far too narrow."""
+    torch.manual_seed(0)
+    made, inputs, mean, std = spoilt()
+    hidden = ~inputs.observed  # pyright: ignore[reportOptionalOperand]
+    many = inference.impute_many(made.model, inputs, 40, num_samples=300)
+    noise = (many.values[hidden[:, None].expand_as(many.values)].view(64, 40, 3) - mean[:, None]) / std[:, None]
+    assert (noise.abs() < 1.645).float().mean().item() == pytest.approx(0.9, abs=0.02)
+    assert many.effective_draws.min() > 40
+
+
+def test_good_rows_keep_the_draws_of_the_posterior() -> None:
+    """A row with enough effective draws is estimated from the posterior's draws alone, whatever is done for others."""
+    made, inputs, _, _ = gappy()
+    plain = inference.impute(made.model, inputs, num_samples=2000, improve=False)
+    found = inference.impute(made.model, inputs, num_samples=2000)
+    good = plain.effective_draws >= 50
+    assert good.any()
+    assert torch.equal(found.mean[good], plain.mean[good])
 
 
 # --- paths ----------------------------------------------------------------------------------------------------------

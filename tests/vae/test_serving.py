@@ -166,7 +166,7 @@ def test_condition_by_name() -> None:
             f"unknown task 'genrate': this model knows {', '.join(answering.TASKS)}; did you mean `generate`?",
         ),
         ({"task": "fly"}, f"unknown task 'fly': this model knows {', '.join(answering.TASKS)}"),
-        ({"output": "men"}, "unknown output 'men': this model knows mean, std, sample; did you mean `mean`?"),
+        ({"output": "men"}, "unknown output 'men': this model knows mean, std, sample, ess; did you mean `mean`?"),
         ({"output": "std"}, "task reconstruct: output must be mean, got 'std'"),
         ({"path": "straight"}, "unknown path 'straight': this model knows linear, spherical, geodesic"),
         ({"tasks": "score"}, f"unknown parameter 'tasks': this model knows {PARAMETERS}; did you mean `task`?"),
@@ -542,6 +542,29 @@ def test_spread_of_a_table_is_in_its_units() -> None:
     assert 0 < found["member"][2] < 1
 
 
+def test_effective_draws_are_an_answer_of_their_own() -> None:
+    """`ess` gives one number for each row, that of the estimate, from 1 to the number of draws."""
+    model = typed(missing=True)
+    found = predict(GUESTS, model, task="impute", output="ess", num_samples=20)
+    assert found.shape == (3,)
+    assert (found >= 1).all()
+    scored = predict(GUESTS, model, task="score", output="ess", num_samples=20)
+    assert scored.shape == (3,)
+    assert ((scored >= 0.999) & (scored <= 20.001)).all()
+
+
+@pytest.mark.parametrize("output", ["mean", "std", "sample"])
+def test_rows_with_few_effective_draws_are_flagged(output: str) -> None:
+    """Two draws are too few for every row with a gap: the warning counts them, and says what gives their figures."""
+    message = (
+        r"task impute: 3 of 4 rows rest on fewer than 10 effective draws.*\{'output': 'ess'\}.*num_samples above 1"
+    )
+    whole = pd.DataFrame({"age": [30], "member": [True], "level": [1], "keen": [False], "weight": [1.0]})
+    rows = pd.concat([GUESTS, whole.astype(GUESTS.dtypes)], ignore_index=True)
+    with pytest.warns(UserWarning, match=message):
+        predict(rows, typed(missing=True), task="impute", output=output, num_samples=1)
+
+
 def test_reconstructed_table_has_the_types_of_its_dataset() -> None:
     """Whole numbers, truth values and numbered categories come back as such where nothing is missing."""
     found = predict(GUESTS, typed(), task="reconstruct")
@@ -687,6 +710,7 @@ def test_client_asks_what_predict_answers() -> None:
     assert client.denoise(x, condition="dog", std=True).shape == x.shape
     assert client.impute(x, condition="dog").shape == x.shape
     assert client.impute_many(x, 2, condition="dog").shape == (4, 2, *SHAPE)
+    assert client.impute_ess(x, condition="dog").shape == (4,)
     assert client.interpolate(x.reshape(2, 2, *SHAPE), 3, condition="dog").shape == (2, 3, *SHAPE)
     assert client.traverse(x, n=3, condition="dog").examples.shape == (4, LATENT, 3, *SHAPE)
     assert client.edit(x, "size", 0.0, condition="dog").shape == x.shape

@@ -10,7 +10,7 @@ from typing import Literal
 from vae.directions import Method
 from vae.inference import Interpolation, Sampler
 
-Output = Literal["mean", "std", "sample"]
+Output = Literal["mean", "std", "sample", "ess"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Request:
     seed: int = 0
     temperature: float = 1.0
     output: Output = "mean"
-    """The expected example, its standard deviation, or draws of it."""
+    """The expected example, its standard deviation, draws of it, or the effective number of draws of each row."""
     num_samples: int = 100
     """Draws of the latent for each row."""
     sampler: Sampler = "prior"
@@ -52,7 +52,7 @@ class Request:
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "output": ("mean", "std", "sample"),
+    "output": ("mean", "std", "sample", "ess"),
     "sampler": ("prior", "aggregate"),
     "path": ("linear", "spherical", "geodesic"),
     "method": ("means", "probe"),

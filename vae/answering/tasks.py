@@ -6,18 +6,21 @@ Shapes: N rows, L latent.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from vae import inference
 from vae.answering.reading import as_scored, read_condition, read_inputs, read_latents, read_log_beta, read_pairs
 from vae.answering.request import Output, Request, choose
 from vae.answering.writing import write_examples, write_filled, write_spreads
 from vae.errors import ConfigError
-from vae.model import VAE
+from vae.importance import LEAST_EFFECTIVE_DRAWS
+from vae.model import VAE, Inputs
 from vae.posteriors import VectorQuantizedPosterior
 
 
@@ -56,7 +59,8 @@ def _generate(model: VAE, nothing: Any, request: Request) -> Any:
 def _score(model: VAE, examples: Any, request: Request) -> NDArray[np.float32]:
     inputs = read_inputs(model, examples, request, empty=True)
     inputs = inputs._replace(x=as_scored(model, inputs.x, request.seed))
-    return inference.score(model, inputs, num_samples=request.num_samples, seed=request.seed).cpu().numpy()
+    evidence = inference.evidence(model, inputs, num_samples=request.num_samples, seed=request.seed)
+    return (evidence.effective_draws if request.output == "ess" else evidence.nats).cpu().numpy()
 
 
 def _denoise(model: VAE, examples: Any, request: Request) -> Any:
@@ -69,11 +73,29 @@ def _impute(model: VAE, examples: Any, request: Request) -> Any:
     inputs = read_inputs(model, examples, request)
     if request.output == "sample":
         drawn = inference.impute_many(model, inputs, request.n, num_samples=request.num_samples, seed=request.seed)
-        return write_filled(model, examples, write_examples(model, drawn, "imputation"), request)
+        _warn_of_few_draws(inputs, drawn.effective_draws, request)
+        return write_filled(model, examples, write_examples(model, drawn.values, "imputation"), request)
     estimate = inference.impute(model, inputs, num_samples=request.num_samples, seed=request.seed)
+    if request.output == "ess":
+        return estimate.effective_draws.cpu().numpy()
+    _warn_of_few_draws(inputs, estimate.effective_draws, request)
     if request.output == "std":
         return write_spreads(model, estimate.std)
     return write_filled(model, examples, write_examples(model, estimate.mean), request)
+
+
+def _warn_of_few_draws(inputs: Inputs, effective_N: Tensor, request: Request) -> None:
+    """Warns of rows with missing entries whose answer rests on too few effective draws."""
+    if inputs.observed is None:
+        return
+    unreliable_N = (effective_N < LEAST_EFFECTIVE_DRAWS) & ~inputs.observed.flatten(1).all(1)
+    if count := int(unreliable_N.sum()):
+        warnings.warn(
+            f"{request.where}: {count:,} of {len(effective_N):,} rows rest on fewer than {LEAST_EFFECTIVE_DRAWS:.0f} "
+            "effective draws, so their values and standard deviations are unreliable; "
+            f"params {{'output': 'ess'}} gives each row's figure, and num_samples above {request.num_samples} raises it",
+            stacklevel=2,
+        )
 
 
 def _interpolate(model: VAE, pairs: Any, request: Request) -> Any:
@@ -178,13 +200,13 @@ TASKS: Mapping[str, Task] = {
     "encode": Task(_encode, "rows to mean and std of their latents, [N,L] each"),
     "decode": Task(_decode, "latents [N,L] to rows", outputs=("mean", "sample")),
     "generate": Task(_generate, "n new rows", outputs=("mean", "sample"), counts=("n",)),
-    "score": Task(_score, "rows to log p(x) in nats, [N]", counts=("num_samples",)),
+    "score": Task(_score, "rows to log p(x) in nats, [N]", outputs=("mean", "ess"), counts=("num_samples",)),
     "denoise": Task(_denoise, "noisy rows to clean ones", outputs=("mean", "std"), counts=("num_samples",)),
     "impute": Task(
         _impute,
         "rows with gaps to complete ones; n of each with output sample",
         _needs_experience_of_gaps,
-        ("mean", "std", "sample"),
+        ("mean", "std", "sample", "ess"),
         ("n", "num_samples"),
     ),
     "interpolate": Task(_interpolate, "pairs of rows to paths of n points", _needs_numbers),

@@ -5,12 +5,14 @@ examples go back as the model scores them: images float32 in [0, 1], tables stan
 undoes.
 """
 
+from vae.importance import Evidence
 from vae.inference.coding import (
     Code,
     Output,
     Sampler,
     decode,
     encode,
+    evidence,
     generate,
     generator_of,
     reconstruct,
@@ -20,7 +22,7 @@ from vae.inference.coding import (
 from vae.inference.denoising import denoise
 from vae.inference.editing import directions_of, edit
 from vae.inference.estimates import Estimate
-from vae.inference.imputation import impute, impute_many
+from vae.inference.imputation import Imputations, impute, impute_many
 from vae.inference.paths import (
     Carried,
     Interpolation,
@@ -37,6 +39,8 @@ __all__ = [
     "Carried",
     "Code",
     "Estimate",
+    "Evidence",
+    "Imputations",
     "Interpolation",
     "Output",
     "Sampler",
@@ -48,6 +52,7 @@ __all__ = [
     "directions_of",
     "edit",
     "encode",
+    "evidence",
     "generate",
     "generator_of",
     "impute",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vae import importance
+from vae.importance import Evidence
 from vae.memory import chunks
 from vae.model import VAE, Inputs
 from vae.posteriors import VectorQuantizedPosterior
@@ -117,19 +118,24 @@ def sample_latents(
 
 
 @torch.no_grad()
-def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) -> Tensor:
-    """log p(x) of each row in nats, [N], by importance sampling (Burda et al. 2016); of what is observed of it.
+def evidence(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) -> Evidence:
+    """Returns log p(x) of each row, of its observed entries, by importance sampling (Burda et al. 2016).
 
-    Of a vector-quantised model, the bound: minus distortion and rate.
+    Of a vector-quantised model, the bound: minus distortion and rate, of the row's one code.
     """
     if isinstance(model.posterior, VectorQuantizedPosterior):
         terms = model(inputs, inputs.x.new_zeros(1, len(inputs.x), 0))
-        return -(terms.distortion + terms.rate)[0]
+        return Evidence(-(terms.distortion + terms.rate)[0], inputs.x.new_ones(len(inputs.x)))
     generator = generator_of(inputs.x, seed, "score")
-    return importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator)
+    return importance.evidence(model, inputs, num_samples=num_samples, generator=generator)
 
 
-DRAWS = ("latents", "examples", "score", "pixels", "denoise", "impute")
+def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) -> Tensor:
+    """Returns log p(x) of each row in nats, [N]; see `evidence`."""
+    return evidence(model, inputs, num_samples=num_samples, seed=seed).nats
+
+
+DRAWS = ("latents", "examples", "score", "pixels", "denoise", "impute", "resample")
 """What a caller's seed is for. The order is part of what a seed means: add at the end."""
 
 

@@ -1,4 +1,4 @@
-"""From noisy rows to clean ones."""
+"""Removal of noise."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vae.model import VAE, Inputs
 
 @torch.no_grad()
 def denoise(model: VAE, inputs: Inputs, *, num_samples: int = 32, seed: int = 0) -> Estimate:
-    """E[x|z] and the spread of x, averaged over draws of the posterior that the noisy row gives.
+    """Returns the mean and the spread of p(x|z), averaged over draws of the posterior q(z|noisy x).
 
-    The mean over draws has a smaller squared error than the decoder's answer at the posterior's mean. What was noise the
-    encoder must have learned: see `objective.corruption`.
+    The mean over draws has a smaller squared error than the decoder's answer at the posterior's mean. The encoder must have
+    learned what noise is: see `objective.corruption`. All draws count alike, so every one of them is effective.
 
     Args:
-        model: Trained.
+        model: A trained model.
         inputs: Noisy rows.
-        num_samples: Draws for each row.
-        seed: Of the draws.
+        num_samples: Number of draws of each row.
+        seed: Seed of the draws.
     """
-    moments = WeightedMoments(model.likelihood, model.examples)
-    for terms in weighted_draws(
-        model, inputs, num_samples=num_samples, generator=generator_of(inputs.x, seed, "denoise")
-    ):
+    moments = WeightedMoments(model.likelihood, len(inputs.x))
+    generator = generator_of(inputs.x, seed, "denoise")
+    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator):
         # Not weighed by p(noisy x|z): the likelihood is of clean rows.
-        moments.add(terms.outputs, torch.zeros_like(terms.log_likelihood))
+        moments.add(terms.outputs, torch.zeros_like(terms.log_likelihood), rows)
+        del terms  # or its outputs would stay while the next draws are decoded
     return moments.estimate()

@@ -1,6 +1,6 @@
 """The mean and the spread of examples over weighted draws of the latent, some draws at a time.
 
-Shapes: S draws, N rows, K categories; `shape` is an example's.
+Shapes: S draws, N rows, K categories, C columns of a group with K categories each; `shape` is an example's.
 """
 
 from __future__ import annotations
@@ -10,17 +10,23 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.examples import ExampleSpec
-from vae.likelihoods import Likelihood
+from vae.likelihoods import CategoryFamily, Likelihood, TableLikelihood
 
 
 class Estimate(NamedTuple):
-    """What each value is taken for, and how sure that is."""
+    """The expected value of every entry, and how certain it is."""
 
     mean: Tensor
-    """[N,*shape]; of categories the most probable code."""
+    """Expected value [N,*shape]; of categories the most probable code."""
     std: Tensor
-    """[N,*shape]; of categories √(1 − probability of that code)."""
+    """Standard deviation [N,*shape]; of categories √(1 − probability of that code)."""
+    effective_draws: Tensor
+    """Effective number of draws (Σw)²/Σw² that a row's estimates rest on, [N]; below 10 they are unreliable."""
+
+    def replace(self, rows: Tensor, better: Estimate) -> Estimate:
+        """Returns the estimate with the rows of these numbers from `better`, where that has more effective draws."""
+        rows = rows[improved := better.effective_draws > self.effective_draws[rows]]
+        return Estimate(*(old.index_copy(0, rows, new[improved]) for old, new in zip(self, better, strict=True)))
 
 
 class WeightedMoments:
@@ -28,56 +34,64 @@ class WeightedMoments:
 
     Args:
         likelihood: p(x|z).
-        examples: Says which columns are categories.
+        num_rows: N, number of rows.
     """
 
-    def __init__(self, likelihood: Likelihood, examples: ExampleSpec) -> None:
+    def __init__(self, likelihood: Likelihood, num_rows: int) -> None:
         self.likelihood = likelihood
-        columns = examples.columns or ()
-        self.categorical = [number for number, column in enumerate(columns) if column.categories]
-        self.num_categories = torch.tensor([len(columns[number].categories or ()) for number in self.categorical])
-        self.largest: Tensor | None = None
+        self.num_rows = num_rows
+        self.sums: list[Tensor] = []
+        """Σ w times each of `_expectations`, [N,...]."""
 
-    def add(self, outputs: Tensor, log_weight_SN: Tensor) -> None:
-        """Takes in the decoder's outputs [S,N,*outputs_shape] of some draws."""
-        mean, std = self.likelihood.mean(outputs), self.likelihood.std(outputs)
-        largest_N = log_weight_SN.amax(0)
-        if self.largest is None:
-            self.largest = largest_N
-            self.total = torch.zeros_like(largest_N)
-            self.first, self.second = torch.zeros_like(mean[0]), torch.zeros_like(mean[0])
-            count = int(self.num_categories.max()) if self.categorical else 0
-            self.chances = mean.new_zeros(count, len(largest_N), len(self.categorical))
-        before, self.largest = self.largest, torch.maximum(self.largest, largest_N)
-        shrink_N, weight_SN = torch.exp(before - self.largest), torch.exp(log_weight_SN - self.largest)
-        self.total = self.total * shrink_N + weight_SN.sum(0)
-        self.first = _weighed(self.first, shrink_N) + torch.einsum("sn,sn...->n...", weight_SN, mean)
-        square = mean.square() + std.square()
-        self.second = _weighed(self.second, shrink_N) + torch.einsum("sn,sn...->n...", weight_SN, square)
-        for code in range(len(self.chances)):
-            chance_SNC = self._chance(code, outputs)
-            self.chances[code] = _weighed(self.chances[code], shrink_N) + torch.einsum(
-                "sn,snc->nc", weight_SN, chance_SNC
-            )
+    def add(self, outputs: Tensor, log_weight_SN: Tensor, rows: slice = slice(None)) -> None:
+        """Adds the decoder's outputs [S,n,*outputs_shape] of some draws of some rows, and the draws' log weights [S,n]."""
+        expectations = self._expectations(outputs)
+        if not self.sums:
+            self.largest = log_weight_SN.new_full((self.num_rows,), -torch.inf)
+            self.total, self.squares = torch.zeros_like(self.largest), torch.zeros_like(self.largest)
+            self.sums = [each.new_zeros(self.num_rows, *each.shape[2:]) for each in expectations]
+        largest_N = torch.maximum(self.largest[rows], log_weight_SN.amax(0))
+        shrink_N, weight_SN = torch.exp(self.largest[rows] - largest_N), torch.exp(log_weight_SN - largest_N)
+        self.largest[rows] = largest_N
+        self.total[rows] = self.total[rows] * shrink_N + weight_SN.sum(0)
+        self.squares[rows] = self.squares[rows] * shrink_N.square() + weight_SN.square().sum(0)
+        for so_far, each in zip(self.sums, expectations, strict=True):
+            so_far[rows] = _weighed(so_far[rows], shrink_N) + torch.einsum("sn,sn...->n...", weight_SN, each)
+
+    def _expectations(self, outputs: Tensor) -> list[Tensor]:
+        """Returns E[x|z] and E[x²|z] of the numbers [S,n,*shape], and p(x|z) [S,n,K,C] of each group of categories."""
+        if not isinstance(self.likelihood, TableLikelihood):
+            mean = self.likelihood.mean(outputs)
+            return [mean, mean.square() + self.likelihood.std(outputs).square()]
+        mean = outputs.new_zeros(*outputs.shape[:2], len(self.likelihood.order_D))
+        square, chances = torch.zeros_like(mean), []
+        for columns, family, params in self.likelihood.by_family(outputs):
+            if isinstance(family, CategoryFamily):
+                chances.append(family.probabilities(params).movedim(0, 2))
+            else:
+                mean[..., columns] = numbers = family.mean(params)
+                square[..., columns] = numbers.square() + family.std(params).square()
+        return [mean, square, *chances]
 
     def estimate(self) -> Estimate:
-        """Of all that was added."""
-        first, second = (_weighed(moment, 1 / self.total) for moment in (self.first, self.second))
+        """Returns the estimate from everything that was added."""
+        first, second, *chances = (_weighed(each, 1 / self.total) for each in self.sums)
         std = (second - first.square()).clamp(min=0).sqrt()
-        if self.categorical:
-            largest_NC, code_NC = _weighed(self.chances, 1 / self.total, dim=1).max(0)
-            first[:, self.categorical] = code_NC.to(first.dtype)
-            std[:, self.categorical] = (1 - largest_NC).clamp(min=0).sqrt()
-        return Estimate(first, std)
+        for columns, chance_NKC in zip(self._categorical, chances, strict=True):
+            largest_NC, code_NC = chance_NKC.max(1)
+            first[:, columns] = code_NC.to(first.dtype)
+            std[:, columns] = (1 - largest_NC).clamp(min=0).sqrt()
+        return Estimate(first, std, self.total.square() / self.squares)
 
-    def _chance(self, code: int, outputs: Tensor) -> Tensor:
-        """p(x = code | z) of each categorical column, [S,N,C]; 0 where a column has no such code."""
-        codes_D = outputs.new_zeros(self.first.shape[-1])
-        codes_D[self.categorical] = self.num_categories.sub(1).clamp(max=code).to(codes_D)
-        log_chance = self.likelihood.log_prob_entries(codes_D.expand_as(self.first), outputs)[..., self.categorical]
-        return log_chance.exp() * (self.num_categories.to(outputs.device) > code)
+    @property
+    def _categorical(self) -> list[list[int]]:
+        """Columns of each group of categorical columns."""
+        if not isinstance(self.likelihood, TableLikelihood):
+            return []
+        groups = zip(self.likelihood.columns, self.likelihood.families, strict=True)
+        return [columns for columns, family in groups if isinstance(family, CategoryFamily)]
 
 
-def _weighed(values: Tensor, weight_N: Tensor, dim: int = 0) -> Tensor:
-    """Values whose dimension `dim` is the rows', times one weight for each row."""
-    return values * weight_N.view([-1 if number == dim else 1 for number in range(values.ndim)])
+def _weighed(values: Tensor, weight_N: Tensor) -> Tensor:
+    """Returns values [N,...] times one weight for each row."""
+    return values * weight_N.view(-1, *[1] * (values.ndim - 1))

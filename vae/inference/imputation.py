@@ -7,63 +7,139 @@ References:
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
-from vae.importance import weighted_draws
+from vae.importance import better_proposals, weighted_draws
 from vae.inference.coding import generator_of
 from vae.inference.estimates import Estimate, WeightedMoments
+from vae.memory import rows_within
 from vae.model import VAE, Inputs
+from vae.proposals import StudentTProposal
+
+ENOUGH_EFFECTIVE_DRAWS = 50.0
+"""Effective draws below which a row gets a better proposal: from 50 on, an estimated mean has a squared error at most 2 %
+above that of the exact conditional mean."""
+IMPROVING_SAMPLES = 500
+"""Draws of a row in each round that improves its proposal; more if `num_samples` is, and at most five times that."""
+
+
+class Imputations(NamedTuple):
+    """Several whole rows for each row."""
+
+    values: Tensor
+    """Imputed rows [N,count,*shape]; observed entries are the same in all."""
+    effective_draws: Tensor
+    """Effective number of draws that the latents were chosen from, [N]; below 10 the imputations are unreliable."""
 
 
 @torch.no_grad()
-def impute(model: VAE, inputs: Inputs, *, num_samples: int = 1000, seed: int = 0) -> Estimate:
-    """One value for every missing entry: the conditional mean E[x|x_observed], of categories the conditional mode.
+def impute(model: VAE, inputs: Inputs, *, num_samples: int = 1000, seed: int = 0, improve: bool = True) -> Estimate:
+    """Returns one value for every missing entry: the conditional mean E[x|x_observed], of categories the conditional mode.
 
     By self-normalised importance sampling, Σ w E[x|z] / Σ w with w = p(x_observed|z) p(z) / q(z|x_observed) (eq. 12).
-    Observed entries stay, with a standard deviation of 0.
+    Observed entries stay, with a standard deviation of 0. A row with fewer than `ENOUGH_EFFECTIVE_DRAWS`
+    effective draws is estimated again with a proposal that is fitted to it, from up to seven times
+    max(num_samples, min(500, 5 · num_samples)) more draws.
 
     Args:
-        model: Trained with missing entries.
-        inputs: Rows with what is observed of them.
-        num_samples: Draws for each row.
-        seed: Of the draws.
+        model: A model trained with missing entries.
+        inputs: Rows with their observed entries.
+        num_samples: Number of draws of each row.
+        seed: Seed of the draws.
+        improve: Whether rows with few effective draws get a better proposal and more draws.
     """
-    moments = WeightedMoments(model.likelihood, model.examples)
     generator = generator_of(inputs.x, seed, "impute")
-    for terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator):
-        moments.add(terms.outputs, terms.log_weight)
-    mean, std = moments.estimate()
+    found = _estimate(model, inputs, num_samples, generator)
+    if improve:
+        more = _improving(num_samples)
+        for rows, proposal in better_proposals(
+            model, inputs, found.effective_draws, ENOUGH_EFFECTIVE_DRAWS, num_samples=more, generator=generator
+        ):
+            found = found.replace(rows, _estimate(model, inputs.take(rows), more, generator, proposal))
     if inputs.observed is None:
-        return Estimate(inputs.x, torch.zeros_like(std))
-    return Estimate(torch.where(inputs.observed, inputs.x, mean), std.masked_fill(inputs.observed, 0))
+        return found._replace(mean=inputs.x, std=torch.zeros_like(found.std))
+    return found._replace(
+        mean=torch.where(inputs.observed, inputs.x, found.mean), std=found.std.masked_fill(inputs.observed, 0)
+    )
+
+
+def _improving(num_samples: int) -> int:
+    """Returns the number of draws in each round that improves a proposal, and of the estimate from it."""
+    return max(num_samples, min(IMPROVING_SAMPLES, 5 * num_samples))
+
+
+def _estimate(
+    model: VAE,
+    inputs: Inputs,
+    num_samples: int,
+    generator: torch.Generator,
+    proposal: StudentTProposal | None = None,
+) -> Estimate:
+    moments = WeightedMoments(model.likelihood, len(inputs.x))
+    draws = weighted_draws(model, inputs, num_samples=num_samples, generator=generator, proposal=proposal)
+    for rows, terms in draws:
+        moments.add(terms.outputs, terms.log_weight, rows)
+        del terms  # or its outputs would stay while the next draws are decoded
+    return moments.estimate()
 
 
 @torch.no_grad()
-def impute_many(model: VAE, inputs: Inputs, count: int, *, num_samples: int = 1000, seed: int = 0) -> Tensor:
-    """Several whole rows for each, as plausible as the model knows: multiple imputations, [N,count,*shape].
+def impute_many(model: VAE, inputs: Inputs, count: int, *, num_samples: int = 1000, seed: int = 0) -> Imputations:
+    """Returns `count` whole rows for each row, drawn from p(x_missing|x_observed): multiple imputations.
 
     By sampling importance resampling: `count` of the latents, drawn again by their weights, and for each a draw of the
-    likelihood (section 3.2). Observed entries stay in all of them. The arguments are those of `impute`.
+    likelihood (section 3.2). The arguments are those of `impute`. Rows with few effective draws get better proposals as
+    there, and so do rows with fewer than `count`: their imputations would repeat the same latents, and vary too little.
     """
-    generator = generator_of(inputs.x, seed, "impute")
-    rows, total_N = len(inputs.x), torch.full((len(inputs.x),), -torch.inf, device=inputs.x.device)
-    z_CNL = inputs.x.new_zeros(count, rows, model.config.latent_dim)
+    generator, choosing = (generator_of(inputs.x, seed, draws) for draws in ("impute", "resample"))
+    z_CNL, effective_N = _resampled(model, inputs, count, num_samples, generator, choosing)
+    more = _improving(num_samples)
+    enough = max(ENOUGH_EFFECTIVE_DRAWS, count)
+    for rows, proposal in better_proposals(model, inputs, effective_N, enough, num_samples=more, generator=generator):
+        better = _resampled(model, inputs.take(rows), count, more, generator, choosing, proposal)
+        rows = rows[improved := better[1] > effective_N[rows]]
+        z_CNL[:, rows], effective_N[rows] = better[0][:, improved], better[1][improved]
+    drawn = [
+        torch.stack([_draw(model, inputs.take(rows), z_NL, generator) for z_NL in z_CNL[:, rows]], dim=1)
+        for rows in torch.arange(len(inputs.x), device=z_CNL.device).split(rows_within(model))
+    ]
+    return Imputations(torch.cat(drawn), effective_N)
+
+
+def _resampled(
+    model: VAE,
+    inputs: Inputs,
+    count: int,
+    num_samples: int,
+    generator: torch.Generator,
+    choosing: torch.Generator,
+    proposal: StudentTProposal | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Returns `count` latents of each row [C,N,L], chosen by weight, and the row's effective draws [N]."""
+    z_CNL = inputs.x.new_zeros(count, len(inputs.x), model.config.latent_dim)
+    total_N = torch.full((len(inputs.x),), -torch.inf, device=inputs.x.device)
+    square_N = total_N.clone()
+    draws = weighted_draws(model, inputs, num_samples=num_samples, generator=generator, proposal=proposal)
     # Each of the `count` places holds one of the latents so far, with the chance that its weight has among them.
-    for terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator):
+    for rows, terms in draws:
         here_N = terms.log_weight.logsumexp(0)
-        total_N = torch.logaddexp(total_N, here_N)
+        total_N[rows] = torch.logaddexp(total_N[rows], here_N)
+        square_N[rows] = torch.logaddexp(square_N[rows], (2 * terms.log_weight).logsumexp(0))
         chance_NS = (terms.log_weight - here_N).exp().T
-        index_CN = torch.multinomial(chance_NS, count, replacement=True, generator=generator).T
-        candidate_CNL = terms.z[index_CN, torch.arange(rows, device=index_CN.device)]
-        uniform_CN = torch.rand(count, rows, generator=generator, device=inputs.x.device)
-        z_CNL = torch.where((uniform_CN < (here_N - total_N).exp())[..., None], candidate_CNL, z_CNL)
-    drawn = [_draw(model, inputs, z_NL, generator) for z_NL in z_CNL]
-    return torch.stack(drawn, dim=1)
+        index_CN = torch.multinomial(chance_NS, count, replacement=True, generator=choosing).T
+        candidate_CNL = terms.z[index_CN, torch.arange(len(here_N), device=index_CN.device)]
+        uniform_CN = torch.rand(index_CN.shape, generator=choosing, device=inputs.x.device)
+        replaced_CN = uniform_CN < (here_N - total_N[rows]).exp()
+        z_CNL[:, rows] = torch.where(replaced_CN[..., None], candidate_CNL, z_CNL[:, rows])
+        del terms  # or its outputs would stay while the next draws are decoded
+    return z_CNL, torch.exp(2 * total_N - square_N)
 
 
 def _draw(model: VAE, inputs: Inputs, z_NL: Tensor, generator: torch.Generator) -> Tensor:
-    """A draw of p(x|z) [N,*shape] where nothing was observed, and what was observed elsewhere."""
+    """Returns a draw of p(x|z) [N,*shape] for the missing entries, beside the observed ones."""
     outputs = model.decode(z_NL[None], inputs.condition, inputs.log_beta)[0]
     drawn = model.likelihood.sample(outputs, generator)
     return inputs.x.clone() if inputs.observed is None else torch.where(inputs.observed, inputs.x, drawn)

@@ -120,6 +120,7 @@ class TableLikelihood(Likelihood):
         super().__init__()
         self.families = nn.ModuleList([family for family, _ in groups])
         self.num_columns = [len(columns) for _, columns in groups]
+        self.columns = [list(columns) for _, columns in groups]
         self.num_outputs = [family.num_params * len(columns) for family, columns in groups]
         self.is_discrete = all(family.is_discrete for family, _ in groups)
         self.outputs_shape = (sum(self.num_outputs),)
@@ -142,6 +143,11 @@ class TableLikelihood(Likelihood):
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         return self._join(family.sample(params, generator) for family, params in self._groups(outputs))
+
+    def by_family(self, outputs: Tensor) -> Iterator[tuple[list[int], Family, Tensor]]:
+        """Yields each group's columns, their family, and its parameters [P,...,columns of the group]."""
+        for columns, (family, params) in zip(self.columns, self._groups(outputs), strict=True):
+            yield columns, family, params
 
     def _groups(self, outputs: Tensor) -> Iterator[tuple[Family, Tensor]]:
         """Each family with its parameters [P,...,columns of the group], of outputs [...,sum of P·columns]."""

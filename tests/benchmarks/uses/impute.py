@@ -170,8 +170,8 @@ def compare(home: Path, row: str, model: VAE, source: Dataset, split: str) -> Fi
         there_NHW = there(source, setting, split, NUM_TEST)
         given = torch.from_numpy(np.where(there_NHW, x_NHW, 0))[:, None]
         inputs = Inputs(given, torch.from_numpy(there_NHW)[:, None])
-        mean, std = impute(model, inputs, num_samples=NUM_SAMPLES, seed=0)
-        many = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=NUM_SAMPLES, seed=0)
+        mean, std, _ = impute(model, inputs, num_samples=NUM_SAMPLES, seed=0)
+        many = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=NUM_SAMPLES, seed=0).values
         figures |= errors(setting, mean[:, 0].numpy(), x_NHW, there_NHW)
         many_MND = many.transpose(0, 1).flatten(2).double().numpy()
         hidden_ND = ~there_NHW.reshape(truth_ND.shape)

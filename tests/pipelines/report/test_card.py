@@ -94,6 +94,12 @@ def test_card_states_data_scores_and_limits(make: Make) -> None:
     assert "other sizes are refused, not resized" in text
 
 
+def test_card_says_how_many_imputed_rows_rest_on_few_draws(make: Make) -> None:
+    """The share comes from the metric; a model that was not measured at imputing says nothing of it."""
+    assert "0.4 % of the" in card(make(metrics={"impute_few_draws": 0.0042}), "models:/a@champion")
+    assert "effective draws" not in card(make(), "models:/a@champion").split("## Limits")[1]
+
+
 def test_card_fits_what_mlflow_keeps(make: Make) -> None:
     """Many long hostile names stay under the 5,000 characters of a description, every table row with its cells."""
     classes = tuple(f"{index} {name * 9}" for index in range(40) for name in HOSTILE)
