@@ -84,6 +84,35 @@ def _parts(
         raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
 
 
+def training(
+    preset: str | None, file: Path | None, settings: list[str] | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns the configuration of a training as its request states it: changes alone where neither a preset nor a file is
+    given, to be laid over what suits the dataset."""
+    from vae import presets
+    from vae.config import RunConfig
+
+    if preset is None and file is None:
+        return {"changes": {**assignments(settings), **options}}
+    values = presets.preset(preset).model_dump() if preset else {}
+    return {"config": configured(RunConfig, values, file, settings, options)}
+
+
+def searching(
+    preset: str | None, file: Path | None, settings: list[str] | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns a search as its request states it: changes alone where neither a preset nor the file names a base, which is
+    then one that suits the dataset."""
+    from tuning.space import SearchConfig
+    from vae import presets
+
+    content = read_mapping(file) if file else {}
+    if preset is None and "base" not in content:
+        return {"changes": {**content, **assignments(settings), **options}}
+    base = {"base": presets.preset(preset).model_dump()} if preset else {}
+    return {"search": configured(SearchConfig, base, file, settings, options)}
+
+
 def scheduled_request(
     flow: str,
     subject: str,
@@ -107,20 +136,16 @@ def scheduled_request(
         approve: Whether a person decides.
     """
     from pipelines.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
-    from tuning.space import SearchConfig
-    from vae import presets
-    from vae.config import RunConfig, override
+    from vae.config import override
 
     if flow == "watch":
         return parse(IngestConfig, {"source": subject, "name": name, **assignments(settings)}, "schedule").absolute()
     asked = {"dataset": absolute(subject), "name": name}
     if flow == "drift":
         return override(parse(DriftRequest, asked, "schedule"), assignments(settings), "--set")
-    values = presets.preset(preset).model_dump() if preset else {}
     if flow == "tune":
-        search = configured(SearchConfig, {"base": values} if preset else {}, config, settings, {})
-        return parse(TuneRequest, {**asked, "search": search}, "schedule")
-    asked |= {"config": configured(RunConfig, values, config, settings, {}), "alias": alias, "approve": approve}
+        return parse(TuneRequest, asked | searching(preset, config, settings, {}), "schedule")
+    asked |= {**training(preset, config, settings, {}), "alias": alias, "approve": approve}
     return parse(TrainRequest, asked, "schedule")
 
 
@@ -136,14 +161,6 @@ def occasion(text: str | None) -> Any:
     if text not in (None, "data", "drift"):
         raise ConfigError(f"--on {text}: expected data or drift")
     return text
-
-
-def first_training(name: str, uri: str) -> str:
-    """The command that trains on a new dataset; a table takes a body and a likelihood of its own."""
-    from vae.data.parquet import Dataset
-
-    is_table = Dataset.open(uri).manifest.example.kind == "table"
-    return f"betaline train {name}" + " --preset table_vae" * is_table
 
 
 def after_apply(result: dict[str, Any]) -> str:

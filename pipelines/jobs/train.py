@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from pipelines import tracking
-from pipelines.jobs import reports
+from pipelines.jobs import choosing, reports
 from pipelines.jobs.job import Job
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
@@ -40,10 +40,10 @@ def _spec(job: Job, config: RunConfig, dataset: Dataset) -> TrainSpec:
     return TrainSpec(config, dataset.uri, job.folder.uri, job.identity)
 
 
-def _known(request: TrainRequest, dataset: Dataset, run_id: str) -> Evidence:
+def _known(request: TrainRequest, config: RunConfig, dataset: Dataset, run_id: str) -> Evidence:
     """What is known before it trains."""
     return Evidence(
-        config=request.config,
+        config=config,
         dataset=dataset.manifest,
         name=request.name,
         stage="training",
@@ -65,7 +65,8 @@ def so_far(job: Job) -> Evidence:
     """What there is to report of a training that has not ended."""
     request = parse(TrainRequest, job.request, job.identity)
     dataset = Dataset.open(job.kept("dataset"))
-    known = _known(request, dataset, tracking.run_of(request.name, job.identity))
+    config, _ = choosing.training_of(job, request, dataset)
+    known = _known(request, config, dataset, tracking.run_of(request.name, job.identity))
     return _at_checkpoint(job, replace(known, is_over=False), dataset)
 
 
@@ -75,20 +76,21 @@ def run(job: Job) -> dict[str, Any]:
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     projections.check(request.projection)
     opened = Dataset.open(dataset)
+    config, chosen = choosing.training_of(job, request, opened)
     dataset_id = opened.manifest.dataset_id
     run_id = tracking.open_run(
         request.name,
         job.identity,
-        params={**request.config.model_dump(mode="json"), "dataset": dataset},
-        tags={tracking.DATASET: dataset_id, "betaline.kind": "train"},
+        params={**config.model_dump(mode="json"), "dataset": dataset},
+        tags={tracking.DATASET: dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
     )
-    spec = _spec(job, request.config, opened)
-    known = _known(request, opened, run_id)
+    spec = _spec(job, config, opened)
+    known = _known(request, config, opened, run_id)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
     def failed(said: str) -> Evidence:
         epochs.finish()
-        spent = training_stage(request.config, time.monotonic() - started)
+        spent = training_stage(config, time.monotonic() - started)
         return _at_checkpoint(job, replace(known, stages=[spent], failure=said), opened)
 
     with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
@@ -97,14 +99,15 @@ def run(job: Job) -> dict[str, Any]:
         speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
         tracking.log_metrics(run_id, {"median_examples_per_second": speed})
         train_seconds = time.monotonic() - started
-        known = replace(known, history=outcome.history, stages=[training_stage(request.config, train_seconds)])
+        known = replace(known, history=outcome.history, stages=[training_stage(config, train_seconds)])
         left = reports.leave(job, run_id, lambda: reports.seen(known, load_model(outcome.model), opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,
         "dataset": dataset,
         "dataset_id": dataset_id,
-        "config": request.config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+        "chosen": choosing.as_result(chosen),
         "train_seconds": train_seconds,
         "report": left,
         **asdict(outcome),
