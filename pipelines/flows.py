@@ -166,7 +166,7 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
         result = ray_job("train", asked, identity, _workers(request.scaling))
     result["report_url"] = left.url
     best = result["best"]
-    chosen = f"{result['chosen']['sentence']}\n\n" if result["chosen"] else ""
+    chosen = f"{result['chosen']['sentence']}\n\n" if result.get("chosen") else ""
     create_markdown_artifact(
         f"{chosen}Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is "
         f"{best['epoch']}, validation bound {best['validation_negative_bound']:.3f} nats (distortion "
@@ -339,7 +339,7 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]
         dataset = ingest(request.ingest, run=f"{run}-ingest")
     with _timed(seconds, "tune"):
         found = tune(TuneRequest(dataset=dataset["uri"], name=name, search=request.search), run=f"{run}-tune")
-    search = parse(SearchConfig, found["search"], "search")
+    search = request.search or parse(SearchConfig, found["search"], "search")
     final = search.model_copy(update={"base": request.final(search.base)})
     config = configuration(final, found["best"]["parameters"])
     with _timed(seconds, "train"):

@@ -62,7 +62,9 @@ class TrainRequest(Section):
 
     def config_for(self, base: RunConfig) -> RunConfig:
         """Returns what to train, with the changes laid over the configuration, or over a base that suits the dataset."""
-        return override(self.config or base, self.changes, "changes")
+        if self.config is not None:
+            return override(self.config, self.changes, "changes")
+        return override(base, self.changes, "changes to the default for this dataset")
 
 
 BASE = "base."
@@ -93,7 +95,9 @@ class TuneRequest(Section):
         if self.search is not None:
             return override(self.search, self.changes, "changes")
         further = {name: value for name, value in self.changes.items() if not name.startswith(BASE)}
-        return override(around(override(base, self._base_changes(), "changes")), further, "changes")
+        return override(
+            around(override(base, self._base_changes(), "changes to the default for this dataset")), further, "changes"
+        )
 
     def _base_changes(self) -> dict[str, Any]:
         return {name.removeprefix(BASE): value for name, value in self.changes.items() if name.startswith(BASE)}

@@ -266,8 +266,8 @@ def promote(
 
 
 def _say_chosen(screen: Screen, result: dict[str, Any]) -> None:
-    if result["chosen"] is not None:
-        screen.say(escape(result["chosen"]["sentence"]))
+    if chosen := result.get("chosen"):  # runs that an earlier version finished have none
+        screen.say(escape(chosen["sentence"]))
 
 
 def _say_stopped(screen: Screen, run: str) -> None:

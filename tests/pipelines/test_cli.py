@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.cli import app
-from pipelines.cli.options import configured, searching, training
+from pipelines.cli.options import configured, scheduled_request, searching, training
 from tests.processes import betaline
 from vae import presets
 from vae.config import Conv, RunConfig
@@ -66,6 +66,13 @@ def test_what_the_command_line_names_is_not_replaced_by_a_default(tmp_path: Path
     assert searching("beta_vae", file, None, {})["search"].base.objective.beta == 4
     file.write_text("base: {training: {epochs: 3}}\n")
     assert searching(None, file, None, {})["search"].base.training.epochs == 3
+
+
+@pytest.mark.parametrize("flow", ["train", "tune"])
+def test_scheduled_flow_without_a_configuration_leaves_it_to_the_data(flow: str) -> None:
+    """Each run looks at the dataset of its own time."""
+    request = scheduled_request(flow, "digits", "digits", None, None, None, None, approve=False)
+    assert (request.config if flow == "train" else request.search) is None
 
 
 def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[str]) -> None:
