@@ -86,7 +86,10 @@ PRESETS: Mapping[str, Preset] = {
     "factor_vae": Preset(
         "The total correlation as a discriminator sees it",
         "Kim & Mnih 2018, arXiv 1802.05983",
-        {"objective.regularizers": [{"kind": "adversary", "weight": 35.0}]},
+        {
+            "objective.regularizers": [{"kind": "adversary", "weight": 35.0, "hidden": [1000] * 6}],
+            "training.batch_size": 64,
+        },
     ),
     "dip_vae_i": Preset(
         "The covariance of the posteriors' means pulled to the identity",
