@@ -33,6 +33,8 @@ PHOTOGRAPHS: Mapping[str, Any] = {"model.likelihood": {"kind": "discretized_logi
 """Changes for photographs: a likelihood that gives each of the 256 levels a probability."""
 STEPS_PER_EPOCH = 8
 """Optimiser steps that an epoch has at least, where the training split is small: its batches are smaller then."""
+MOST_VALUES_PER_BATCH = 1 << 22
+"""Pixel values of a batch, of which the likelihood holds some 100 numbers each: 2 GB."""
 SMALLEST_BATCH = 16
 """Examples of a batch that is made smaller for the sake of `STEPS_PER_EPOCH`."""
 
@@ -120,8 +122,9 @@ def suited(facts: Facts) -> Suited:
 
 
 def _with_batch(name: str, changes: Mapping[str, Any], facts: Facts, why: str) -> Suited:
-    """Returns the choice with batches small enough for a small training split: of a power of two, which workers share."""
-    fitting = max(facts.num_rows // STEPS_PER_EPOCH, min(SMALLEST_BATCH, facts.num_rows), 1)
+    """Returns the choice with batches that suit a small training split and large images, of a power of two."""
+    fitting = max(facts.num_rows // STEPS_PER_EPOCH, min(SMALLEST_BATCH, facts.num_rows))
+    fitting = max(1, min(fitting, MOST_VALUES_PER_BATCH // math.prod(facts.shape)))
     batch_size = min(preset(name).training.batch_size, 2 ** (fitting.bit_length() - 1))
     smaller = {} if batch_size == preset(name).training.batch_size else {"training.batch_size": batch_size}
     return Suited(name, {**changes, **smaller}, why)

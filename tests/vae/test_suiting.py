@@ -36,6 +36,15 @@ CONV_3 = {"kind": "conv", "channels": [32, 64, 64]}
         (Facts(50_000, (1, 16, 16), shades=0.8), "vae", PHOTOGRAPHS),
         (Facts(160, (1, 8, 8), shades=0.4), "vae", {"training.batch_size": 16}),
         (Facts(5, (1, 8, 8), shades=0.4), "vae", {"training.batch_size": 4}),
+        (
+            Facts(50_000, (3, 256, 256), shades=0.8),
+            "vae",
+            {
+                "model.encoder": {"kind": "conv", "channels": [32, 64, 64, 64, 64]},
+                **PHOTOGRAPHS,
+                "training.batch_size": 16,
+            },
+        ),
         (Facts(1000, (12,)), "table_vae", {}),
         (Facts(1000, (12,), missing_share=0.01), "miwae", {}),
         (Facts(200, (12,), missing_share=0.01), "miwae", {"training.batch_size": 16}),
