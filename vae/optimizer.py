@@ -15,6 +15,9 @@ from torch import Tensor, nn
 from vae.config import TrainingConfig
 from vae.errors import ConfigError
 
+BETAS, EPSILON = (0.9, 0.999), 1e-8
+"""The defaults of torch's AdamW."""
+
 
 def learning_rate_at(config: TrainingConfig, step: int, total_steps: int) -> float:
     """The learning rate of an optimiser step, counted from 0."""
@@ -63,8 +66,14 @@ class FusedAdamW(torch.optim.AdamW):
         Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). https://arxiv.org/abs/1711.05101
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], learning_rate: float, weight_decay: float) -> None:
-        super().__init__(parameters, lr=learning_rate, weight_decay=weight_decay, fused=True)
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        learning_rate: float,
+        weight_decay: float,
+        betas: tuple[float, float] = BETAS,
+    ) -> None:
+        super().__init__(parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay, fused=True)
         self.found_inf: Tensor | None = None
         """A scalar; while it is 1 the kernel leaves every parameter and moment as it is. None updates always."""
         self._lists: _Lists | None = None
@@ -119,10 +128,6 @@ class FusedAdamW(torch.optim.AdamW):
         """As torch's; the state that was collected is forgotten."""
         super().load_state_dict(state_dict)
         self._lists = None
-
-
-BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""As torch's AdamW."""
 
 
 class StackedAdamW:

@@ -40,8 +40,10 @@ class Stack:
         return len(next(iter(self.parameters.values())))
 
     def lane(self, number: int) -> Tensors:
-        """The weights of one lane, as an ordinary model's `state_dict`; bit for bit."""
-        return {name: value.detach()[number].clone() for name, value in (self.parameters | self.buffers).items()}
+        """Returns the weights of one lane, as an ordinary model's `state_dict`; bit for bit."""
+        stacked = self.parameters | self.buffers
+        # Without the buffers that a model makes anew, such as the order of a table's columns.
+        return {name: stacked[name].detach()[number].clone() for name in self.template.state_dict()}
 
     def with_parameters(self, parameters: Mapping[str, Tensor]) -> Stack:
         """The same stack with other tensors for some of its weights."""

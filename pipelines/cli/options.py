@@ -23,17 +23,18 @@ def configured(
 
 
 def configuration_of(home: str, run: str) -> dict[str, Any]:
-    """Returns the configuration of a training run.
+    """Returns the configuration of a training that has ended, or has diverged.
 
     Raises:
         ConfigError: If there is no such run.
     """
-    from pipelines.runs import SPEC, RunFolder
+    from pipelines.runs import LEFT, RESULT, RunFolder
 
-    spec = RunFolder(home, run).read(SPEC)
-    if spec is None or "config" not in spec["request"]:
-        raise ConfigError(f"--start-from {run}: there is no training run of that name in {home}/runs")
-    return spec["request"]["config"]
+    folder = RunFolder(home, run)
+    left = folder.read(RESULT) or folder.read(LEFT) or {}
+    if "model" not in left:
+        raise ConfigError(f"--start-from {run}: no training of that name has left a model in {home}/runs")
+    return left["config"]
 
 
 def assignments(settings: list[str] | None) -> dict[str, Any]:
@@ -98,6 +99,43 @@ def _parts(
         raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
 
 
+def training(
+    preset: str | None,
+    file: Path | None,
+    settings: list[str] | None,
+    options: dict[str, Any],
+    base: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Returns the configuration of a training as its request states it.
+
+    Without a file and a base these are a preset's name and changes, which the job fits to the dataset.
+    """
+    from vae import presets
+    from vae.config import RunConfig
+
+    if file is None and base is None:
+        return {"preset": preset, "changes": {**assignments(settings), **options}}
+    values = presets.preset(preset).model_dump() if preset else base or {}
+    return {"config": configured(RunConfig, values, file, settings, options)}
+
+
+def searching(
+    preset: str | None, file: Path | None, settings: list[str] | None, options: dict[str, Any]
+) -> dict[str, Any]:
+    """Returns a search as its request states it.
+
+    Where the file names no base, these are a preset's name and changes, which the job fits to the dataset.
+    """
+    from tuning.space import SearchConfig
+    from vae import presets
+
+    content = read_mapping(file) if file else {}
+    if "base" not in content:
+        return {"preset": preset, "changes": {**content, **assignments(settings), **options}}
+    base = {"base": presets.preset(preset).model_dump()} if preset else {}
+    return {"search": configured(SearchConfig, base, file, settings, options)}
+
+
 def scheduled_request(
     flow: str,
     subject: str,
@@ -121,20 +159,16 @@ def scheduled_request(
         approve: Whether a person decides.
     """
     from pipelines.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
-    from tuning.space import SearchConfig
-    from vae import presets
-    from vae.config import RunConfig, override
+    from vae.config import override
 
     if flow == "watch":
         return parse(IngestConfig, {"source": subject, "name": name, **assignments(settings)}, "schedule").absolute()
     asked = {"dataset": absolute(subject), "name": name}
     if flow == "drift":
         return override(parse(DriftRequest, asked, "schedule"), assignments(settings), "--set")
-    values = presets.preset(preset).model_dump() if preset else {}
     if flow == "tune":
-        search = configured(SearchConfig, {"base": values} if preset else {}, config, settings, {})
-        return parse(TuneRequest, {**asked, "search": search}, "schedule")
-    asked |= {"config": configured(RunConfig, values, config, settings, {}), "alias": alias, "approve": approve}
+        return parse(TuneRequest, asked | searching(preset, config, settings, {}), "schedule")
+    asked |= {**training(preset, config, settings, {}), "alias": alias, "approve": approve}
     return parse(TrainRequest, asked, "schedule")
 
 
@@ -150,14 +184,6 @@ def occasion(text: str | None) -> Any:
     if text not in (None, "data", "drift"):
         raise ConfigError(f"--on {text}: expected data or drift")
     return text
-
-
-def first_training(name: str, uri: str) -> str:
-    """The command that trains on a new dataset; a table takes a body and a likelihood of its own."""
-    from vae.data.parquet import Dataset
-
-    is_table = Dataset.open(uri).manifest.example.kind == "table"
-    return f"betaline train {name}" + " --preset table_vae" * is_table
 
 
 def after_apply(result: dict[str, Any]) -> str:

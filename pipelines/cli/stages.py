@@ -98,7 +98,7 @@ def ingest(
         screen.say(f"{sum(result['rows'].values()):,} examples in {result['seconds']:.2f} s.")
     if result["rejected"]:
         screen.say(f"{result['rejected']:,} bad examples were left out; they are in {result['quarantine_uri']}")
-    screen.end(result, options.first_training(name, result["uri"]))
+    screen.end(result, f"betaline train {name}")
 
 
 @app.command()
@@ -123,20 +123,15 @@ def train(
 ) -> None:
     """Train one configuration on the cluster."""
     from pipelines.requests import TrainRequest
-    from vae import presets
-    from vae.config import RunConfig
 
     screen = Screen(as_json)
-    values = presets.preset(preset).model_dump() if preset else {}
-    if start_from is not None:
-        values = options.configuration_of(home, start_from)
     further = {} if workers is None else {"scaling.num_workers": workers}
-    chosen = options.configured(RunConfig, values, config, settings, further)
+    base = options.configuration_of(home, start_from) if start_from else None
     name = name or options.name_of(dataset)
     values = {
         "dataset": options.absolute(dataset),
         "name": name,
-        "config": chosen,
+        **options.training(preset, config, settings, further, base),
         "alias": register,
         "start_from": start_from,
         "projection": projection,
@@ -149,6 +144,7 @@ def train(
         _say_stopped(screen, run)
         raise
     best = result["best"]
+    _say_chosen(screen, result)
     screen.say(
         f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
         f"{best['validation_negative_bound']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
@@ -189,36 +185,29 @@ def tune(
     from pipelines.cli import summary
     from pipelines.requests import PromoteRequest, TuneRequest
     from tuning.frontier import Trial
-    from tuning.space import SearchConfig
-    from vae import presets
 
     screen = Screen(as_json)
-    values = {"base": presets.preset(preset).model_dump()} if preset else {}
-    chosen = options.configured(
-        SearchConfig,
-        values,
-        config,
-        settings,
-        {name: value for name, value in {"num_trials": trials, "select": select}.items() if value is not None},
-    )
+    further = {name: value for name, value in {"num_trials": trials, "select": select}.items() if value is not None}
+    search = options.searching(preset, config, settings, further)
     name = name or options.name_of(dataset)
-    values = {"dataset": options.absolute(dataset), "name": name, "search": chosen, "projection": projection}
+    values = {"dataset": options.absolute(dataset), "name": name, **search, "projection": projection}
     request = parse(TuneRequest, values, "tune")
     run = run or f"tune-{uuid.uuid4().hex}"
-    further = PromoteRequest(run=run, name=name, alias=register, projection=request.projection) if register else None
+    promotion = PromoteRequest(run=run, name=name, alias=register, projection=request.projection) if register else None
     with connected(home, screen, f"betaline tune {name}"):
         from pipelines import flows
 
         try:
             result = flows.tune(request, run=run)
         except KeyboardInterrupt:
-            if further is not None:
-                _say_promotion(screen, name, further.alias, flows.promote(further))
+            if promotion is not None:
+                _say_promotion(screen, name, promotion.alias, flows.promote(promotion))
             _say_stopped(screen, run)
             raise
-        if further is not None:
-            result["promotion"] = flows.promote(further)
-            _say_promotion(screen, name, further.alias, result["promotion"])
+        if promotion is not None:
+            result["promotion"] = flows.promote(promotion)
+            _say_promotion(screen, name, promotion.alias, result["promotion"])
+    _say_chosen(screen, result)
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
     screen.say_report(result["report_url"])
     best = locate(home) / "runs" / result["run"] / "best.yaml"
@@ -285,6 +274,11 @@ def promote(
     result = _run_flow("promote", name, request, home, screen)
     _say_promotion(screen, name, alias, result)
     screen.end(result, f"betaline models {name}")
+
+
+def _say_chosen(screen: Screen, result: dict[str, Any]) -> None:
+    if chosen := result.get("chosen"):  # runs that an earlier version finished have none
+        screen.say(escape(chosen["sentence"]))
 
 
 def _say_stopped(screen: Screen, run: str) -> None:

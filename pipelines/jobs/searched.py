@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from pipelines import tracking
+from pipelines.jobs import choosing
 from pipelines.jobs.job import Job
 from pipelines.jobs.tune import trials_so_far
 from pipelines.requests import TuneRequest
@@ -23,8 +23,8 @@ from vae.state import save_model
 def is_search(job: Job, run: str) -> bool:
     """Whether a run is a search, whatever became of it."""
     spec = RunFolder(job.home, run).read(SPEC)
-    # A promotion's request has a search too: its name.
-    return spec is not None and isinstance(spec["request"].get("search"), Mapping)
+    # A promotion's request has a search too: its name. It has no dataset.
+    return spec is not None and {"search", "dataset"} <= spec["request"].keys()
 
 
 def best_so_far(job: Job, run: str) -> dict[str, Any]:
@@ -40,7 +40,8 @@ def best_so_far(job: Job, run: str) -> dict[str, Any]:
         raise RegistryError(f"search {run} has no trial yet")
     searched = Job(f"{folder.uri}/{SPEC}")
     request = parse(TuneRequest, searched.request, run)
-    search, division, dataset = request.search, int(searched.kept("division")), Dataset.open(searched.kept("dataset"))
+    division, dataset = int(searched.kept("division")), Dataset.open(searched.kept("dataset"))
+    search, _ = choosing.search_of(searched, request, dataset)
     select(trials, search.select)  # says why there is none
     best = best_of(search, division, dataset, f"{folder.uri}/tune", trials)
     if best is None:

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 
 from pipelines import tracking
-from pipelines.jobs import reports
+from pipelines.jobs import choosing, reports
 from pipelines.jobs.job import Job
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
@@ -45,10 +45,10 @@ def _spec(job: Job, config: RunConfig, dataset: Dataset, start_from: str | None 
     return TrainSpec(config, dataset.uri, job.folder.uri, job.identity, start)
 
 
-def _known(request: TrainRequest, dataset: Dataset, run_id: str) -> Evidence:
+def _known(request: TrainRequest, config: RunConfig, dataset: Dataset, run_id: str) -> Evidence:
     """What is known before it trains."""
     return Evidence(
-        config=request.config,
+        config=config,
         dataset=dataset.manifest,
         name=request.name,
         stage="training",
@@ -70,7 +70,8 @@ def so_far(job: Job) -> Evidence:
     """What there is to report of a training that has not ended."""
     request = parse(TrainRequest, job.request, job.identity)
     dataset = Dataset.open(job.kept("dataset"))
-    known = _known(request, dataset, tracking.run_of(request.name, job.identity))
+    config, _ = choosing.training_of(job, request, dataset)
+    known = _known(request, config, dataset, tracking.run_of(request.name, job.identity))
     return _at_checkpoint(job, replace(known, is_over=False), dataset)
 
 
@@ -86,14 +87,14 @@ def _left_behind(
     model = locate(spec.folder) / "model"
     if not (model / MODEL).exists():
         return error
-    advice = slower(request.config.training)
+    advice = slower(known.config.training)
     history = tracking.epochs_of(known.run_id)
     left = {
         "run": job.identity,
         "mlflow_run_id": known.run_id,
         "dataset": spec.dataset,
         "dataset_id": Dataset.open(spec.dataset).manifest.dataset_id,
-        "config": request.config.model_dump(mode="json"),
+        "config": known.config.model_dump(mode="json"),
         "train_seconds": seconds,
         "model": model.uri,
         "history": history,
@@ -114,20 +115,21 @@ def run(job: Job) -> dict[str, Any]:
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     projections.check(request.projection)
     opened = Dataset.open(dataset)
+    config, chosen = choosing.training_of(job, request, opened)
     dataset_id = opened.manifest.dataset_id
     run_id = tracking.open_run(
         request.name,
         job.identity,
-        params={**request.config.model_dump(mode="json"), "dataset": dataset},
-        tags={tracking.DATASET: dataset_id, "betaline.kind": "train"},
+        params={**config.model_dump(mode="json"), "dataset": dataset},
+        tags={tracking.DATASET: dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
     )
-    spec = _spec(job, request.config, opened, request.start_from)
-    known = _known(request, opened, run_id)
+    spec = _spec(job, config, opened, request.start_from)
+    known = _known(request, config, opened, run_id)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
     def failed(said: str) -> Evidence:
         epochs.finish()
-        spent = training_stage(request.config, time.monotonic() - started)
+        spent = training_stage(config, time.monotonic() - started)
         return _at_checkpoint(job, replace(known, stages=[spent], failure=said), opened)
 
     with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
@@ -140,7 +142,7 @@ def run(job: Job) -> dict[str, Any]:
         speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
         tracking.log_metrics(run_id, {"median_examples_per_second": speed})
         train_seconds = time.monotonic() - started
-        known = replace(known, history=outcome.history, stages=[training_stage(request.config, train_seconds)])
+        known = replace(known, history=outcome.history, stages=[training_stage(config, train_seconds)])
         known = reports.judged(known, opened, model := load_model(outcome.model))
         tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
         left = reports.leave(job, run_id, lambda: reports.seen(known, model, opened))
@@ -149,7 +151,8 @@ def run(job: Job) -> dict[str, Any]:
         "mlflow_run_id": run_id,
         "dataset": dataset,
         "dataset_id": dataset_id,
-        "config": request.config.model_dump(mode="json"),
+        "config": config.model_dump(mode="json"),
+        "chosen": choosing.as_result(chosen),
         "train_seconds": train_seconds,
         "report": left,
         "verdict": words(known.findings),

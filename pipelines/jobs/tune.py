@@ -16,7 +16,7 @@ from typing import Any
 import ray
 
 from pipelines import tracking
-from pipelines.jobs import reports
+from pipelines.jobs import choosing, reports
 from pipelines.jobs.job import Job
 from pipelines.progress import SearchPlan
 from pipelines.report import Evidence, projections, search_table
@@ -208,15 +208,15 @@ def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known
     )
 
 
-def _known(request: TuneRequest, dataset: Dataset, run_id: str) -> Evidence:
+def _known(request: TuneRequest, config: SearchConfig, dataset: Dataset, run_id: str) -> Evidence:
     """What is known before it searches."""
     return Evidence(
-        config=request.search.base,
+        config=config.base,
         dataset=dataset.manifest,
         name=request.name,
         stage="search",
         split="validation",
-        rule=request.search.select,
+        rule=config.select,
         projection=request.projection,
         run_id=run_id,
     )
@@ -231,53 +231,53 @@ def so_far(job: Job) -> Evidence:
     """What there is to report of a search that has not ended."""
     request = parse(TuneRequest, job.request, job.identity)
     division, dataset = int(job.kept("division")), Dataset.open(job.kept("dataset"))
-    known = _known(request, dataset, tracking.run_of(request.name, job.identity))
+    config, _ = choosing.search_of(job, request, dataset)
+    known = _known(request, config, dataset, tracking.run_of(request.name, job.identity))
     told = replace(known, trials=[Trial(**trial) for trial in trials_so_far(job.folder).values()], is_over=False)
-    return _at_checkpoint(job, request.search, division, told, dataset)
+    return _at_checkpoint(job, config, division, told, dataset)
 
 
 def run(job: Job) -> dict[str, Any]:
     ray.init()
     request = parse(TuneRequest, job.request, "tune")
-    check_space(request.search)
     projections.check(request.projection)
     dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
     opened = Dataset.open(dataset)
+    searched, chosen = choosing.search_of(job, request, opened)
+    check_space(searched)
     run_id = tracking.open_run(
         request.name,
         job.identity,
-        params=request.search.model_dump(mode="json", exclude={"base", "space"}),
-        tags={"betaline.kind": "search", tracking.DATASET: opened.manifest.dataset_id},
+        params=searched.model_dump(mode="json", exclude={"base", "space"}),
+        tags={"betaline.kind": "search", tracking.DATASET: opened.manifest.dataset_id, **choosing.as_tag(chosen)},
     )
-    division = int(job.pinned("division", lambda: str(division_of(request.search))))
+    division = int(job.pinned("division", lambda: str(division_of(searched))))
     trial_log = TrialLog(request.name, job.folder, job.identity, run_id)
-    emit("search", asdict(_plan(request.search, division)))
+    emit("search", asdict(_plan(searched, division)))
     for trial in trial_log.trials.values():
         emit("trial", trial)  # of a search that goes on
     started = time.monotonic()
-    known = _known(request, opened, run_id)
+    known = _known(request, searched, opened, run_id)
 
     def failed(said: str) -> Evidence:
         tried = [Trial(**trial) for trial in trial_log.trials.values()]
         spent = Stage("search", time.monotonic() - started)
         told = replace(known, trials=tried, stages=[spent], failure=said)
-        return _at_checkpoint(job, request.search, division, told, opened)
+        return _at_checkpoint(job, searched, division, told, opened)
 
     with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
         try:
-            trials = search(
-                request.search, dataset, f"{job.folder.uri}/tune", job.identity, trial_log, division=division
-            )
+            trials = search(searched, dataset, f"{job.folder.uri}/tune", job.identity, trial_log, division=division)
             trial_log.close_all(trials)
         finally:
             trial_log.finish()
-        best = select(trials, request.search.select)
-        config = config_of(request.search, split(request.search), best.parameters)
+        best = select(trials, searched.select)
+        config = config_of(searched, split(searched), best.parameters)
         search_seconds = time.monotonic() - started
-        _log_result(job, run_id, request.search, trials, best, config, opened.manifest.example.num_values)
-        spent = _spent(request.search, search_seconds)
+        _log_result(job, run_id, searched, trials, best, config, opened.manifest.example.num_values)
+        spent = _spent(searched, search_seconds)
         known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=[spent])
-        left = reports.leave(job, run_id, lambda: _with_model(known, job, request.search, division, best, opened))
+        left = reports.leave(job, run_id, lambda: _with_model(known, job, searched, division, best, opened))
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,
@@ -286,7 +286,9 @@ def run(job: Job) -> dict[str, Any]:
         "pareto": [trial.trial_id for trial in pareto(trials)],
         "best": asdict(best),
         "config": config.model_dump(mode="json"),
-        "select": request.search.select,
+        "search": searched.model_dump(mode="json"),
+        "chosen": choosing.as_result(chosen),
+        "select": searched.select,
         "search_seconds": search_seconds,
         "report": left,
     }

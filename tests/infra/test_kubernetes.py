@@ -311,7 +311,7 @@ def test_example_asks_for_what_the_job_takes(everything: list[Object]) -> None:
     (settings,) = (one for one in everything if key(one) == ("ConfigMap", job["metadata"]["name"]))
     spec = json.loads(settings["data"]["spec.json"])
     assert spec.keys() == {"home", "identity", "request"}
-    scaling = parse(TrainRequest, spec["request"], "train").config.scaling
+    scaling = parse(TrainRequest, spec["request"], "train").scaling
     (group,) = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     cpus = int(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
     assert group["replicas"] * (cpus // scaling.cpus_per_worker) >= scaling.num_workers

@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import pytest
 
 from pipelines.cli import app
-from pipelines.cli.options import configured, first_training
-from pipelines.ingest import ingest
-from pipelines.sources import IngestConfig
+from pipelines.cli.options import configured, scheduled_request, searching, training
 from tests.processes import betaline
 from vae import presets
-from vae.config import Conv, RunConfig, parse
-from vae.data.parquet import Dataset
-from vae.data.statistics import example_spec
-from vae.model import VAE
+from vae.config import Conv, RunConfig
 
 
 @pytest.mark.parametrize(
@@ -61,18 +55,24 @@ def test_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
     assert not (tmp_path / "home").exists()
 
 
-def test_hint_after_ingesting_a_table_trains_on_it(tmp_path: Path) -> None:
-    """The command that a new table is followed by has a model that fits the table; images need no setting."""
-    (tmp_path / "people.csv").write_text("age,colour\n" + "".join(f"{n},{'red' if n % 3 else ''}\n" for n in range(40)))
-    home = str(tmp_path / "home")
-    config = parse(IngestConfig, {"source": str(tmp_path / "people.csv"), "name": "people"})
-    uri = ingest(config, home, map, lambda rows, total: None).uri
-    *command, option, preset = shlex.split(first_training("people", uri))
-    assert (command, option) == (["betaline", "train", "people"], "--preset")
-    chosen = presets.preset(preset)
-    assert VAE(chosen.model, example_spec(Dataset.open(uri))).likelihood.outputs_shape == (3,)
-    digits = ingest(parse(IngestConfig, {"source": "sklearn:digits", "name": "digits"}), home, map, lambda *_: None)
-    assert first_training("digits", digits.uri) == "betaline train digits"
+def test_what_the_command_line_names_is_not_replaced_by_a_default(tmp_path: Path) -> None:
+    """A preset or a file is the configuration; `--set` alone changes what will suit the data. A search file without a base
+    leaves the base open."""
+    assert training(None, None, ["objective.beta=2"], {}) == {"changes": {"objective.beta": 2}}
+    assert training("beta_vae", None, ["objective.beta=2"], {})["config"].objective.beta == 2
+    file = tmp_path / "search.yaml"
+    file.write_text("grace_epochs: 3\n")
+    assert searching(None, file, None, {"num_trials": 2}) == {"changes": {"grace_epochs": 3, "num_trials": 2}}
+    assert searching("beta_vae", file, None, {})["search"].base.objective.beta == 4
+    file.write_text("base: {training: {epochs: 3}}\n")
+    assert searching(None, file, None, {})["search"].base.training.epochs == 3
+
+
+@pytest.mark.parametrize("flow", ["train", "tune"])
+def test_scheduled_flow_without_a_configuration_leaves_it_to_the_data(flow: str) -> None:
+    """Each run looks at the dataset of its own time."""
+    request = scheduled_request(flow, "digits", "digits", None, None, None, None, approve=False)
+    assert (request.config if flow == "train" else request.search) is None
 
 
 def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[str]) -> None:

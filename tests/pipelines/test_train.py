@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pipelines import tracking
-from pipelines.jobs import train
+from pipelines.jobs import choosing, train
 from pipelines.jobs.job import Job
 from pipelines.requests import TrainRequest
 from tests.pipelines.conftest import QUICK, job_of
@@ -159,3 +159,32 @@ def test_weights_that_are_no_numbers_are_told_of_and_not_drawn(
     assert "The weights of the checkpoint at step 4, with the weights of epoch 2" in page
     assert "are not finite numbers." in page
     assert 'id="reconstructions"' not in page
+
+
+def test_training_without_a_configuration_takes_what_suits_the_data(
+    tmp_path: Path, noise: Dataset, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The choice is in the result and the run's tag, and pinned: a second attempt takes the same, and chooses nothing."""
+    tags: list[dict[str, str]] = []
+
+    def alone(spec: TrainSpec, on_report: Listener, on_event: Any) -> TrainOutcome:
+        result = Training(spec.config, Dataset.open(spec.dataset)).run()
+        save_model(result.model, f"{spec.folder}/model")
+        return TrainOutcome(f"{spec.folder}/model", [asdict(r) for r in result.history], asdict(result.best), 0)
+
+    def open_run(*arguments: Any, **named: Any) -> str:
+        tags.append(named["tags"])
+        return "run-1"
+
+    monkeypatch.setattr(train, "train", alone)
+    monkeypatch.setattr(tracking, "open_run", open_run)
+    changes = {"training.epochs": 1, "training.patience_epochs": None}
+    job = job_of(tmp_path, TrainRequest(dataset=noise.uri, name="noise", changes=changes))
+    result = train.run(job)
+    chosen = result["chosen"]
+    assert (chosen["preset"], chosen["changes"]["training.batch_size"]) == ("vae", 16)
+    assert result["config"]["model"]["likelihood"]["kind"] == "discretized_logistic", "noise has every shade"
+    assert result["config"]["training"]["epochs"] == 1
+    assert tags[0][choosing.CHOSEN] == chosen["sentence"]
+    monkeypatch.setattr(choosing, "suited", lambda facts: pytest.fail("a second attempt chooses again"))
+    assert train.run(job)["config"] == result["config"]

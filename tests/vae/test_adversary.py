@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from vae.adversary import Discriminator, permute_dimensions
 from vae.config import Adversary
+from vae.presets import preset
 
 LATENT = 3
 
@@ -22,7 +24,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(shape, generator=generator(seed))
 
 
-def build(seed: int = 0, **changes: float) -> Discriminator:
+def build(seed: int = 0, **changes: Any) -> Discriminator:
     return Discriminator(Adversary.model_validate({"hidden": (16,), "learning_rate": 3e-3, **changes}), LATENT, seed)
 
 
@@ -99,6 +101,31 @@ def test_discriminator_of_independent_latents_finds_nothing() -> None:
     losses = [discriminator.learn(normal(256, LATENT, seed=step), generator(10_000 + step)) for step in range(200)]
     assert torch.stack(losses[-50:]).mean().item() == pytest.approx(math.log(2), abs=0.01)
     assert discriminator.penalty(normal(5000, LATENT, seed=999)).item() == pytest.approx(0.0, abs=0.05)
+
+
+def test_preset_has_the_papers_discriminator() -> None:
+    """Six layers of 1000 units with slope 0.2 below 0, and Adam with 1e-4, 0.5 and 0.9 (Kim & Mnih, appendix A)."""
+    (config,) = preset("factor_vae").objective.regularizers
+    assert isinstance(config, Adversary)
+    discriminator = Discriminator(config, 10, seed=0)
+    widths = [layer.out_features for layer in discriminator.network if isinstance(layer, nn.Linear)]
+    assert widths == [1000] * 6 + [1]
+    slopes = {layer.negative_slope for layer in discriminator.network if isinstance(layer, nn.LeakyReLU)}
+    assert slopes == {0.2}
+    (group,) = discriminator.optimizer.param_groups
+    assert (group["lr"], group["betas"], group["weight_decay"]) == (1e-4, (0.5, 0.9), 0.0)
+
+
+def test_discriminator_learns_by_its_own_adam() -> None:
+    """Three steps are those of torch's Adam with the configured rate and decays."""
+    ours, reference = (build(adam_betas=(0.3, 0.8)) for _ in range(2))
+    torchs = torch.optim.Adam(reference.network.parameters(), lr=3e-3, betas=(0.3, 0.8))
+    reference.optimizer.advance = torchs.step  # type: ignore[method-assign]
+    for step in range(3):
+        for discriminator in (ours, reference):
+            discriminator.learn(normal(8, LATENT, seed=step), generator(step))
+    torch.testing.assert_close(weights(ours), weights(reference))
+    assert not torch.allclose(weights(ours), weights(build()))
 
 
 def test_discriminator_depends_on_its_seed_alone() -> None:

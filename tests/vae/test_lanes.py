@@ -16,6 +16,7 @@ from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.lanes import LaneHooks, LaneTraining, bytes_of_a_lane, check_lanes
+from vae.presets import preset
 from vae.reports import EpochReport, TrainingResult
 from vae.stack import Stack
 from vae.training import Training
@@ -215,3 +216,14 @@ def test_memory_of_a_lane(small: Dataset) -> None:  # noqa: F811
     assert averaged == plain + weights
     assert larger > plain
     assert asdict(finished(LaneTraining([config], small).run())[0].best)["epoch"] >= 1
+
+
+@pytest.mark.parametrize("name", ["table_vae", "miwae"])
+def test_lanes_of_a_table_are_the_runs_alone(name: str, people: Dataset) -> None:
+    """A lane's weights make an ordinary model of a table, whose buffers that are made anew are not among them."""
+    changes = {"training.epochs": 2, "training.patience_epochs": None, "training.data_seed": 0}
+    configs = [override(preset(name), {**changes, "objective.beta": beta}) for beta in (0.5, 1.0)]
+    alone = Training(configs[1], people).run()
+    lane = finished(LaneTraining(configs, people).run())[1]
+    assert lane.best.epoch == alone.best.epoch
+    torch.testing.assert_close(lane.model.state_dict(), alone.model.state_dict(), rtol=1e-3, atol=1e-4)

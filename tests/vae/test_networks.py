@@ -8,7 +8,18 @@ import torch
 from vae.config import MLP, Body, Conv
 from vae.errors import ConfigError
 from vae.examples import ExampleSpec
-from vae.networks import ACTIVATIONS, Context, ContextDims, ResidualBlock, decoder_body, encoder_body, halvings
+from vae.networks import (
+    ACTIVATIONS,
+    INITIAL_OPENNESS,
+    Context,
+    ContextDims,
+    ResidualBlock,
+    decoder_body,
+    decoder_gate,
+    encoder_body,
+    encoder_gate,
+    halvings,
+)
 
 CONV = Conv(channels=(4, 6, 8), hidden=16)
 
@@ -65,3 +76,34 @@ def test_activation_changes_the_function() -> None:
         body, _ = encoder_body(config, ExampleSpec((1, 4, 4)), ContextDims())
         outputs.append(body(torch.linspace(-1, 1, 16).view(1, 1, 4, 4), None, Context()))
     assert all(not torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
+
+
+def test_gates_are_the_papers() -> None:
+    """2σ(a) in the encoder, √ReLU(1 − exp a) in the decoder (Bae et al. 2023), where that is not near its zero."""
+    affine = torch.linspace(-6, 6, 101)
+    torch.testing.assert_close(encoder_gate(affine), 2 / (1 + torch.exp(-affine)))
+    torch.testing.assert_close(decoder_gate(affine), torch.relu(1 - affine.exp()).sqrt())
+
+
+def test_decoders_gate_has_finite_gradients_at_its_zero() -> None:
+    """Where the gate closes, beside that, and where exp overflows: the gradient is a number, and 0 once it is closed."""
+    affine = torch.tensor([-1e-7, -1e-30, 0.0, 1e-7, 1.0, 1000.0], requires_grad=True)
+    gate = decoder_gate(affine)
+    gate.sum().backward()
+    assert affine.grad is not None
+    assert affine.grad.isfinite().all()
+    assert affine.grad[:2].abs().min() > 1
+    assert affine.grad[3:].eq(0).all()
+    assert gate[2:].eq(0).all()
+
+
+def test_gates_start_open_alike_at_every_beta() -> None:
+    """A fresh encoder does not depend on β at all, and a fresh decoder is less than 3% closed."""
+    widths = ContextDims(log_beta=True)
+    encoder, _ = encoder_body(MLP(), ExampleSpec((1, 4, 4)), widths)
+    decoder = decoder_body(MLP(), 5, (1, 4, 4), widths)
+    low, high = (Context(log_beta=torch.full((2, 1), value)) for value in (-3.0, 3.0))
+    x, z = torch.rand(2, 1, 4, 4), torch.randn(2, 5)
+    assert torch.equal(encoder(x, None, low), encoder(x, None, high))
+    assert torch.equal(decoder(z, low), decoder(z, high))
+    assert decoder_gate(torch.tensor(INITIAL_OPENNESS)) > 0.97

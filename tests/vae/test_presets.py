@@ -28,6 +28,7 @@ SMALL: dict[str, Any] = {
 }
 SMALLER: dict[str, dict[str, Any]] = {
     "annealed_vae": {"objective.controller.steps": 2},
+    "factor_vae": {"objective.regularizers": [{"kind": "adversary", "hidden": [16]}]},
     "vamp_vae": {"model.prior.components": 20},
     "vq_vae": {"model.latent_dim": 8, "model.posterior.codes": 8},
 }
