@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from tests.benchmarks.reproduce.baselines import (
+    BASELINES,
+    KNN,
+    MEAN,
+    NEIGHBOURS,
+    RIDGE,
+    TREES,
+    TUNING_ROWS,
+    widened,
+)
 from tests.benchmarks.reproduce.evidence import by_seed, interval, paired
 from tests.benchmarks.reproduce.incomplete import MIXED, Complete, Mask, Values, complete_table, hidden, publish
 from tests.benchmarks.reproduce.page import grid, summary
@@ -31,15 +41,12 @@ from vae.metrics.imputation import imputation_accuracy, imputation_rmse, interva
 from vae.model import VAE, Inputs
 from vae.presets import preset
 
-NEIGHBOURS, TUNING_ROWS = (1, 3, 5, 10, 20, 30, 50, 100), 2000
-"""Of which the kNN baseline takes the best on a tenth of the observed entries of so many rows, hidden for that."""
 NUM_IMPUTATIONS, LEVEL = 99, 0.9
 COVERAGE = (0.88, 0.92)
 """Share of the hidden numbers that the intervals are to hold."""
 MOST_FEW_DRAWS = 0.05
 """Largest share of rows that may rest on too few effective draws."""
 OURS, OURS_WITHOUT = "MIWAE (ours)", "MVAE (ours, K=1)"
-MEAN, KNN, RIDGE, TREES = "mean, mode", "kNN", "iterative, ridge", "iterative, extra-trees"
 PUBLISHED = {
     OURS: (0.280, 0.643, 0.735),
     OURS_WITHOUT: (0.318, 0.686, 0.782),
@@ -262,65 +269,12 @@ def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tupl
     )
 
 
-# --- baselines ------------------------------------------------------------------------------------------------------
-
-
-def _iterative(regression: Any, seed: int) -> Any:
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401  makes the next import work
-    from sklearn.impute import IterativeImputer
-
-    return IterativeImputer(regression, max_iter=10, random_state=seed)
-
-
-def _mean(seen_ND: Values, seed: int, trees: int) -> Any:
-    from sklearn.impute import SimpleImputer
-
-    return SimpleImputer()
-
-
-def _neighbours(seen_ND: Values, seed: int, trees: int) -> Any:
-    """With as many neighbours as are best for a tenth of the observed entries of 2000 rows, which are hidden for that."""
-    from sklearn.impute import KNNImputer
-
-    generator = np.random.default_rng([seed, 1])
-    some_ND = seen_ND if len(seen_ND) <= TUNING_ROWS else generator.permutation(seen_ND)[:TUNING_ROWS]
-    held_ND = ~np.isnan(some_ND) & (generator.random(some_ND.shape) < 0.1)
-    fewer_ND = np.where(held_ND, np.nan, some_ND)
-
-    def error(neighbours: int) -> float:
-        imputed_ND = KNNImputer(n_neighbors=neighbours).fit_transform(fewer_ND)
-        return float(np.square(imputed_ND - some_ND)[held_ND].mean())
-
-    return KNNImputer(n_neighbors=min(NEIGHBOURS, key=error))
-
-
-def _ridge(seen_ND: Values, seed: int, trees: int) -> Any:
-    from sklearn.linear_model import BayesianRidge
-
-    return _iterative(BayesianRidge(), seed)
-
-
-def _trees(seen_ND: Values, seed: int, trees: int) -> Any:
-    from sklearn.ensemble import ExtraTreesRegressor
-
-    forest = ExtraTreesRegressor(trees, max_features="sqrt", random_state=seed)  # pyright: ignore[reportArgumentType]
-    return _iterative(forest, seed)
-
-
-BASELINES: dict[str, Callable[[Values, int, int], Any]] = {
-    MEAN: _mean,
-    KNN: _neighbours,
-    RIDGE: _ridge,
-    TREES: _trees,
-}
-
-
 def impute_by_baseline(name: str, seed: int, row: str, settings: Settings) -> Figures:
     """Imputes with scikit-learn, from columns standardised by what is observed; a category by a column for each code."""
     table = complete_table(name)
     missing_ND = hidden(name, table, seed)
     seen_ND = np.where(missing_ND, np.nan, table.values)
-    wide = np.column_stack([_widened(seen_ND[:, d], count) for d, count in enumerate(table.num_categories)])
+    wide = np.column_stack([widened(seen_ND[:, d], count) for d, count in enumerate(table.num_categories)])
     mean, std = np.nanmean(wide, 0), np.nanstd(wide, 0)
     wide = (wide - mean) / std
     with warnings.catch_warnings():
@@ -329,13 +283,6 @@ def impute_by_baseline(name: str, seed: int, row: str, settings: Settings) -> Fi
     ends = np.cumsum([max(1, count) for count in table.num_categories])[:-1]
     imputed = [part[:, 0] if part.shape[1] == 1 else part.argmax(1) for part in np.split(wide, ends, axis=1)]
     return scores(table, np.column_stack(imputed), missing_ND)
-
-
-def _widened(column_N: Values, num_categories: int) -> Values:
-    """A column for each code, 1 where it is that one; numbers as they are. NaN where missing."""
-    if not num_categories:
-        return column_N[:, None]
-    return np.where(np.isnan(column_N)[:, None], np.nan, column_N[:, None] == np.arange(num_categories))
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
