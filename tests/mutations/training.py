@@ -1,0 +1,181 @@
+"""Mutations of training: optimisers, averages, checkpoints, stacks, and what is fitted to the latents afterwards."""
+
+from __future__ import annotations
+
+from tests.mutations.mutation import Mutation
+
+LANE_LAWS = "tests/laws/test_lane_laws.py"
+OPTIMIZER = "tests/vae/test_optimizer.py"
+STATE = "tests/vae/test_state.py"
+TRAINING = "tests/vae/test_training.py"
+LANES = "tests/vae/test_lanes.py"
+AGGREGATE = "tests/vae/test_aggregate.py"
+
+MUTATIONS: dict[str, list[Mutation]] = {
+    "vae/optimizer.py": [
+        Mutation(
+            "return rate * (step + 1) / warmup",
+            "return rate * step / warmup",
+            "The first step would have a learning rate of 0, and the last of the warm-up less than the full one.",
+            (f"{OPTIMIZER}::test_learning_rate_rises_in_a_line_and_falls_by_half_a_wave",),
+        ),
+        Mutation(
+            "math.cos(math.pi * (step - warmup) / (total_steps - warmup))",
+            "math.cos(math.pi * step / total_steps)",
+            "The learning rate would fall abruptly where the warm-up ends.",
+            (f"{OPTIMIZER}::test_learning_rate_rises_in_a_line_and_falls_by_half_a_wave",),
+        ),
+        Mutation(
+            "return min(decay, (1 + step) / (10 + step))",
+            "return max(decay, (1 + step) / (10 + step))",
+            "The average of weights would keep its random start, and short runs would ship it.",
+            (f"{TRAINING}::test_moving_average_is_what_is_shipped",),
+        ),
+        Mutation(
+            'weight_decay=group["weight_decay"],',
+            "weight_decay=0.0,",
+            "training.weight_decay would be ignored.",
+            (f"{OPTIMIZER}::test_advance_is_torchs_step_bit_for_bit",),
+        ),
+        Mutation(
+            "weight_decay=self.weight_decay,",
+            "weight_decay=0.0,",
+            "A search would train without the weight decay that its winner is then trained with.",
+            (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[averaged, clipped, decayed, conditional]",),
+        ),
+        Mutation(
+            "self.means = {name: value[list(lanes)] for name, value in self.means.items()}",
+            "self.means = {name: value[: len(lanes)] for name, value in self.means.items()}",
+            "When a lane leaves its stack, those after it would go on with the momentum of another.",
+            (f"{LANES}::test_lanes_stop_one_by_one",),
+        ),
+        Mutation(
+            "super().load_state_dict(state_dict)\n        self._lists = None",
+            "super().load_state_dict(state_dict)",
+            "A resumed run would go on with the moments of the process that resumed it.",
+            (f"{OPTIMIZER}::test_restored_state_goes_on_bit_for_bit",),
+        ),
+        Mutation(
+            "self._advance([list(tensors) for tensors in lane], rate)",
+            "self._advance([list(tensors) for tensors in lane], learning_rates[0])",
+            "All lanes of a stack would be trained at the learning rate of the first.",
+            (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[plain]",),
+        ),
+    ],
+    "vae/state.py": [
+        Mutation(
+            'if found != facts["sha256"]:',
+            'if len(content) != facts["bytes"]:',
+            "A checkpoint with a flipped bit would be resumed from.",
+            (f"{STATE}::test_damaged_checkpoint_falls_back_to_the_one_before",),
+        ),
+        Mutation(
+            "committed[: max(0, position - self.keep)]",
+            "committed[: max(0, position - self.keep + 1)]",
+            "One checkpoint fewer would be kept than was asked for, and with keep 1 none.",
+            (f"{STATE}::test_store_keeps_the_newest",),
+        ),
+        Mutation(
+            ", *committed[position:]]:",
+            "]:",
+            "After a fallback a damaged later checkpoint would crowd out the new ones.",
+            (f"{STATE}::test_new_checkpoints_after_a_fallback_outlive_the_damaged_ones",),
+        ),
+        Mutation(
+            'if manifest["identity"] != self.identity:',
+            'if manifest["identity"].keys() != self.identity.keys():',
+            "A run would be resumed with the weights of another configuration.",
+            (f"{STATE}::test_another_run_is_refused_with_the_differences",),
+        ),
+        Mutation(
+            'if "/" in name or name in ("", ".", "..")]',
+            'if name in ("", ".", "..")]',
+            "A checkpoint from elsewhere could have files read outside of its folder.",
+            (f"{STATE}::test_checkpoint_names_no_file_outside_its_folder",),
+        ),
+        Mutation(
+            'if hashlib.sha256(content).hexdigest() != facts.get("weights_sha256"):',
+            'if not facts.get("weights_sha256"):',
+            "A saved model with a flipped bit would be served.",
+            (f"{STATE}::test_flipped_bit_of_saved_weights_is_noticed",),
+        ),
+        Mutation(
+            'model.experience = Experience(**facts["experience"])',
+            "model.experience = Experience()",
+            "A model that was trained on gaps would refuse to impute once it is saved.",
+            (f"{STATE}::test_saved_model_keeps_what_it_learned_beside_its_weights",),
+        ),
+        Mutation(
+            "except _DamagedError as error:\n                log.warning",
+            "except ZeroDivisionError as error:\n                log.warning",
+            "One damaged checkpoint would end a run that has intact ones.",
+            (f"{STATE}::test_damaged_checkpoint_falls_back_to_the_one_before",),
+        ),
+    ],
+    "vae/stack.py": [
+        Mutation(
+            "draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)",
+            "draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.noise[0])",
+            "Lanes with a discrepancy would compare the posterior with its own noise.",
+            (f"{LANE_LAWS}::test_every_objective_is_the_same_in_a_stack",),
+        ),
+        Mutation(
+            "return {name: value.detach()[number].clone()",
+            "return {name: value.detach()[0].clone()",
+            "Every lane of a stack would ship the first lane's weights.",
+            (f"{LANES}::test_lane_leaves_the_stack_as_an_ordinary_model",),
+        ),
+        Mutation(
+            "name: value.detach()[list(numbers)].requires_grad_(value.requires_grad)",
+            "name: value.detach()[: len(numbers)].requires_grad_(value.requires_grad)",
+            "When a lane leaves its stack, the lanes that stay would take over its weights.",
+            (f"{LANES}::test_lane_leaves_the_stack_as_an_ordinary_model",),
+        ),
+    ],
+    "vae/lane_kernels.py": [
+        Mutation(
+            "return to_x, torch.bmm(gradient_KBO.mT, x_KBI), gradient_KBO.sum(1)",
+            "return to_x, torch.bmm(gradient_KBO.mT, x_KBI), gradient_KBO.mean(1)",
+            "The biases of a stack would learn more slowly than those of a model trained alone.",
+            (f"{LANE_LAWS}::test_every_model_is_the_same_in_a_stack[mlp, nothing]",),
+        ),
+        Mutation(
+            "return to_x, (gradient_BM.T @ x_BI).view_as(weight_KOI), gradient_KBO.sum(1)",
+            "return to_x, (gradient_BM.T @ x_BI).view_as(weight_KOI), gradient_KBO.mean(1)",
+            "The first layer's biases of a stack would learn more slowly than those of a model trained alone.",
+            (f"{LANE_LAWS}::test_every_model_is_the_same_in_a_stack[mlp, nothing]",),
+        ),
+    ],
+    "vae/aggregate.py": [
+        Mutation(
+            "temperature * noise_BN[:, 1:])",
+            "noise_BN[:, 1:])",
+            "The temperature would be ignored where latents come from the aggregate posterior.",
+            (AGGREGATE,),
+        ),
+        Mutation(
+            "mixture.factors.copy_(torch.linalg.cholesky(torch.as_tensor(found.covariances_)))",
+            "mixture.factors.copy_(torch.as_tensor(found.covariances_))",
+            "Latents from the aggregate posterior would be spread by variances in place of standard deviations.",
+            (AGGREGATE,),
+        ),
+        Mutation(
+            "mixture.log_weights.copy_(torch.as_tensor(found.weights_).log())",
+            "mixture.log_weights.copy_(torch.as_tensor(found.weights_))",
+            "Nearly all latents from the aggregate posterior would come from its first component.",
+            (AGGREGATE,),
+        ),
+        Mutation(
+            'torch.einsum("bij,bj->bi", self.factors[index_B]',
+            'torch.einsum("bji,bj->bi", self.factors[index_B]',
+            "Latents from the aggregate posterior would be correlated the wrong way.",
+            (AGGREGATE,),
+        ),
+        Mutation(
+            "components = max(1, min(components, len(z_NL) // 10))",
+            "components = max(1, components)",
+            "A mixture of more components than there are rows would be asked for, and training would fail at its end.",
+            (AGGREGATE,),
+        ),
+    ],
+}
