@@ -112,6 +112,78 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{STATE}::test_damaged_checkpoint_falls_back_to_the_one_before",),
         ),
     ],
+    "vae/training.py": [
+        Mutation(
+            "average.copy_(current)",
+            "pass",
+            "A model with averaged weights would be shipped with the codebook that it started with.",
+            (f"{TRAINING}::test_moving_average_takes_buffers_as_they_are",),
+        ),
+        Mutation(
+            'self.averaged.load_state_dict(checkpoint.tensors["averaged"])',
+            "pass",
+            "A resumed run would average its weights with those of a fresh model.",
+            (f"{TRAINING}::test_resume_repeats_the_unbroken_run_however_often",),
+        ),
+        Mutation(
+            "average.lerp_(current, 1 - decay)",
+            "average.lerp_(current, decay)",
+            "The average of weights would be little more than the last step's.",
+            (f"{TRAINING}::test_moving_average_is_what_is_shipped",),
+        ),
+        Mutation(
+            "self.best_weights = {name: value.detach().clone() for name",
+            "self.best_weights = {name: value.detach() for name",
+            "The last epoch's weights would be shipped in place of the best one's.",
+            (f"{TRAINING}::test_early_stopping_returns_the_best_epoch",),
+        ),
+        Mutation(
+            "self.sums.zero_()",
+            "pass",
+            "The training losses of an epoch would contain those of all epochs before.",
+            (f"{TRAINING}::test_training_losses_are_those_of_their_epoch",),
+        ),
+        Mutation(
+            "derive(training.seed, Stream.STEP, self.world.rank, self.steps_done)",
+            "derive(training.seed, Stream.STEP, self.world.rank, 0)",
+            "Every step would draw the same noise.",
+            (f"{TRAINING}::test_noise_is_new_at_every_step",),
+        ),
+    ],
+    "vae/lanes.py": [
+        Mutation(
+            "self.averaged.buffers = {name: value.clone() for name, value in self.stack.buffers.items()}",
+            "pass",
+            "A lane with averaged weights would be shipped with the buffers that it started with.",
+            (f"{LANES}::test_moving_averages_take_buffers_as_they_are",),
+        ),
+        Mutation(
+            "scale_K = (most / (square_K.sqrt() + 1e-6)).clamp(max=1)",
+            "scale_K = most / (square_K.sqrt() + 1e-6)",
+            "Small gradients would be blown up to the norm that large ones are cut to.",
+            (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[averaged, clipped, decayed, conditional]",),
+        ),
+        Mutation(
+            "self.averaged.keep(places)",
+            "pass",
+            "When a lane leaves its stack, the others would be averaged with its weights.",
+            (f"{LANES}::test_resume_repeats_the_unbroken_stack", LANES),
+        ),
+        Mutation(
+            "rates = [learning_rate_at(self.configs[lane].training",
+            "rates = [learning_rate_at(self.base.training",
+            "All lanes of a stack would be trained at the learning rate of the first.",
+            (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[plain]",),
+        ),
+    ],
+    "vae/latents.py": [
+        Mutation(
+            "z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0].cpu().numpy()",
+            "z_NL = posterior.mean.cpu().numpy()",
+            "Examples generated from the aggregate posterior would lack the spread of its posteriors.",
+            ("tests/vae/test_latents.py::test_mixture_is_fitted_to_draws_and_not_to_means",),
+        ),
+    ],
     "vae/stack.py": [
         Mutation(
             "draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)",

@@ -66,6 +66,37 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{INFERENCE}::test_denoised_is_the_mean_over_draws_with_their_spread",),
         ),
     ],
+    "vae/inference/imputation.py": [
+        Mutation(
+            "(uniform_CN < (here_N - total_N).exp())",
+            "(uniform_CN < 0.5)",
+            "Several imputations would mostly come from the last draws, whatever their weight.",
+            ("tests/vae/inference/test_imputation.py",),
+        ),
+        Mutation(
+            "std.masked_fill(inputs.observed, 0)",
+            "std",
+            "Values that were observed would come with an uncertainty.",
+            (f"{SERVING}::test_imputed_image_keeps_the_pixels_that_were_there",),
+        ),
+    ],
+    "vae/inference/estimates.py": [
+        Mutation(
+            "square = mean.square() + std.square()",
+            "square = mean.square()",
+            "The uncertainty of an imputed value would leave out the likelihood's own noise.",
+            (f"{INFERENCE}::test_imputed_is_the_conditional_mean",),
+        ),
+        Mutation(
+            "self.total = self.total * shrink_N + weight_SN.sum(0)",
+            "self.total = self.total + weight_SN.sum(0)",
+            "Imputed values would shrink towards 0 where later draws weigh more.",
+            (
+                f"{INFERENCE}::test_imputed_category_is_the_most_probable_one",
+                f"{INFERENCE}::test_imputed_is_the_conditional_mean",
+            ),
+        ),
+    ],
     "vae/inference/paths.py": [
         Mutation(
             "shorter_N = length_N < shortest_N",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from tests.vae.test_training import BASE, CutFeed, Killed, assert_same_run, metrics, small  # noqa: F401  a fixture
 from vae.assembly import build_model
 from vae.config import RunConfig, override
+from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.lanes import LaneHooks, LaneTraining, bytes_of_a_lane, check_lanes
@@ -112,6 +113,28 @@ def test_lane_leaves_the_stack_as_an_ordinary_model(small: Dataset) -> None:  # 
     stack.keep([2, 0])
     assert len(stack) == 2
     assert torch.equal(stack.lane(0)["decoder.out.weight"], models[2].state_dict()["decoder.out.weight"])
+
+
+def test_moving_averages_take_buffers_as_they_are(small: Dataset) -> None:  # noqa: F811
+    """What a step moves in place is validated and shipped as it is after an epoch's last step, in every lane."""
+    changes = {
+        "training.ema_decay": 0.9,
+        "training.epochs": 1,
+        "model.likelihood": {"kind": "gaussian", "sigma": "fixed"},
+    }
+    training = LaneTraining(lanes((1.0, 2.0), **changes), small)
+    scale_K = training.stack.buffers["likelihood.family.log_scale.raw"]
+
+    class Moving(CutFeed):
+        def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+            for batch in self.feed.epoch(epoch, first_step):
+                yield batch
+                scale_K.add_(torch.tensor([0.01, 0.02]))
+
+    start, training.feed = scale_K.clone(), Moving(training.feed, 0)
+    for number, result in enumerate(finished(training.run())):
+        shipped = result.model.likelihood.family.log_scale.raw
+        torch.testing.assert_close(shipped, start[number] + 7 * 0.01 * (number + 1))
 
 
 class Told(LaneHooks):
