@@ -47,7 +47,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "derive(0, Stream.STATIC_BINARIZATION, SPLITS.index(split))",
             "derive(0, Stream.STATIC_BINARIZATION, 0)",
             "The pixels of training and test images would be thresholded by the same random numbers.",
-            (BATCHES,),
+            (f"{BATCHES}::test_static_binarization_does_not_depend_on_the_cut",),
         ),
         Mutation(
             "% np.uint64(255)).astype(np.uint8)",
@@ -77,7 +77,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "None if labels is None else labels.index_select(0, index_B),",
             "None if labels is None else labels[: len(index_B)],",
             "Labels would be those of other examples.",
-            (BATCHES,),
+            (f"{BATCHES}::test_epoch_covers_its_share_at_most_once",),
         ),
     ],
     "vae/data/corruption.py": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,16 +34,20 @@ class Planted:
         return f"{self.file}: `{old}` → `{new}`"
 
     def source(self, root: Path) -> str:
-        """Returns the faulty source of the file under a repository's root.
+        """Returns the faulty source of the file under a repository's root."""
+        return (root / self.file).read_text().replace(self.mutation.old, self.mutation.new)
 
-        Raises:
-            ValueError: If the old code does not occur exactly once: the list of mutations is out of date.
-        """
-        text = (root / self.file).read_text()
-        count = text.count(self.mutation.old)
+
+def check_fits(mutations: Iterable[Planted], root: Path) -> None:
+    """Refuses mutations whose old code does not occur exactly once, which are out of date.
+
+    Raises:
+        ValueError: If there are any; names each.
+    """
+    faults = []
+    for planted in mutations:
+        count = (root / planted.file).read_text().count(planted.mutation.old)
         if count != 1:
-            raise ValueError(
-                f"{self}: expected the old code exactly once in {self.file}, found it {count} times; bring "
-                "tests/mutations/ up to date"
-            )
-        return text.replace(self.mutation.old, self.mutation.new)
+            faults.append(f"{planted}: expected the old code once in the file, found it {count} times")
+    if faults:
+        raise ValueError("\n".join(["bring tests/mutations/ up to date with the code:", *faults]))

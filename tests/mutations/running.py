@@ -17,7 +17,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
-from tests.mutations.mutation import Planted
+from tests.mutations.mutation import Planted, check_fits
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("vae", "tuning", "pipelines", "tests", "pyproject.toml")
@@ -76,8 +76,7 @@ def outcomes(mutations: Sequence[Planted], jobs: int, root: Path = ROOT) -> Iter
     Raises:
         ValueError: If a mutation does not fit its file, or tests fail without it.
     """
-    for planted in mutations:
-        planted.source(root)  # refuses a list that is out of date before anything runs
+    check_fits(mutations, root)
     with tempfile.TemporaryDirectory(prefix="mutations-") as folder, ThreadPoolExecutor(jobs) as pool:
         sound = Path(folder) / "sound"
         copy(root, sound)
@@ -129,7 +128,7 @@ def copy(root: Path, place: Path) -> None:
 def run_tests(place: Path, tests: Sequence[str], longest_seconds: float = LONGEST_SECONDS) -> Run:
     """Runs tests in a copy of the repository, whose modules come before any others."""
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-rf", "-p", "no:cacheprovider", *tests]
-    environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "PYTHONPATH": str(place), "OMP_NUM_THREADS": "1", "COLUMNS": "300"}
     started = time.monotonic()
     with subprocess.Popen(
         command,
