@@ -47,7 +47,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "self.means = {name: value[list(lanes)] for name, value in self.means.items()}",
             "self.means = {name: value[: len(lanes)] for name, value in self.means.items()}",
             "When a lane leaves its stack, those after it would go on with the momentum of another.",
-            (f"{LANES}::test_lanes_stop_one_by_one",),
+            (f"{LANES}::test_lanes_stop_one_by_one[None]",),
         ),
         Mutation(
             "super().load_state_dict(state_dict)\n        self._lists = None",
@@ -165,9 +165,9 @@ MUTATIONS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "self.averaged.keep(places)",
-            "pass",
+            "self.averaged.keep(range(len(places)))",
             "When a lane leaves its stack, the others would be averaged with its weights.",
-            (f"{LANES}::test_resume_repeats_the_unbroken_stack", LANES),
+            (f"{LANES}::test_lanes_stop_one_by_one[0.5]",),
         ),
         Mutation(
             "rates = [learning_rate_at(self.configs[lane].training",

@@ -147,14 +147,18 @@ class Told(LaneHooks):
         self.epochs.append(list(reports))
 
 
-def test_lanes_stop_one_by_one(small: Dataset) -> None:  # noqa: F811
-    """A lane without progress leaves, and the others go on as if it had never been there."""
-    learning = override(lanes()[0], {"training.patience_epochs": 2})
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_lanes_stop_one_by_one(ema_decay: float | None, small: Dataset) -> None:  # noqa: F811
+    """A lane without progress leaves, and the others go on as if it had never been there, averages included."""
+    learning = override(lanes()[0], {"training.patience_epochs": 2, "training.ema_decay": ema_decay})
     idle = override(learning, {"training.learning_rate": 1e-30})
     told = Told()
     stopped, going = finished(LaneTraining([idle, learning], small, hooks=told).run())
     assert told.epochs == [[0, 1]] * 3 + [[1]] * (EPOCHS - 3)
-    assert curve(going) == pytest.approx(curve(Training(learning, small).run()), rel=1e-5)
+    alone = Training(learning, small).run()
+    assert curve(going) == pytest.approx(curve(alone), rel=1e-5)
+    bounds = [[report.validation_negative_bound for report in found.history] for found in (going, alone)]
+    assert bounds[0] == pytest.approx(bounds[1], rel=1e-5)
     assert curve(stopped) == pytest.approx(curve(Training(idle, small).run()), rel=1e-5)
 
 
