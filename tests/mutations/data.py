@@ -215,7 +215,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "page_checksum_verification=data is None,",
             "page_checksum_verification=False,",
             "A flipped byte would be trained on without a word.",
-            (PARQUET,),
+            (f"{PARQUET}::test_blocks_refuse_what_is_damaged_or_not_there",),
         ),
         Mutation(
             "write_page_checksum=True,",

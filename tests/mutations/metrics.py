@@ -34,7 +34,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "if not telling_L.any():",
             "telling_L[:] = True\n    if not telling_L.any():",
             "The chance dependence of collapsed dimensions would be scored as if it meant something.",
-            (f"{DISENTANGLEMENT}::test_suite_scores_noise_zero_or_chance", DISENTANGLEMENT),
+            (f"{DISENTANGLEMENT}::test_suite_scores_a_perfect_code_one",),
         ),
     ],
     "vae/metrics/disentanglement/interventions.py": [
@@ -54,7 +54,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "codes = standardised(codes[:, active_L])",
             "codes = codes[:, active_L]",
             "Dimensions on a small scale would get all votes of FactorVAE's score.",
-            (DISENTANGLEMENT,),
+            (f"{DISENTANGLEMENT}::test_factor_vae_misses_a_factor_that_beta_vae_excludes",),
         ),
         Mutation(
             "np.abs(z[first_SP] - z[second_SP]).mean(1)",
@@ -166,7 +166,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "np.mean([rmse for rmse in self.rmse_per_column if rmse is not None])",
             "math.sqrt(self.mse)",
             "Columns of which more was hidden would count more in the RMSE.",
-            (IMPUTATION,),
+            (f"{IMPUTATION}::test_mse_by_hand",),
         ),
     ],
     "vae/metrics/likelihood.py": [
