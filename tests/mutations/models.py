@@ -62,7 +62,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "(location + log_scale.exp() * noise).clamp(0, 1) * 255).round() / 255",
             "(location + log_scale.exp() * noise).clamp(0, 1) * 255) / 255",
             "Samples of a discretised logistic would lie between the 256 levels that have a probability.",
-            (f"{LIKELIHOOD_LAWS}::test_samples_come_from_the_density",),
+            (f"{LIKELIHOODS}::test_discretized_logistic_draws_grey_values",),
         ),
         Mutation(
             "(logits - exponential(logits, generator).log()).argmax(0)",
@@ -116,7 +116,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             'LearnedScale(config.initial_sigma) if config.sigma == "learned"',
             'LearnedScale(INITIAL_SCALE) if config.sigma == "learned"',
             "initial_sigma of a learned σ would be ignored.",
-            (f"{LIKELIHOODS}::test_trained_scales_start_where_they_are_told",),
+            (f"{LIKELIHOODS}::test_configured_sigma_is_where_it_starts",),
         ),
     ],
     "vae/likelihoods/preparing.py": [
