@@ -154,10 +154,34 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{CONTROLLERS}::test_control_leaves_its_bounds_as_soon_as_the_error_turns",),
         ),
         Mutation(
-            "return steps * cycles",
-            "return steps",
+            "return steps_of(steps, total_steps) * cycles",
+            "return steps_of(steps, total_steps)",
             "A cyclical β would count as settled after its first cycle, and the best epoch be one with a β near 0.",
-            (f"{CONTROLLERS}::test_schedule_longer_than_the_run_is_refused", f"{CONTROLLERS}"),
+            (f"{CONTROLLERS}::test_schedule_longer_than_the_run_is_refused",),
+        ),
+        Mutation(
+            "return max(0.0, distortion - target)",
+            "return abs(distortion - target)",
+            "GECO would ship an epoch just above its distortion before one that is far better.",
+            ("tests/vae/test_record.py::test_reached_distortion_is_a_constraint_from_above",),
+        ),
+        Mutation(
+            "return self.beta, torch.full_like(self.capacity, capacity)",
+            "return self.beta, self.capacity",
+            "Early epochs would be validated at the low capacity that they are trained at, and seem the best.",
+            (f"{CONTROLLERS}::test_settled_is_what_the_schedule_leads_to",),
+        ),
+        Mutation(
+            "return torch.full_like(self.beta, self.config.beta), self.capacity",
+            "return self.beta, self.capacity",
+            "Epochs of a warm-up would be validated at the small β that they are trained at, and seem the best.",
+            (f"{CONTROLLERS}::test_settled_is_what_the_schedule_leads_to",),
+        ),
+        Mutation(
+            "return config.beta * min(1.0, step / steps_of(length, total_steps))",
+            "return config.beta * step / steps_of(length, total_steps)",
+            "β would go on rising after its warm-up.",
+            (f"{CONTROLLERS}::test_warmup_rises_linearly_and_stays",),
         ),
     ],
     "vae/seeds.py": [

@@ -136,8 +136,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
     ],
     "tuning/trial.py": [
         Mutation(
-            'return min((last["validation_negative_bound"] for last in alive), default=math.inf)',
-            'return max((last["validation_negative_bound"] for last in alive), default=math.inf)',
+            "return min((epoch[",
+            "return max((epoch[",
             "A stack would be stopped for its worst lane.",
             (f"{SCORES}::test_trials_are_compared_by_their_best_lane",),
         ),

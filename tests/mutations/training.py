@@ -9,6 +9,8 @@ OPTIMIZER = "tests/vae/test_optimizer.py"
 STATE = "tests/vae/test_state.py"
 TRAINING = "tests/vae/test_training.py"
 LANES = "tests/vae/test_lanes.py"
+RECORD = "tests/vae/test_record.py"
+VALIDATION = "tests/vae/test_validation.py"
 AGGREGATE = "tests/vae/test_aggregate.py"
 
 MUTATIONS: dict[str, list[Mutation]] = {
@@ -182,6 +184,78 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "z_NL = posterior.mean.cpu().numpy()",
             "Examples generated from the aggregate posterior would lack the spread of its posteriors.",
             ("tests/vae/test_latents.py::test_mixture_is_fitted_to_draws_and_not_to_means",),
+        ),
+    ],
+    "vae/record.py": [
+        Mutation(
+            "return report.step < self.settles_at, report.constraint_gap, value",
+            "return False, report.constraint_gap, value",
+            "An epoch from before β has settled would be shipped.",
+            (f"{RECORD}::test_epochs_before_beta_has_settled_do_not_ship",),
+        ),
+        Mutation(
+            "value = report.validation_negative_bound if held else report.validation_objective",
+            "value = report.validation_negative_bound",
+            "A run with a small β would ship one of its first epochs.",
+            (f"{RECORD}::test_objective_chooses_and_not_the_bound",),
+        ),
+        Mutation(
+            "value = report.validation_negative_bound if held else",
+            "value = report.validation_objective if held else",
+            "Of the epochs that hold a rate, one with a worse bound would be shipped.",
+            (f"{RECORD}::test_held_rate_chooses_the_best_bound_that_holds_it",),
+        ),
+        Mutation(
+            "return report.epoch - max(report.best_epoch, ready[0]) >= training.patience_epochs",
+            "return report.epoch - report.best_epoch > training.patience_epochs",
+            "A run would go on for an epoch more than its patience.",
+            (f"{RECORD}::test_patience_counts_from_the_end_of_the_schedule",),
+        ),
+        Mutation(
+            "ready_at = max(self.settles_at, training.warmup_steps)",
+            "ready_at = self.settles_at",
+            "A run could be stopped while its learning rate still rises.",
+            (f"{RECORD}::test_patience_waits_for_the_learning_rate",),
+        ),
+        Mutation(
+            "if one.step >= ready_at and not one.constraint_gap]",
+            "if one.step >= ready_at]",
+            "A run could be stopped before it has ever held its constraint.",
+            (f"{RECORD}::test_patience_waits_for_the_constraint",),
+        ),
+    ],
+    "vae/validation.py": [
+        Mutation(
+            "torch.stack([sums.new_full((), count), count * value.double()])",
+            "torch.stack([sums.new_full((), count), value.double()])",
+            "The objective that epochs are chosen by would be too small, by the size of a batch.",
+            (f"{VALIDATION}::test_objective_is_the_loss_as_it_is_trained",),
+        ),
+        Mutation(
+            "if objective.corruption is not None or isinstance",
+            "if isinstance",
+            "A denoising run would be chosen by its loss on clean examples.",
+            (f"{VALIDATION}::test_objective_is_the_loss_as_it_is_trained",),
+        ),
+        Mutation(
+            "value = value - beta * losses.rate",
+            "value = value",
+            "A vector-quantised run would ship one of its first epochs, which uses few codes.",
+            (f"{VALIDATION}::test_objective_of_codes_leaves_out_their_rate",),
+        ),
+        Mutation(
+            "derive(seed, Stream.VALIDATION, rank, number)",
+            "derive(seed, Stream.VALIDATION, rank, 0)",
+            "All validation batches would share their noise, and the bound would be less certain than it seems.",
+            (f"{VALIDATION}::test_every_batch_has_noise_of_its_own",),
+        ),
+    ],
+    "vae/guard.py": [
+        Mutation(
+            "finite = torch.stack(sums).sum().isfinite()",
+            "finite = torch.stack(sums)[-1].isfinite()",
+            "A gradient that is not finite would ruin the weights before anything is said.",
+            ("tests/vae/test_guard.py::test_gradient_that_is_not_finite_stops_the_step",),
         ),
     ],
     "vae/stack.py": [
