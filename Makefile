@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check format bench reproduce uses faults clean
+.PHONY: run test check format bench reproduce uses faults mutations clean
 
 run: $(STAMP)
 	$(BIN)/betaline run
@@ -47,6 +47,10 @@ uses: $(STAMP)
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests --ignore tests/faults --ignore tests/cluster
+
+# Slow: plants faults of one line in copies of the code. The page goes to tests/benchmarks/results/mutations.md.
+mutations: $(STAMP)
+	$(BIN)/python -m tests.mutations
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)

@@ -243,6 +243,24 @@ def test_discrepancy_is_to_the_models_own_prior() -> None:
     assert found[1] > 0.5
 
 
+def test_discrepancy_teaches_the_posterior_and_not_the_prior() -> None:
+    """Draws from a learned prior are the reference: the penalty moves what is compared with them, never the draws."""
+    model = build(complete(prior=parts.PRIORS["mixture"])).eval()
+    weighted, plain = (
+        parse(ObjectiveConfig, {"regularizers": [{"kind": "mmd", "weight": weight}]}) for weight in (100.0, 1.0)
+    )
+    gradients = []
+    for objective in (weighted, plain):
+        drawn = drawn_for(model, objective, batch(model), generator())
+        loss = Step(model, objective, EXAMPLES)(drawn, torch.tensor(0.0), torch.tensor(0.0)).loss
+        gradients.append(torch.autograd.grad(loss, [*model.prior.parameters(), model.posterior.head.weight]))
+    *to_prior, to_posterior = zip(*gradients, strict=True)
+    assert not torch.allclose(*to_posterior)
+    for one, other in to_prior:
+        assert one.eq(0).all()  # at β = 0 nothing else in the loss knows the prior
+        assert other.eq(0).all()
+
+
 def _say(layer: torch.nn.Linear, mean: float) -> None:
     """Lets a head say N(mean, e⁻²) in every dimension, whatever it sees."""
     torch.nn.init.zeros_(layer.weight)

@@ -107,6 +107,19 @@ def test_sample_is_a_function_of_the_noise(case: Case) -> None:
     assert len(together.unique(dim=0)) == 9
 
 
+def test_temperature_scales_the_noise(case: Case) -> None:
+    """A temperature of 0.3 gives what 0.3 times the noise gives; the number that chooses a component is left alone."""
+    prior = case.model.prior
+    noise = torch.randn(9, prior.noise_dim, generator=torch.Generator().manual_seed(0))
+    scaled = 0.3 * noise
+    if prior.noise_dim > case.model.config.latent_dim:
+        scaled[:, 0] = noise[:, 0]
+    with torch.no_grad():
+        cooled = case.of(9).sample(noise, temperature=0.3)
+        torch.testing.assert_close(cooled, case.of(9).sample(scaled))
+        assert not torch.allclose(cooled, case.of(9).sample(noise))
+
+
 @pytest.mark.parametrize("name", ["standard normal", "mixture", "maf", "neural splines"])
 def test_autocast_changes_no_density(name: str) -> None:
     """Trap, AMP: the density at given latents is the same under autocast, to the last bit."""

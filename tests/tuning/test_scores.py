@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ from tuning.stacks import lane_configs, split
 from vae import inference
 from vae.assembly import build_model, share_of
 from vae.config import RunConfig, override, parse
-from vae.data.batches import Share
+from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
 from vae.lanes import LaneTraining
 from vae.metrics.disentanglement import udr
-from vae.metrics.likelihood import bound_sums
+from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import measure
 from vae.model import VAE, Inputs
 
@@ -115,6 +116,24 @@ def test_frechet_is_that_of_the_metrics(stripes: Dataset) -> None:
     whole = measure(model, stripes, ["generation"], split="validation")
     (expected,) = (value for name, value in whole.items() if name.startswith("frechet_distance."))
     assert scores_of(model, "frechet", config, stripes) == {"frechet": pytest.approx(expected)}
+
+
+def test_measured_rules_are_of_the_validation_split(tmp_path: Path) -> None:
+    """`nll` is the metric's with 100 draws, `denoise_psnr` that of its family; the test split has no say."""
+    pixels = (load_digits().images[:160, None] * 255 / 16).round().astype(np.uint8)
+    pixels[120:] //= 16  # the test split is another
+    dataset = _publish(tmp_path, pixels, None, {"train": 80, "validation": 40, "test": 40})
+    corrupted = {"objective": {"corruption": {"kind": "gaussian_noise"}}}
+    config = parse(RunConfig, {**BASE, **corrupted})
+    model = build_model(config, dataset)
+    validation = InOrder(share_of(config, dataset, "validation"))
+    nll = negative_log_likelihood(model, validation, num_samples=100, seed=0).nats
+    assert scores_of(model, "nll", config, dataset) == {"nll": nll}
+    psnr, other = (
+        measure(model, dataset, ["denoising"], split=split)["denoise_psnr_db"] for split in ("validation", "test")
+    )
+    assert scores_of(model, "denoise_psnr", config, dataset) == {"denoise_psnr": pytest.approx(psnr)}
+    assert psnr != pytest.approx(other)
 
 
 def test_rule_without_what_it_looks_at_is_refused(digits: Dataset, stripes: Dataset, people: Dataset) -> None:  # noqa: F811

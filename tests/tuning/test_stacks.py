@@ -9,7 +9,7 @@ import pytest
 
 from tests.vae.conftest import _publish
 from tuning.space import SearchConfig, check_space
-from tuning.stacks import STACK, check_memory, divide, lane_configs, split
+from tuning.stacks import STACK, check_memory, checkpoints_of, divide, lane_configs, split
 from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
@@ -131,6 +131,15 @@ def test_stack_that_would_not_fit_is_refused_with_the_number_that_would(images: 
         match=r"6 lanes of mlp 256-64 .* with batches of 128 .*: 4 lanes would fit. Take fewer choices of objective.beta",
     ):
         check_memory(chosen, split(chosen), images, 4.5 * lane + data)
+    with pytest.raises(ConfigError, match=r"5 lanes would fit"):
+        check_memory(chosen, split(chosen), images, 6 * lane + data - 1)
+
+
+def test_checkpoints_of_a_trial_are_found_in_any_order_of_its_parameters() -> None:
+    """Whatever order its parameters come back in, a trial has one folder, and another trial has another."""
+    drawn = {"model.latent_dim": 4, "model.encoder": "mlp 16"}
+    assert checkpoints_of("runs", drawn) == checkpoints_of("runs", dict(reversed(drawn.items())))
+    assert checkpoints_of("runs", drawn) != checkpoints_of("runs", {**drawn, "model.latent_dim": 5})
 
 
 @pytest.mark.parametrize(

@@ -239,3 +239,18 @@ def test_beta_and_state_keep_their_place(kind: str, settle: Callable[[Controller
     places = [each.data_ptr() for each in (controller.beta, controller.capacity, controller.state)]
     settle(controller)
     assert [each.data_ptr() for each in (controller.beta, controller.capacity, controller.state)] == places
+
+
+@pytest.mark.parametrize(
+    "config", [WARMUP, CYCLICAL, CAPACITY, ObjectiveConfig(beta=4.0)], ids=lambda c: c.controller.kind
+)
+def test_settled_is_what_the_schedule_leads_to(config: ObjectiveConfig) -> None:
+    """From the first step on: the configured β, and the whole capacity; with feedback there is only the present β."""
+    controller = Controller(config, 100)
+    controller.prepare(1)
+    beta, capacity = controller.settled()
+    assert beta.item() == 4.0
+    assert capacity.item() == (20.0 if config is CAPACITY else 0.0)
+    geco = Controller(GECO, 100)
+    run(geco, Plant(), 0, 20)
+    assert geco.settled()[0].item() == geco.beta.item() != 1.0

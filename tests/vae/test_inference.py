@@ -12,9 +12,10 @@ from tests.vae import ppca
 from vae import importance, inference
 from vae.aggregate import fit_aggregate
 from vae.config import MLP, Bernoulli, Gaussian, Likelihood, ModelConfig
-from vae.directions import fit_directions
+from vae.directions import Directions, fit_directions
 from vae.errors import ConfigError
 from vae.examples import Column
+from vae.inference import coding
 from vae.inference.estimates import WeightedMoments
 from vae.inference.paths import spherical
 from vae.likelihoods import CategoryFamily
@@ -121,6 +122,47 @@ def test_generate_from_the_aggregate_posterior() -> None:
     model.aggregate = fit_aggregate(z, 1, seed=0)
     expected = inference.decode(model, torch.tensor([[2.0, -1.0, 0.5]]).expand(3, -1))
     torch.testing.assert_close(inference.generate(model, 3, sampler="aggregate"), expected, atol=0.02, rtol=0)
+
+
+def test_temperature_reaches_the_aggregate_posterior() -> None:
+    """Near 0 every latent is the mean of its component, however wide that is."""
+    model = build()
+    z = np.random.default_rng(0).normal([2.0, -1.0, 0.5], 3.0, (100, LATENT)).astype(np.float32)
+    model.aggregate = fit_aggregate(z, 1, seed=0)
+    found = inference.generate(model, 3, sampler="aggregate", temperature=1e-8)
+    expected = inference.decode(model, torch.from_numpy(z.mean(0)).expand(3, -1))
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_score_of_codes_is_the_bound() -> None:
+    """Of a vector-quantised model: minus the distortion at the codes, minus log K for each of them."""
+    quantized = {"kind": "vector_quantized", "codes": 8, "code_dim": 1}
+    parts = {"latent_dim": LATENT, "encoder": {"kind": "mlp", "hidden": [8]}, "posterior": quantized}
+    config = ModelConfig.model_validate({**parts, "prior": {"kind": "uniform_codes"}})
+    model, x = VAE(config, ExampleSpec(SHAPE)).eval(), images()._replace(x=images().x.round())
+    with torch.no_grad():
+        outputs = model.decode(model.encode(x).mean[None])
+        expected = model.likelihood.log_prob(x.x, outputs)[0] - LATENT * math.log(8)
+    torch.testing.assert_close(inference.score(model, x), expected)
+
+
+def test_every_draw_has_a_stream_of_its_own() -> None:
+    """With one seed, latents, pixels and the other draws of a task come from different random numbers."""
+    seeds = [
+        inference.generator_of(torch.zeros(1), seed, draws).initial_seed() for seed in (0, 1) for draws in coding.DRAWS
+    ]
+    assert len(set(seeds)) == 2 * len(coding.DRAWS)
+
+
+def test_edit_takes_the_method_that_is_asked_for() -> None:
+    """Along the means or along the probe, so many steps."""
+    model = build()
+    model.directions = Directions(["size"], LATENT)
+    model.directions.means[0], model.directions.probes[0] = torch.tensor([[1.0, 0, 0], [0, -2.0, 0]])
+    mean = model.encode(images()).mean
+    for method, direction in (("means", [1.0, 0, 0]), ("probe", [0, -2.0, 0])):
+        expected = inference.decode(model, mean + 0.5 * torch.tensor(direction))
+        torch.testing.assert_close(inference.edit(model, images(), "size", 0.5, method), expected)
 
 
 def test_aggregate_posterior_is_refused_where_each_condition_has_its_own_latents() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from tests.vae.test_training import BASE, CutFeed, Killed, assert_same_run, metrics, small  # noqa: F401  a fixture
 from vae.assembly import build_model
 from vae.config import RunConfig, override
+from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.lanes import LaneHooks, LaneTraining, bytes_of_a_lane, check_lanes
@@ -115,6 +116,28 @@ def test_lane_leaves_the_stack_as_an_ordinary_model(small: Dataset) -> None:  # 
     assert torch.equal(stack.lane(0)["decoder.out.weight"], models[2].state_dict()["decoder.out.weight"])
 
 
+def test_moving_averages_take_buffers_as_they_are(small: Dataset) -> None:  # noqa: F811
+    """What a step moves in place is validated and shipped as it is after an epoch's last step, in every lane."""
+    changes = {
+        "training.ema_decay": 0.9,
+        "training.epochs": 1,
+        "model.likelihood": {"kind": "gaussian", "sigma": "fixed"},
+    }
+    training = LaneTraining(lanes((1.0, 2.0), **changes), small)
+    scale_K = training.stack.buffers["likelihood.family.log_scale.raw"]
+
+    class Moving(CutFeed):
+        def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+            for batch in self.feed.epoch(epoch, first_step):
+                yield batch
+                scale_K.add_(torch.tensor([0.01, 0.02]))
+
+    start, training.feed = scale_K.clone(), Moving(training.feed, 0)
+    for number, result in enumerate(finished(training.run())):
+        shipped = result.model.likelihood.family.log_scale.raw
+        torch.testing.assert_close(shipped, start[number] + 7 * 0.01 * (number + 1))
+
+
 class Told(LaneHooks):
     """Which lanes were in each epoch."""
 
@@ -125,14 +148,18 @@ class Told(LaneHooks):
         self.epochs.append(list(reports))
 
 
-def test_lanes_stop_one_by_one(small: Dataset) -> None:  # noqa: F811
-    """A lane without progress leaves, and the others go on as if it had never been there."""
-    learning = override(lanes()[0], {"training.patience_epochs": 2})
+@pytest.mark.parametrize("ema_decay", [None, 0.5])
+def test_lanes_stop_one_by_one(ema_decay: float | None, small: Dataset) -> None:  # noqa: F811
+    """A lane without progress leaves, and the others go on as if it had never been there, averages included."""
+    learning = override(lanes()[0], {"training.patience_epochs": 2, "training.ema_decay": ema_decay})
     idle = override(learning, {"training.learning_rate": 1e-30})
     told = Told()
     stopped, going = finished(LaneTraining([idle, learning], small, hooks=told).run())
     assert told.epochs == [[0, 1]] * 3 + [[1]] * (EPOCHS - 3)
-    assert curve(going) == pytest.approx(curve(Training(learning, small).run()), rel=1e-5)
+    alone = Training(learning, small).run()
+    assert curve(going) == pytest.approx(curve(alone), rel=1e-5)
+    bounds = [[report.validation_negative_bound for report in found.history] for found in (going, alone)]
+    assert bounds[0] == pytest.approx(bounds[1], rel=1e-5)
     assert curve(stopped) == pytest.approx(curve(Training(idle, small).run()), rel=1e-5)
 
 

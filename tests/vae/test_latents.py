@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +12,7 @@ import torch
 
 from vae import inference, memory
 from vae.assembly import build_model, share_of
-from vae.config import RunConfig, parse
+from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
 from vae.directions import Method
 from vae.latents import EFFECT_ROWS, fit_latents
@@ -77,3 +78,17 @@ def test_latents_are_fitted_within_the_budget(digits: Dataset, monkeypatch: pyte
     assert model.directions is not None
     assert whole.directions is not None
     torch.testing.assert_close(model.directions.means, whole.directions.means, atol=1e-4, rtol=1e-4)
+
+
+def test_mixture_is_fitted_to_draws_and_not_to_means(digits: Dataset) -> None:
+    """Where every posterior is N(μ, ½²), so is their mixture: its spread is that of the draws, the means have none."""
+    mean = torch.tensor([1.0, -2.0, 0.5])
+    config = override(CONFIG, {"training.aggregate_components": 1})
+    model = build_model(config, digits).eval()
+    with torch.no_grad():
+        model.posterior.head.weight.zero_()
+        model.posterior.head.bias.copy_(torch.cat([mean, torch.full((3,), math.log(0.5))]))
+    fit_latents(model, config, digits)
+    assert model.aggregate is not None
+    torch.testing.assert_close(model.aggregate.means[0], mean, atol=0.05, rtol=0)
+    torch.testing.assert_close(model.aggregate.factors[0], 0.5 * torch.eye(3), atol=0.05, rtol=0)

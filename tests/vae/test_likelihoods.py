@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -302,6 +303,23 @@ def test_scales_at_their_floor_can_still_grow(config: Likelihood) -> None:
     grads = trained[0].grad
     assert grads is not None
     assert (grads.flatten()[-1 if config.kind != "student_t" else 1] > 0).all()
+
+
+@pytest.mark.parametrize("sigma", ["fixed", "learned", "per_pixel"])
+def test_configured_sigma_is_where_it_starts(sigma: Literal["fixed", "learned", "per_pixel"]) -> None:
+    """Whether σ is fixed, one for all pixels or one for each, the likelihood begins with `initial_sigma`."""
+    likelihood = build_likelihood(Gaussian(sigma=sigma, initial_sigma=0.07), ExampleSpec((1, 2, 2)))
+    std = likelihood.std(torch.zeros(1, 1, *likelihood.outputs_shape))
+    torch.testing.assert_close(std, torch.full((1, 1, 1, 2, 2), 0.07))
+
+
+def test_discretized_logistic_draws_grey_values() -> None:
+    """Every draw is one of the 256 levels that have a probability, the outer two among them."""
+    draws = DiscretizedLogisticFamily(2, 0.3).sample(torch.randn(6, 4000, generator=generator()), generator())
+    levels = (draws * 255).round()
+    torch.testing.assert_close(draws, levels / 255, atol=0, rtol=0)
+    assert levels.min() == 0
+    assert levels.max() == 255
 
 
 def test_fixed_sigma_is_not_trained() -> None:

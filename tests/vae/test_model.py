@@ -11,7 +11,7 @@ from torch import Tensor, distributions
 from vae.config import ModelConfig, parse
 from vae.distributions import Gaussian
 from vae.errors import DataError
-from vae.model import VAE, ExampleSpec, Inputs
+from vae.model import VAE, Column, ExampleSpec, Inputs
 
 SHAPE = (1, 4, 4)
 WEIGHT = "encoder.dense.stages.0.layer.weight"
@@ -97,6 +97,16 @@ def test_condition_reaches_encoder_and_decoder() -> None:
     score = model.likelihood.log_prob
     first, second = model.decode(noise, one.condition), model.decode(noise, other.condition)
     assert (score(x.x, first) != score(x.x, second)).all()
+
+
+def test_condition_is_one_hot_and_standardised() -> None:
+    """Categories become one-hot vectors, numbers standard deviations from their mean, in the order of the model's list."""
+    size, colour = Column("size", None, 100.0, 20.0), Column("colour", ("red", "green"))
+    config = parse(ModelConfig, {"latent_dim": 2, "condition": ["size", "class", "colour"]})
+    model = VAE(config, ExampleSpec(SHAPE, ("a", "b", "c"), attributes=(colour, size)))
+    found = model.condition(torch.tensor([2, 0]), torch.tensor([[1.0, 130.0], [0.0, 90.0]]))
+    assert found is not None
+    assert found.tolist() == [[1.5, 0, 0, 1, 0, 1], [-0.5, 1, 0, 0, 1, 0]]
 
 
 def test_unconditional_model_ignores_labels() -> None:

@@ -113,9 +113,11 @@ def test_choose_takes_weights_for_each_row() -> None:
 
 @pytest.mark.parametrize("noise", [-40.0, 40.0])
 def test_choose_keeps_to_the_range_at_the_ends(noise: float) -> None:
-    """Noise so far out that its quantile is rounded to 0 or 1 gives the first or the last index."""
-    log_weights = torch.full((7,), 1 / 7).log()
-    assert choose(log_weights, torch.tensor([noise])).item() == (0 if noise < 0 else 6)
+    """Noise so far out that its quantile is rounded to 0 or 1 gives the first or the last index, also where rounding
+    leaves the sum of the weights below 1."""
+    for count in range(2, 60):
+        log_weights = torch.full((count,), 1 / count).log()
+        assert choose(log_weights, torch.tensor([noise])).item() == (0 if noise < 0 else count - 1)
 
 
 def test_mixture_samples_each_component_as_often_as_its_weight() -> None:

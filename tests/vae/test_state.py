@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from pathlib import Path
@@ -10,13 +11,17 @@ from typing import Any
 import pytest
 import torch
 
+from vae.aggregate import AggregateMixture
 from vae.config import MLP, ModelConfig
+from vae.directions import Directions
 from vae.errors import CheckpointError
+from vae.examples import Experience
 from vae.model import VAE, ExampleSpec
 from vae.state import (
     FORMAT,
     Checkpoint,
     CheckpointStore,
+    _digest,
     load_model,
     optimizer_tensors,
     restore_optimizer,
@@ -192,6 +197,21 @@ def test_missing_or_damaged_step_is_an_error(tmp_path: Path, step: int) -> None:
         store.load(step)
 
 
+def test_checkpoint_names_no_file_outside_its_folder(tmp_path: Path) -> None:
+    """A manifest that is whole but names a file elsewhere is passed over, and the file is not read."""
+    store = filled(tmp_path, 5, 12)
+    (tmp_path / "elsewhere.json").write_text("{}")
+    path = tmp_path / "step-00000012" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    del manifest["sha256"]
+    facts = {"bytes": 2, "sha256": hashlib.sha256(b"{}").hexdigest()}
+    manifest["files"] = {**manifest["files"], "../elsewhere.json": facts}
+    path.write_text(json.dumps({**manifest, "sha256": _digest(manifest)}))
+    assert_same(store.load_newest(), checkpoint(5))
+    with pytest.raises(CheckpointError, match=r"names '../elsewhere.json', which is not in its folder"):
+        store.load(12)
+
+
 @pytest.mark.parametrize("fused", [False, True])
 def test_optimizer_goes_on_as_if_it_had_not_stopped(fused: bool) -> None:
     """A fresh optimiser with restored state takes the same steps, bit for bit."""
@@ -235,6 +255,23 @@ def test_saved_model_reads_back_bit_equal(tmp_path: Path, condition: str) -> Non
     assert all(torch.equal(value, saved.state_dict()[name]) for name, value in loaded.state_dict().items())
 
 
+def test_saved_model_keeps_what_it_learned_beside_its_weights(tmp_path: Path) -> None:
+    """What its encoder met in training, the mixture of its latents and their directions come back as they were."""
+    saved = model()
+    saved.experience = Experience(missing=True, corruption="blur")
+    saved.aggregate = AggregateMixture(2, 3)
+    saved.directions = Directions(["size", "class=a"], 3)
+    for value in (*saved.aggregate.buffers(), *saved.directions.buffers()):
+        value.normal_(generator=torch.Generator().manual_seed(0))
+    save_model(saved, str(tmp_path))
+    loaded = load_model(str(tmp_path))
+    assert loaded.experience == saved.experience
+    assert loaded.directions is not None
+    assert loaded.directions.names == ("size", "class=a")
+    assert loaded.state_dict().keys() == saved.state_dict().keys()
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
 def test_saved_model_holds_no_pickle(tmp_path: Path) -> None:
     """The folder holds safetensors and JSON alone."""
     save_model(model(), str(tmp_path))
@@ -254,6 +291,16 @@ def test_damaged_model_is_refused(tmp_path: Path, file: str, damage: str) -> Non
     if damage == "truncated":
         path.write_bytes(content[: len(content) // 2])
     with pytest.raises(CheckpointError, match=rf"^{tmp_path} does not hold a model: "):
+        load_model(str(tmp_path))
+
+
+def test_flipped_bit_of_saved_weights_is_noticed(tmp_path: Path) -> None:
+    """Weights that read well but are not those that were saved are refused."""
+    save_model(model(), str(tmp_path))
+    flip(tmp_path / "weights.safetensors", -1)
+    with pytest.raises(
+        CheckpointError, match=r"weights.safetensors is damaged: its SHA-256 is not the one in model.json"
+    ):
         load_model(str(tmp_path))
 
 

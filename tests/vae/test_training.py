@@ -305,6 +305,14 @@ def test_training_lowers_the_bound(small: Dataset) -> None:
     assert all(r.validation_negative_elbo == r.validation_distortion + r.validation_rate for r in result.history)
 
 
+def test_training_losses_are_those_of_their_epoch(small: Dataset) -> None:
+    """At a learning rate of next to nothing every epoch has the same losses, up to its own noise."""
+    result = train(override(BASE, {"training.learning_rate": 1e-30}), small)
+    first, *others = (report.train_distortion + report.train_rate for report in result.history)
+    assert others == pytest.approx([first] * (EPOCHS - 1), rel=0.05)
+    assert first == pytest.approx(result.best.validation_negative_elbo, rel=0.05)
+
+
 def bound_of(result: TrainingResult, dataset: Dataset) -> float:
     return bound_sums(result.model, InOrder(Share.of(dataset, "validation")), 0).bound().negative_elbo
 
@@ -378,6 +386,27 @@ def test_moving_average_is_what_is_shipped(small: Dataset) -> None:
     assert training.averaged is not None
     assert not any(parameter.requires_grad for parameter in training.averaged.parameters())
     assert bound_of(result, small) == pytest.approx(result.best.validation_negative_elbo, rel=1e-9)
+
+
+def test_moving_average_takes_buffers_as_they_are(small: Dataset) -> None:
+    """A codebook is an average already: it is validated and shipped as it is after an epoch's last step."""
+    changes = {
+        "training.epochs": 1,
+        "training.ema_decay": 0.9,
+        "model.posterior": {"kind": "vector_quantized", "codes": 8, "code_dim": 1},
+        "model.prior": {"kind": "uniform_codes"},
+    }
+    training = Training(override(BASE, changes), small)
+    start, codes = training.model.posterior.codebook.codes.clone(), []
+
+    class Watching(Hooks):
+        def on_epoch(self, report: EpochReport) -> None:
+            codes.append(training.model.posterior.codebook.codes.clone())
+
+    training.hooks = Watching()
+    shipped = training.run().model.posterior.codebook.codes
+    assert torch.equal(shipped, codes[0])
+    assert not torch.allclose(shipped, start)
 
 
 def test_gradient_clipping_bounds_the_step(small: Dataset) -> None:

@@ -227,9 +227,10 @@ def test_in_order_gives_every_row_once(numbered: Dataset, budget: int) -> None:
         assert torch.cat(rows).tolist() == list(range(ROWS + 25, ROWS + 50))
 
 
-def test_static_binarization_does_not_depend_on_the_cut() -> None:
-    """A row's draw is the same in every range that it is read in."""
-    pixels = np.random.default_rng(0).integers(256, size=(2500, 7), dtype=np.uint8)
+@pytest.mark.parametrize("row_bytes", [7, 20])
+def test_static_binarization_does_not_depend_on_the_cut(row_bytes: int) -> None:
+    """A row's draw is the same in every range that it is read in, be it of one random word or of several."""
+    pixels = np.random.default_rng(0).integers(256, size=(2500, row_bytes), dtype=np.uint8)
     whole = static_binarization(pixels, 100, split="train")
     for start, stop in [(0, 1), (0, 924), (923, 926), (924, 2500), (1000, 1003), (2047, 2400)]:
         assert np.array_equal(static_binarization(pixels[start:stop], 100 + start, split="train"), whole[start:stop])

@@ -37,6 +37,14 @@ def test_shard_rows_are_its_groups() -> None:
         Shard(path="a.parquet", rows=4, bytes=1, sha256="0" * 64, row_groups=(1, 2))
 
 
+def test_manifest_names_each_shard_once(digits) -> None:
+    """A shard of the training split that is named as the test split too is refused."""
+    facts = json.loads(digits.manifest.model_dump_json())
+    facts["splits"]["test"] = facts["splits"]["train"]
+    with pytest.raises(ValidationError, match="a shard is named twice"):
+        Manifest.model_validate_json(json.dumps(facts))
+
+
 def test_manifest_survives_json(digits) -> None:
     """A manifest written and read is the same, and it refuses a key it does not know."""
     text = digits.manifest.model_dump_json()

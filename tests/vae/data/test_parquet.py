@@ -238,10 +238,14 @@ def test_row_groups_are_about_4_mib(row_bytes, rows) -> None:
 
 
 def test_shards_have_page_checksums_and_lz4(dataset) -> None:
-    """The file on disk is compressed and carries no statistics of pixels."""
+    """The file on disk is compressed, carries no statistics of pixels, and tells a flipped byte of a page."""
     column = pq.read_metadata(shard_of(dataset, "train")).row_group(0).column(0)
     assert column.compression == "LZ4"
     assert not column.is_stats_set
+    data = bytearray(shard_of(dataset, "train").read_bytes())
+    data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+    with pytest.raises(OSError, match="CRC checksum verification failed"):
+        pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
     assert arrow_schema(ImageSpec(channels=1, height=2, width=2), labelled=False).names == ["image", "source_row"]
 
 
