@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vae.config import Bernoulli, RunConfig, override
 from vae.data.manifest import ImageSpec
@@ -169,13 +169,21 @@ def first_fitting(changes: Mapping[str, Any], name: str | None = None) -> RunCon
     raise refusals[0]
 
 
-def misfits(config: RunConfig, facts: Facts) -> str | None:
-    """Returns why a configuration does not suit the data, and the flag that mends it; None where it suits."""
+class Misfit(NamedTuple):
+    """Why a configuration does not suit the data."""
+
+    says: str
+    advice: str
+    """Flags that mend it."""
+
+
+def misfits(config: RunConfig, facts: Facts) -> Misfit | None:
+    """Returns why a configuration does not suit the data; None where it does."""
     if isinstance(config.model.likelihood, Bernoulli) and facts.are_photographs:
-        return (
-            f"The images look like photographs ({facts.shades:.0%} of their values are neither near black nor near white), "
-            "and a bernoulli likelihood scores each value as black or white, so the bound says nothing about their shades: "
-            "use --set 'model.likelihood={kind: discretized_logistic}'"
+        return Misfit(
+            f"the images look like photographs ({facts.shades:.0%} of their values are neither near black nor near white), "
+            "and a bernoulli likelihood scores each value as black or white.",
+            "--set 'model.likelihood={kind: discretized_logistic}'",
         )
     return None
 

@@ -13,10 +13,13 @@ from typing import Literal
 from vae.config import Mmd, RunConfig, VectorQuantized
 from vae.config.objective import Constant, Cyclical, Warmup
 from vae.controllers import holds_constraint
+from vae.data.parquet import Dataset
+from vae.data.plausible import absurd_values
 from vae.model import VAE
 from vae.posteriors import VectorQuantizedPosterior
 from vae.reports import EpochReport
 from vae.scale import Scale
+from vae.suiting import facts_of, misfits
 
 Name = Literal[
     "collapsed",
@@ -44,6 +47,8 @@ USED_CODES = 0.5
 """Share of a codebook that is in use at least, by perplexity."""
 IMPROVING = 0.01
 """Part of the loss by which the last tenth of the epochs may still lower it."""
+MOST_NAMED = 3
+"""Absurd values that a finding names; the dataset may have more."""
 GAP = 0.1
 """Part of the training bound by which the validation bound may be worse."""
 
@@ -98,6 +103,22 @@ def judge(
         found += _overfitted(config, best)
         found += _still_improving(config, history)
     return tuple(found)
+
+
+def judge_data(config: RunConfig, dataset: Dataset, model: VAE) -> Iterator[Finding]:
+    """Yields the findings about the data of a run: values that were left out, and a likelihood that does not suit it."""
+    absurd = absurd_values(dataset, model.examples)
+    if absurd.count:
+        named = "; ".join(
+            f"column {one.column!r}, row {one.row} of the {one.split} split (row {one.source_row} of the source): {one.value:g}"
+            for one in absurd.named[:MOST_NAMED]
+        )
+        more = f"; and {absurd.count - MOST_NAMED} more" if absurd.count > MOST_NAMED else ""
+        says = f"{absurd.count} absurd values count as missing: {named}{more}."
+        advice = "nothing if they are errors; else mend them in the source and ingest it again"
+        yield Finding("absurd_values", absurd.count, says, advice)
+    if (misfit := misfits(config, facts := facts_of(dataset))) is not None:
+        yield Finding("unsuited", facts.shades or 0.0, *misfit)
 
 
 def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool) -> Iterator[Finding]:

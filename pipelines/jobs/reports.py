@@ -22,7 +22,7 @@ from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
 from vae.reports import EpochReport
 from vae.scale import scale_of
-from vae.verdict import judge
+from vae.verdict import judge, judge_data
 
 MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
 """Of a split, which ingest has shuffled: what the pictures are made of, and what a training's figures are measured on."""
@@ -76,7 +76,7 @@ def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:
     if not history:
         return known
     findings = judge(config, history, scale_of(config, dataset), dataset.num_rows("train"), model)
-    return replace(known, findings=[*known.findings, *findings])
+    return replace(known, findings=[*known.findings, *findings, *judge_data(config, dataset, model)])
 
 
 def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:

@@ -144,8 +144,8 @@ def test_binarised_likelihood_on_photographs_is_a_misfit() -> None:
     photographs = Facts(50_000, (3, 48, 48), shades=0.98)
     said = misfits(RunConfig(), photographs)
     assert said is not None
-    assert "98% of their values" in said
-    assert said.endswith("use --set 'model.likelihood={kind: discretized_logistic}'")
+    assert "98% of their values" in said.says
+    assert said.advice == "--set 'model.likelihood={kind: discretized_logistic}'"
     mended = override(RunConfig(), {"model.likelihood": {"kind": "discretized_logistic"}})
     assert misfits(mended, photographs) is None
     assert misfits(RunConfig(), Facts(1437, (1, 8, 8), shades=0.42)) is None
