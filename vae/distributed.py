@@ -22,7 +22,6 @@ from ray.train.torch.config import _TorchBackend
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
-from vae.guard import all_finite
 from vae.latents import fit_latents
 from vae.reports import EpochReport, Hooks, Progress
 from vae.scale import scale_of
@@ -251,9 +250,9 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save_last_good(training: Training, uri: str) -> None:
-    """Saves the best epoch's model of a run that diverged; in the first epoch, the weights before the step that did."""
-    model = training.best_model()
-    if all_finite(model.state_dict()):
+    """Saves the best epoch's model of a run that diverged; nothing in the first epoch, whose weights nobody has judged."""
+    if training.record.history:
+        model = training.best_model()
         fit_latents(model, training.config, training.dataset)
         save_model(model, uri)
 

@@ -73,9 +73,7 @@ def diverged(what: str, training: TrainingConfig) -> Diverged:
         what: What is not finite, and where.
         training: The settings of the run, which the advice is about.
     """
-    return Diverged(
-        f"{what}. The learning rate of {training.learning_rate:g} may be too high; a lower one: {slower(training)}"
-    )
+    return Diverged(f"{what}. The learning rate of {training.learning_rate:g} may be too high: {slower(training)}")
 
 
 @torch.no_grad()

@@ -110,7 +110,8 @@ def judge_data(config: RunConfig, dataset: Dataset, model: VAE) -> Iterator[Find
     absurd = absurd_values(dataset, model.examples)
     if absurd.count:
         named = "; ".join(
-            f"column {one.column!r}, row {one.row} of the {one.split} split (row {one.source_row} of the source): {one.value:g}"
+            f"column {one.column!r}, row {one.row} of the {one.split} split (row {one.source_row} of the source) holds "
+            f"{one.value:g}"
             for one in absurd.named[:MOST_NAMED]
         )
         more = f"; and {absurd.count - MOST_NAMED} more" if absurd.count > MOST_NAMED else ""

@@ -84,10 +84,9 @@ def _left_behind(
     """
     assert known.run_id is not None, "it is a run of MLflow"
     tracking.tag(known.run_id, {tracking.VERDICT: "diverged"})
-    model = locate(spec.folder) / "model"
+    model, advice = locate(spec.folder) / "model", slower(known.config.training)
     if not (model / MODEL).exists():
-        return error
-    advice = slower(known.config.training)
+        return Diverged(f"{error}\nNo epoch was finished. Train again under another --run, with {advice}")
     history = tracking.epochs_of(known.run_id)
     left = {
         "run": job.identity,
@@ -102,10 +101,9 @@ def _left_behind(
         "advice": advice,
     }
     job.folder.write(LEFT, left)
-    whose = f"of epoch {int(history[-1]['best_epoch'])}" if history else "from before that step"
     return Diverged(
-        f"{error}\nThe weights {whose} are kept. To go on from them with a lower learning rate: betaline train "
-        f"{request.dataset} --start-from {job.identity} {advice}"
+        f"{error}\nThe weights of epoch {int(history[-1]['best_epoch'])} are kept. To go on from them with a lower learning "
+        f"rate: betaline train {request.dataset} --start-from {job.identity} {advice}"
     )
 
 
