@@ -86,7 +86,7 @@ def _left_behind(
     tracking.tag(known.run_id, {tracking.VERDICT: "diverged"})
     model, advice = locate(spec.folder) / "model", slower(known.config.training)
     if not (model / MODEL).exists():
-        return Diverged(f"{error}\nNo epoch was finished. Train again under another --run, with {advice}")
+        return Diverged(f"{error}\nNo epoch was finished: train again under another --run with these flags")
     history = tracking.epochs_of(known.run_id)
     left = {
         "run": job.identity,
@@ -102,8 +102,8 @@ def _left_behind(
     }
     job.folder.write(LEFT, left)
     return Diverged(
-        f"{error}\nThe weights of epoch {int(history[-1]['best_epoch'])} are kept. To go on from them with a lower learning "
-        f"rate: betaline train {request.dataset} --start-from {job.identity} {advice}"
+        f"{error}\nThe weights of epoch {int(history[-1]['best_epoch'])} are kept. To go on from them more slowly: "
+        f"betaline train {request.dataset} --start-from {job.identity} {advice}"
     )
 
 
