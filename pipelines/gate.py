@@ -71,7 +71,8 @@ def unsound(findings: Sequence[Mapping[str, Any]], accepted: Sequence[str]) -> D
     """
     for finding in findings:
         if finding["name"] in BLOCKING and finding["name"] not in accepted:
-            return Decision(False, f"{finding['says']} To promote it all the same: --accept {finding['name']}")
+            name = finding["name"]
+            return Decision(False, f"its verdict is {name}; to promote it all the same, add --accept {name}")
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,20 @@ def configuration_of(home: str, run: str) -> dict[str, Any]:
     if "model" not in left:
         raise ConfigError(f"--start-from {run}: no training of that name has left a model in {home}/runs")
     return left["config"]
+
+
+def mending(findings: list[dict[str, Any]]) -> str:
+    """Returns the flags that mend a run whose model takes no alias; nothing for any other run."""
+    from vae.verdict import BLOCKING
+
+    return next((finding["advice"] for finding in findings if finding["name"] in BLOCKING), "")
+
+
+def spelled(dataset: str, preset: str | None, config: Path | None, settings: list[str] | None) -> str:
+    """Returns arguments of `betaline train` as they are typed."""
+    flags = [*(("--preset", preset) if preset else ()), *(("--config", str(config)) if config else ())]
+    flags += [part for setting in settings or () for part in ("--set", setting)]
+    return shlex.join([dataset, *flags])
 
 
 def assignments(settings: list[str] | None) -> dict[str, Any]:

@@ -155,7 +155,11 @@ def train(
         _say_promotion(screen, name, register, result["promotion"])
     else:
         screen.say_report(result["report_url"])
-    screen.end(result, f"betaline models {name}" if register else f"betaline promote {result['run']} {name}")
+    if mend := options.mending(result["findings"]):
+        asked = options.spelled(dataset=dataset, preset=preset, config=config, settings=settings)
+        screen.end(result, f"betaline train {asked} {mend}")
+    else:
+        screen.end(result, f"betaline models {name}" if register else f"betaline promote {result['run']} {name}")
 
 
 @app.command()

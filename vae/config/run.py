@@ -74,7 +74,8 @@ class TrainingConfig(Section):
     """Decay per step of an exponential moving average of the weights, which is then what is validated and shipped. At step
     t it is (1+t)/(10+t) while that is less, so that the first weights are soon forgotten."""
     patience_epochs: Positive | None = 20
-    """Stop after so many epochs without a better validation bound; None trains all epochs."""
+    """Epochs without a better one after which a run stops; None trains all epochs. Epochs count once β has settled and the
+    learning rate has risen, and while the controller's constraint is held."""
     aggregate_components: Annotated[int, Field(ge=0)] = 10
     """Gaussians of the mixture that is fitted to the aggregate posterior after training, as a sampler beside the prior; 0
     fits none."""
