@@ -20,19 +20,29 @@ from vae.model import VAE, Inputs
 BUDGET_BYTES = 256 << 20
 """Default budget for the tensors of one chunk of rows, in bytes."""
 
+_ROW_BYTES: weakref.WeakKeyDictionary[VAE, int] = weakref.WeakKeyDictionary()
+
 
 @torch.no_grad()
-def rows_within(model: VAE, budget_bytes: int = BUDGET_BYTES) -> int:
+def rows_within(model: VAE, budget_bytes: int | None = None) -> int:
     """Returns how many rows the model may encode, or latents it may decode, at once without gradients; at least 1.
 
     Encodes one row, decodes one latent, and evaluates the likelihood's log density, mean and standard deviation. The
-    largest number of bytes allocated at any time is the memory of a row. The measurement takes 1 to 30 ms. Kernels need up
-    to half as much again for workspace of their own (1.5 times the budget was the most measured, for convolutions).
+    largest number of bytes allocated at any time is the memory of a row. The measurement takes 1 to 30 ms, once per model.
+    Kernels need up to half as much again for workspace of their own (1.5 times the budget was the most measured, for
+    convolutions).
 
     Args:
         model: The model; its parameters and the input rows are not part of the budget.
-        budget_bytes: Memory for all rows together.
+        budget_bytes: Memory for all rows together; None for `BUDGET_BYTES`.
     """
+    if model not in _ROW_BYTES:
+        _ROW_BYTES[model] = _measure_row(model)
+    return max(1, (BUDGET_BYTES if budget_bytes is None else budget_bytes) // _ROW_BYTES[model])
+
+
+def _measure_row(model: VAE) -> int:
+    """Returns the bytes that one row takes."""
     like = next(model.parameters())
     x = torch.zeros(1, *model.examples.shape, device=like.device)
     condition = torch.zeros(1, model.condition_dim, device=like.device) if model.condition_dim else None
@@ -45,8 +55,19 @@ def rows_within(model: VAE, budget_bytes: int = BUDGET_BYTES) -> int:
         model.likelihood.mean(outputs)
         model.likelihood.std(outputs)
 
-    row_bytes = max(_peak_bytes(lambda: model.encode(inputs)), _peak_bytes(decode))
-    return max(1, budget_bytes // row_bytes)
+    return max(_peak_bytes(lambda: model.encode(inputs)), _peak_bytes(decode))
+
+
+def chunks(model: VAE, num_rows: int, num_samples: int = 1) -> Iterator[slice]:
+    """Yields the consecutive rows that go through the model together; of no rows one empty chunk.
+
+    Args:
+        model: The model.
+        num_rows: Rows in all.
+        num_samples: Latents that are decoded for each row.
+    """
+    size = max(1, rows_within(model) // num_samples) if num_rows > 1 else 1
+    return (slice(start, start + size) for start in range(0, max(num_rows, 1), size))
 
 
 def _peak_bytes(run: Callable[[], object]) -> int:
