@@ -313,6 +313,16 @@ def test_intervals_are_right_where_the_encoder_is_wrong() -> None:
     assert many.effective_draws.min() > 40
 
 
+def test_rows_without_gaps_get_no_more_draws() -> None:
+    """Where nothing is missing nothing is improved: the decoder sees as many latents as were asked for."""
+    made, inputs, _, _ = spoilt()
+    decoded: list[int] = []
+    made.model.decoder.register_forward_pre_hook(lambda _, arguments: decoded.append(len(arguments[0])))
+    for observed in (None, torch.ones_like(inputs.x, dtype=torch.bool)):
+        inference.impute(made.model, inputs._replace(observed=observed), num_samples=30)
+    assert sum(decoded) < 2 * 31 * 64
+
+
 def test_good_rows_keep_the_draws_of_the_posterior() -> None:
     """A row with enough effective draws is estimated from the posterior's draws alone, whatever is done for others."""
     made, inputs, _, _ = gappy()

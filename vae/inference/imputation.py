@@ -7,12 +7,13 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from vae.importance import better_proposals, weighted_draws
+from vae.importance import LEAST_EFFECTIVE_DRAWS, better_proposals, weighted_draws
 from vae.inference.coding import generator_of
 from vae.inference.estimates import Estimate, WeightedMoments
 from vae.memory import rows_within
@@ -41,7 +42,7 @@ def impute(model: VAE, inputs: Inputs, *, num_samples: int = 1000, seed: int = 0
 
     By self-normalised importance sampling, Σ w E[x|z] / Σ w with w = p(x_observed|z) p(z) / q(z|x_observed) (eq. 12).
     Observed entries stay, with a standard deviation of 0. A row with fewer than `ENOUGH_EFFECTIVE_DRAWS`
-    effective draws is estimated again with a proposal that is fitted to it, from up to seven times
+    effective draws is estimated again with a proposal that is fitted to it, by up to seven rounds of
     max(num_samples, min(500, 5 · num_samples)) more draws.
 
     Args:
@@ -55,9 +56,7 @@ def impute(model: VAE, inputs: Inputs, *, num_samples: int = 1000, seed: int = 0
     found = _estimate(model, inputs, num_samples, generator)
     if improve:
         more = _improving(num_samples)
-        for rows, proposal in better_proposals(
-            model, inputs, found.effective_draws, ENOUGH_EFFECTIVE_DRAWS, num_samples=more, generator=generator
-        ):
+        for rows, proposal in _better(model, inputs, found.effective_draws, 1, more, generator):
             found = found.replace(rows, _estimate(model, inputs.take(rows), more, generator, proposal))
     if inputs.observed is None:
         return found._replace(mean=inputs.x, std=torch.zeros_like(found.std))
@@ -69,6 +68,17 @@ def impute(model: VAE, inputs: Inputs, *, num_samples: int = 1000, seed: int = 0
 def _improving(num_samples: int) -> int:
     """Returns the number of draws in each round that improves a proposal, and of the estimate from it."""
     return max(num_samples, min(IMPROVING_SAMPLES, 5 * num_samples))
+
+
+def _better(
+    model: VAE, inputs: Inputs, effective_N: Tensor, count: int, num_samples: int, generator: torch.Generator
+) -> Iterator[tuple[Tensor, StudentTProposal]]:
+    """Yields the rows that have missing entries and too few effective draws for `count` imputations, with proposals."""
+    if inputs.observed is None:
+        return
+    enough = max(LEAST_EFFECTIVE_DRAWS, min(max(ENOUGH_EFFECTIVE_DRAWS, count), num_samples / 5))
+    wanting_N = effective_N.masked_fill(inputs.observed.flatten(1).all(1), torch.inf)
+    yield from better_proposals(model, inputs, wanting_N, enough, num_samples=num_samples, generator=generator)
 
 
 def _estimate(
@@ -97,8 +107,7 @@ def impute_many(model: VAE, inputs: Inputs, count: int, *, num_samples: int = 10
     generator, choosing = (generator_of(inputs.x, seed, draws) for draws in ("impute", "resample"))
     z_CNL, effective_N = _resampled(model, inputs, count, num_samples, generator, choosing)
     more = _improving(num_samples)
-    enough = max(ENOUGH_EFFECTIVE_DRAWS, count)
-    for rows, proposal in better_proposals(model, inputs, effective_N, enough, num_samples=more, generator=generator):
+    for rows, proposal in _better(model, inputs, effective_N, count, more, generator):
         better = _resampled(model, inputs.take(rows), count, more, generator, choosing, proposal)
         rows = rows[improved := better[1] > effective_N[rows]]
         z_CNL[:, rows], effective_N[rows] = better[0][:, improved], better[1][improved]
