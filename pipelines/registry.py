@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
-from pipelines.tracking import DATASET
+from pipelines.tracking import DATASET, VERDICT
 from vae.errors import RegistryError
 
 WEIGHTS = "betaline.weights_sha256"
@@ -59,7 +59,9 @@ def registered(name: str, run_id: str, weights: str) -> Version | None:
     return next((_version(version) for version in found if version.run_id == run_id), None)
 
 
-def register(name: str, model_uri: str, run_id: str, weights: str, score: Score, card: str) -> Version:
+def register(
+    name: str, model_uri: str, run_id: str, weights: str, score: Score, card: str, verdict: str | None = None
+) -> Version:
     """Registers a logged model (`models:/m-…`) as the next version of a name.
 
     Args:
@@ -69,11 +71,14 @@ def register(name: str, model_uri: str, run_id: str, weights: str, score: Score,
         weights: SHA-256 of the weights, by which a retry finds the version.
         score: On the test split.
         card: The version's description, markdown.
+        verdict: The verdict on the training run, in words; None where it was not judged.
     """
     client = MlflowClient()
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     tags = {WEIGHTS: weights, DATASET: score.dataset_id, SCORE_NAME: score.name, SCORE: repr(score.nats)}
+    if verdict is not None:
+        tags[VERDICT] = verdict
     made = client.create_model_version(
         name, model_uri, run_id, tags, description=card, model_id=model_uri.removeprefix("models:/")
     )

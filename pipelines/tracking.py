@@ -26,7 +26,7 @@ IDENTITY = "betaline.identity"
 DATASET = "betaline.dataset_id"
 """On runs, and on the versions that came of them."""
 VERDICT = "betaline.verdict"
-"""On runs: `sound`, or the names of the findings."""
+"""On runs, and on the versions that came of them: `sound`, or the names of the findings."""
 EPOCH_METRICS = (
     "beta",
     "train_distortion",

@@ -213,6 +213,7 @@ def tune(
             _say_promotion(screen, name, promotion.alias, result["promotion"])
     _say_chosen(screen, result)
     screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
+    screen.say_verdict(result)
     screen.say_report(result["report_url"])
     best = locate(home) / "runs" / result["run"] / "best.yaml"
     screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")

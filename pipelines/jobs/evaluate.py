@@ -217,7 +217,8 @@ def _register(
     if version is None:
         emit("evaluate", {"what": "registering"})
         uri = packaging.log_model(run_id, local, evidence.config.model, _input_example(evidence), card)
-        version = registry.register(request.name, uri, run_id, weights, score, card)
+        verdict = words(evidence.findings)
+        version = registry.register(request.name, uri, run_id, weights, score, card, verdict)
     emit("evaluate", {"what": "loading it from the registry"})
     packaging.check_loads(version.uri)
     return left, version

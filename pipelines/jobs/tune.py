@@ -35,6 +35,7 @@ from vae.data.parquet import Dataset
 from vae.errors import CheckpointError
 from vae.reports import EpochReport
 from vae.storage import write_whole
+from vae.verdict import words
 
 KEEP_SECONDS = 2.0
 """At most so often is the table of a search that runs written to its folder, but for trials that end."""
@@ -176,8 +177,8 @@ def _with_model(
     if found is None:
         return known
     model, history = found
-    known = replace(known, history=[asdict(epoch) for epoch in history])
-    return reports.seen(reports.judged(known, dataset, model), model, dataset)
+    known = replace(known, history=[asdict(epoch) for epoch in history], model=model)
+    return reports.judged(known, dataset, model)
 
 
 def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known: Evidence) -> reports.Left | None:
@@ -277,7 +278,9 @@ def run(job: Job) -> dict[str, Any]:
         _log_result(job, run_id, searched, trials, best, config, opened.manifest.example.num_values)
         spent = _spent(searched, search_seconds)
         known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=[spent])
-        left = reports.leave(job, run_id, lambda: _with_model(known, job, searched, division, best, opened))
+        known = _with_model(known, job, searched, division, best, opened)
+        tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
+        left = reports.leave(job, run_id, lambda: reports.seen(known, known.model, opened) if known.model else known)
     return {
         "run": job.identity,
         "mlflow_run_id": run_id,
@@ -290,5 +293,7 @@ def run(job: Job) -> dict[str, Any]:
         "chosen": choosing.as_result(chosen),
         "select": searched.select,
         "search_seconds": search_seconds,
+        "verdict": words(known.findings),
+        "findings": [asdict(finding) for finding in known.findings],
         "report": left,
     }
