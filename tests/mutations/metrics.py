@@ -177,8 +177,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD}::test_active_units_counts_dimensions_that_vary",),
         ),
         Mutation(
-            "mean / (model.examples.num_values * math.log(2))",
-            "mean / model.examples.num_values",
+            "nll.sum().item() / (num_observed * math.log(2)) if has_bits else None",
+            "nll.sum().item() / num_observed if has_bits else None",
             "Bits per dimension would be nats per dimension.",
             (f"{LIKELIHOOD}::test_negative_log_likelihood_states_its_protocol",),
         ),

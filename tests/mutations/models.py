@@ -41,8 +41,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD_LAWS}::test_mean_and_std_are_the_densitys",),
         ),
         Mutation(
-            "return (1 - params.softmax(0).amax(0)).sqrt()",
-            "return (1 - params.softmax(0).amax(0)).square()",
+            "return (-torch.expm1(params.amax(0) - params.logsumexp(0))).clamp(min=0).sqrt()",
+            "return (-torch.expm1(params.amax(0) - params.logsumexp(0))).clamp(min=0)",
             "The announced error of an imputed category would be far too small.",
             (f"{LIKELIHOOD_LAWS}::test_mean_and_std_are_the_densitys",),
         ),
@@ -113,9 +113,9 @@ MUTATIONS: dict[str, list[Mutation]] = {
     ],
     "vae/likelihoods/build.py": [
         Mutation(
-            'LearnedScale(config.initial_sigma) if config.sigma == "learned"',
-            'LearnedScale(INITIAL_SCALE) if config.sigma == "learned"',
-            "initial_sigma of a learned σ would be ignored.",
+            "return scale(config.initial_sigma, LOG_PIXEL_FLOOR)",
+            "return scale(INITIAL_SCALE, LOG_PIXEL_FLOOR)",
+            "initial_sigma of a trained σ would be ignored.",
             (f"{LIKELIHOODS}::test_configured_sigma_is_where_it_starts",),
         ),
     ],
