@@ -163,7 +163,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "scale_K = (most / (square_K.sqrt() + 1e-6)).clamp(max=1)",
             "scale_K = most / (square_K.sqrt() + 1e-6)",
             "Small gradients would be blown up to the norm that large ones are cut to.",
-            (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[averaged, clipped, decayed, conditional]",),
+            (f"{LANES}::test_gradients_below_the_clipping_norm_are_left_alone",),
         ),
         Mutation(
             "self.averaged.keep(places)",
