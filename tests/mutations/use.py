@@ -188,7 +188,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "units = [1.0 if column.categories else column.std for column in columns]",
             "units = [1.0 for column in columns]",
             "The uncertainty of an imputed number would be told in standard deviations as if it were in its unit.",
-            (f"{SERVING}::test_spread_of_a_table_is_in_its_units",),
+            ("tests/vae/answering/test_writing.py",),
         ),
         Mutation(
             "kept[column.name] = given.where(given.notna(), filled)",
