@@ -198,7 +198,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
     "vae/metrics/reconstruction.py": [
         Mutation(
             ".square().mean((1, 2, 3))",
-            ".square().mean()",
+            ".square().mean().expand(len(x_NCHW))",
             "All images of a batch would get the PSNR of their mean error.",
             (f"{RECONSTRUCTION}::test_metrics_are_of_each_image_alone",),
         ),

@@ -356,9 +356,9 @@ MUTATIONS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "return self.posterior.codebook.embed(drawn)",
-            "return drawn.float()",
-            "A vector-quantised model would decode the numbers of its codes in place of the codes.",
-            ("tests/vae/test_presets.py::test_preset_is_saved_and_generates[vq_vae]",),
+            "return self.posterior.codebook.embed(drawn * 0)",
+            "Every example that a vector-quantised model generates would be the same.",
+            (f"{QUANTIZATION}::test_latents_from_the_prior_are_its_codes",),
         ),
     ],
 }

@@ -266,8 +266,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LANE_LAWS}::test_every_objective_is_the_same_in_a_stack[regularizer mmd imq]",),
         ),
         Mutation(
-            "return {name: value.detach()[number].clone()",
-            "return {name: value.detach()[0].clone()",
+            "stacked[name].detach()[number].clone()",
+            "stacked[name].detach()[0].clone()",
             "Every lane of a stack would ship the first lane's weights.",
             (f"{LANES}::test_lane_leaves_the_stack_as_an_ordinary_model",),
         ),
