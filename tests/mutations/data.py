@@ -160,8 +160,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
     ],
     "vae/data/rows.py": [
         Mutation(
-            "for value in found.dictionary.to_pylist()), np.nan], np.float32)",
-            "for value in found.dictionary.to_pylist()), 0.0], np.float32)",
+            "for value in found.dictionary.to_pylist()), np.nan])",
+            "for value in found.dictionary.to_pylist()), 0.0])",
             "A missing category would be read as the first one.",
             (f"{ROWS}::test_encode_gives_numbers_codes_and_nan",),
         ),

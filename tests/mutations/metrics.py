@@ -88,7 +88,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "weight_L @ [_concentration(row) for row in importance_LF]",
             "np.full(len(weight_L), weight_L.mean()) @ [_concentration(row) for row in importance_LF]",
             "Unused dimensions would count in DCI as much as those that matter.",
-            (f"{DISENTANGLEMENT}::test_dci_of_importances_is_the_entropy_of_the_paper",),
+            (f"{DISENTANGLEMENT}::test_suite_scores_a_perfect_code_one",),
         ),
     ],
     "vae/metrics/disentanglement/ranking.py": [
@@ -177,8 +177,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD}::test_active_units_counts_dimensions_that_vary",),
         ),
         Mutation(
-            "mean / (model.examples.num_values * math.log(2))",
-            "mean / model.examples.num_values",
+            "nll.sum().item() / (num_observed * math.log(2)) if has_bits else None",
+            "nll.sum().item() / num_observed if has_bits else None",
             "Bits per dimension would be nats per dimension.",
             (f"{LIKELIHOOD}::test_negative_log_likelihood_states_its_protocol",),
         ),
@@ -192,13 +192,13 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "nll.std().item() / math.sqrt(len(nll))",
             "nll.std().item()",
             "The standard error of a likelihood would be the spread of single examples.",
-            (f"{LIKELIHOOD}::test_negative_log_likelihood_states_its_protocol",),
+            (f"{LIKELIHOOD}::test_standard_error_is_that_of_the_mean",),
         ),
     ],
     "vae/metrics/reconstruction.py": [
         Mutation(
             ".square().mean((1, 2, 3))",
-            ".square().mean()",
+            ".square().mean().expand(len(x_NCHW))",
             "All images of a batch would get the PSNR of their mean error.",
             (f"{RECONSTRUCTION}::test_metrics_are_of_each_image_alone",),
         ),

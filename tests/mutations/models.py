@@ -41,8 +41,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD_LAWS}::test_mean_and_std_are_the_densitys",),
         ),
         Mutation(
-            "return (1 - params.softmax(0).amax(0)).sqrt()",
-            "return (1 - params.softmax(0).amax(0)).square()",
+            "return (-torch.expm1(params.amax(0) - params.logsumexp(0))).clamp(min=0).sqrt()",
+            "return (-torch.expm1(params.amax(0) - params.logsumexp(0))).clamp(min=0)",
             "The announced error of an imputed category would be far too small.",
             (f"{LIKELIHOOD_LAWS}::test_mean_and_std_are_the_densitys",),
         ),
@@ -113,9 +113,9 @@ MUTATIONS: dict[str, list[Mutation]] = {
     ],
     "vae/likelihoods/build.py": [
         Mutation(
-            'LearnedScale(config.initial_sigma) if config.sigma == "learned"',
-            'LearnedScale(INITIAL_SCALE) if config.sigma == "learned"',
-            "initial_sigma of a learned σ would be ignored.",
+            "return scale(config.initial_sigma, LOG_PIXEL_FLOOR)",
+            "return scale(INITIAL_SCALE, LOG_PIXEL_FLOOR)",
+            "initial_sigma of a trained σ would be ignored.",
             (f"{LIKELIHOODS}::test_configured_sigma_is_where_it_starts",),
         ),
     ],
@@ -356,9 +356,9 @@ MUTATIONS: dict[str, list[Mutation]] = {
         ),
         Mutation(
             "return self.posterior.codebook.embed(drawn)",
-            "return drawn.float()",
-            "A vector-quantised model would decode the numbers of its codes in place of the codes.",
-            ("tests/vae/test_presets.py::test_preset_is_saved_and_generates[vq_vae]",),
+            "return self.posterior.codebook.embed(drawn * 0)",
+            "Every example that a vector-quantised model generates would be the same.",
+            (f"{QUANTIZATION}::test_latents_from_the_prior_are_its_codes",),
         ),
     ],
 }

@@ -41,7 +41,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "size *= len(dimension.values)",
             "size += len(dimension.values)",
             "A search of every combination would stop before all were tried.",
-            (f"{SPACE}::test_grid_has_every_combination_once",),
+            (f"{SPACE}::test_default_space_is_accepted",),
         ),
     ],
     "tuning/stacks.py": [
@@ -119,7 +119,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "FloatDistribution(-0.5, max(found) + 0.5)",
             "FloatDistribution(0.0, max(found))",
             "The first and the last choice of a dimension would weigh half.",
-            (f"{IMPORTANCE}::test_shares_of_a_sum_are_those_of_its_terms",),
+            (f"{IMPORTANCE}::test_every_choice_weighs_the_same",),
         ),
         Mutation(
             "normalize=False)",
@@ -128,10 +128,10 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{IMPORTANCE}::test_what_lies_in_a_combination_is_no_dimensions_own",),
         ),
         Mutation(
-            "is not None and math.isfinite(bound)",
-            "is not None",
-            "A trial that diverged would decide what seems important.",
-            (f"{IMPORTANCE}::test_importances_leave_out_what_has_no_bound",),
+            "return [float(known.index(value)) for value in values]",
+            "return [float(value) if isinstance(value, float) else float(known.index(value)) for value in values]",
+            "Of weights far apart only the largest would seem to matter.",
+            (f"{IMPORTANCE}::test_shares_of_a_sum_are_those_of_its_terms",),
         ),
     ],
     "tuning/trial.py": [

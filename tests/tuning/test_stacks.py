@@ -70,6 +70,7 @@ def test_divided_lanes_are_all_there_once() -> None:
         (1, 8, 2, 2),  # both have half
         (3, 8, 2, 2),  # three stacks would leave one worker idle for a third of the time
         (2, 8, 2, 1),  # they are as many as the workers
+        (3, 5, 2, 1),  # single lanes would cost two each
         (24, 8, 2, 1),  # many more than the workers: what a stack costs beside its lanes counts
         (3, 8, 64, 8),  # every lane has a worker
         (1, 3, 64, 3),

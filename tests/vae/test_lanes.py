@@ -50,6 +50,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
+SHORT = {"training.epochs": 2}
+
+
 def lanes(betas: Sequence[float] = BETAS, **changes: Any) -> list[RunConfig]:
     """Each with a seed and a learning rate of its own, and all with the same batches."""
     base = override(BASE, {"training.epochs": EPOCHS, "training.data_seed": 5, **changes})
@@ -94,6 +97,16 @@ def test_lane_is_the_run_that_its_configuration_says(variant: str, small: Datase
         ]
         assert bounds[0] == pytest.approx(bounds[1], rel=1e-5)
         assert together[number].best.epoch == ordinary.best.epoch
+
+
+def test_gradients_below_the_clipping_norm_are_left_alone(small: Dataset) -> None:  # noqa: F811
+    """A norm that no gradient reaches changes nothing, in any lane."""
+    clipped, free = (
+        finished(LaneTraining(lanes((1.0, 4.0), **{"training.gradient_clip_norm": norm, **SHORT}), small).run())
+        for norm in (1e6, None)
+    )
+    for one, other in zip(clipped, free, strict=True):
+        assert_same_run(one, other)
 
 
 def test_lanes_differ_and_share_their_batches(small: Dataset) -> None:  # noqa: F811

@@ -161,6 +161,17 @@ def test_codebook_moves_in_training_alone() -> None:
     assert "codes" not in dict(codebook.named_parameters())
 
 
+def test_latents_from_the_prior_are_its_codes() -> None:
+    """Each piece of a generated latent is the code that the prior has drawn for it."""
+    model, noise = build().eval(), torch.randn(40, 2, generator=generator())
+    drawn_BG = model.prior.sample(noise)
+    latents_BL = model.sample_prior(noise)
+    for piece in range(2):
+        codes = model.posterior.codebook.codes[drawn_BG[:, piece]]
+        assert torch.equal(latents_BL[:, 2 * piece : 2 * piece + 2], codes)
+    assert len(drawn_BG.unique()) == 8
+
+
 def test_importance_sampling_of_codes_is_refused() -> None:
     """Trap, VQ: a certain code has no importance-sampled evidence, and the refusal says what there is instead."""
     with pytest.raises(

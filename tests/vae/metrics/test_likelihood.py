@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae import distributions
+from vae import distributions, importance
 from vae.config import MLP, Bernoulli, Categorical, Gaussian, Iwae, Likelihood, ModelConfig
 from vae.data.batches import Batch
-from vae.metrics.likelihood import Sums, bound_sums, mutual_information, negative_log_likelihood
+from vae.metrics.likelihood import Sums, bound_sums, inputs_of, mutual_information, negative_log_likelihood
 from vae.model import VAE, ExampleSpec, Inputs
+from vae.seeds import Stream, derive
 
 SHAPE = (1, 4, 4)
 LATENT = 3
@@ -159,6 +160,17 @@ def test_negative_log_likelihood_states_its_protocol() -> None:
     assert result.bits_per_dim == pytest.approx(result.nats / math.log(2) / 16)
     assert result.standard_error is not None
     assert 0 < result.standard_error < 1
+
+
+def test_standard_error_is_that_of_the_mean() -> None:
+    """The spread of the examples' own estimates, divided by the root of their number."""
+    model, pixels = build(), images(100)
+    generator = torch.Generator().manual_seed(derive(3, Stream.EVALUATION, 0))
+    inputs = inputs_of(model, cut(pixels, 100)[0], generator)
+    each = -importance.log_likelihood(model, inputs, num_samples=4, generator=generator)
+    result = negative_log_likelihood(model, cut(pixels, 100), num_samples=4, seed=3)
+    assert result.nats == pytest.approx(each.mean().item(), rel=1e-6)
+    assert result.standard_error == pytest.approx(each.std().item() / 10, rel=1e-6)
 
 
 def test_bits_per_dimension_are_of_the_observed_values() -> None:
