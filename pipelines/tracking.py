@@ -18,7 +18,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
 from vae.config import dotted
-from vae.errors import RegistryError
+from vae.errors import Diverged, RegistryError
 
 log = logging.getLogger(__name__)
 
@@ -103,7 +103,8 @@ def recorded(run_id: str) -> Iterator[None]:
         yield
     except BaseException as error:
         try:
-            close_run(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            tags = {VERDICT: "diverged"} if isinstance(error, Diverged) else None
+            close_run(run_id, "FAILED" if isinstance(error, Exception) else "KILLED", tags)
         except MlflowException as unreachable:
             log.warning("MLflow still shows run %s as running: %s", run_id, unreachable)
         raise
@@ -200,12 +201,15 @@ class EpochLog:
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
+        self.epochs: dict[int, dict[str, Any]] = {}
+        """The epochs that were handed over in this process, by their numbers."""
         self._queue: queue.Queue[list[dict[str, Any]]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return EpochLog, (self.run_id,)
 
     def __call__(self, epochs: list[dict[str, Any]]) -> None:
+        self.epochs |= {epoch["epoch"]: epoch for epoch in epochs}
         if self._queue is None:
             self._queue = queue.Queue()
             threading.Thread(target=self._send, args=(self._queue,), name="betaline-epochs", daemon=True).start()

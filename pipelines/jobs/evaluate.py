@@ -98,13 +98,13 @@ def _trained(request: PromoteRequest, trained: Mapping[str, Any]) -> report.Evid
         run_id=trained["mlflow_run_id"],
         history=trained["history"],
         projection=request.projection,
-        findings=_divergence(trained),
+        findings=divergence(trained),
         stages=[training_stage(config, trained["train_seconds"])],
     )
     return _searched(known, trained)
 
 
-def _divergence(trained: Mapping[str, Any]) -> list[Finding]:
+def divergence(trained: Mapping[str, Any]) -> list[Finding]:
     """Returns the finding of a run that diverged, whose model is of the epochs before."""
     if "diverged" not in trained:
         return []

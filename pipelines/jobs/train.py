@@ -40,7 +40,8 @@ def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | 
     return reports.Left(known, found.model, f"the checkpoint at step {found.step:,}, {when}")
 
 
-def _spec(job: Job, config: RunConfig, dataset: Dataset, start_from: str | None = None) -> TrainSpec:
+def spec_of(job: Job, config: RunConfig, dataset: Dataset, start_from: str | None = None) -> TrainSpec:
+    """Returns what every worker needs to know of a job's training."""
     start = None if start_from is None else job.result_of(start_from)["model"]
     return TrainSpec(config, dataset.uri, job.folder.uri, job.identity, start)
 
@@ -61,7 +62,7 @@ def _known(request: TrainRequest, config: RunConfig, dataset: Dataset, run_id: s
 def _at_checkpoint(job: Job, known: Evidence, dataset: Dataset) -> Evidence:
     """The same of a run that did not finish, as far as it came."""
     assert known.run_id is not None, "it is a run of MLflow"
-    spec = _spec(job, known.config, dataset)
+    spec = spec_of(job, known.config, dataset)
     told = replace(known, history=tracking.epochs_of(known.run_id))
     return reports.seen_at_checkpoint(told, dataset, partial(_left, spec, dataset))
 
@@ -83,11 +84,9 @@ def _left_behind(
     The model and what belongs to it are left in the run's folder, from where it can be promoted or started from.
     """
     assert known.run_id is not None, "it is a run of MLflow"
-    tracking.tag(known.run_id, {tracking.VERDICT: "diverged"})
     model, advice = locate(spec.folder) / "model", slower(known.config.training)
     if not (model / MODEL).exists():
         return Diverged(f"{error}\nNo epoch was finished: train again under another --run with these flags")
-    history = tracking.epochs_of(known.run_id)
     left = {
         "run": job.identity,
         "mlflow_run_id": known.run_id,
@@ -96,13 +95,13 @@ def _left_behind(
         "config": known.config.model_dump(mode="json"),
         "train_seconds": seconds,
         "model": model.uri,
-        "history": history,
+        "history": known.history,
         "diverged": str(error),
         "advice": advice,
     }
     job.folder.write(LEFT, left)
     return Diverged(
-        f"{error}\nThe weights of epoch {int(history[-1]['best_epoch'])} are kept. To go on from them more slowly: "
+        f"{error}\nThe weights of epoch {known.history[-1]['best_epoch']} are kept. To go on from them more slowly: "
         f"betaline train {request.dataset} --start-from {job.identity} {advice}"
     )
 
@@ -121,7 +120,7 @@ def run(job: Job) -> dict[str, Any]:
         params={**config.model_dump(mode="json"), "dataset": dataset},
         tags={tracking.DATASET: dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
     )
-    spec = _spec(job, config, opened, request.start_from)
+    spec = spec_of(job, config, opened, request.start_from)
     known = _known(request, config, opened, run_id)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
@@ -135,6 +134,7 @@ def run(job: Job) -> dict[str, Any]:
             outcome = train(spec, on_report=epochs, on_event=emit)
         except Diverged as error:
             epochs.finish()
+            known = replace(known, history=[*epochs.epochs.values()])
             raise _left_behind(job, request, known, spec, error, time.monotonic() - started) from None
         tracking.log_epochs(run_id, outcome.history)
         speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)

@@ -42,7 +42,8 @@ def survey_attributes(
         if len(values) and values.null_count == len(values):
             raise DataError(f"{where}: every value of attribute {name!r} is missing. Leave it out")
         columns.append(column_of(name, values, categorical=name in categorical))
-    encoded = encode(table, columns).astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
+        encoded = encode(table, columns).astype(np.float32)
     for column, values_N in zip(columns, encoded.T, strict=True):
         infinite = int(np.isinf(values_N).sum())
         if infinite:

@@ -119,6 +119,11 @@ REFUSALS: dict[str, Refusal] = {
         "objective.controller",
         [{"objective.controller": {"kind": "constant"}}],
     ),
+    "steps that are not whole": Refusal(
+        objective({}, controller={"kind": "warmup", "steps": 2.5}),
+        "objective.controller.steps",
+        [{"objective.controller.steps": 2}],
+    ),
     "capacity that starts at its end": Refusal(
         objective({}, controller={"kind": "capacity", "steps": 500, "start": 500}),
         "objective.controller.start",

@@ -113,6 +113,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "close_run": lambda *arguments: None,
         "experiment_of": lambda run_id: "experiment-1",
         "log_metrics": lambda *arguments: None,
+        "tag": lambda *arguments: None,
         "log_files": keep,
         "log_epochs": log_epochs,
         "epochs_of": lambda run_id: [epochs[number] for number in sorted(epochs)],

@@ -56,14 +56,20 @@ def test_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
 
 
 def test_what_the_command_line_names_is_not_replaced_by_a_default(tmp_path: Path) -> None:
-    """A preset or a file is the configuration; `--set` alone changes what will suit the data. A search file without a base
-    leaves the base open."""
-    assert training(None, None, ["objective.beta=2"], {}) == {"changes": {"objective.beta": 2}}
-    assert training("beta_vae", None, ["objective.beta=2"], {})["config"].objective.beta == 2
+    """A file is the configuration; a preset's name and `--set` are laid over what suits the data. A search file without a
+    base leaves the base open."""
+    changed = {"changes": {"objective.beta": 2}}
+    assert training(None, None, ["objective.beta=2"], {}) == {"preset": None, **changed}
+    assert training("beta_vae", None, ["objective.beta=2"], {}) == {"preset": "beta_vae", **changed}
+    file = tmp_path / "train.yaml"
+    file.write_text("training: {epochs: 3}\n")
+    config = training("beta_vae", file, ["objective.beta=2"], {})["config"]
+    assert (config.objective.beta, config.training.epochs) == (2, 3)
     file = tmp_path / "search.yaml"
     file.write_text("grace_epochs: 3\n")
-    assert searching(None, file, None, {"num_trials": 2}) == {"changes": {"grace_epochs": 3, "num_trials": 2}}
-    assert searching("beta_vae", file, None, {})["search"].base.objective.beta == 4
+    asked = {"changes": {"grace_epochs": 3, "num_trials": 2}}
+    assert searching(None, file, None, {"num_trials": 2}) == {"preset": None, **asked}
+    assert searching("beta_vae", file, None, {"num_trials": 2}) == {"preset": "beta_vae", **asked}
     file.write_text("base: {training: {epochs: 3}}\n")
     assert searching(None, file, None, {})["search"].base.training.epochs == 3
 

@@ -13,19 +13,22 @@ import pytest
 import torch
 
 from pipelines import tracking
-from pipelines.jobs import choosing, train
+from pipelines.cli import options
+from pipelines.jobs import choosing, evaluate, train
 from pipelines.jobs.job import Job
 from pipelines.requests import TrainRequest
 from tests.pipelines.conftest import QUICK, job_of
 from vae.assembly import share_of
-from vae.config import override, parse
+from vae.config import RunConfig, override, parse
 from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
 from vae.distributed import TrainOutcome, TrainSpec
 from vae.errors import ClusterError, Diverged
 from vae.metrics.likelihood import bound_sums
+from vae.reports import EpochReport
 from vae.state import save_model
 from vae.training import Training, Unfinished, unfinished
+from vae.verdict import BLOCKING
 
 Listener = Callable[[list[dict[str, Any]]], None]
 
@@ -70,6 +73,32 @@ def test_training_that_fails_leaves_its_epochs_and_its_reason(
     assert "Failed after 2 of 2 epochs: Diverged: the loss became nan in epoch 3 (step 5)" in page
     assert 'id="curves"' in page
     assert "Reconstructions: the run has left no checkpoint." in page
+
+
+def test_training_that_diverges_leaves_the_model_of_its_best_epoch(
+    job: Job, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error has the command that goes on from it; the run can be promoted, and started from, as one that ended."""
+
+    def diverge(spec: TrainSpec, on_report: Listener, on_event: Any) -> TrainOutcome:
+        result = Training(spec.config, Dataset.open(spec.dataset)).run()
+        save_model(result.model, f"{spec.folder}/model")
+        on_report([asdict(report) for report in result.history])
+        raise Diverged("the loss became nan at step 5")
+
+    monkeypatch.setattr(train, "train", diverge)
+    with pytest.raises(Diverged) as error:
+        train.run(job)
+    flags = "--set training.learning_rate=0.0001 --set training.gradient_clip_norm=1"
+    assert f"betaline train {job.request['dataset']} --start-from one {flags}" in str(error.value)
+    left = job.result_of("one")
+    assert [EpochReport(**epoch).epoch for epoch in left["history"]] == [1, 2]
+    assert parse(RunConfig, left["config"]) == QUICK
+    (finding,) = evaluate.divergence(left)
+    assert finding.name in BLOCKING
+    assert options.configuration_of(job.home, "one") == left["config"]
+    started = train.spec_of(job, QUICK, Dataset.open(job.request["dataset"]), "one")
+    assert started.start == left["model"]
 
 
 STEPS = 4

@@ -76,10 +76,10 @@ def test_answers_keep_fractions_of_a_second(seconds: Dataset, model: VAE) -> Non
     np.testing.assert_allclose(found["time"], expected_N, rtol=0, atol=1e-3)
     assert found["time"].nunique() > ROWS / 2
     gaps = rows.assign(time=rows["time"].where(np.arange(ROWS) % 2 == 0))
-    filled = answer(model, gaps, {"task": "impute", "num_samples": 5})
+    filled = answer(model, gaps, {"task": "impute", "num_samples": 200})
     pd.testing.assert_series_equal(filled["time"][::2], rows["time"][::2])
     assert filled["time"][1::2].nunique() > ROWS / 4
-    drawn = answer(model, gaps[1::2], {"task": "impute", "num_samples": 5, "output": "sample", "n": 1})
+    drawn = answer(model, gaps[1::2], {"task": "impute", "num_samples": 200, "output": "sample", "n": 1})
     assert drawn["time"].nunique() > ROWS / 4
 
 

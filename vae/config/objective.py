@@ -40,7 +40,10 @@ BoundConfig = Annotated[Union[Elbo, Iwae, Ciwae], Field(discriminator="kind")]  
 
 def _steps(value: float) -> float:
     if value > 1 and value != int(value):
-        raise ValueError(f"expected whole steps, or a share of the run below 1, got {value}")
+        raise ValueError(
+            f"objective.controller.steps: expected whole steps, or a share of the run below 1, got {value}; use "
+            f"{int(value)}"
+        )
     return value if value < 1 else int(value)
 
 

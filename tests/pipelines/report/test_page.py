@@ -13,6 +13,7 @@ import torch
 from pipelines.report import write
 from pipelines.report.wording import nats
 from tests.pipelines.report.conftest import BRIEF, HOSTILE, TABLE_PARTS, Make, Page, epochs, image, search
+from vae.verdict import Finding
 
 FIGURES = {
     *("reconstructions.png", "samples.png", "traversals.png", "interpolations.png"),
@@ -251,19 +252,11 @@ def test_weights_that_are_not_numbers_are_not_drawn(make: Make, tmp_path: Path) 
     assert "Samples from the prior: the model's weights are not finite numbers." in Page(files["report.html"]).text
 
 
-def test_report_warns_of_collapse_overfitting_and_unfinished_training(make: Make, tmp_path: Path) -> None:
-    """What a reader should know before trusting the figures is said in words."""
-    bound = make().bound
-    assert bound is not None
-    late = [
-        {**epoch, "validation_negative_elbo": 40.0 - epoch["epoch"], "best_epoch": epoch["epoch"]}
-        for epoch in epochs(5)
-    ]
-    weak = {**BRIEF, "model": None, "history": late, "bound": dataclasses.replace(bound, rate=0.01)}
-    text = Page(write(make(**weak), tmp_path)["report.html"]).text
-    assert "posterior has collapsed" in text
-    assert "more training.epochs may still improve it" in text
-    assert "the model overfits" in text
+def test_report_has_the_findings_of_the_verdict(make: Make, tmp_path: Path) -> None:
+    """Each with what was measured and the flags that mend it, as the verdict words it."""
+    finding = Finding("collapsed", 0.01, "every latent dimension has collapsed: 0.01 nats.", "--set objective.beta=0.5")
+    text = Page(write(make(**BRIEF, findings=[finding]), tmp_path)["report.html"]).text
+    assert "collapsed: every latent dimension has collapsed: 0.01 nats. Try: --set objective.beta=0.5" in text
 
 
 @drawn_often
