@@ -84,7 +84,8 @@ class Training:
         check_warmup(training, self.total_steps)
         self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
         self.guard = FiniteGuard(self.model.parameters(), device)
-        self.optimizer.found_inf = self.guard.flag
+        if device.type != "cpu":  # where every step is looked at before it is taken
+            self.optimizer.found_inf = self.guard.flag
         self.controller = Controller(config.objective, self.total_steps, device)
         self.discriminator = self._discriminator()
         self.autocast = autocast_of(training, device)

@@ -9,7 +9,8 @@ alternated, A B C A B C …, and compared within a round, for on a shared machin
 - pythae: the same model in Pythae 0.1.2, its own trainer (`pythae_loop.py`), with its default optimiser;
 - pythae-fused: the same with betaline's optimiser, which Pythae users can ask for;
 - one, two: betaline with one worker of one thread, and with two; 512 examples a step on each worker;
-- streaming: as betaline, with a quarter of the data as its memory budget.
+- streaming: as betaline, with a quarter of the data as its memory budget;
+- after, before: `vae.training.Training` without Ray, of this checkout and of the one that `--before` names.
 
 Every row trains on the same bits: bare and Pythae get them drawn already, betaline draws them when it loads the data, and
 streaming again in every epoch, which is part of what streaming costs. A figure is the median over a run's epochs after the
@@ -61,6 +62,7 @@ Prefect and MLflow share, measures how often those interrupt a barrier."""
 QUIET_PERCENT = 25.0
 """Of all CPUs, that other work may take when a row begins. The services alone take some 10 % of two."""
 ROWS = ("bare", "betaline", "pythae", "pythae-fused", "one", "two", "streaming")
+CHECKOUTS = ("after", "before")
 GPU_ROWS = ROWS[:4]
 
 
@@ -80,6 +82,7 @@ RATIOS = (
     Ratio("betaline", "pythae-fused", None),
     Ratio("two", "one", 1.7),
     Ratio("streaming", "betaline", 0.9),
+    Ratio("after", "before", 0.97),
 )
 GPU_RATIOS = (Ratio("betaline", "bare", 0.95), Ratio("betaline", "pythae", 10.0), RATIOS[2])
 
@@ -94,6 +97,19 @@ class Bench:
     epochs: int
     pythae: Path | None
     """Interpreter that has Pythae."""
+    before: Path | None = None
+    """Another checkout of betaline."""
+
+    def checkout(self, folder: Path) -> list[float]:
+        """Returns the examples per second of each epoch of a training by the code of a checkout."""
+        config = self.configuration(1, THREADS, BATCH_SIZE).model_dump(mode="json")
+        values = {"config": config, "dataset": self.dataset.uri, "threads": THREADS}
+        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": str(folder)}
+        command = [sys.executable, str(HERE / "direct_loop.py"), json.dumps(values)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{folder} failed:\n{done.stderr[-2000:]}")
+        return json.loads(done.stdout.splitlines()[-1])
 
     def script(self, name: str, python: str | Path, **arguments: Any) -> list[float]:
         """Examples per second of each epoch of a loop in a process of its own."""
@@ -159,6 +175,11 @@ class Bench:
                 return self.direct(self.configuration(1, 1, BATCH_SIZE))
             case "betaline":
                 return self.cluster(self.configuration(1, THREADS, BATCH_SIZE))
+            case "after":
+                return self.checkout(HERE.parents[1])
+            case "before":
+                assert self.before is not None, "the row was left out"
+                return self.checkout(self.before)
             case "one":
                 return self.cluster(self.configuration(1, 1, WORKER_BATCH_SIZE))
             case "two":
@@ -261,11 +282,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4, help="of each run; the first is not counted")
     parser.add_argument("--patience", type=int, default=60, help="seconds that a row waits for other work to end")
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(GPU_ROWS if on_gpu else ROWS))
+    parser.add_argument("--before", type=Path, help="another checkout, to compare this one with and nothing else")
     chosen = parser.parse_args()
     if not data_folder().is_dir():
         print(f"skipped: no MNIST at {data_folder()}; set BETALINE_TEST_DATA to the folder that holds mnist/")
         return
-    rows: list[str] = chosen.rows
+    rows: list[str] = list(CHECKOUTS) if chosen.before else chosen.rows
     pythae, reason = find_pythae() if any(row.startswith("pythae") for row in rows) else (None, "")
     if reason:
         rows = [row for row in rows if not row.startswith("pythae")]
@@ -279,8 +301,9 @@ def main() -> None:
         load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
         where = torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} CPUs, load average {load}"
         print(f"{share.num_rows:,} examples, torch {torch.__version__}, {where}")
-        with services(home):
-            rates = measure(Bench(dataset, data, chosen.epochs, pythae), rows, chosen.rounds, chosen.patience)
+        with nullcontext() if chosen.before else services(home):
+            bench = Bench(dataset, data, chosen.epochs, pythae, chosen.before)
+            rates = measure(bench, rows, chosen.rounds, chosen.patience)
     report(rates, GPU_RATIOS if on_gpu else RATIOS)
 
 
