@@ -50,8 +50,8 @@ PRESETS: Mapping[str, Preset] = {
     "annealed_vae": Preset(
         "|rate − C| with a capacity C that rises in training",
         "Burgess et al. 2018, arXiv 1804.03599",
-        # Above the nats of distortion that a nat of rate saves (0.15 on digits), or C is not held; far above, the rate rises
-        # faster than the decoder learns to use it, and at 16 nats the distortion is that of a code of 3.
+        # More than the distortion that a nat of rate saves (0.15 nats on digits), or C is not held. With far more the rate
+        # rises faster than the decoder learns to use it, and the distortion at 16 nats is that of a code of 3.
         {"objective.beta": 0.5, "objective.controller": {"kind": "capacity", "capacity": 16.0, "steps": 0.5}},
     ),
     "cvae": Preset(

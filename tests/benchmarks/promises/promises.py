@@ -89,6 +89,12 @@ HELD_RATE = at_most(
     lambda own, seed: abs(own["rate"] / own["held"] - 1),
 )
 
+USED_RATE = at_least(
+    0.0,
+    "uses its rate: distortion of `vae` less its own, nats",
+    lambda own, seed: seed["vae"]["distortion"] - own["distortion"],
+)
+
 
 def _nll_near_vae(own: Figures, seed: Seed) -> float:
     return own["nll"] - seed["vae"]["nll"]
@@ -120,7 +126,7 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
             lambda own, seed: seed["vae"]["rate"] - own["rate"],
         ),
     ),
-    "annealed_vae": (HELD_RATE,),
+    "annealed_vae": (HELD_RATE, USED_RATE),
     "cvae": (
         NO_COLLAPSE,
         at_least(
@@ -200,7 +206,7 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
             lambda own, seed: own["perplexity"] / own["codes"],
         ),
     ),
-    "control_vae": (HELD_RATE,),
+    "control_vae": (HELD_RATE, USED_RATE),
     "geco_vae": (
         at_most(
             0.0,
