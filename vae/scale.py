@@ -13,6 +13,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -43,6 +44,19 @@ class Scale:
     def critical_beta(self) -> float:
         """The β above which every dimension collapses."""
         return self.critical_betas[0]
+
+    def beta_at(self, rate: float, latent_dim: int) -> float:
+        """Returns the β at which a linear-Gaussian model of the data has a rate above 0, in nats.
+
+        Its rate is the largest of Σ_{i≤k} ½ log(critical β_i / β) over k, so its β is the largest of those of each k.
+        """
+        found, logs = 0.0, 0.0
+        for count, critical in enumerate(self.critical_betas[:latent_dim], start=1):
+            if critical <= 0:
+                break
+            logs += math.log(critical)
+            found = max(found, math.exp((logs - 2 * rate) / count))
+        return found
 
 
 @torch.no_grad()
