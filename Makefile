@@ -37,6 +37,7 @@ reproduce: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.reproduce --table nll --budget cpu
 	$(BIN)/python -m tests.benchmarks.reproduce --table disentanglement --budget cpu
 	$(BIN)/python -m tests.benchmarks.reproduce --table imputation --budget cpu
+	$(BIN)/python -m tests.benchmarks.promises
 
 # Slow: what trained models are good for, each use against a yardstick; pages as above, pictures to docs/.
 uses: $(STAMP)

@@ -1,0 +1,121 @@
+"""The models that are measured: trained on data ingested as a user would, registered, and pulled."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipelines.ingest import IngestConfig
+from pipelines.sources.config import SplitConfig
+from tests.benchmarks.promises.measures import HIDDEN_SHARE, Shipped, figures
+from tests.benchmarks.promises.promises import COMPARED, PROMISES
+from tests.benchmarks.reproduce.work import Figures, Job, published, train
+from vae.config import Capacity, ControlVae, Geco, ModelConfig, RunConfig, TableBody, override
+from vae.data.parquet import Dataset
+from vae.presets import preset
+from vae.serving import ARTIFACT
+from vae.state import save_model
+from vae.suiting import fitted
+from vae.tasks import Pulled
+
+SPLIT = SplitConfig(validation=0.15, test=0.15)
+SPRITES = {"source": "sprites", "resize": (16, 16), "max_rows": 1_800}
+IMAGES, TABLES = ("digits", "sprites"), ("wine", "breast")
+AT_17 = "geco_vae, distortion 17"
+WEAK = "vae, β = 0.15, 150 epochs"
+EXTRA: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    AT_17: ("geco_vae", {"objective.controller.distortion": 17.0}),
+    WEAK: ("vae", {"objective.beta": 0.15, "training.epochs": 150}),
+}
+"""Rows of the second table, on digits alone: a preset and changes."""
+
+
+def dataset_of(data: str, home: Path) -> Dataset:
+    """Returns a dataset, ingested as a user would."""
+    if data == "digits":
+        return published(IngestConfig(source="sklearn:digits", name=data, split=SPLIT), home)
+    if data == "sprites":
+        return published(IngestConfig(name=data, split=SPLIT, **SPRITES), home)
+    from sklearn import datasets
+
+    loaded: Any = getattr(datasets, {"wine": "load_wine", "breast": "load_breast_cancer"}[data])(as_frame=True)
+    file = home / f"{data}.csv"
+    loaded.data.rename(columns=lambda name: name.replace(" ", "_")).to_csv(file, index=False)
+    return published(IngestConfig(source=str(file), name=data, split=SPLIT), home)
+
+
+def config_of(row: str, dataset: Dataset, seed: int) -> RunConfig:
+    """Returns the run behind a row: a preset that is fitted to the data, or what presets are compared with."""
+    compared = {one.name: ("vae", one.changes) for one in COMPARED}
+    name, changes = {**compared, **EXTRA}.get(row, (row, {}))
+    hidden = {"data.missing": {"kind": "mcar", "share": HIDDEN_SHARE}} if row == "miwae" else {}
+    return override(fitted(name, dataset).config(), {"training.seed": seed, **changes, **hidden}, row)
+
+
+def measured(row: str, data: str, seed: int, home: Path, kept: Path | None) -> Figures:
+    """Returns the figures of one model and the seconds that they took: those in the kept folder if there are any."""
+    file = None if kept is None else kept / f"{row}, {data}, {seed}.json"
+    if file is not None and file.exists():
+        return json.loads(file.read_text())
+    started = time.monotonic()
+    found = {**measure(row, data, seed, home), "seconds": time.monotonic() - started}
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
+    return found
+
+
+def measure(row: str, data: str, seed: int, home: Path) -> Figures:
+    """Trains, registers, pulls and measures one model."""
+    dataset = dataset_of(data, home)
+    config = config_of(row, dataset, seed)
+    result = train(config, dataset, latents=True)
+    told: dict[str, float] = {
+        "beta": config.objective.beta,
+        "epoch": result.best.epoch,
+        "epochs": result.history[-1].epoch,
+        "validation_rate": result.best.validation_rate,
+        "validation_distortion": result.best.validation_distortion,
+    }
+    match config.objective.controller:
+        case Capacity(capacity=rate) | ControlVae(rate=rate):
+            told["held"] = rate
+        case Geco(distortion=distortion):
+            told["target"] = distortion
+    with tempfile.TemporaryDirectory() as scratch:
+        save_model(result.model, f"{scratch}/{ARTIFACT}")
+        pulled = _registered(Path(scratch), f"{row}-{data}-{seed}", result.model.config)
+    model = pulled.unwrap_python_model().model
+    return told | dict(figures(Shipped(Pulled(pulled), model, config, dataset), row))
+
+
+def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
+    """Returns the model as MLflow gives it back to whoever pulls it."""
+    import mlflow
+
+    from pipelines import packaging, tracking
+
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    mlflow.create_experiment("promises", artifact_location=(folder / "artifacts").as_uri())
+    run_id = tracking.open_run("promises", identity)
+    uri = packaging.log_model(run_id, folder / ARTIFACT, config, None, identity)
+    return mlflow.pyfunc.load_model(uri)
+
+
+def jobs(home: Path, seeds: int, kept: Path | None) -> Iterator[Job]:
+    """Yields a job for each model: every preset, and what they are compared with."""
+    tables = [name for name in PROMISES if isinstance(preset(name).model.encoder, TableBody)]
+    images = [name for name in PROMISES if name not in tables]
+    compared = list(dict.fromkeys(one.name for one in COMPARED))
+    on = {**dict.fromkeys(IMAGES, images + compared), **dict.fromkeys(TABLES, tables)}
+    on["digits"] = [*on["digits"], *EXTRA]
+    for seed in range(seeds):
+        for data, rows in on.items():
+            yield from (
+                Job(row, data, seed, partial(measured, row, data, seed, home, kept), weight=-seed) for row in rows
+            )
