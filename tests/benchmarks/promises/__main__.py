@@ -37,13 +37,14 @@ PROTOCOL = (
 )
 SHORTFALLS = (
     "`cvae` on sprites: 1,260 images of 16×16, whose shapes are some five pixels wide, teach neither the model nor the "
-    "classifier the shapes. The classifier is right about 80 % of the real images of the validation split and about 41 % of "
+    "classifier the shapes. The classifier is right about 80 % of the validation split's images and about 41 % of "
     "their reconstructions by a `cvae` of 300 epochs.",
     "`multi_rate_vae` is behind where β is small: after 600 epochs it is still 7 % behind at β = 0.1 on digits' validation "
     "split. See docs/models.md.",
-    "`geco_vae` ships the epoch of the lowest bound at β = 1 among those that reach the distortion. Where the target is loose "
-    "this is far below it, and not the least rate that would do.",
-    "On digits the total correlations are all below 0.1 nats and estimated from 270 images: a difference of 0.02 says little.",
+    "`geco_vae` ships the epoch of the lowest bound at β = 1 among those that reach the distortion. Where the target is "
+    "loose this is far below it, and not the least rate that would do.",
+    "On digits the total correlations are all below 0.1 nats and estimated from 270 images: a difference of 0.02 says "
+    "little.",
 )
 """What the promises do not show, and why some are missed."""
 

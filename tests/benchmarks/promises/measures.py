@@ -6,7 +6,7 @@ Shapes: S samples, B rows, L latent, N rows, D columns.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -18,7 +18,7 @@ from torch import Tensor
 from tests.benchmarks.reproduce.work import Figures
 from tests.benchmarks.uses.work import fit_judge, judged
 from vae.answering.writing import write_examples
-from vae.config import GaussianNoise, RunConfig
+from vae.config import GaussianNoise, RunConfig, VectorQuantized
 from vae.data.batches import Batch, Share
 from vae.data.corruption import corrupt
 from vae.data.parquet import Dataset
@@ -80,8 +80,8 @@ class Shipped:
 
     def told(self, labels: Tensor) -> list[str]:
         """Returns the classes of labels by their names; empty for a model that is told none."""
-        classes = self.model.examples.classes or ()
-        return [classes[label] for label in labels.tolist()] if self.config.model.condition else []
+        classes: Sequence[str] = self.model.examples.classes or ()
+        return [classes[int(label)] for label in labels] if self.config.model.condition else []
 
 
 def figures(shipped: Shipped, row: str) -> Figures:
@@ -91,7 +91,7 @@ def figures(shipped: Shipped, row: str) -> Figures:
     if shipped.model.examples.columns is None and not is_quantized(shipped.model):
         found |= {"nll": _nll(shipped), **_aggregate(terms)}
     measure = OF_PRESET.get(row)
-    return found if measure is None else found | measure(shipped, terms)
+    return found if measure is None else {**found, **measure(shipped, terms)}
 
 
 def _nll(shipped: Shipped) -> float:
@@ -124,9 +124,8 @@ def _bound(shipped: Shipped, terms: Terms) -> Figures:
 
 
 def _groups(shipped: Shipped, terms: Terms) -> Figures:
-    per_dimension = (terms.draw.log_prob(), terms.kl)[1]
-    assert per_dimension is not None, "a ladder's groups are Gaussian"
-    halves = per_dimension.mean((0, 1)).chunk(2)
+    assert terms.kl is not None, "a ladder's groups are Gaussian"
+    halves = terms.kl.mean((0, 1)).chunk(2)
     return {"rate_top": halves[0].sum().item(), "rate_bottom": halves[1].sum().item()}
 
 
@@ -134,8 +133,9 @@ def _codes(shipped: Shipped, terms: Terms) -> Figures:
     assert terms.draw.codes is not None, "a latent of codes"
     share = torch.bincount(terms.draw.codes.flatten()).double()
     share = share / share.sum()
-    size = len(shipped.model.posterior.codebook.codes)  # pyright: ignore[reportAttributeAccessIssue]
-    return {"perplexity": torch.special.entr(share).sum().exp().item(), "codes": size}
+    posterior = shipped.config.model.posterior
+    assert isinstance(posterior, VectorQuantized), "a latent of codes"
+    return {"perplexity": torch.special.entr(share).sum().exp().item(), "codes": posterior.codes}
 
 
 def _denoised(shipped: Shipped, terms: Terms) -> Figures:

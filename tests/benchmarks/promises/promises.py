@@ -42,8 +42,8 @@ class Seed:
     def total_correlation_at(self, rate: float) -> float:
         """Returns the total correlation of a β-VAE of a rate: linear between the nearest of the sweep, in nats."""
         rows = [self[name] for name in ("vae", *(one.name for one in (*SWEEP, ENDS[0])))]
-        points = sorted((row["rate"], row["total_correlation"]) for row in rows)
-        return float(np.interp(rate, *zip(*points, strict=True)))
+        rates, correlations = zip(*sorted((row["rate"], row["total_correlation"]) for row in rows), strict=True)
+        return float(np.interp(rate, rates, correlations))
 
 
 @dataclass(frozen=True)
