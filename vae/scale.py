@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae.assembly import share_of
-from vae.config import Bernoulli, Gaussian, RunConfig
+from vae.config import Bernoulli, Gaussian, Laplace, Mixed, RunConfig, StudentTLikelihood
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.likelihoods import prepare
@@ -28,6 +28,8 @@ from vae.likelihoods import prepare
 MOST_ROWS = 4_000
 """Rows of the training split, which ingest has shuffled, that are looked at."""
 DIRECTIONS = 32
+FARTHEST = 4.0
+"""Standard deviations from its mean that a value counts as at most, where the latent decides how far it may lie."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,36 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     if int(keep.sum()) < 2:
         return Scale((0.0,), float(nats.sum()))
     y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
-    total_variance = float((y.square().sum(0) / count[keep] + own).sum())
+    if _decodes_scale(config):
+        numbers = torch.ones_like(keep) if is_category is None else ~is_category
+        y = torch.cat([y, _spread_statistic(y, there[:, keep])[:, numbers[keep]]], 1)
+        own = F.pad(own, (0, y.shape[1] - len(own)))
+        count = torch.cat([count[keep], count[keep & numbers]])
+    else:
+        count = count[keep]
+    total_variance = float((y.square().sum(0) / count + own).sum())
     return Scale(_eigenvalues(y, own), float((nats * there.float().mean(0)).sum()), total_variance)
 
 
 def _has_one_sigma(config: RunConfig) -> bool:
     likelihood = config.model.likelihood
     return isinstance(likelihood, Gaussian) and likelihood.sigma == "learned"
+
+
+def _decodes_scale(config: RunConfig) -> bool:
+    """Whether the latent says how far each number may lie from its mean."""
+    likelihood = config.model.likelihood
+    return isinstance(likelihood, Laplace | StudentTLikelihood | Mixed) or (
+        isinstance(likelihood, Gaussian) and likelihood.sigma == "per_pixel"
+    )
+
+
+def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:
+    """Returns what log σ of a standardised normal value learns from it, in units of its noise: (y² − 1) / √2, [N,D].
+
+    A value counts as `FARTHEST` at most: a pixel that is rarely on would outweigh all others.
+    """
+    return (y_ND.square().clamp(max=FARTHEST**2) - 1) * there_ND / 2**0.5
 
 
 def _one_hot(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:

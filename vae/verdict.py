@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vae.config import Gaussian, Mmd, RunConfig, VectorQuantized
-from vae.config.objective import Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
+from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
@@ -41,9 +41,9 @@ COLLAPSED_NATS = 0.1
 """Rate below which a latent tells nothing."""
 HEAVY = 1.5
 """Multiple of the critical β from which on a run collapses, however much its latents tell in the first epochs."""
-EXCESS_NATS = 1.1
+EXCESS_NATS = 1.0
 """Nats for each active dimension by which the rate may exceed the logarithm of the number of training examples. The
-posteriors together then fill e^−1.1, a third, of what the prior covers in each dimension."""
+posteriors together then fill 1/e of what the prior covers in each dimension."""
 WIDE = 1.3
 """Standard deviations of N(0, I) that the aggregate posterior may be wide."""
 LEAST_NOISE = 1e-3
@@ -131,7 +131,7 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
     beta, critical = config.objective.beta, scale.critical_beta
     is_silent = best.validation_rate < COLLAPSED_NATS
     if is_over:
-        is_collapsed = is_silent and best.active_units <= config.model.latent_dim / 4
+        is_collapsed = not best.active_units or (is_silent and best.active_units <= config.model.latent_dim / 4)
     else:
         is_collapsed = _is_scheduled(config) and beta > (critical if is_silent else HEAVY * critical)
     if not is_collapsed:
@@ -143,7 +143,7 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
     discrepancies = [n for n, one in enumerate(config.objective.regularizers) if isinstance(one, Mmd)]
     if _is_scheduled(config) and beta > critical / 2:
         says += f" On this data β = {beta:g} is too heavy: above {critical:.2g} no dimension is worth its rate."
-        advice = f"--set objective.beta={_rounded(min(1.0, critical / 4))} {epochs}"
+        advice = f"--set objective.beta={_rounded(_suiting_beta(scale))} {epochs}"
     elif discrepancies:
         weight = config.objective.regularizers[discrepancies[0]].weight  # pyright: ignore[reportAttributeAccessIssue]
         kernel = config.objective.regularizers[discrepancies[0]].kernel  # pyright: ignore[reportAttributeAccessIssue]
@@ -157,11 +157,15 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
 
 
 def expected_rate(config: RunConfig, scale: Scale) -> float:
-    """Returns the rate that a linear-Gaussian model of the data has at the run's β, in nats: Σ ½ log(critical β / β).
+    """Returns the rate that a linear-Gaussian model of the data comes to, in nats: Σ ½ log(critical β / β).
 
     A noise that is learned shrinks to what the dimensions leave unexplained, and each of them is then worth more. An active
-    one leaves β units of noise.
+    one leaves β units of noise. Where a controller holds the rate, that is what it comes to at least; where β is not known
+    beforehand, 0.
     """
+    controller = config.objective.controller
+    if isinstance(controller, Geco | ControlVae | MultiRate):
+        return controller.rate if isinstance(controller, ControlVae) else 0.0
     beta, total = max(config.objective.beta, 1e-12), scale.total_variance
     critical = scale.critical_betas[: config.model.latent_dim]
     likelihood, noise = config.model.likelihood, 1.0
@@ -169,20 +173,29 @@ def expected_rate(config: RunConfig, scale: Scale) -> float:
         active = [one for one in critical if one > beta]
         unexplained = max(total - sum(active), 0.0) / max(total - beta * len(active), 1e-6)
         noise = min(1.0, max(unexplained, LEAST_NOISE))
-    return sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise)
+    held = controller.capacity if isinstance(controller, Capacity) else 0.0
+    return max(held, sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise))
+
+
+def _suiting_beta(scale: Scale) -> float:
+    """Returns a β at which latents tell something and samples from the prior are of the data.
+
+    A quarter of the critical β leaves the first dimension ½ log 4 nats. Where the data has large directions, the geometric
+    mean of that β and 1 is less.
+    """
+    return min(scale.critical_beta / 4, max(scale.critical_beta, 1.0) ** 0.5)
 
 
 def _under_regularised(
     config: RunConfig, best: EpochReport, scale: Scale, num_examples: int, is_over: bool
 ) -> Iterator[Finding]:
-    # What the rate will come to follows from β alone, unless something else moves β or holds the aggregate posterior.
-    is_held = isinstance(config.objective.controller, Geco | ControlVae | MultiRate) or config.objective.regularizers
-    expected = 0.0 if is_held else expected_rate(config, scale)
+    # A discrepancy holds the aggregate posterior itself, and then the rate says nothing of where it lies.
+    is_matched = any(isinstance(one, Mmd) for one in config.objective.regularizers)
     excess = best.validation_rate - math.log(num_examples)
-    expected_excess = expected - math.log(num_examples)
+    expected_excess = expected_rate(config, scale) - math.log(num_examples)
     is_wide = config.model.prior.kind == "standard_normal" and best.aggregate_std > WIDE
-    is_strange = excess > EXCESS_NATS * max(best.active_units, 1)
-    will_be_strange = not is_over and expected_excess > EXCESS_NATS * config.model.latent_dim
+    is_strange = not is_matched and excess > EXCESS_NATS * max(best.active_units, 1)
+    will_be_strange = not (is_matched or is_over) and expected_excess > EXCESS_NATS * config.model.latent_dim
     if not (is_wide or is_strange or will_be_strange):
         return
     excess = max(excess, expected_excess)
@@ -190,7 +203,8 @@ def _under_regularised(
         f"the aggregate posterior is {best.aggregate_std:.1f} σ wide and lies at least {max(excess, 0):.0f} nats from the "
         "prior, so samples from the prior do not look like the data."
     )
-    advice = f"--set objective.beta={_rounded(max(0.5, 10 * config.objective.beta))}"
+    suiting = max(_suiting_beta(scale), min(2 * config.objective.beta, scale.critical_beta / 2))
+    advice = f"--set objective.beta={_rounded(suiting)}"
     if not _is_scheduled(config):
         advice += " --set 'objective.controller={kind: constant}'"
     yield Finding("under_regularised", excess, says, advice)
