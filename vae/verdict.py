@@ -42,8 +42,10 @@ COLLAPSED_NATS = 0.1
 HEAVY = 1.5
 """Multiple of the critical β from which on a run collapses, however much its latents tell in the first epochs."""
 EXCESS_NATS = 1.0
-"""Nats for each active dimension by which the rate may exceed the logarithm of the number of training examples. The
-posteriors together then fill 1/e of what the prior covers in each dimension."""
+"""Nats for each active dimension by which the rate may exceed the logarithm of the number of training examples. At one nat
+the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
+LEARNED_PRIOR = 2.5
+"""Multiple of `EXCESS_NATS` for a prior that is learned: it follows the aggregate posterior."""
 WIDE = 1.3
 """Standard deviations of N(0, I) that the aggregate posterior may be wide."""
 LEAST_NOISE = 1e-3
@@ -137,8 +139,8 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
     if not is_collapsed:
         return
     says = f"every latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
-    if not is_silent:
-        says = f"every latent dimension will collapse onto the prior: the rate, {best.validation_rate:.2f} nats, is falling."
+    if not (is_silent or is_over):
+        says = f"every latent dimension will collapse onto the prior, though the rate is {best.validation_rate:.2f} nats now."
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
     discrepancies = [n for n, one in enumerate(config.objective.regularizers) if isinstance(one, Mmd)]
     if _is_scheduled(config) and beta > critical / 2:
@@ -193,9 +195,11 @@ def _under_regularised(
     is_matched = any(isinstance(one, Mmd) for one in config.objective.regularizers)
     excess = best.validation_rate - math.log(num_examples)
     expected_excess = expected_rate(config, scale) - math.log(num_examples)
-    is_wide = config.model.prior.kind == "standard_normal" and best.aggregate_std > WIDE
-    is_strange = not is_matched and excess > EXCESS_NATS * max(best.active_units, 1)
-    will_be_strange = not (is_matched or is_over) and expected_excess > EXCESS_NATS * config.model.latent_dim
+    is_standard = config.model.prior.kind == "standard_normal"
+    is_wide = is_standard and best.aggregate_std > WIDE
+    most = EXCESS_NATS if is_standard else LEARNED_PRIOR * EXCESS_NATS
+    is_strange = not is_matched and excess > most * max(best.active_units, 1)
+    will_be_strange = not (is_matched or is_over) and expected_excess > most * config.model.latent_dim
     if not (is_wide or is_strange or will_be_strange):
         return
     excess = max(excess, expected_excess)
@@ -206,7 +210,8 @@ def _under_regularised(
     suiting = max(_suiting_beta(scale), min(2 * config.objective.beta, scale.critical_beta / 2))
     advice = f"--set objective.beta={_rounded(suiting)}"
     if not _is_scheduled(config):
-        advice += " --set 'objective.controller={kind: constant}'"
+        gates = " --set model.beta_gates=false" if config.model.beta_gates else ""
+        advice += f" --set 'objective.controller={{kind: constant}}'{gates}"
     yield Finding("under_regularised", excess, says, advice)
 
 
