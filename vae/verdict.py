@@ -140,7 +140,9 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
         return
     says = f"every latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
     if not (is_silent or is_over):
-        says = f"every latent dimension will collapse onto the prior, though the rate is {best.validation_rate:.2f} nats now."
+        says = (
+            f"every latent dimension will collapse onto the prior; the rate is {best.validation_rate:.2f} nats so far."
+        )
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
     discrepancies = [n for n, one in enumerate(config.objective.regularizers) if isinstance(one, Mmd)]
     if _is_scheduled(config) and beta > critical / 2:

@@ -32,11 +32,11 @@ DISTRIBUTION: Sequence[str] = (
     "tables: mixed, with Gaussian (3 in 5), Laplace or Student-t numbers.",
     "Prior: N(0, I) (7 in 10), a mixture of 10 Gaussians, an autoregressive flow, or a VampPrior of 30 pseudo-inputs (of "
     "tables another mixture).",
-    "Controller: constant (6 in 10), warm-up over 30 % of the run, four cycles of 15 %, free bits of 0.1 nats, or a capacity "
-    "of 10 nats. Bound: the ELBO, or (1 in 10) IWAE with 5 draws. A discrepancy (MMD) of weight 1 to 300, log-uniform, in 1 "
-    "of 15.",
-    "Batches of 64 (wine 16, breast 32), 30 epochs (wine 100, breast 40), a seed of its own. A draw that the product refuses "
-    "is drawn again.",
+    "Controller: constant (6 in 10), warm-up over 30 % of the run, four cycles of 15 %, free bits of 0.1 nats, or a "
+    "capacity of 10 nats. Bound: the ELBO, or (1 in 10) IWAE with 5 draws. A discrepancy (MMD) of weight 1 to 300, "
+    "log-uniform, in 1 of 15.",
+    "Batches of 64 (wine 16, breast 32), 30 epochs (wine 100, breast 40), a seed of its own. A draw that the product "
+    "refuses is drawn again.",
 )
 """What `draw` draws from, in words."""
 

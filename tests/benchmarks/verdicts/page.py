@@ -24,6 +24,20 @@ QUOTAS: Mapping[Label, int] = {"collapsed": 50, "under_regularised": 50, "sound"
 LEAST_FOUND, MOST_ACCUSED, LEAST_REPAIRED = 95, 2, 80
 """Of 100 bad draws, of 100 sound ones, of 100 bad ones."""
 
+SHORTFALLS: Sequence[str] = (
+    "None of the three bars was met on seed 0; no rule was changed after it was drawn.",
+    "Most sound runs that are accused have a small β on the table of linear factors, or a Laplace likelihood on sprites. "
+    "On linear data narrow posteriors still fill the prior, so that a rate far above the logarithm of the examples does "
+    "no harm. On sprites reconstructions of test rows are as far from the rows as samples are, which the oracle, comparing "
+    "the two, does not count as under-regularised.",
+    "Bad runs that a tenth of the epochs does not show: two latents whose posteriors fold around curved data, which no "
+    "linear theory foresees; rates held by a capacity or by free bits; β a little above or below the critical one; and "
+    "importance-weighted bounds.",
+    "Wine has 45 test rows, so that its energy distances are uncertain by some hundredths beside a threshold of 0.08. Most "
+    "repairs that fail are of wine.",
+)
+"""Why the bars are missed, as seen on the page."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
@@ -85,7 +99,8 @@ def render(found: Sequence[Judged], failed: int, seed: int, seconds: float) -> s
         f"`python -m tests.benchmarks.verdicts --seed {seed}`, {datetime.now(UTC):%Y-%m-%d}. {len(bad)} configurations "
         f"that go wrong and {len(sound)} sound ones, drawn at random and labelled by an oracle that sees the trained "
         "model on the test split and none of the verdict's own figures.",
-        "## What was missed",
+        "## What was missed, and why",
+        _items(SHORTFALLS),
         _items(f"Not found by a tenth of the epochs: {_line(one)}" for one in missed),
         _items(f"Sound, and accused of {', '.join({*one.early, *one.late})}: {_line(one)}" for one in accused),
         _items(f"Not repaired: {_line(one)}; {_after(one)}" for one in broken),
@@ -134,8 +149,8 @@ def _line(one: Judged) -> str:
     extras += [regularizer.kind for regularizer in objective.regularizers]
     return (
         f"draw {one.number}, {one.dataset}, {one.label}: β {objective.beta:g}, {model.latent_dim} latents, "
-        f"{likelihood.kind} {kind}, {model.prior.kind}, {', '.join(extras)}. Rate {one.at_tenth.validation_rate:.1f} after a "
-        f"tenth, {one.best.validation_rate:.1f} nats at the end; {_figures(one.figures)}"
+        f"{likelihood.kind} {kind}, {model.prior.kind}, {', '.join(extras)}. Rate {one.at_tenth.validation_rate:.1f} "
+        f"after a tenth, {one.best.validation_rate:.1f} nats at the end; {_figures(one.figures)}"
     )
 
 
@@ -162,9 +177,10 @@ def _protocol(found: Sequence[Judged], neither: int, failed: int, surplus: int) 
         "Under-regularised: samples from the prior lie farther from the test rows than reconstructions do, by an energy "
         f"distance of {STRANGE} in units of the rows' mean distance; both are means of the likelihood.",
         f"Sound: neither, each with a margin of {MARGIN:g}, and samples as near to reconstructions as to the rows.",
-        f"{len(found) + failed} draws in all: {neither} lay between and count as neither, {failed} diverged, {surplus} came "
-        "after their label had its number.",
-        "The rules and thresholds of the verdict, and those of the oracle, were set on 120 draws of another seed, 1000.",
+        f"{len(found) + failed} draws in all: {neither} lay between and count as neither, {failed} diverged, {surplus} "
+        "came after their label had its number.",
+        "The rules and thresholds of the verdict, and those of the oracle, were set on about 170 draws of another seed, "
+        "1000, and then left as they were.",
         "Advice is read from the finding as the command line reads it, followed once, and judged by the same oracle. The "
         "finding is that of the end where there is one, else that of the tenth.",
     ]
