@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check format bench reproduce uses faults mutations clean
+.PHONY: run test check format bench reproduce uses verdicts faults mutations clean
 
 run: $(STAMP)
 	$(BIN)/betaline run
@@ -43,6 +43,10 @@ reproduce: $(STAMP)
 uses: $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	for use in generate denoise impute interpolate traverse transfer edit augment score; do $(BIN)/python -m tests.benchmarks.uses --use $$use || exit 1; done
+
+# Slow: 100 runs that go wrong and 100 sound ones against the verdict on them; goes on where it was interrupted.
+verdicts: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks.verdicts --processes 2
 
 # Slow: kills real processes. The table of what was lost goes to tests/benchmarks/results/faults.md.
 faults: $(STAMP)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae.assembly import share_of
-from vae.config import Bernoulli, Gaussian, RunConfig
+from vae.config import Bernoulli, Gaussian, Laplace, Mixed, RunConfig, StudentTLikelihood
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.likelihoods import prepare
@@ -29,6 +29,8 @@ from vae.likelihoods import prepare
 MOST_ROWS = 4_000
 """Rows of the training split, which ingest has shuffled, that are looked at."""
 DIRECTIONS = 32
+FARTHEST = 4.0
+"""Standard deviations from its mean that a value counts as at most, where the latent decides how far it may lie."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,8 @@ class Scale:
     """The β above which each further dimension collapses, the largest first; 32 at most."""
     marginal_nats: float
     """Nats per example of a decoder that ignores its latent: the distortion of a collapsed model."""
+    total_variance: float = 0.0
+    """Variance of an example's values in units of the noise, in all: their number, unless σ is fixed."""
 
     @property
     def critical_beta(self) -> float:
@@ -70,36 +74,69 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     share = share_of(config, dataset, "train")
     rows = share.load(0, min(MOST_ROWS, share.num_rows))
     spec = example_spec(dataset, config.data.missing)
+    is_category = None
     if spec.columns is None:
         x = rows.values.float().flatten(1) / 255  # grey: a binarisation's draws would be noise of the estimate
         there = None if rows.observed is None else rows.observed.flatten(1)
     else:
         x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
-        x, there = _one_hot(x, there, [len(column.categories or ()) for column in spec.columns])
+        sizes = [len(column.categories or ()) for column in spec.columns]
+        x, there = _one_hot(x, there, sizes)
+        is_category = torch.tensor([size > 0 for size in sizes for _ in range(max(size, 1))])
     there = torch.ones_like(x, dtype=torch.bool) if there is None else there
     count = there.sum(0).clamp(min=1)
     mean = (x * there).sum(0) / count
     deviation = (x - mean) * there
     variance = deviation.square().sum(0) / count
     likelihood = config.model.likelihood
+    own = torch.zeros_like(variance)
     if isinstance(likelihood, Bernoulli):
         noise = mean * (1 - mean)
         own = (noise - variance).clamp(min=0)  # a grey pixel's draw varies by itself
         nats = torch.special.entr(mean) + torch.special.entr(1 - mean)
+    elif isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed":
+        noise = torch.full_like(variance, likelihood.initial_sigma**2)
+        nats = 0.5 * (torch.log(2 * torch.pi * noise) + variance / noise)
     else:
         noise = variance.mean().expand_as(variance) if _has_one_sigma(config) else variance
-        own = torch.zeros_like(noise)
         nats = 0.5 * torch.log(2 * torch.pi * torch.e * noise.clamp(min=1e-12))
-    keep = noise > 1e-6
+    if is_category is not None:
+        # The Fisher information of a category's probabilities p is diag(1/p).
+        noise, nats = torch.where(is_category, mean, noise), torch.where(is_category, torch.special.entr(mean), nats)
+    keep = variance > 1e-6
     if int(keep.sum()) < 2:
         return Scale((0.0,), float(nats.sum()))
-    y, own = deviation[:, keep] / noise[keep].sqrt(), (own / noise.clamp(min=1e-12))[keep]
-    return Scale(_eigenvalues(y, own), float((nats * there.float().mean(0)).sum()))
+    y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
+    if _decodes_scale(config):
+        numbers = torch.ones_like(keep) if is_category is None else ~is_category
+        y = torch.cat([y, _spread_statistic(y, there[:, keep])[:, numbers[keep]]], 1)
+        own = F.pad(own, (0, y.shape[1] - len(own)))
+        count = torch.cat([count[keep], count[keep & numbers]])
+    else:
+        count = count[keep]
+    total_variance = float((y.square().sum(0) / count + own).sum())
+    return Scale(_eigenvalues(y, own), float((nats * there.float().mean(0)).sum()), total_variance)
 
 
 def _has_one_sigma(config: RunConfig) -> bool:
     likelihood = config.model.likelihood
     return isinstance(likelihood, Gaussian) and likelihood.sigma == "learned"
+
+
+def _decodes_scale(config: RunConfig) -> bool:
+    """Whether the latent says how far each number may lie from its mean."""
+    likelihood = config.model.likelihood
+    return isinstance(likelihood, Laplace | StudentTLikelihood | Mixed) or (
+        isinstance(likelihood, Gaussian) and likelihood.sigma == "per_pixel"
+    )
+
+
+def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:
+    """Returns what log σ of a standardised normal value learns from it, in units of its noise: (y² − 1) / √2, [N,D].
+
+    A value counts as `FARTHEST` at most: a pixel that is rarely on would outweigh all others.
+    """
+    return (y_ND.square().clamp(max=FARTHEST**2) - 1) * there_ND / 2**0.5
 
 
 def _one_hot(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:

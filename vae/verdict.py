@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vae.config import Mmd, RunConfig, VectorQuantized
-from vae.config.objective import Constant, Cyclical, Warmup
+from vae.config import Gaussian, Mmd, RunConfig, VectorQuantized
+from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
@@ -39,10 +39,17 @@ EARLY = 0.1
 """Share of the epochs after which a run that still trains is judged for the first time."""
 COLLAPSED_NATS = 0.1
 """Rate below which a latent tells nothing."""
-EXCESS_NATS = 20.0
-"""Nats by which the rate may exceed the logarithm of the number of training examples."""
-WIDE = 2.0
+HEAVY = 1.5
+"""Multiple of the critical β from which on a run collapses, however much its latents tell in the first epochs."""
+EXCESS_NATS = 1.0
+"""Nats for each active dimension by which the rate may exceed the logarithm of the number of training examples. At one nat
+the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
+LEARNED_PRIOR = 2.5
+"""Multiple of `EXCESS_NATS` for a prior that is learned: it follows the aggregate posterior."""
+WIDE = 1.3
 """Standard deviations of N(0, I) that the aggregate posterior may be wide."""
+LEAST_NOISE = 1e-3
+"""Share of its first noise down to which a likelihood that learns it is followed."""
 USED_CODES = 0.5
 """Share of a codebook that is in use at least, by perplexity."""
 IMPROVING = 0.01
@@ -95,7 +102,7 @@ def judge(
     found: list[Finding] = []
     if not isinstance(config.model.posterior, VectorQuantized):
         found += _collapsed(config, best, scale, is_over)
-        found += _under_regularised(config, best, scale, num_examples)
+        found += _under_regularised(config, best, scale, num_examples, is_over)
     elif model is not None:
         found += _dead_codes(config, model)
     if is_over:
@@ -124,17 +131,23 @@ def judge_data(config: RunConfig, dataset: Dataset, model: VAE) -> Iterator[Find
 
 def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool) -> Iterator[Finding]:
     beta, critical = config.objective.beta, scale.critical_beta
-    too_heavy = _is_scheduled(config) and beta > critical
-    few = best.validation_rate < 1 and best.active_units <= config.model.latent_dim / 4
-    if not (few if is_over else too_heavy and best.validation_rate < COLLAPSED_NATS):
+    is_silent = best.validation_rate < COLLAPSED_NATS
+    if is_over:
+        is_collapsed = not best.active_units or (is_silent and best.active_units <= config.model.latent_dim / 4)
+    else:
+        is_collapsed = _is_scheduled(config) and beta > (critical if is_silent else HEAVY * critical)
+    if not is_collapsed:
         return
-    which = "every" if best.validation_rate < COLLAPSED_NATS or not best.active_units else "nearly every"
-    says = f"{which} latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
+    says = f"every latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
+    if not (is_silent or is_over):
+        says = (
+            f"every latent dimension will collapse onto the prior; the rate is {best.validation_rate:.2f} nats so far."
+        )
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
     discrepancies = [n for n, one in enumerate(config.objective.regularizers) if isinstance(one, Mmd)]
     if _is_scheduled(config) and beta > critical / 2:
         says += f" On this data β = {beta:g} is too heavy: above {critical:.2g} no dimension is worth its rate."
-        advice = f"--set objective.beta={_rounded(min(1.0, critical / 4))} {epochs}"
+        advice = f"--set objective.beta={_rounded(_suiting_beta(scale))} {epochs}"
     elif discrepancies:
         weight = config.objective.regularizers[discrepancies[0]].weight  # pyright: ignore[reportAttributeAccessIssue]
         kernel = config.objective.regularizers[discrepancies[0]].kernel  # pyright: ignore[reportAttributeAccessIssue]
@@ -148,26 +161,59 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
 
 
 def expected_rate(config: RunConfig, scale: Scale) -> float:
-    """Returns the rate that a linear-Gaussian model of the data has at the run's β, in nats: Σ ½ log(critical β / β)."""
-    beta = max(config.objective.beta, 1e-12)
+    """Returns the rate that a linear-Gaussian model of the data comes to, in nats: Σ ½ log(critical β / β).
+
+    A noise that is learned shrinks to what the dimensions leave unexplained, and each of them is then worth more. An active
+    one leaves β units of noise. Where a controller holds the rate, that is what it comes to at least; where β is not known
+    beforehand, 0.
+    """
+    controller = config.objective.controller
+    if isinstance(controller, Geco | ControlVae | MultiRate):
+        return controller.rate if isinstance(controller, ControlVae) else 0.0
+    beta, total = max(config.objective.beta, 1e-12), scale.total_variance
     critical = scale.critical_betas[: config.model.latent_dim]
-    return sum(0.5 * math.log(one / beta) for one in critical if one > beta)
+    likelihood, noise = config.model.likelihood, 1.0
+    if not (isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed"):
+        active = [one for one in critical if one > beta]
+        unexplained = max(total - sum(active), 0.0) / max(total - beta * len(active), 1e-6)
+        noise = min(1.0, max(unexplained, LEAST_NOISE))
+    held = controller.capacity if isinstance(controller, Capacity) else 0.0
+    return max(held, sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise))
 
 
-def _under_regularised(config: RunConfig, best: EpochReport, scale: Scale, num_examples: int) -> Iterator[Finding]:
-    is_held = holds_constraint(config.objective) or config.objective.regularizers or not _is_scheduled(config)
-    rate = best.validation_rate if is_held else max(best.validation_rate, expected_rate(config, scale))
-    excess = rate - math.log(num_examples)
-    is_wide = config.model.prior.kind == "standard_normal" and best.aggregate_std > WIDE
-    if excess <= EXCESS_NATS and not is_wide:
+def _suiting_beta(scale: Scale) -> float:
+    """Returns a β at which latents tell something and samples from the prior are of the data.
+
+    A quarter of the critical β leaves the first dimension ½ log 4 nats. Where the data has large directions, the geometric
+    mean of that β and 1 is less.
+    """
+    return min(scale.critical_beta / 4, max(scale.critical_beta, 1.0) ** 0.5)
+
+
+def _under_regularised(
+    config: RunConfig, best: EpochReport, scale: Scale, num_examples: int, is_over: bool
+) -> Iterator[Finding]:
+    # A discrepancy holds the aggregate posterior itself, and then the rate says nothing of where it lies.
+    is_matched = any(isinstance(one, Mmd) for one in config.objective.regularizers)
+    excess = best.validation_rate - math.log(num_examples)
+    expected_excess = expected_rate(config, scale) - math.log(num_examples)
+    is_standard = config.model.prior.kind == "standard_normal"
+    is_wide = is_standard and best.aggregate_std > WIDE
+    most = EXCESS_NATS if is_standard else LEARNED_PRIOR * EXCESS_NATS
+    is_strange = not is_matched and excess > most * max(best.active_units, 1)
+    will_be_strange = not (is_matched or is_over) and expected_excess > most * config.model.latent_dim
+    if not (is_wide or is_strange or will_be_strange):
         return
+    excess = max(excess, expected_excess)
     says = (
         f"the aggregate posterior is {best.aggregate_std:.1f} σ wide and lies at least {max(excess, 0):.0f} nats from the "
         "prior, so samples from the prior do not look like the data."
     )
-    advice = f"--set objective.beta={_rounded(max(0.5, 10 * config.objective.beta))}"
+    suiting = max(_suiting_beta(scale), min(2 * config.objective.beta, scale.critical_beta / 2))
+    advice = f"--set objective.beta={_rounded(suiting)}"
     if not _is_scheduled(config):
-        advice += " --set 'objective.controller={kind: constant}'"
+        gates = " --set model.beta_gates=false" if config.model.beta_gates else ""
+        advice += f" --set 'objective.controller={{kind: constant}}'{gates}"
     yield Finding("under_regularised", excess, says, advice)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.gate import compared, unmet
+from pipelines.gate import compared, unmet, unsound
 from pipelines.registry import Score
 
 BAR = Score(80.0, "nll_is200", "data")
@@ -58,3 +58,31 @@ def test_what_is_required_of_metrics_keeps_the_alias(bar: str, reason: str | Non
     decision = unmet(["rate <= 100", bar], {"test_denoise_psnr_db": 20.25, "test_rate": 4.5})
     assert (decision.reason if decision else None) == reason
     assert decision is None or not decision.promote
+
+
+def _finding(name: str) -> dict[str, object]:
+    return {"name": name, "figure": 0.0, "says": f"It is {name}.", "advice": "--set objective.beta=1"}
+
+
+@pytest.mark.parametrize("name", ["collapsed", "diverged"])
+def test_gate_holds_back_a_grave_finding_and_names_the_flag(name: str) -> None:
+    """A collapsed or diverged model takes no alias; the refusal ends with the flag that lets it."""
+    decision = unsound([_finding("overfitted"), _finding(name)], ())
+    assert decision is not None
+    assert not decision.promote
+    assert decision.reason == f"It is {name}. To promote it all the same: --accept {name}"
+
+
+def test_gate_accepts_a_grave_finding_that_is_named() -> None:
+    """`--accept collapsed` lets a collapsed model pass, and no other grave finding beside it."""
+    both = [_finding("collapsed"), _finding("diverged")]
+    assert unsound(both[:1], ("collapsed",)) is None
+    refusal = unsound(both, ("collapsed",))
+    assert refusal is not None
+    assert refusal.reason.endswith("--accept diverged")
+
+
+def test_gate_lets_other_findings_pass() -> None:
+    """A finding that is not grave, and none at all, hold nothing back."""
+    assert unsound([_finding("under_regularised"), _finding("overfitted")], ()) is None
+    assert unsound([], ()) is None

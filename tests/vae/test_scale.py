@@ -1,15 +1,150 @@
-"""The scale of a dataset, and what presets derive from it."""
+"""The scale of a dataset against closed forms: linear Gaussian data, Bernoulli entropies, hidden entries, constants."""
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
+from typing import Any
 
-from vae.config import override
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from tests.vae.conftest import Publish
+from vae.config import RunConfig, override
+from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.presets import preset
 from vae.scale import Scale, scale_of
 from vae.suiting import fitted
 from vae.verdict import expected_rate
+
+SIDE, ROWS = 4, 4000
+SPLITS = {"train": ROWS, "validation": 10}
+LEARNED = {"kind": "gaussian", "sigma": "learned"}
+PER_PIXEL = {"kind": "gaussian", "sigma": "per_pixel"}
+
+
+def scale(dataset: Dataset, likelihood: dict[str, Any], **changes: Any) -> Scale:
+    body = {"model.encoder": {"kind": "table"}} if likelihood["kind"] == "mixed" else {}
+    return scale_of(override(RunConfig(), {"model.likelihood": likelihood, **body, **changes}), dataset)
+
+
+def _linear(rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Rows of 16 values that are linear in two factors, around a half; and their covariance."""
+    weights = rng.normal(size=(16, 2)) * (0.06, 0.04)
+    noise = rng.uniform(0.01, 0.04, size=16)
+    values = 0.5 + rng.normal(size=(ROWS + 10, 2)) @ weights.T + rng.normal(size=(ROWS + 10, 16)) * noise
+    return values, weights @ weights.T + np.diag(noise**2)
+
+
+@pytest.fixture(scope="module")
+def linear(publish: Publish, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, NDArray[np.float64]]:
+    """Images of a linear Gaussian model, and the covariance of their pixels."""
+    values, covariance = _linear(np.random.default_rng(0))
+    pixels = np.rint(values.clip(0, 1) * 255).astype(np.uint8).reshape(-1, 1, SIDE, SIDE)
+    return publish(tmp_path_factory.mktemp("linear"), pixels, None, SPLITS), covariance
+
+
+def test_critical_betas_of_one_learned_sigma_are_eigenvalues(linear: tuple[Dataset, NDArray[np.float64]]) -> None:
+    """With one σ they are the eigenvalues of the covariance over the mean variance, within sampling error."""
+    dataset, covariance = linear
+    expected = np.linalg.eigvalsh(covariance)[::-1] / np.diag(covariance).mean()
+    found = scale(dataset, LEARNED)
+    assert found.critical_betas[:2] == pytest.approx(expected[:2], rel=0.06)
+    assert found.critical_betas[2:] == pytest.approx(expected[2:], rel=0.2, abs=0.02)
+    assert found.total_variance == pytest.approx(16, rel=0.01)
+
+
+def test_critical_betas_of_a_fixed_sigma_are_in_its_units(linear: tuple[Dataset, NDArray[np.float64]]) -> None:
+    """With a fixed σ they are the eigenvalues over σ², whatever the variance of the data."""
+    dataset, covariance = linear
+    expected = np.linalg.eigvalsh(covariance)[::-1][:2] / 0.1**2
+    fixed = {"kind": "gaussian", "sigma": "fixed", "initial_sigma": 0.1}
+    assert scale(dataset, fixed).critical_betas[:2] == pytest.approx(expected, rel=0.06)
+
+
+def test_critical_betas_of_sigmas_per_pixel_are_of_the_correlations(
+    linear: tuple[Dataset, NDArray[np.float64]],
+) -> None:
+    """Where each pixel has its own σ they are the eigenvalues of the correlations, and the spread adds none above them."""
+    dataset, covariance = linear
+    deviation = np.sqrt(np.diag(covariance))
+    expected = np.linalg.eigvalsh(covariance / np.outer(deviation, deviation))[::-1]
+    assert scale(dataset, PER_PIXEL).critical_beta == pytest.approx(expected[0], rel=0.06)
+
+
+def test_spread_that_varies_raises_the_critical_beta(publish: Publish, tmp_path: Path) -> None:
+    """Pixels of zero correlation whose spread one factor decides are worth a latent only where σ is decoded."""
+    rng = np.random.default_rng(0)
+    spread = np.where(rng.random((ROWS + 10, 1)) < 0.5, 0.02, 0.12)
+    values = 0.5 + spread * rng.normal(size=(ROWS + 10, 16))
+    pixels = np.rint(values.clip(0, 1) * 255).astype(np.uint8).reshape(-1, 1, SIDE, SIDE)
+    dataset = publish(tmp_path, pixels, None, SPLITS)
+    assert scale(dataset, LEARNED).critical_beta < 1.3
+    assert scale(dataset, PER_PIXEL).critical_beta > 4
+
+
+def test_marginal_nats_of_bernoulli_pixels_are_their_entropies(publish: Publish, tmp_path: Path) -> None:
+    """A decoder that ignores its latent pays the sum of the pixels' entropies, and independent pixels have β near 1."""
+    rng = np.random.default_rng(0)
+    on = rng.uniform(0.1, 0.9, size=16)
+    pixels = np.where(rng.random((ROWS + 10, 16)) < on, 255, 0).astype(np.uint8).reshape(-1, 1, SIDE, SIDE)
+    found = scale(publish(tmp_path, pixels, None, SPLITS), {"kind": "bernoulli"})
+    entropies = -(on * np.log(on) + (1 - on) * np.log(1 - on))
+    assert found.marginal_nats == pytest.approx(entropies.sum(), rel=0.01)
+    assert found.critical_beta == pytest.approx(1, abs=0.15)
+
+
+def test_grey_of_bernoulli_pixels_counts_as_their_own_noise(publish: Publish, tmp_path: Path) -> None:
+    """Pixels drawn from grey values have the variance of their draws, p (1 − p), so that their directions sum to 16."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(60, 200, size=(ROWS + 10, 1, SIDE, SIDE)).astype(np.uint8)
+    found = scale(publish(tmp_path, pixels, None, SPLITS), {"kind": "bernoulli"})
+    assert found.total_variance == pytest.approx(16, rel=0.01)
+    assert found.critical_beta == pytest.approx(1, abs=0.1)
+
+
+def test_hidden_entries_leave_the_critical_betas_of_what_is_seen(publish_table: Publish, tmp_path: Path) -> None:
+    """A third of the entries hidden at random shrinks correlations by that share, and the nats by the same."""
+    values, _ = _linear(np.random.default_rng(0))
+    table = pa.table({f"x{d}": values[:, d] for d in range(16)})
+    columns = [Column(name=f"x{d}", kind="numeric", dtype="double") for d in range(16)]
+    dataset = publish_table(tmp_path, table, columns, None, SPLITS)
+    likelihood = {"kind": "mixed"}
+    whole = scale(dataset, likelihood)
+    hidden = scale(dataset, likelihood, **{"data.missing": {"kind": "mcar", "share": 1 / 3}})
+    # Of a pair of entries both are seen in 4 of 9 rows, and each value's noise counts in 2 of 3.
+    expected = 1 + (whole.critical_beta - 1) * 2 / 3
+    assert hidden.critical_beta == pytest.approx(expected * 2 / 3, rel=0.06)
+    assert hidden.marginal_nats == pytest.approx(whole.marginal_nats * 2 / 3, rel=0.02)
+
+
+def test_categories_count_by_the_fisher_information_of_their_probabilities(
+    publish_table: Publish, tmp_path: Path
+) -> None:
+    """A category of C values has C − 1 units of variance, and the nats of its entropy."""
+    rng = np.random.default_rng(0)
+    share = np.array([0.2, 0.3, 0.5])
+    colours = [np.array(["blue", "green", "red"])[rng.choice(3, ROWS + 10, p=share)] for _ in range(2)]
+    table = pa.table({"one": colours[0], "other": colours[1]})
+    columns = [
+        Column(name=name, kind="categorical", dtype="string", categories=("blue", "green", "red"))
+        for name in ("one", "other")
+    ]
+    found = scale(publish_table(tmp_path, table, columns, None, SPLITS), {"kind": "mixed"})
+    assert found.total_variance == pytest.approx(4, rel=0.01)
+    assert found.marginal_nats == pytest.approx(-2 * (share * np.log(share)).sum(), rel=0.01)
+    assert found.critical_beta == pytest.approx(1, abs=0.1)
+
+
+@pytest.mark.parametrize("likelihood", [{"kind": "bernoulli"}, LEARNED, PER_PIXEL])
+def test_constant_dataset_is_worth_no_latent(likelihood: dict[str, Any], publish: Publish, tmp_path: Path) -> None:
+    """Where no value varies, every β is too heavy, and every figure is finite."""
+    pixels = np.full((ROWS + 10, 1, SIDE, SIDE), 255, np.uint8)
+    found = scale(publish(tmp_path, pixels, None, SPLITS), likelihood)
+    assert found.critical_betas == (0.0,)
+    assert np.isfinite(found.marginal_nats)
 
 
 @pytest.mark.parametrize("rate", [0.1, 1.0, 2.0, 30.0])

@@ -1,0 +1,143 @@
+"""Configurations drawn from a stated distribution, and the small datasets that they train on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from pipelines.ingest import IngestConfig
+from tests.benchmarks.reproduce.work import published
+from vae.config import RunConfig, override
+from vae.data.parquet import Dataset
+from vae.data.sprites import Sprites
+from vae.errors import ConfigError
+
+EPOCHS: Mapping[str, int] = {"digits": 30, "sprites": 30, "wine": 100, "breast": 40, "factors": 30}
+"""Epochs of a run on each dataset: 270 to 700 optimiser steps."""
+IMAGES = ("digits", "sprites")
+DISTRIBUTION: Sequence[str] = (
+    "Dataset: one of five, equally likely. scikit-learn's digits (8×8), 1,200 sprites of 16×16 pixels, the tables wine and "
+    "breast of scikit-learn, and a table of 1,000 rows made here from three normal factors, with eight numbers and two "
+    "categories. 60 % of the rows train, 15 % validate, 25 % are the test split.",
+    "β: log-uniform from 0.001 to 100. Latent dimensions: 2, 4, 8 or 16. Learning rate: log-uniform from 0.0005 to 0.005.",
+    "Body of images: an MLP with hidden layers 32, 64, 64-32 or 128-64, or (one in five) convolutions with 8 or 8-16 "
+    "channels; of tables: hidden layers 32, 64 or 64-64.",
+    "Likelihood of images: Bernoulli (2 in 6), Gaussian with σ learned, fixed at 0.25 or from the decoder, Laplace; of "
+    "tables: mixed, with Gaussian (3 in 5), Laplace or Student-t numbers.",
+    "Prior: N(0, I) (7 in 10), a mixture of 10 Gaussians, an autoregressive flow, or a VampPrior of 30 pseudo-inputs (of "
+    "tables another mixture).",
+    "Controller: constant (6 in 10), warm-up over 30 % of the run, four cycles of 15 %, free bits of 0.1 nats, or a "
+    "capacity of 10 nats. Bound: the ELBO, or (1 in 10) IWAE with 5 draws. A discrepancy (MMD) of weight 1 to 300, "
+    "log-uniform, in 1 of 15.",
+    "Batches of 64 (wine 16, breast 32), 30 epochs (wine 100, breast 40), a seed of its own. A draw that the product "
+    "refuses is drawn again.",
+)
+"""What `draw` draws from, in words."""
+
+
+def datasets(home: Path) -> Mapping[str, Dataset]:
+    """Returns the datasets by name, ingested into a folder."""
+    from sklearn.datasets import load_breast_cancer, load_wine
+
+    rng = np.random.default_rng(0)
+    sprites = Sprites()
+    pixels = sprites.render(rng.choice(len(sprites), 1200, replace=False))
+    smaller = pixels.reshape(-1, 1, 16, 4, 16, 4).mean((3, 5)).round().astype(np.uint8)
+    np.savez(home / "sprites.npz", images=smaller)
+    wine: Any = load_wine()
+    breast: Any = load_breast_cancer()
+    for name, columns in {
+        "wine": dict(zip(wine.feature_names, wine.data.T, strict=True)),
+        "breast": dict(zip(breast.feature_names, breast.data.T, strict=True)),
+        "factors": _factors(rng),
+    }.items():
+        pq.write_table(pa.table(columns), home / f"{name}.parquet")
+    sources = {"digits": "sklearn:digits", "sprites": str(home / "sprites.npz")}
+    return {
+        name: published(
+            IngestConfig.model_validate(
+                {
+                    "source": sources.get(name, str(home / f"{name}.parquet")),
+                    "name": name,
+                    "split": {"validation": 0.15, "test": 0.25},
+                }
+            ),
+            home,
+        )
+        for name in EPOCHS
+    }
+
+
+def _factors(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    """Returns the columns of a table whose numbers are linear in three factors and whose categories are cut from two."""
+    factors_N3 = rng.normal(size=(1000, 3))
+    numbers_N8 = factors_N3 @ rng.normal(size=(3, 8)) + 0.5 * rng.normal(size=(1000, 8))
+    columns: dict[str, NDArray[Any]] = {f"x{d}": numbers_N8[:, d] for d in range(8)}
+    for d in range(2):
+        noisy_N = factors_N3[:, d] + 0.3 * rng.normal(size=1000)
+        columns[f"kind{d}"] = np.array(["low", "middle", "high"])[np.digitize(noisy_N, (-0.5, 0.5))]
+    return columns
+
+
+def draw(seed: int, number: int) -> tuple[str, RunConfig]:
+    """Returns the dataset's name and the configuration of one draw of a seed."""
+    rng = np.random.default_rng((seed, number))
+    while True:
+        name = str(rng.choice(list(EPOCHS)))
+        try:
+            return name, override(RunConfig(), _changes(name, rng), "draw")
+        except ConfigError:
+            continue
+
+
+def _changes(name: str, rng: np.random.Generator) -> dict[str, Any]:
+    def one_of(*options: Any) -> Any:
+        return options[rng.integers(len(options))]
+
+    def log_uniform(low: float, high: float) -> float:
+        return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
+
+    mixture = {"kind": "gaussian_mixture", "components": 10}
+    if name in IMAGES:
+        mlp = {"kind": "mlp", "hidden": one_of([32], [64], [64, 32], [128, 64])}
+        body = one_of(mlp, mlp, mlp, mlp, {"kind": "conv", "channels": one_of([8], [8, 16]), "hidden": 32})
+        bernoulli = {"kind": "bernoulli"}
+        gaussians = [{"kind": "gaussian", "sigma": sigma} for sigma in ("learned", "fixed", "per_pixel")]
+        likelihood = one_of(bernoulli, bernoulli, *gaussians, {"kind": "laplace"})
+        third = {"kind": "vamp", "components": 30}
+    else:
+        body = {"kind": "table", "hidden": one_of([32], [64], [64, 64])}
+        likelihood = {
+            "kind": "mixed",
+            "numeric": one_of("gaussian", "gaussian", "gaussian", "laplace", "student_t"),
+        }
+        third = mixture
+    flow = {"kind": "flow", "transform": "maf", "transforms": 1, "hidden": [32]}
+    constant = {"kind": "constant"}
+    others = (
+        {"kind": "warmup", "steps": 0.3},
+        {"kind": "cyclical", "steps": 0.15},
+        {"kind": "free_bits", "nats": 0.1},
+        {"kind": "capacity", "capacity": 10.0},
+    )
+    regularizers = [{"kind": "mmd", "weight": log_uniform(1, 300)}] if rng.random() < 1 / 15 else []
+    return {
+        "objective.beta": log_uniform(0.001, 100),
+        "objective.controller": one_of(*[constant] * 6, *others),
+        "objective.bound": one_of(*[{"kind": "elbo"}] * 9, {"kind": "iwae", "samples": 5}),
+        "objective.regularizers": regularizers,
+        "model.latent_dim": one_of(2, 4, 8, 16),
+        "model.encoder": body,
+        "model.likelihood": likelihood,
+        "model.prior": one_of(*[{"kind": "standard_normal"}] * 7, mixture, flow, third),
+        "training.learning_rate": log_uniform(5e-4, 5e-3),
+        "training.batch_size": {"wine": 16, "breast": 32}.get(name, 64),
+        "training.epochs": EPOCHS[name],
+        "training.seed": int(rng.integers(1000)),
+    }

@@ -1,0 +1,96 @@
+"""The trainings of the draws and of their repairs, and the verdict on them; what worker processes run."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.cli.options import assignments
+from tests.benchmarks.verdicts.draws import datasets, draw
+from tests.benchmarks.verdicts.oracle import BAD, figures, labelled
+from tests.benchmarks.verdicts.page import Judged
+from vae.config import RunConfig, override
+from vae.data.parquet import Dataset
+from vae.errors import BetalineError
+from vae.reports import EpochReport
+from vae.scale import scale_of
+from vae.training import Training
+from vae.verdict import early_epoch, judge
+
+Line = Mapping[str, Any]
+"""What is kept of a training: its draw's number, and its history and figures or its error; of a repair also the advice."""
+
+
+@cache
+def _datasets() -> Mapping[str, Dataset]:
+    """Returns the datasets by name; each process ingests its own, into a folder that the system clears."""
+    torch.set_num_threads(1)
+    return datasets(Path(tempfile.mkdtemp(prefix="verdicts-")))
+
+
+def trained(name: str, config: RunConfig) -> Line:
+    """Trains a configuration; returns its history and what its model is by the oracle, or why it ended."""
+    started = time.monotonic()
+    try:
+        result = Training(config, _datasets()[name]).run()
+    except BetalineError as error:
+        return {"error": str(error), "seconds": time.monotonic() - started}
+    return {
+        "history": [asdict(report) for report in result.history],
+        "figures": figures(result.model, config, _datasets()[name]),
+        "seconds": time.monotonic() - started,
+    }
+
+
+def drawn(seed: int, number: int) -> Line:
+    """Trains one draw."""
+    return {"number": number, **trained(*draw(seed, number))}
+
+
+def repaired(seed: int, job: tuple[int, str]) -> Line:
+    """Trains one draw again as its advice says, read as the command line reads it."""
+    number, advice = job
+    name, config = draw(seed, number)
+    return {"number": number, "advice": advice, **trained(name, followed(config, advice))}
+
+
+def followed(config: RunConfig, advice: str) -> RunConfig:
+    """Returns the configuration that `betaline train … {advice}` trains."""
+    flags = shlex.split(advice)
+    assert flags[0::2] == ["--set"] * (len(flags) // 2), f"advice is of other flags: {advice}"
+    return override(config, assignments(flags[1::2]), "advice")
+
+
+def judged(seed: int, line: Line, repairs: Mapping[tuple[int, str], Line]) -> Judged:
+    """Returns a draw with what the verdict says of it, after a tenth of its epochs and at its end."""
+    number = line["number"]
+    name, config = draw(seed, number)
+    dataset = _datasets()[name]
+    history, rows = [EpochReport(**report) for report in line["history"]], dataset.num_rows("train")
+    scale = scale_of(config, dataset)
+    early = judge(config, history[: early_epoch(config)], scale, rows)
+    late = judge(config, history, scale, rows)
+    label = labelled(line["figures"])
+    advice = next((finding.advice for finding in (*late, *early) if finding.name == label), None)
+    repair = repairs.get((number, advice or ""), {})
+    return Judged(
+        number=number,
+        dataset=name,
+        config=config,
+        label=label,
+        figures=line["figures"],
+        early=tuple(finding.name for finding in early if finding.name in BAD),
+        late=tuple(finding.name for finding in late if finding.name in BAD),
+        at_tenth=history[: early_epoch(config)][-1],
+        best=history[history[-1].best_epoch - 1],
+        advice=advice,
+        repaired=repair.get("figures"),
+    )

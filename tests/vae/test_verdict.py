@@ -1,0 +1,234 @@
+"""The verdict: each finding at its threshold, on histories made by hand, and advice that the command line accepts."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from typing import Any
+
+import pytest
+import torch
+
+from pipelines.cli.options import assignments
+from vae.config import RunConfig, override
+from vae.model import VAE, ExampleSpec
+from vae.posteriors import VectorQuantizedPosterior
+from vae.presets import PRESETS, preset
+from vae.reports import EpochReport
+from vae.scale import Scale
+from vae.verdict import EARLY, EXCESS_NATS, WIDE, Finding, early_epoch, expected_rate, judge, words
+
+SCALE = Scale((4.0, 3.0, 2.0, 1.5, 1.2), 25.0, 64.0)
+ROWS = 1000
+LOG_ROWS = math.log(ROWS)
+MMD = {"kind": "mmd", "weight": 100.0}
+
+
+def report(**changes: Any) -> EpochReport:
+    """An epoch of a sound run, ten units active."""
+    values: dict[str, Any] = {
+        "epoch": 100,
+        "step": 1000,
+        "beta": 1.0,
+        "train_distortion": 20.0,
+        "train_rate": 5.0,
+        "validation_distortion": 20.0,
+        "validation_rate": 5.0,
+        "validation_negative_elbo": 25.0,
+        "validation_negative_bound": 25.0,
+        "validation_objective": 25.0,
+        "constraint_gap": 0.0,
+        "active_units": 10,
+        "aggregate_std": 1.0,
+        "best_epoch": 1,
+        "best_objective": 25.0,
+        "examples_per_second": 1.0,
+        "elapsed_seconds": 1.0,
+        "is_last": True,
+    }
+    return EpochReport(**{**values, **changes})
+
+
+def found(config: RunConfig | None = None, scale: Scale = SCALE, **changes: Any) -> list[str]:
+    """Names of the findings of a run of one epoch."""
+    return [finding.name for finding in judge(config or RunConfig(), [report(**changes)], scale, ROWS)]
+
+
+def changed(**changes: Any) -> RunConfig:
+    return override(RunConfig(), {name.replace("__", "."): value for name, value in changes.items()})
+
+
+def test_sound_run_has_no_finding() -> None:
+    """A run whose figures are those of a trained model is sound, while it trains and at its end."""
+    assert found() == found(is_last=False) == []
+    assert words(()) == "sound"
+
+
+def test_words_name_each_finding_once() -> None:
+    """The verdict in words is the findings' names with hyphens, without repetition."""
+    one, other = (Finding(name, 0.0, "", "") for name in ("under_regularised", "overfitted"))
+    assert words([one, other, one]) == "under-regularised, overfitted"
+
+
+@pytest.mark.parametrize(("epochs", "early"), [(100, 10), (5, 1), (11, 2)])
+def test_run_is_judged_after_a_tenth_of_its_epochs(epochs: int, early: int) -> None:
+    """The first verdict falls at the first epoch that ends a tenth of the run."""
+    assert early_epoch(changed(training__epochs=epochs)) == early >= EARLY * epochs
+
+
+@pytest.mark.parametrize(
+    ("rate", "active_units", "is_collapsed"),
+    [(0.0, 0, True), (0.09, 2, True), (0.11, 2, False), (0.09, 3, False), (2.0, 0, True), (0.9, 1, False)],
+)
+def test_run_that_is_over_has_collapsed_if_its_latents_tell_nothing(
+    rate: float, active_units: int, is_collapsed: bool
+) -> None:
+    """Collapsed is a rate below 0.1 nats with a quarter of ten dimensions active at most, or no active one."""
+    assert (found(validation_rate=rate, active_units=active_units) == ["collapsed"]) == is_collapsed
+
+
+@pytest.mark.parametrize(
+    ("beta", "rate", "is_accused"),
+    [(4.1, 0.05, True), (3.9, 0.05, False), (5.9, 0.5, False), (6.1, 0.5, True), (30.0, 5.0, True)],
+)
+def test_early_verdict_accuses_beta_above_the_critical_one(beta: float, rate: float, is_accused: bool) -> None:
+    """Above the critical β = 4 a silent run is collapsed before it ends, and above 1.5 times it any run is."""
+    config = changed(objective__beta=beta)
+    names = found(config, validation_rate=rate, is_last=False)
+    assert names == (["collapsed"] if is_accused else [])
+
+
+def test_early_verdict_waits_where_a_constraint_moves_beta() -> None:
+    """A controller that holds a rate finds its own β, so that a heavy start says nothing."""
+    config = changed(objective__beta=30.0, objective__controller={"kind": "control", "rate": 5.0})
+    assert found(config, validation_rate=0.05, is_last=False) == []
+
+
+@pytest.mark.parametrize(("above", "is_accused"), [(0.99, False), (1.01, True)])
+def test_rate_far_above_the_examples_is_under_regularised(above: float, is_accused: bool) -> None:
+    """Each active dimension may have a nat more than the logarithm of the number of examples asks for."""
+    rate = LOG_ROWS + above * EXCESS_NATS * 6
+    names = found(validation_rate=rate, active_units=6)
+    assert names == (["under_regularised"] if is_accused else [])
+
+
+def test_learned_prior_may_have_more_rate() -> None:
+    """A prior that follows the aggregate posterior is accused at 2.5 times as much, and never of its width."""
+    config = changed(model__prior={"kind": "gaussian_mixture"})
+    assert found(config, validation_rate=LOG_ROWS + 2.4 * EXCESS_NATS * 6, active_units=6, aggregate_std=9.0) == []
+    assert found(config, validation_rate=LOG_ROWS + 2.6 * EXCESS_NATS * 6, active_units=6) == ["under_regularised"]
+
+
+@pytest.mark.parametrize(("std", "is_accused"), [(WIDE - 0.01, False), (WIDE + 0.01, True)])
+def test_wide_aggregate_posterior_is_under_regularised(std: float, is_accused: bool) -> None:
+    """Under N(0, I) the aggregate posterior may be 1.3 standard deviations wide."""
+    assert found(aggregate_std=std) == (["under_regularised"] if is_accused else [])
+
+
+def test_discrepancy_holds_the_aggregate_posterior_in_place_of_the_rate() -> None:
+    """With an MMD a high rate is no finding, while a wide aggregate posterior still is."""
+    config = changed(objective__regularizers=[MMD], objective__beta=1e-6)
+    assert found(config, validation_rate=500.0, is_last=False) == []
+    assert found(config, aggregate_std=3.0) == ["under_regularised"]
+
+
+def test_early_verdict_knows_what_the_rate_will_come_to() -> None:
+    """A small β is accused before the rate has risen, and not at the end of a run whose rate did not rise."""
+    config = changed(objective__beta=1e-4, model__latent_dim=5)
+    assert expected_rate(config, SCALE) > LOG_ROWS + 5 * EXCESS_NATS
+    assert found(config, validation_rate=0.5, active_units=5, is_last=False) == ["under_regularised"]
+    assert found(config, validation_rate=0.5, active_units=5) == []
+
+
+def test_expected_rate_of_a_fixed_noise_is_exact() -> None:
+    """With a fixed σ the rate of a linear-Gaussian model is Σ ½ log(λ / β) over what exceeds β."""
+    config = changed(objective__beta=1.5, model__likelihood={"kind": "gaussian", "sigma": "fixed"})
+    expected = 0.5 * sum(math.log(one / 1.5) for one in (4.0, 3.0, 2.0))
+    assert expected_rate(config, SCALE) == pytest.approx(expected)
+
+
+def test_expected_rate_rises_as_learned_noise_shrinks() -> None:
+    """A noise that is learned shrinks to what two dimensions of 4 and 3 leave of 64, which adds to both."""
+    config = changed(objective__beta=1.0, model__latent_dim=2, model__likelihood={"kind": "gaussian"})
+    noise = (64 - 7) / (64 - 2)
+    assert expected_rate(config, SCALE) == pytest.approx(0.5 * math.log(4 * 3 / noise**2))
+
+
+def test_expected_rate_is_at_least_a_capacity() -> None:
+    """A capacity holds the rate from below where β alone would let it fall."""
+    config = changed(objective__beta=9.0, objective__controller={"kind": "capacity", "capacity": 12.0})
+    assert expected_rate(config, SCALE) == 12.0
+
+
+def test_other_findings_have_their_thresholds() -> None:
+    """A constraint missed, a gap above a tenth of the bound, and a loss that still falls by a hundredth."""
+    assert found(constraint_gap=0.5) == ["constraint_not_met"]
+    assert found(validation_negative_elbo=27.4) == []
+    assert found(validation_negative_elbo=27.6) == ["overfitted"]
+
+
+@pytest.mark.parametrize(("before", "improves"), [(25.2, False), (25.3, True)])
+def test_loss_that_still_falls_is_a_finding(before: float, improves: bool) -> None:
+    """A run of all its epochs whose last tenth lowered the loss by more than a hundredth is still improving."""
+    config = changed(training__epochs=2)
+    first = report(epoch=1, best_epoch=1, best_objective=before, is_last=False)
+    history = [first, report(epoch=2, best_epoch=2)]
+    names = [finding.name for finding in judge(config, history, SCALE, ROWS)]
+    assert names == (["still_improving"] if improves else [])
+
+
+def _quantized(used: int) -> VAE:
+    """A model with a codebook of 8 codes, so many of them used alike."""
+    config = override(preset("vq_vae"), {"model.latent_dim": 8, "model.posterior.codes": 8}).model
+    model = VAE(config, ExampleSpec((1, 8, 8)))
+    assert isinstance(model.posterior, VectorQuantizedPosterior)
+    counts = model.posterior.codebook.counts
+    counts.copy_((torch.arange(8) < used).to(counts))
+    return model
+
+
+@pytest.mark.parametrize(("used", "is_accused"), [(3, True), (4, False)])
+def test_codebook_that_is_half_unused_is_a_finding(used: int, is_accused: bool) -> None:
+    """A perplexity below half of the codes is reported, and neither collapse nor width is asked of codes."""
+    config = override(preset("vq_vae"), {"model.latent_dim": 8, "model.posterior.codes": 8})
+    last = report(validation_rate=0.0, active_units=0, aggregate_std=9.0)
+    names = [finding.name for finding in judge(config, [last], SCALE, ROWS, _quantized(used))]
+    assert names == (["dead_codes"] if is_accused else [])
+
+
+BAD: dict[str, dict[str, Any]] = {
+    "collapsed": {"validation_rate": 0.0, "active_units": 0},
+    "under_regularised": {"validation_rate": 900.0, "aggregate_std": 9.0},
+    "constraint_not_met": {"constraint_gap": 1.0},
+    "overfitted": {"validation_negative_elbo": 90.0},
+}
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "vq_vae"])
+@pytest.mark.parametrize("finding", BAD)
+def test_advice_is_accepted_by_the_command_line(name: str, finding: str) -> None:
+    """Behind `betaline train` the advice of every finding gives a valid configuration of every preset, which changes it."""
+    config = preset(name)
+    advice = [one.advice for one in judge(config, [report(**BAD[finding])], SCALE, ROWS) if one.name == finding]
+    assert len(advice) == 1
+    flags = shlex.split(advice[0])
+    assert flags[0::2] == ["--set"] * (len(flags) // 2)
+    assert override(config, assignments(flags[1::2])) != config
+
+
+def test_advice_of_dead_codes_is_accepted_by_the_command_line() -> None:
+    """It asks for as many codes as are used."""
+    config = override(preset("vq_vae"), {"model.latent_dim": 8, "model.posterior.codes": 8})
+    (finding,) = judge(config, [report()], SCALE, ROWS, _quantized(3))
+    mended = override(config, assignments(shlex.split(finding.advice)[1::2]))
+    assert mended.model.posterior.model_dump()["codes"] == 3
+    assert mended.training.epochs == 2 * config.training.epochs
+
+
+def test_advice_on_a_heavy_beta_lies_below_the_critical_one() -> None:
+    """What is advised to a collapsed and to an under-regularised run is a β that neither is accused for."""
+    for beta, figures in ((50.0, BAD["collapsed"]), (1e-4, BAD["under_regularised"])):
+        (finding,) = judge(changed(objective__beta=beta), [report(**figures)], SCALE, ROWS)
+        mended = override(changed(objective__beta=beta), assignments(shlex.split(finding.advice)[1::2]))
+        assert mended.objective.beta == pytest.approx(1.0)
+        assert found(mended, is_last=False) == []
