@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vae.config import Gaussian, Mmd, RunConfig, VectorQuantized
+from vae.config import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Mmd, RunConfig, VectorQuantized
 from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
@@ -172,13 +172,21 @@ def expected_rate(config: RunConfig, scale: Scale) -> float:
         return controller.rate if isinstance(controller, ControlVae) else 0.0
     beta, total = max(config.objective.beta, 1e-12), scale.total_variance
     critical = scale.critical_betas[: config.model.latent_dim]
-    likelihood, noise = config.model.likelihood, 1.0
-    if not (isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed"):
+    noise = 1.0
+    if _learns_noise(config):
         active = [one for one in critical if one > beta]
         unexplained = max(total - sum(active), 0.0) / max(total - beta * len(active), 1e-6)
         noise = min(1.0, max(unexplained, LEAST_NOISE))
     held = controller.capacity if isinstance(controller, Capacity) else 0.0
     return max(held, sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise))
+
+
+def _learns_noise(config: RunConfig) -> bool:
+    """Whether the likelihood's noise shrinks as the latent explains more: not that of a fixed σ, nor of probabilities."""
+    likelihood = config.model.likelihood
+    if isinstance(likelihood, Gaussian):
+        return likelihood.sigma != "fixed"
+    return not isinstance(likelihood, Bernoulli | Categorical | ContinuousBernoulli)
 
 
 def _suiting_beta(scale: Scale) -> float:
