@@ -25,7 +25,8 @@ LEAST_FOUND, MOST_ACCUSED, LEAST_REPAIRED = 95, 2, 80
 """Of 100 bad draws, of 100 sound ones, of 100 bad ones."""
 
 SHORTFALLS: Sequence[str] = (
-    "None of the three bars was met on seed 0; one rule was corrected after its figures were seen (the noise of Bernoulli pixels is not learned), which finds one bad run fewer.",
+    "None of the three bars was met on seed 0; one rule was corrected after its figures were seen (the noise of "
+    "Bernoulli pixels is not learned), which finds one bad run fewer.",
     "Most sound runs that are accused have a small β on the table of linear factors, or a Laplace likelihood on sprites. "
     "On linear data narrow posteriors still fill the prior, so that a rate far above the logarithm of the examples does "
     "no harm. On sprites reconstructions of test rows are as far from the rows as samples are, which the oracle, comparing "
