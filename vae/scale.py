@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -71,51 +72,71 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
         config: The run, which says the likelihood and what is hidden.
         dataset: Images or a table.
     """
-    share = share_of(config, dataset, "train")
-    rows = share.load(0, min(MOST_ROWS, share.num_rows))
-    spec = example_spec(dataset, config.data.missing)
-    is_category = None
-    if spec.columns is None:
-        x = rows.values.float().flatten(1) / 255  # grey: a binarisation's draws would be noise of the estimate
-        there = None if rows.observed is None else rows.observed.flatten(1)
-    else:
-        x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
-        sizes = [len(column.categories or ()) for column in spec.columns]
-        x, there = _one_hot(x, there, sizes)
-        is_category = torch.tensor([size > 0 for size in sizes for _ in range(max(size, 1))])
-    there = torch.ones_like(x, dtype=torch.bool) if there is None else there
+    values = _values(config, dataset)
+    there, is_number = values.there, values.is_number
     count = there.sum(0).clamp(min=1)
-    mean = (x * there).sum(0) / count
-    deviation = (x - mean) * there
+    mean = (values.x * there).sum(0) / count
+    deviation = (values.x - mean) * there
     variance = deviation.square().sum(0) / count
-    likelihood = config.model.likelihood
-    own = torch.zeros_like(variance)
-    if isinstance(likelihood, Bernoulli):
-        noise = mean * (1 - mean)
-        own = (noise - variance).clamp(min=0)  # a grey pixel's draw varies by itself
-        nats = torch.special.entr(mean) + torch.special.entr(1 - mean)
-    elif isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed":
-        noise = torch.full_like(variance, likelihood.initial_sigma**2)
-        nats = 0.5 * (torch.log(2 * torch.pi * noise) + variance / noise)
-    else:
-        noise = variance.mean().expand_as(variance) if _has_one_sigma(config) else variance
-        nats = 0.5 * torch.log(2 * torch.pi * torch.e * noise.clamp(min=1e-12))
-    if is_category is not None:
-        # The Fisher information of a category's probabilities p is diag(1/p).
-        noise, nats = torch.where(is_category, mean, noise), torch.where(is_category, torch.special.entr(mean), nats)
+    noise, own, nats = _collapsed_decoder(config, mean, variance)
+    # The Fisher information of a category's probabilities p is diag(1/p).
+    noise, nats = torch.where(is_number, noise, mean), torch.where(is_number, nats, torch.special.entr(mean))
     keep = variance > 1e-6
     if int(keep.sum()) < 2:
         return Scale((0.0,), float(nats.sum()))
     y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
+    counts = count[keep]
     if _decodes_scale(config):
-        numbers = torch.ones_like(keep) if is_category is None else ~is_category
-        y = torch.cat([y, _spread_statistic(y, there[:, keep])[:, numbers[keep]]], 1)
+        y = torch.cat([y, _spread_statistic(y, there[:, keep])[:, is_number[keep]]], 1)
         own = F.pad(own, (0, y.shape[1] - len(own)))
-        count = torch.cat([count[keep], count[keep & numbers]])
-    else:
-        count = count[keep]
-    total_variance = float((y.square().sum(0) / count + own).sum())
+        counts = torch.cat([counts, count[keep & is_number]])
+    total_variance = float((y.square().sum(0) / counts + own).sum())
     return Scale(_eigenvalues(y, own), float((nats * there.float().mean(0)).sum()), total_variance)
+
+
+class _Values(NamedTuple):
+    """The values of some training rows; a categorical column is one column of zeros and ones for each category."""
+
+    x: Tensor
+    """[N,D]"""
+    there: Tensor
+    """Whether each value is observed, bool [N,D]."""
+    is_number: Tensor
+    """Whether each column holds numbers or pixels, not a category, bool [D]."""
+
+
+def _values(config: RunConfig, dataset: Dataset) -> _Values:
+    """Reads the first rows of the training split without what the run hides."""
+    share = share_of(config, dataset, "train")
+    rows = share.load(0, min(MOST_ROWS, share.num_rows))
+    spec = example_spec(dataset, config.data.missing)
+    if spec.columns is None:
+        x = rows.values.float().flatten(1) / 255  # grey: a binarisation's draws would be noise of the estimate
+        there = torch.ones_like(x, dtype=torch.bool) if rows.observed is None else rows.observed.flatten(1)
+        return _Values(x, there, torch.ones_like(there[0]))
+    x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
+    sizes = [len(column.categories or ()) for column in spec.columns]
+    is_number = torch.tensor([not size for size in sizes for _ in range(max(size, 1))])
+    return _Values(*_one_hot(x, there, sizes), is_number)
+
+
+def _collapsed_decoder(config: RunConfig, mean_D: Tensor, variance_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what the likelihood says of each number where the latent tells nothing, each [D].
+
+    Returns:
+        The variance of its noise, the variance that a number's own draw adds, and its nats.
+    """
+    likelihood = config.model.likelihood
+    if isinstance(likelihood, Bernoulli):
+        noise = mean_D * (1 - mean_D)
+        nats = torch.special.entr(mean_D) + torch.special.entr(1 - mean_D)
+        return noise, (noise - variance_D).clamp(min=0), nats  # a grey pixel's draw varies by itself
+    none = torch.zeros_like(variance_D)
+    if isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed":
+        noise = torch.full_like(variance_D, likelihood.initial_sigma**2)
+        return noise, none, 0.5 * (torch.log(2 * torch.pi * noise) + variance_D / noise)
+    noise = variance_D.mean().expand_as(variance_D) if _has_one_sigma(config) else variance_D
+    return noise, none, 0.5 * torch.log(2 * torch.pi * torch.e * noise.clamp(min=1e-12))
 
 
 def _has_one_sigma(config: RunConfig) -> bool:

@@ -143,21 +143,23 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
         says = (
             f"every latent dimension will collapse onto the prior; the rate is {best.validation_rate:.2f} nats so far."
         )
-    epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
-    discrepancies = [n for n, one in enumerate(config.objective.regularizers) if isinstance(one, Mmd)]
     if _is_scheduled(config) and beta > critical / 2:
         says += f" On this data β = {beta:g} is too heavy: above {critical:.2g} no dimension is worth its rate."
-        advice = f"--set objective.beta={_rounded(_suiting_beta(scale))} {epochs}"
-    elif discrepancies:
-        weight = config.objective.regularizers[discrepancies[0]].weight  # pyright: ignore[reportAttributeAccessIssue]
-        kernel = config.objective.regularizers[discrepancies[0]].kernel  # pyright: ignore[reportAttributeAccessIssue]
-        other = f"{{kind: mmd, weight: {_rounded(weight / 10)}, kernel: {kernel}}}"
-        advice = f"--set 'objective.regularizers=[{other}]' {epochs}"
-    elif isinstance(config.objective.controller, Constant):
-        advice = f"--set 'objective.controller={{kind: warmup, steps: 0.5}}' {epochs}"
-    else:
-        advice = epochs
-    yield Finding("collapsed", best.validation_rate, says, advice)
+    yield Finding("collapsed", best.validation_rate, says, _advice_on_collapse(config, scale))
+
+
+def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
+    """Returns flags that lighten what presses the latent most: β, a discrepancy, or else the start; and more epochs."""
+    epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
+    discrepancy = next((one for one in config.objective.regularizers if isinstance(one, Mmd)), None)
+    if _is_scheduled(config) and config.objective.beta > scale.critical_beta / 2:
+        return f"--set objective.beta={_rounded(_suiting_beta(scale))} {epochs}"
+    if discrepancy is not None:
+        lighter = f"{{kind: mmd, weight: {_rounded(discrepancy.weight / 10)}, kernel: {discrepancy.kernel}}}"
+        return f"--set 'objective.regularizers=[{lighter}]' {epochs}"
+    if isinstance(config.objective.controller, Constant):
+        return f"--set 'objective.controller={{kind: warmup, steps: 0.5}}' {epochs}"
+    return epochs
 
 
 def expected_rate(config: RunConfig, scale: Scale) -> float:
