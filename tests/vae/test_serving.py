@@ -561,8 +561,9 @@ def test_rows_with_few_effective_draws_are_flagged(output: str) -> None:
     )
     whole = pd.DataFrame({"age": [30], "member": [True], "level": [1], "keen": [False], "weight": [1.0]})
     rows = pd.concat([GUESTS, whole.astype(GUESTS.dtypes)], ignore_index=True)
-    with pytest.warns(UserWarning, match=message):
+    with pytest.warns(UserWarning, match=message) as warned:
         predict(rows, typed(missing=True), task="impute", output=output, num_samples=1)
+    assert len(warned) == 1
 
 
 def test_reconstructed_table_has_the_types_of_its_dataset() -> None:
