@@ -5,6 +5,7 @@ Shapes: N rows, L latent, A attributes, K width of the condition, E directions.
 
 from __future__ import annotations
 
+import logging
 from typing import NamedTuple, get_args
 
 import torch
@@ -21,6 +22,8 @@ from vae.metrics.likelihood import inputs_of, is_quantized
 from vae.model import VAE
 from vae.seeds import Stream, derive
 
+log = logging.getLogger(__name__)
+
 MOST_ROWS = 10_000
 """Rows of the training split that are encoded; ingest has shuffled it."""
 EFFECT_ROWS = 128
@@ -30,14 +33,23 @@ EFFECT_ROWS = 128
 @torch.no_grad()
 def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
     """Gives a trained model the mixture fitted to its aggregate posterior, and the directions that mean a class or an
-    attribute, with their effects. Does nothing if the latent is made of codes."""
+    attribute, with their effects. Does nothing if the latent is made of codes.
+
+    Latents that nothing can be fitted to, as a run that diverges leaves them, are no error: the model goes without.
+    """
     if is_quantized(model):
         return
     training, device = config.training, next(model.parameters()).device
     latents = _encode(model, config, dataset)
+    if not latents.z.isfinite().all():
+        log.warning("nothing is fitted to the latents: they are not finite")
+        return
     if training.aggregate_components:
         seed = derive(training.seed, Stream.AGGREGATE)
-        model.aggregate = fit_aggregate(latents.z.numpy(), training.aggregate_components, seed).to(device)
+        try:
+            model.aggregate = fit_aggregate(latents.z.numpy(), training.aggregate_components, seed).to(device)
+        except ValueError as error:  # of scikit-learn: the covariance of a component has no Cholesky factor
+            log.warning("no mixture is fitted to the aggregate posterior: %s", str(error).split(".")[0])
     columns, values_NA = model.untold(latents.labels, latents.attributes)
     directions = fit_directions(latents.mean.numpy(), columns, values_NA.numpy(), latents.variance.numpy().mean(0))
     if directions.names:

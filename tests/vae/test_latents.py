@@ -32,6 +32,16 @@ def fitted(dataset: Dataset) -> VAE:
     return model
 
 
+@pytest.mark.parametrize("scale", [1e9, math.inf])
+def test_latents_that_nothing_can_be_fitted_to_are_no_error(scale: float, digits: Dataset) -> None:
+    """Means of a run that diverged, enormous and along one line, or infinite: the model goes without a mixture, and without an exception."""
+    model = build_model(CONFIG, digits).eval()
+    with torch.no_grad():
+        model.posterior.head.weight[: CONFIG.model.latent_dim] = scale  # every dimension the same
+    fit_latents(model, CONFIG, digits)
+    assert model.aggregate is None
+
+
 def test_effects_are_those_of_edits(digits: Dataset) -> None:
     """The stored effect of each direction is the root mean square change of edited digits, for both methods."""
     model = fitted(digits)
