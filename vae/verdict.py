@@ -15,6 +15,7 @@ from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco,
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
+from vae.guard import slower
 from vae.model import VAE
 from vae.posteriors import VectorQuantizedPosterior
 from vae.reports import EpochReport
@@ -54,6 +55,8 @@ USED_CODES = 0.5
 """Share of a codebook that is in use at least, by perplexity."""
 IMPROVING = 0.01
 """Part of the loss by which the last tenth of the epochs may still lower it."""
+BLOWN_UP = 10.0
+"""Multiple of a collapsed model's distortion above which a bound at β = 1 is that of weights that have run away."""
 MOST_NAMED = 3
 """Absurd values that a finding names; the dataset may have more."""
 GAP = 0.1
@@ -99,7 +102,7 @@ def judge(
         model: The model that ships; None while the run goes on.
     """
     best, is_over = history[history[-1].best_epoch - 1], history[-1].is_last
-    found: list[Finding] = []
+    found = [*_blown_up(config, best, scale)] if is_over else []
     if not isinstance(config.model.posterior, VectorQuantized):
         found += _collapsed(config, best, scale, is_over)
         found += _under_regularised(config, best, scale, num_examples, is_over)
@@ -225,6 +228,21 @@ def _under_regularised(
         gates = " --set model.beta_gates=false" if config.model.beta_gates else ""
         advice += f" --set 'objective.controller={{kind: constant}}'{gates}"
     yield Finding("under_regularised", excess, says, advice)
+
+
+def has_blown_up(epoch: EpochReport, scale: Scale) -> bool:
+    """Whether an epoch's weights have run away, though every number is still finite."""
+    return epoch.validation_negative_elbo > BLOWN_UP * max(abs(scale.marginal_nats), 10.0)
+
+
+def _blown_up(config: RunConfig, best: EpochReport, scale: Scale) -> Iterator[Finding]:
+    if not has_blown_up(best, scale):
+        return
+    says = (
+        f"the bound at β = 1 of the best epoch is {best.validation_negative_elbo:.4g} nats, where a model that ignores its "
+        f"latent has {scale.marginal_nats:.1f}."
+    )
+    yield Finding("diverged", best.validation_negative_elbo, says, slower(config.training))
 
 
 def _dead_codes(config: RunConfig, model: VAE) -> Iterator[Finding]:

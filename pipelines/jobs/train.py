@@ -23,10 +23,12 @@ from vae.data.parquet import Dataset
 from vae.distributed import TrainSpec, train
 from vae.errors import Diverged
 from vae.guard import slower
+from vae.reports import EpochReport
+from vae.scale import scale_of
 from vae.state import MODEL, load_model
 from vae.storage import locate
 from vae.training import unfinished
-from vae.verdict import words
+from vae.verdict import has_blown_up, words
 
 
 def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | None:
@@ -87,11 +89,15 @@ def _left_behind(
     model, advice = locate(spec.folder) / "model", slower(known.config.training)
     if not (model / MODEL).exists():
         return Diverged(f"{error}\nNo epoch was finished: train again under another --run with these flags")
+    dataset = Dataset.open(spec.dataset)
+    best = EpochReport(**known.history[known.history[-1]["best_epoch"] - 1])
+    if has_blown_up(best, scale_of(known.config, dataset)):
+        return Diverged(f"{error}\nNo epoch was any good before: train again under another --run with these flags")
     left = {
         "run": job.identity,
         "mlflow_run_id": known.run_id,
         "dataset": spec.dataset,
-        "dataset_id": Dataset.open(spec.dataset).manifest.dataset_id,
+        "dataset_id": dataset.manifest.dataset_id,
         "config": known.config.model_dump(mode="json"),
         "train_seconds": seconds,
         "model": model.uri,

@@ -23,7 +23,7 @@ from vae.config import RunConfig, override, parse
 from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
 from vae.distributed import TrainOutcome, TrainSpec
-from vae.errors import ClusterError, Diverged
+from vae.errors import ClusterError, Diverged, RegistryError
 from vae.metrics.likelihood import bound_sums
 from vae.reports import EpochReport
 from vae.state import save_model
@@ -99,6 +99,24 @@ def test_training_that_diverges_leaves_the_model_of_its_best_epoch(
     assert options.configuration_of(job.home, "one") == left["config"]
     started = train.spec_of(job, QUICK, Dataset.open(job.request["dataset"]), "one")
     assert started.start == left["model"]
+
+
+def test_weights_that_ran_away_are_not_gone_on_from(
+    job: Job, pages: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Epochs that were finite and no good leave nothing to start from: the error asks for a new run."""
+
+    def diverge(spec: TrainSpec, on_report: Listener, on_event: Any) -> TrainOutcome:
+        result = Training(spec.config, Dataset.open(spec.dataset)).run()
+        save_model(result.model, f"{spec.folder}/model")
+        on_report([{**asdict(report), "validation_negative_elbo": 1e9} for report in result.history])
+        raise Diverged("the loss became nan at step 5")
+
+    monkeypatch.setattr(train, "train", diverge)
+    with pytest.raises(Diverged, match="No epoch was any good before: train again under another --run"):
+        train.run(job)
+    with pytest.raises(RegistryError):
+        job.result_of("one")
 
 
 STEPS = 4

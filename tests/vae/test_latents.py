@@ -34,7 +34,7 @@ def fitted(dataset: Dataset) -> VAE:
 
 @pytest.mark.parametrize("scale", [1e9, math.inf])
 def test_latents_that_nothing_can_be_fitted_to_are_no_error(scale: float, digits: Dataset) -> None:
-    """Means of a run that diverged, enormous and along one line, or infinite: the model goes without a mixture, and without an exception."""
+    """Means of a run that diverged, enormous and along one line, or infinite: the model goes without a mixture."""
     model = build_model(CONFIG, digits).eval()
     with torch.no_grad():
         model.posterior.head.weight[: CONFIG.model.latent_dim] = scale  # every dimension the same

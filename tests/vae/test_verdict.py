@@ -64,6 +64,13 @@ def test_sound_run_has_no_finding() -> None:
     assert words(()) == "sound"
 
 
+@pytest.mark.parametrize(("nats", "has_diverged"), [(249.0, False), (251.0, True), (1e26, True)])
+def test_weights_that_ran_away_have_diverged(nats: float, has_diverged: bool) -> None:
+    """A bound above ten times the 25 nats of a collapsed model is no model's, however finite; it is named first."""
+    names = found(validation_negative_elbo=nats, train_distortion=nats)
+    assert names[:1] == ["diverged"] * has_diverged
+
+
 def test_words_name_each_finding_once() -> None:
     """The verdict in words is the findings' names with hyphens, without repetition."""
     one, other = (Finding(name, 0.0, "", "") for name in ("under_regularised", "overfitted"))
