@@ -24,11 +24,10 @@ from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
 from vae.latents import fit_latents
 from vae.reports import EpochReport, Hooks, Progress
-from vae.scale import scale_of
 from vae.state import save_model
 from vae.storage import locate
 from vae.training import Training
-from vae.verdict import early_epoch, judge
+from vae.verdict import early_epoch, judge, measure
 from vae.world import World, set_up_process
 
 # Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
@@ -274,16 +273,15 @@ class _WorkerHooks(Hooks):
         """Judges a training once a tenth of its epochs are over."""
         if self.on_event is not None:
             self.training = training
-            self.scale = scale_of(training.config, training.dataset)
 
     def on_epoch(self, report: EpochReport) -> None:
         self.pending.append(asdict(report))
         if self.on_event:
             self.on_event("epoch", asdict(report))
             if self.training is not None and report.epoch == early_epoch(self.training.config):
-                num_examples = self.training.dataset.num_rows("train")
-                history = self.training.record.history
-                for finding in judge(self.training.config, history, self.scale, num_examples):
+                config, model = self.training.config, self.training.shipped
+                measured = measure(config, self.training.dataset, model)
+                for finding in judge(config, self.training.record.history, measured):
                     self.on_event("finding", asdict(finding))
         # By the clock that all ranks share: a report is a barrier.
         if report.elapsed_seconds - self.last_report_seconds >= REPORT_SECONDS:

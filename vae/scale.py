@@ -30,6 +30,8 @@ from vae.likelihoods import prepare
 MOST_ROWS = 4_000
 """Rows of the training split, which ingest has shuffled, that are looked at."""
 DIRECTIONS = 32
+HOLLOW_DIRECTIONS, HOLLOW_ROWS = 4, 1_000
+"""Largest directions, and rows, that hollowness is measured in."""
 FARTHEST = 4.0
 """Standard deviations from its mean that a value counts as at most, where the latent decides how far it may lie."""
 
@@ -44,11 +46,17 @@ class Scale:
     """Nats per example of a decoder that ignores its latent: the distortion of a collapsed model."""
     total_variance: float = 0.0
     """Variance of an example's values in units of the noise, in all: their number, unless σ is fixed."""
+    hollowness: float = 1.0
+    """How much farther from the nearest row normal draws of the data's covariance lie than rows do from each other."""
 
     @property
     def critical_beta(self) -> float:
         """The β above which every dimension collapses."""
         return self.critical_betas[0]
+
+    def held_by(self, directions: int) -> float:
+        """Returns the share of the variance that lies in so many of the largest directions."""
+        return sum(self.critical_betas[:directions]) / self.total_variance if self.total_variance else 1.0
 
     def beta_at(self, rate: float, latent_dim: int) -> float:
         """Returns the β at which a linear-Gaussian model of the data has a rate above 0, in nats.
@@ -84,6 +92,7 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     keep = variance > 1e-6
     if int(keep.sum()) < 2:
         return Scale((0.0,), float(nats.sum()))
+    hollowness = _hollowness(deviation)
     y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
     counts = count[keep]
     if _decodes_scale(config):
@@ -91,7 +100,8 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
         own = F.pad(own, (0, y.shape[1] - len(own)))
         counts = torch.cat([counts, count[keep & is_number]])
     total_variance = float((y.square().sum(0) / counts + own).sum())
-    return Scale(_eigenvalues(y, own), float((nats * there.float().mean(0)).sum()), total_variance)
+    marginal_nats = float((nats * there.float().mean(0)).sum())
+    return Scale(_eigenvalues(y, own), marginal_nats, total_variance, hollowness)
 
 
 class _Values(NamedTuple):
@@ -183,3 +193,23 @@ def _eigenvalues(y_ND: Tensor, own_D: Tensor) -> tuple[float, ...]:
         _, _, v_DK = torch.pca_lowrank(learn, directions, center=False, niter=4)
     found = (test @ v_DK).square().mean(0) + (own_D[:, None] * v_DK.square()).sum(0)
     return tuple(sorted(found.tolist(), reverse=True))
+
+
+def _hollowness(deviation_ND: Tensor) -> float:
+    """Returns the ratio of two medians of distances to the nearest row: of normal draws, and of the rows themselves.
+
+    Both lie in the plane of the largest directions, and the draws have the rows' covariance there. Normal data has 1; the
+    more the rows lie along curved sheets or in clumps, the more of the plane between them is empty.
+    """
+    rows_ND = deviation_ND[:HOLLOW_ROWS]
+    directions = min(HOLLOW_DIRECTIONS, *rows_ND.shape)
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, sizes_K, v_DK = torch.pca_lowrank(rows_ND, directions, center=False, niter=4)
+    rows_NK = rows_ND @ v_DK
+    draws_MK = torch.randn(2 * len(rows_NK), directions, generator=generator) * sizes_K / len(rows_NK) ** 0.5
+    between_NN = torch.cdist(rows_NK, rows_NK)
+    between_NN.fill_diagonal_(torch.inf)
+    own = between_NN.min(1).values.median()
+    return float(torch.cdist(draws_MK, rows_NK).min(1).values.median() / own) if own > 0 else torch.inf

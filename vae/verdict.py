@@ -1,6 +1,7 @@
 """The verdict on a run: sound, or findings, each with its measured figure and the flags that mend it.
 
-`judge` reads nothing but the history of a run and the scale of its data, so that it also judges a run that still trains.
+`judge` looks at the history of a run, at the scale of its data, and at what `measure` finds of its model, which may still
+be training.
 """
 
 from __future__ import annotations
@@ -10,16 +11,30 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from vae.config import Bernoulli, Categorical, ContinuousBernoulli, Gaussian, Mmd, RunConfig, VectorQuantized
+import torch
+
+from vae.assembly import share_of
+from vae.config import (
+    Bernoulli,
+    Categorical,
+    ContinuousBernoulli,
+    Gaussian,
+    Mmd,
+    RunConfig,
+    TrainingConfig,
+    VectorQuantized,
+)
 from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
 from vae.guard import slower
+from vae.metrics.gap import generation_gap
+from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.posteriors import VectorQuantizedPosterior
 from vae.reports import EpochReport
-from vae.scale import Scale
+from vae.scale import Scale, scale_of
 from vae.suiting import facts_of, misfits
 
 Name = Literal[
@@ -40,15 +55,18 @@ EARLY = 0.1
 """Share of the epochs after which a run that still trains is judged for the first time."""
 COLLAPSED_NATS = 0.1
 """Rate below which a latent tells nothing."""
-HEAVY = 1.5
-"""Multiple of the critical β from which on a run collapses, however much its latents tell in the first epochs."""
+LIGHT, HEAVY = 0.8, 1.2
+"""Multiples of the critical β above which a run collapses: one whose latents tell nothing after a tenth of its epochs, and
+any run, however much they tell by then."""
+STRANGE, EARLY_STRANGE, EARLY_STRANGE_LEARNED = 0.06, 0.15, 0.35
+"""Generation gap from which on samples of the prior are not of the data: at the end, while a run still trains, and while
+one still trains whose prior is learned, which comes after its posteriors."""
 EXCESS_NATS = 1.0
-"""Nats for each active dimension by which the rate may exceed the logarithm of the number of training examples. At one nat
-the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
-LEARNED_PRIOR = 2.5
-"""Multiple of `EXCESS_NATS` for a prior that is learned: it follows the aggregate posterior."""
-WIDE = 1.3
-"""Standard deviations of N(0, I) that the aggregate posterior may be wide."""
+"""Nats for each dimension by which the rate may exceed the logarithm of the number of training examples. At one nat the
+posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
+HOLLOW, HELD = 1.25, 0.9
+"""Hollowness above which, and share of the variance in as many directions as there are latents below which, such posteriors
+leave holes where the data has none."""
 LEAST_NOISE = 1e-3
 """Share of its first noise down to which a likelihood that learns it is followed."""
 USED_CODES = 0.5
@@ -57,6 +75,10 @@ IMPROVING = 0.01
 """Part of the loss by which the last tenth of the epochs may still lower it."""
 BLOWN_UP = 10.0
 """Multiple of a collapsed model's distortion above which a bound at β = 1 is that of weights that have run away."""
+FAST = 5.0
+"""Multiple of the default learning rate above which it, too, may be why a latent tells nothing."""
+GAP_ROWS = 500
+"""Training rows that the generation gap is measured on."""
 MOST_NAMED = 3
 """Absurd values that a finding names; the dataset may have more."""
 GAP = 0.1
@@ -89,25 +111,48 @@ def words(findings: Sequence[Finding]) -> str:
     return ", ".join(dict.fromkeys(finding.name.replace("_", "-") for finding in findings)) or "sound"
 
 
-def judge(
-    config: RunConfig, history: Sequence[EpochReport], scale: Scale, num_examples: int, model: VAE | None = None
-) -> tuple[Finding, ...]:
+@dataclass(frozen=True)
+class Measured:
+    """What is known of a run beside its history."""
+
+    scale: Scale
+    """Of its training data."""
+    num_examples: int
+    """In the training split."""
+    generation_gap: float = 0.0
+    """Of the model as it is: see `vae.metrics.gap`. 0 for a model with a codebook."""
+    perplexity: float = math.inf
+    """Of the codebook, where the model has one."""
+
+
+def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
+    """Measures a run's data, and its model: that which ships, or that of now while it trains."""
+    scale, num_examples = scale_of(config, dataset), dataset.num_rows("train")
+    if isinstance(model.posterior, VectorQuantizedPosterior):
+        return Measured(scale, num_examples, perplexity=model.posterior.codebook.perplexity)
+    device = next(model.parameters()).device
+    rows = share_of(config, dataset, "train", device=device).load(0, min(GAP_ROWS, num_examples))
+    was_training = model.training
+    gap = generation_gap(model.eval(), inputs_of(model, rows, torch.Generator(device).manual_seed(0)))
+    model.train(was_training)
+    return Measured(scale, num_examples, gap)
+
+
+def judge(config: RunConfig, history: Sequence[EpochReport], measured: Measured) -> tuple[Finding, ...]:
     """Returns the findings of a run, the gravest first; none for a sound one.
 
     Args:
         config: The run.
         history: Its epochs so far, at least one.
-        scale: The scale of its training data.
-        num_examples: The number of training examples.
-        model: The model that ships; None while the run goes on.
+        measured: Its data and its model.
     """
     best, is_over = history[history[-1].best_epoch - 1], history[-1].is_last
-    found = [*_blown_up(config, best, scale)] if is_over else []
+    found = [*_blown_up(config, best, measured.scale)] if is_over else []
     if not isinstance(config.model.posterior, VectorQuantized):
-        found += _collapsed(config, best, scale, is_over)
-        found += _under_regularised(config, best, scale, num_examples, is_over)
-    elif model is not None:
-        found += _dead_codes(config, model)
+        found += _collapsed(config, best, measured.scale, is_over)
+        found += _under_regularised(config, best, measured, is_over)
+    elif is_over:
+        found += _dead_codes(config, measured.perplexity)
     if is_over:
         found += _constraint_not_met(config, best)
         found += _overfitted(config, best)
@@ -134,11 +179,13 @@ def judge_data(config: RunConfig, dataset: Dataset, model: VAE) -> Iterator[Find
 
 def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool) -> Iterator[Finding]:
     beta, critical = config.objective.beta, scale.critical_beta
+    has_few_active = best.active_units <= config.model.latent_dim / 4
     is_silent = best.validation_rate < COLLAPSED_NATS
     if is_over:
-        is_collapsed = not best.active_units or (is_silent and best.active_units <= config.model.latent_dim / 4)
+        is_collapsed = not best.active_units or (is_silent and has_few_active)
     else:
-        is_collapsed = _is_scheduled(config) and beta > (critical if is_silent else HEAVY * critical)
+        is_silent = is_silent or has_few_active
+        is_collapsed = _is_scheduled(config) and beta > (LIGHT if is_silent else HEAVY) * critical
     if not is_collapsed:
         return
     says = f"every latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
@@ -152,7 +199,8 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
 
 
 def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
-    """Returns flags that lighten what presses the latent most: β, a discrepancy, or else the start; and more epochs."""
+    """Returns flags that lighten what presses the latent most: β, a discrepancy, the learning rate, or else the start; and
+    more epochs."""
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
     discrepancy = next((one for one in config.objective.regularizers if isinstance(one, Mmd)), None)
     if _is_scheduled(config) and config.objective.beta > scale.critical_beta / 2:
@@ -160,6 +208,8 @@ def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
     if discrepancy is not None:
         lighter = f"{{kind: mmd, weight: {_rounded(discrepancy.weight / 10)}, kernel: {discrepancy.kernel}}}"
         return f"--set 'objective.regularizers=[{lighter}]' {epochs}"
+    if config.training.learning_rate > FAST * TrainingConfig().learning_rate:
+        return f"{slower(config.training)} {epochs}"
     if isinstance(config.objective.controller, Constant):
         return f"--set 'objective.controller={{kind: warmup, steps: 0.5}}' {epochs}"
     return epochs
@@ -203,31 +253,40 @@ def _suiting_beta(scale: Scale) -> float:
     return min(scale.critical_beta / 4, max(scale.critical_beta, 1.0) ** 0.5)
 
 
-def _under_regularised(
-    config: RunConfig, best: EpochReport, scale: Scale, num_examples: int, is_over: bool
-) -> Iterator[Finding]:
-    # A discrepancy holds the aggregate posterior itself, and then the rate says nothing of where it lies.
-    is_matched = any(isinstance(one, Mmd) for one in config.objective.regularizers)
-    excess = best.validation_rate - math.log(num_examples)
-    expected_excess = expected_rate(config, scale) - math.log(num_examples)
-    is_standard = config.model.prior.kind == "standard_normal"
-    is_wide = is_standard and best.aggregate_std > WIDE
-    most = EXCESS_NATS if is_standard else LEARNED_PRIOR * EXCESS_NATS
-    is_strange = not is_matched and excess > most * max(best.active_units, 1)
-    will_be_strange = not (is_matched or is_over) and expected_excess > most * config.model.latent_dim
-    if not (is_wide or is_strange or will_be_strange):
+def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured, is_over: bool) -> Iterator[Finding]:
+    gap = measured.generation_gap
+    is_learned = config.model.prior.kind != "standard_normal"
+    most = STRANGE if is_over else EARLY_STRANGE_LEARNED if is_learned else EARLY_STRANGE
+    is_foreseen = not is_over and not is_learned and _leaves_holes(config, measured)
+    if gap < most and not is_foreseen:
         return
-    excess = max(excess, expected_excess)
     says = (
-        f"the aggregate posterior is {best.aggregate_std:.1f} σ wide and lies at least {max(excess, 0):.0f} nats from the "
-        "prior, so samples from the prior do not look like the data."
+        f"samples from the prior lie {gap:.2f} farther from the data than reconstructions do, in units of the data's mean "
+        f"distance; the aggregate posterior is {best.aggregate_std:.1f} σ wide."
     )
-    suiting = max(_suiting_beta(scale), min(2 * config.objective.beta, scale.critical_beta / 2))
+    if is_foreseen:
+        says = (
+            f"the rate will come to {expected_rate(config, measured.scale):.0f} nats at least, and posteriors as narrow as "
+            "that leave holes, from which samples do not look like the data."
+        )
+    scale, beta = measured.scale, config.objective.beta
+    suiting = max(_suiting_beta(scale), min(2 * beta, scale.critical_beta / 2))
     advice = f"--set objective.beta={_rounded(suiting)}"
     if not _is_scheduled(config):
         gates = " --set model.beta_gates=false" if config.model.beta_gates else ""
         advice += f" --set 'objective.controller={{kind: constant}}'{gates}"
-    yield Finding("under_regularised", excess, says, advice)
+    yield Finding("under_regularised", gap, says, advice)
+
+
+def _leaves_holes(config: RunConfig, measured: Measured) -> bool:
+    """Whether the posteriors will be too narrow and too few to fill the prior: of data with holes of its own, folded into
+    fewer dimensions than it varies in, and with no discrepancy that holds the aggregate posterior."""
+    scale, latent_dim = measured.scale, config.model.latent_dim
+    is_matched = any(isinstance(one, Mmd) for one in config.objective.regularizers)
+    if is_matched or scale.hollowness < HOLLOW or scale.held_by(latent_dim) > HELD:
+        return False
+    excess = expected_rate(config, scale) - math.log(measured.num_examples)
+    return excess > EXCESS_NATS * latent_dim
 
 
 def has_blown_up(epoch: EpochReport, scale: Scale) -> bool:
@@ -245,11 +304,9 @@ def _blown_up(config: RunConfig, best: EpochReport, scale: Scale) -> Iterator[Fi
     yield Finding("diverged", best.validation_negative_elbo, says, slower(config.training))
 
 
-def _dead_codes(config: RunConfig, model: VAE) -> Iterator[Finding]:
+def _dead_codes(config: RunConfig, used: float) -> Iterator[Finding]:
     posterior = config.model.posterior
     assert isinstance(posterior, VectorQuantized), "the caller checks"
-    assert isinstance(model.posterior, VectorQuantizedPosterior), "built from the configuration"
-    used = model.posterior.codebook.perplexity
     if used >= USED_CODES * posterior.codes:
         return
     says = f"the codebook's perplexity is {used:.1f} of {posterior.codes} codes."

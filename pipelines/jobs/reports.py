@@ -21,8 +21,7 @@ from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
 from vae.reports import EpochReport
-from vae.scale import scale_of
-from vae.verdict import judge, judge_data
+from vae.verdict import judge, judge_data, measure
 
 MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
 """Of a split, which ingest has shuffled: what the pictures are made of, and what a training's figures are measured on."""
@@ -75,7 +74,7 @@ def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:
     config, history = known.config, [EpochReport(**epoch) for epoch in known.history]
     if not history:
         return known
-    findings = judge(config, history, scale_of(config, dataset), dataset.num_rows("train"), model)
+    findings = judge(config, history, measure(config, dataset, model))
     return replace(known, findings=[*known.findings, *findings, *judge_data(config, dataset, model)])
 
 

@@ -172,3 +172,26 @@ def test_derived_beta_leaves_something_to_tell(digits: Dataset) -> None:
     assert 1 < config.objective.beta < 4
     found = linear_rate(scale_of(config, digits), config.objective.beta, config.model.latent_dim)
     assert found == pytest.approx(2.0, abs=0.05)
+
+
+def test_hollowness_is_one_of_normal_data_and_more_of_a_curve(publish: Publish, tmp_path: Path) -> None:
+    """Normal draws lie as near to rows as rows do where the rows are normal, and farther where these lie on a curve."""
+    rng = np.random.default_rng(0)
+    turn = rng.uniform(0, 2 * math.pi, ROWS + 10)
+    curve = np.stack([np.cos(turn), np.sin(turn), np.cos(3 * turn), np.sin(3 * turn)], 1)
+    found = []
+    for name, values in (
+        ("normal", rng.normal(size=(ROWS + 10, 4))),
+        ("curve", curve + 0.02 * rng.normal(size=curve.shape)),
+    ):
+        pixels = np.rint((0.5 + 0.1 * values).clip(0, 1) * 255).astype(np.uint8).reshape(-1, 1, 2, 2)
+        found.append(scale(publish(tmp_path / name, pixels, None, SPLITS), LEARNED).hollowness)
+    assert found[0] == pytest.approx(1.0, abs=0.15)
+    assert found[1] > 3
+
+
+def test_share_of_variance_that_latents_hold(linear: tuple[Dataset, NDArray[np.float64]]) -> None:
+    """It is the part of the largest eigenvalues in the trace."""
+    dataset, covariance = linear
+    values = np.linalg.eigvalsh(covariance)[::-1] / np.diag(covariance).mean()
+    assert scale(dataset, LEARNED).held_by(2) == pytest.approx(values[:2].sum() / values.sum(), rel=0.06)

@@ -20,13 +20,14 @@ from tests.benchmarks.verdicts.page import Judged
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError
-from vae.reports import EpochReport
+from vae.reports import EpochReport, Hooks
 from vae.scale import scale_of
 from vae.training import Training
-from vae.verdict import early_epoch, judge
+from vae.verdict import Measured, early_epoch, judge, measure
 
 Line = Mapping[str, Any]
-"""What is kept of a training: its draw's number, and its history and figures or its error; of a repair also the advice."""
+"""What is kept of a training: its draw's number, and its history, generation gaps and figures or its error; of a repair
+also the advice."""
 
 
 @cache
@@ -38,16 +39,30 @@ def _datasets() -> Mapping[str, Dataset]:
 
 def trained(name: str, config: RunConfig) -> Line:
     """Trains a configuration; returns its history and what its model is by the oracle, or why it ended."""
-    started = time.monotonic()
+    started, dataset, tenth = time.monotonic(), _datasets()[name], _AtTenth()
+    tenth.training = training = Training(config, dataset, hooks=tenth)
     try:
-        result = Training(config, _datasets()[name]).run()
+        result = training.run()
     except BetalineError as error:
         return {"error": str(error), "seconds": time.monotonic() - started}
     return {
         "history": [asdict(report) for report in result.history],
-        "figures": figures(result.model, config, _datasets()[name]),
+        "gaps": [tenth.gap, measure(config, dataset, result.model).generation_gap],
+        "figures": figures(result.model, config, dataset),
         "seconds": time.monotonic() - started,
     }
+
+
+class _AtTenth(Hooks):
+    """Measures a training when a tenth of its epochs are over, as `betaline train` does."""
+
+    training: Training
+    gap = 0.0
+
+    def on_epoch(self, report: EpochReport) -> None:
+        training = self.training
+        if report.epoch == early_epoch(training.config):
+            self.gap = measure(training.config, training.dataset, training.shipped).generation_gap
 
 
 def drawn(seed: int, number: int) -> Line:
@@ -74,10 +89,12 @@ def judged(seed: int, line: Line, repairs: Mapping[tuple[int, str], Line]) -> Ju
     number = line["number"]
     name, config = draw(seed, number)
     dataset = _datasets()[name]
-    history, rows = [EpochReport(**report) for report in line["history"]], dataset.num_rows("train")
-    scale = scale_of(config, dataset)
-    early = judge(config, history[: early_epoch(config)], scale, rows)
-    late = judge(config, history, scale, rows)
+    history = [EpochReport(**report) for report in line["history"]]
+    scale, rows = scale_of(config, dataset), dataset.num_rows("train")
+    early, late = (
+        judge(config, history[:epochs], Measured(scale, rows, gap))
+        for epochs, gap in zip((early_epoch(config), None), line["gaps"], strict=True)
+    )
     label = labelled(line["figures"])
     advice = next((finding.advice for finding in (*late, *early) if finding.name == label), None)
     repair = repairs.get((number, advice or ""), {})

@@ -1,0 +1,75 @@
+"""How much farther from the data samples of the prior lie than reconstructions do.
+
+Shapes: N rows, M others, S draws, D numbers of an example, L latent.
+
+References:
+    Székely & Rizzo, Energy Statistics: A Class of Statistics Based on Distances (2013), equation 6.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vae import inference
+from vae.memory import chunks
+from vae.model import VAE, Inputs
+from vae.seeds import Stream, derive
+
+DRAWS = 4
+"""Samples, and draws of the posterior, for each row."""
+
+
+@torch.no_grad()
+def generation_gap(model: VAE, inputs: Inputs, seed: int = 0) -> float:
+    """Returns the energy distance from rows of samples, less that of reconstructions, in units of the rows' mean distance.
+
+    Both are means of the likelihood, decoded from draws of the prior and of each row's posterior. Samples are told the
+    conditions of the rows, and lack the same entries. The gap is 0 where the posteriors together fill the prior; 1 is the
+    mean distance of two rows.
+
+    Args:
+        model: Any but a vector-quantised one.
+        inputs: The rows, two at least.
+        seed: Of the draws.
+    """
+    like = inputs.x
+    drawn = inputs.take(torch.arange(len(like), device=like.device).repeat(DRAWS))
+    generator = torch.Generator(like.device).manual_seed(derive(seed, Stream.GENERATION))
+    noise_SNL = torch.randn(1, len(drawn.x), model.noise_dim, generator=generator, device=like.device)
+    z_NL = torch.cat([_latents(model, drawn.take(rows), noise_SNL[:, rows]) for rows in chunks(model, len(drawn.x))])
+    again = inference.decode(model, z_NL, drawn.condition, log_beta_N1=drawn.log_beta)
+    made = inference.generate(model, len(drawn.x), drawn.condition, seed=seed, log_beta_N1=drawn.log_beta)
+    rows_ND = numbers(model, like, inputs.observed)
+    reconstructed_MD, sampled_MD = (numbers(model, part, drawn.observed) for part in (again, made))
+    gap = energy_distance(sampled_MD, rows_ND) - energy_distance(reconstructed_MD, rows_ND)
+    return gap / max(mean_distance(rows_ND), 1e-12)
+
+
+def _latents(model: VAE, inputs: Inputs, noise_SNL: Tensor) -> Tensor:
+    """Returns one draw of each row's posterior, [N,L]."""
+    return model.encode(inputs).draw(noise_SNL, model.prior_of(inputs.condition)).z[0]
+
+
+def numbers(model: VAE, x: Tensor, observed: Tensor | None = None) -> Tensor:
+    """Returns examples as rows of numbers [N,D], each category as a column that is 0 or 1; 0 for what is not observed."""
+    observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
+    if model.examples.columns is None:
+        return (x * observed).flatten(1)
+    parts = [
+        (F.one_hot(x[:, d].long(), len(column.categories)).float() if column.categories else x[:, d, None])
+        * observed[:, d, None]
+        for d, column in enumerate(model.examples.columns)
+    ]
+    return torch.cat(parts, 1)
+
+
+def energy_distance(a_ND: Tensor, b_MD: Tensor) -> float:
+    """Returns the energy distance of two samples, 2 E|a − b| − E|a − a'| − E|b − b'|, without bias."""
+    return 2 * torch.cdist(a_ND, b_MD).mean().item() - mean_distance(a_ND) - mean_distance(b_MD)
+
+
+def mean_distance(a_ND: Tensor) -> float:
+    """Returns the mean distance of two different rows."""
+    return torch.cdist(a_ND, a_ND).sum().item() / (len(a_ND) * (len(a_ND) - 1))
