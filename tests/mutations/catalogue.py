@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.mutations import data, metrics, models, objectives, search, training, use
+from tests.mutations import data, judging, metrics, models, objectives, search, training, use
 from tests.mutations.mutation import Planted
 
-GROUPS = (models, objectives, data, training, use, metrics, search)
+GROUPS = (models, objectives, data, training, use, metrics, search, judging)
 
 
 def every_mutation() -> list[Planted]:

@@ -108,6 +108,13 @@ def test_chunks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> No
     torch.testing.assert_close(answers(), whole)
 
 
+def test_chunks_count_every_latent_that_a_row_is_decoded_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each of ten rows is decoded from four latents, a budget for eight latents takes two rows at once."""
+    model = parts.randomised(parts.MODELS["conv, concatenation"])
+    monkeypatch.setattr(memory, "BUDGET_BYTES", 8 * (1 << 30) // rows_within(model, 1 << 30))
+    assert [rows.start for rows in memory.chunks(model, 10, num_samples=4)] == [0, 2, 4, 6, 8]
+
+
 @pytest.mark.slow
 def test_discretized_logistic_stays_under_a_gigabyte() -> None:
     """What follows training of a mixture of logistics over 3×64×64 takes at most 1 GB above the model, for 1,000 rows."""

@@ -55,6 +55,13 @@ def test_critical_betas_of_one_learned_sigma_are_eigenvalues(linear: tuple[Datas
     assert found.total_variance == pytest.approx(16, rel=0.01)
 
 
+def test_directions_of_chance_are_not_critical(publish: Publish, tmp_path: Path) -> None:
+    """Of 64 values that vary each by itself none is worth a latent above β = 1, though 200 rows vary more along some."""
+    pixels = np.rint(255 * np.random.default_rng(0).uniform(0, 1, (210, 1, 8, 8))).astype(np.uint8)
+    dataset = publish(tmp_path, pixels, None, {"train": 200, "validation": 10})
+    assert scale(dataset, LEARNED).critical_beta == pytest.approx(1.0, abs=0.6)
+
+
 def test_critical_betas_of_a_fixed_sigma_are_in_its_units(linear: tuple[Dataset, NDArray[np.float64]]) -> None:
     """With a fixed σ they are the eigenvalues over σ², whatever the variance of the data."""
     dataset, covariance = linear

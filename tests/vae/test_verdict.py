@@ -73,6 +73,15 @@ def test_sound_run_has_no_finding() -> None:
     assert words(()) == "sound"
 
 
+def test_verdict_is_on_the_epoch_that_ships() -> None:
+    """The figures are those of the best epoch, whatever came of the last."""
+    bad = {"validation_rate": 0.0, "active_units": 0}
+    history = [report(epoch=1, is_last=False), report(epoch=2, best_epoch=1, **bad)]
+    assert judge(RunConfig(), history, MEASURED) == ()
+    history = [report(epoch=1, is_last=False, **bad), report(epoch=2, best_epoch=1)]
+    assert [finding.name for finding in judge(RunConfig(), history, MEASURED)] == ["collapsed"]
+
+
 @pytest.mark.parametrize(("nats", "has_diverged"), [(249.0, False), (251.0, True), (1e26, True)])
 def test_weights_that_ran_away_have_diverged(nats: float, has_diverged: bool) -> None:
     """A bound above ten times the 25 nats of a collapsed model is no model's, however finite; it is named first."""

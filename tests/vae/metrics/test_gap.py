@@ -74,6 +74,13 @@ def test_gap_is_the_distance_of_samples_where_posteriors_lie_elsewhere(factor: f
     assert generation_gap(linear_model(factor), Inputs(ROWS)) == pytest.approx(expected, abs=0.03)
 
 
+def test_gap_does_not_blame_samples_for_a_blurred_decoder() -> None:
+    """Where all is decoded a fifth as wide, samples lie no farther from the rows than reconstructions do."""
+    model = linear_model(1.0)
+    model.decoder = _Unflat(5.0)
+    assert abs(generation_gap(model, Inputs(ROWS))) < 0.03
+
+
 def test_gap_repeats_with_its_seed() -> None:
     """The seed alone decides the draws."""
     model = linear_model(1.0)
