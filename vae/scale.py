@@ -58,6 +58,10 @@ class Scale:
         """Returns the share of the variance that lies in so many of the largest directions."""
         return sum(self.critical_betas[:directions]) / self.total_variance if self.total_variance else 1.0
 
+    def worth(self, beta: float) -> float:
+        """Returns the rate at a β above 0 of a linear-Gaussian model with a dimension for each direction, in nats."""
+        return sum(0.5 * math.log(critical / beta) for critical in self.critical_betas if critical > beta)
+
     def beta_at(self, rate: float, latent_dim: int) -> float:
         """Returns the β at which a linear-Gaussian model of the data has a rate above 0, in nats.
 

@@ -24,7 +24,7 @@ from vae.config import (
     TrainingConfig,
     VectorQuantized,
 )
-from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
+from vae.config.objective import Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
@@ -55,18 +55,20 @@ EARLY = 0.1
 """Share of the epochs after which a run that still trains is judged for the first time."""
 COLLAPSED_NATS = 0.1
 """Rate below which a latent tells nothing."""
-LIGHT, HEAVY = 0.8, 1.2
-"""Multiples of the critical β above which a run collapses: one whose latents tell nothing after a tenth of its epochs, and
-any run, however much they tell by then."""
-STRANGE, EARLY_STRANGE, EARLY_STRANGE_LEARNED = 0.06, 0.15, 0.35
-"""Generation gap from which on samples of the prior are not of the data: at the end, while a run still trains, and while
-one still trains whose prior is learned, which comes after its posteriors."""
-EXCESS_NATS = 1.0
-"""Nats for each dimension by which the rate may exceed the logarithm of the number of training examples. At one nat the
-posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
+LIGHT = 0.8
+"""Multiple of the critical β above which a run collapses that has few active dimensions after a tenth of its epochs. Above
+the critical β itself any run does, however much its latents tell by then."""
+STRANGE, EARLY_STRANGE = 0.06, 0.4
+"""Generation gap from which on samples of the prior are not of the data: at the end, and while a run still trains and its
+decoder still learns where the prior lies."""
 HOLLOW, HELD = 1.25, 0.9
-"""Hollowness above which, and share of the variance in as many directions as there are latents below which, such posteriors
-leave holes where the data has none."""
+"""Hollowness above which, and share of the variance in as many directions as there are latents below which, posteriors that
+are too narrow leave holes."""
+EXCESS_NATS = 1.4
+"""Nats for each dimension by which the expected rate then exceeds the logarithm of the number of training examples. At one
+nat the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
+WORTH = 8.0
+"""Multiple of that logarithm that all directions of the data are then worth, with as many latents: few fold around them."""
 LEAST_NOISE = 1e-3
 """Share of its first noise down to which a likelihood that learns it is followed."""
 USED_CODES = 0.5
@@ -184,8 +186,7 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
     if is_over:
         is_collapsed = not best.active_units or (is_silent and has_few_active)
     else:
-        is_silent = is_silent or has_few_active
-        is_collapsed = _is_scheduled(config) and beta > (LIGHT if is_silent else HEAVY) * critical
+        is_collapsed = _is_scheduled(config) and beta > critical * (LIGHT if has_few_active else 1.0)
     if not is_collapsed:
         return
     says = f"every latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
@@ -219,12 +220,8 @@ def expected_rate(config: RunConfig, scale: Scale) -> float:
     """Returns the rate that a linear-Gaussian model of the data comes to, in nats: Σ ½ log(critical β / β).
 
     A noise that is learned shrinks to what the dimensions leave unexplained, and each of them is then worth more. An active
-    one leaves β units of noise. Where a controller holds the rate, that is what it comes to at least; where β is not known
-    beforehand, 0.
+    one leaves β units of noise.
     """
-    controller = config.objective.controller
-    if isinstance(controller, Geco | ControlVae | MultiRate):
-        return controller.rate if isinstance(controller, ControlVae) else 0.0
     beta, total = max(config.objective.beta, 1e-12), scale.total_variance
     critical = scale.critical_betas[: config.model.latent_dim]
     noise = 1.0
@@ -232,8 +229,7 @@ def expected_rate(config: RunConfig, scale: Scale) -> float:
         active = [one for one in critical if one > beta]
         unexplained = max(total - sum(active), 0.0) / max(total - beta * len(active), 1e-6)
         noise = min(1.0, max(unexplained, LEAST_NOISE))
-    held = controller.capacity if isinstance(controller, Capacity) else 0.0
-    return max(held, sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise))
+    return sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise)
 
 
 def _learns_noise(config: RunConfig) -> bool:
@@ -255,10 +251,8 @@ def _suiting_beta(scale: Scale) -> float:
 
 def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured, is_over: bool) -> Iterator[Finding]:
     gap = measured.generation_gap
-    is_learned = config.model.prior.kind != "standard_normal"
-    most = STRANGE if is_over else EARLY_STRANGE_LEARNED if is_learned else EARLY_STRANGE
-    is_foreseen = not is_over and not is_learned and _leaves_holes(config, measured)
-    if gap < most and not is_foreseen:
+    is_foreseen = not is_over and _leaves_holes(config, measured)
+    if gap < (STRANGE if is_over else EARLY_STRANGE) and not is_foreseen:
         return
     says = (
         f"samples from the prior lie {gap:.2f} farther from the data than reconstructions do, in units of the data's mean "
@@ -279,14 +273,20 @@ def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured,
 
 
 def _leaves_holes(config: RunConfig, measured: Measured) -> bool:
-    """Whether the posteriors will be too narrow and too few to fill the prior: of data with holes of its own, folded into
-    fewer dimensions than it varies in, and with no discrepancy that holds the aggregate posterior."""
-    scale, latent_dim = measured.scale, config.model.latent_dim
-    is_matched = any(isinstance(one, Mmd) for one in config.objective.regularizers)
-    if is_matched or scale.hollowness < HOLLOW or scale.held_by(latent_dim) > HELD:
+    """Whether posteriors will be too narrow to fill N(0, I): of data with holes of its own, in fewer dimensions than it
+    varies in, and with nothing but a β that is known to move them there."""
+    objective, scale, latent_dim = config.objective, measured.scale, config.model.latent_dim
+    if objective.bound.kind != "elbo" or config.model.prior.kind != "standard_normal":
         return False
-    excess = expected_rate(config, scale) - math.log(measured.num_examples)
-    return excess > EXCESS_NATS * latent_dim
+    if isinstance(objective.controller, Geco | ControlVae | MultiRate):
+        return False
+    if any(isinstance(one, Mmd) for one in objective.regularizers):
+        return False
+    if scale.hollowness < HOLLOW or scale.held_by(latent_dim) > HELD:
+        return False
+    known = math.log(measured.num_examples)
+    excess = expected_rate(config, scale) - known
+    return excess > EXCESS_NATS * latent_dim or scale.worth(objective.beta) > WORTH * known
 
 
 def has_blown_up(epoch: EpochReport, scale: Scale) -> bool:

@@ -23,11 +23,13 @@ from vae.model import VAE
 Label = Literal["collapsed", "under_regularised", "sound", "neither"]
 BAD = ("collapsed", "under_regularised")
 TOLD_NATS, TOLD_SHARE = 0.05, 0.01
-"""What a row's own posterior is worth to it at least, in nats and as a share of the distortion under another's; a model
-with less has collapsed, and a sound one has twice as much."""
-STRANGE, ALIKE = 0.12, 0.04
-"""How much farther from the rows samples lie than reconstructions do, in units of the rows' mean distance: from the first
-on the model is under-regularised, and up to the second it is sound."""
+"""What a row's own posterior is worth to it at least, in nats and as a share of the distortion under another's, so that the
+model has not collapsed."""
+STRANGE = 0.08
+"""How much farther from the rows samples lie than reconstructions do, in units of the rows' mean distance, from which on a
+model is under-regularised."""
+MARGIN = 2.0
+"""Factor by which each label is clear of these bars, on either side; what is not is neither."""
 BLURRED = 0.3
 """Distance of a sound model's reconstructions from the rows at most, in the same unit; a model that ignores its latent has
 about 0.4."""
@@ -71,11 +73,11 @@ def figures(model: VAE, config: RunConfig, dataset: Dataset) -> Mapping[str, flo
 def labelled(found: Mapping[str, float]) -> Label:
     """Returns what a model with these figures is."""
     least = max(TOLD_NATS, TOLD_SHARE * abs(found["shuffled"]))
-    if found["told"] < least:
+    if found["told"] < least / MARGIN:
         return "collapsed"
     strange = found["samples"] - found["reconstructions"]
-    if strange >= STRANGE:
+    if strange >= STRANGE * MARGIN:
         return "under_regularised"
-    is_told = min(found["told"], found["told_mean"]) >= 2 * least
-    is_alike = max(strange, found["between"]) <= ALIKE and found["reconstructions"] <= BLURRED
+    is_told = min(found["told"], found["told_mean"]) >= least * MARGIN
+    is_alike = max(strange, found["between"]) <= STRANGE / MARGIN and found["reconstructions"] <= BLURRED
     return "sound" if is_told and is_alike else "neither"
