@@ -29,7 +29,7 @@ from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
 from vae.guard import slower
-from vae.metrics.gap import generation_gap
+from vae.metrics.gap import generation_gap, rows_within_budget
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.posteriors import VectorQuantizedPosterior
@@ -58,13 +58,13 @@ COLLAPSED_NATS = 0.1
 LIGHT = 0.8
 """Multiple of the critical β above which a run collapses that has few active dimensions after a tenth of its epochs. Above
 the critical β itself any run does, however much its latents tell by then."""
-STRANGE, EARLY_STRANGE = 0.06, 0.4
-"""Generation gap from which on samples of the prior are not of the data: at the end, and while a run still trains and its
-decoder still learns where the prior lies."""
-HOLLOW, HELD = 1.25, 0.9
+STRANGE, EARLY_STRANGE, EARLY_STRANGE_HOLLOW = 0.06, 0.12, 0.4
+"""Generation gap from which on samples of the prior are not of the data: at the end; while a run still trains; and while one
+still trains on data with large holes, whose decoder takes longer to learn where the prior lies."""
+HOLLOW, VERY_HOLLOW, HELD = 1.25, 1.5, 0.9
 """Hollowness above which, and share of the variance in as many directions as there are latents below which, posteriors that
-are too narrow leave holes."""
-EXCESS_NATS = 1.4
+are too narrow leave holes; and hollowness above which these are large."""
+EXCESS_NATS = 0.9
 """Nats for each dimension by which the expected rate then exceeds the logarithm of the number of training examples. At one
 nat the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
 WORTH = 8.0
@@ -79,8 +79,6 @@ BLOWN_UP = 10.0
 """Multiple of a collapsed model's distortion above which a bound at β = 1 is that of weights that have run away."""
 FAST = 5.0
 """Multiple of the default learning rate above which it, too, may be why a latent tells nothing."""
-GAP_ROWS = 500
-"""Training rows that the generation gap is measured on."""
 MOST_NAMED = 3
 """Absurd values that a finding names; the dataset may have more."""
 GAP = 0.1
@@ -133,7 +131,8 @@ def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
     if isinstance(model.posterior, VectorQuantizedPosterior):
         return Measured(scale, num_examples, perplexity=model.posterior.codebook.perplexity)
     device = next(model.parameters()).device
-    rows = share_of(config, dataset, "train", device=device).load(0, min(GAP_ROWS, num_examples))
+    num_rows = min(num_examples, rows_within_budget(model.examples.num_values))
+    rows = share_of(config, dataset, "train", device=device).load(0, num_rows)
     was_training = model.training
     gap = generation_gap(model.eval(), inputs_of(model, rows, torch.Generator(device).manual_seed(0)))
     model.train(was_training)
@@ -252,7 +251,8 @@ def _suiting_beta(scale: Scale) -> float:
 def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured, is_over: bool) -> Iterator[Finding]:
     gap = measured.generation_gap
     is_foreseen = not is_over and _leaves_holes(config, measured)
-    if gap < (STRANGE if is_over else EARLY_STRANGE) and not is_foreseen:
+    early = EARLY_STRANGE_HOLLOW if measured.scale.hollowness > VERY_HOLLOW else EARLY_STRANGE
+    if gap < (STRANGE if is_over else early) and not is_foreseen:
         return
     says = (
         f"samples from the prior lie {gap:.2f} farther from the data than reconstructions do, in units of the data's mean "

@@ -39,7 +39,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{VERDICT}::test_small_beta_is_accused_before_the_rate_has_risen",),
         ),
         Mutation(
-            "if gap < (STRANGE if is_over else EARLY_STRANGE) and not is_foreseen:",
+            "if gap < (STRANGE if is_over else early) and not is_foreseen:",
             "if gap < STRANGE and not is_foreseen:",
             "A decoder that has not yet learned where the prior lies would be accused of it.",
             (f"{VERDICT}::test_samples_that_are_not_of_the_data_are_under_regularised",),

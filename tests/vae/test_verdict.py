@@ -17,6 +17,7 @@ from vae.scale import Scale
 from vae.verdict import (
     EARLY,
     EARLY_STRANGE,
+    EARLY_STRANGE_HOLLOW,
     EXCESS_NATS,
     STRANGE,
     Finding,
@@ -137,11 +138,14 @@ def test_early_verdict_waits_where_a_constraint_moves_beta() -> None:
     assert found(config, validation_rate=0.05, is_last=False) == []
 
 
-@pytest.mark.parametrize(("is_last", "most"), [(True, STRANGE), (False, EARLY_STRANGE)])
-def test_samples_that_are_not_of_the_data_are_under_regularised(is_last: bool, most: float) -> None:
-    """Accused is a generation gap at its bar, which is higher while a run trains."""
+@pytest.mark.parametrize(
+    ("is_last", "hollowness", "most"),
+    [(True, 2.0, STRANGE), (False, 1.4, EARLY_STRANGE), (False, 2.0, EARLY_STRANGE_HOLLOW)],
+)
+def test_samples_that_are_not_of_the_data_are_under_regularised(is_last: bool, hollowness: float, most: float) -> None:
+    """Accused is a generation gap at its bar, which is higher while a run trains, and highest on data with large holes."""
     for gap, names in ((most - 0.001, []), (most, ["under_regularised"])):
-        assert found(measured=Measured(SCALE, ROWS, gap), is_last=is_last) == names
+        assert found(measured=Measured(replace(SCALE, hollowness=hollowness), ROWS, gap), is_last=is_last) == names
 
 
 def test_small_beta_is_accused_before_the_rate_has_risen() -> None:

@@ -13,12 +13,22 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae import inference
-from vae.memory import chunks
+from vae.memory import BUDGET_BYTES, chunks
 from vae.model import VAE, Inputs
 from vae.seeds import Stream, derive
 
 DRAWS = 4
 """Samples, and draws of the posterior, for each row."""
+MOST_ROWS = 500
+"""Rows that a gap is measured on at most, fewer where examples are large."""
+COPIES = 4
+"""Of each draw as an example, at once."""
+
+
+def rows_within_budget(num_values: int) -> int:
+    """Returns how many rows of so many values the gap is measured on, 2 at least, within `vae.memory.BUDGET_BYTES`."""
+    row_bytes = torch.float32.itemsize * num_values * DRAWS * COPIES
+    return min(MOST_ROWS, max(2, BUDGET_BYTES // row_bytes))
 
 
 @torch.no_grad()

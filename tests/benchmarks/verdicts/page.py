@@ -173,7 +173,7 @@ def _protocol(found: Sequence[Judged], neither: int, failed: int, surplus: int) 
         f"{len(found) + failed} draws in all: {neither} lay between and count as neither, {failed} diverged, {surplus} "
         f"came after {COUNTED} of their kind.",
         "The rules and thresholds of the verdict, and those of the oracle, were set on draws of other seeds, the last "
-        "on 563 of the seeds 1 and 2000, and then left as they were.",
+        "on 683 of the seeds 1, 2 and 2000, and then left as they were.",
         "Advice is read from the finding as the command line reads it, followed once, and judged by the same oracle. The "
         "finding is that of the end where there is one, else that of the tenth.",
     ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from vae.config import RunConfig, override
 from vae.examples import Column, ExampleSpec
-from vae.metrics.gap import energy_distance, generation_gap, mean_distance, numbers
+from vae.metrics.gap import energy_distance, generation_gap, mean_distance, numbers, rows_within_budget
 from vae.model import VAE, Inputs
 
 STD = 0.1
@@ -86,6 +86,13 @@ def test_gap_repeats_with_its_seed() -> None:
     model = linear_model(1.0)
     assert generation_gap(model, Inputs(ROWS)) == generation_gap(model, Inputs(ROWS))
     assert generation_gap(model, Inputs(ROWS), seed=1) != generation_gap(model, Inputs(ROWS))
+
+
+def test_large_examples_are_fewer() -> None:
+    """Photographs of 256×256 take a byte budget, not 500 rows; a row of any size has another to be compared with."""
+    assert rows_within_budget(64) == 500
+    assert rows_within_budget(3 * 256 * 256) == 21
+    assert rows_within_budget(10**9) == 2
 
 
 def test_numbers_of_a_table_count_each_category() -> None:
