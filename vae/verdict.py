@@ -59,8 +59,8 @@ LIGHT = 0.8
 """Multiple of the critical β above which a run collapses that has few active dimensions after a tenth of its epochs. Above
 the critical β itself any run does, however much its latents tell by then."""
 STRANGE, EARLY_STRANGE, EARLY_STRANGE_HOLLOW = 0.06, 0.12, 0.4
-"""Generation gap from which on samples of the prior are not of the data: at the end; while a run still trains; and while one
-still trains on data with large holes, whose decoder takes longer to learn where the prior lies."""
+"""Generation gap from which on samples of the prior are not of the data: at the end; while a run still trains; and while
+one still trains on data with large holes, whose decoder takes longer to learn where the prior lies."""
 HOLLOW, VERY_HOLLOW, HELD = 1.25, 1.5, 0.9
 """Hollowness above which, and share of the variance in as many directions as there are latents below which, posteriors that
 are too narrow leave holes; and hollowness above which these are large."""
