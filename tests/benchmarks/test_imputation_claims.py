@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks.reproduce.imputation import BUDGETS, MEAN, OURS, RIDGE, claims
+from tests.benchmarks.reproduce.incomplete import complete_table, hidden
 from tests.benchmarks.reproduce.work import Outcome
 
 
@@ -46,3 +47,15 @@ def test_coverage_target_is_between_88_and_92_per_cent() -> None:
     found = {claim.text: claim.holds for claim in claims(BUDGETS["cpu"], page([0.5, 0.5, 0.5]))}
     assert found["breast, MAR: coverage of the 90 % intervals"] is False
     assert found["breast, MAR: share of rows with fewer than 10 effective draws"] is True
+
+
+@pytest.mark.parametrize(("name", "share"), [("breast", 0.5), ("breast, 10 %", 0.1), ("breast, 90 %", 0.9)])
+def test_name_of_table_says_share_of_holes(name: str, share: float) -> None:
+    """A percentage at the end of a name hides that share of all entries completely at random; without one it is half."""
+    assert hidden(name, complete_table(name), 0).mean() == pytest.approx(share, abs=0.01)
+
+
+def test_page_measures_every_share_of_holes() -> None:
+    """The page has all three tables with 10, 50 and 90 % hidden, and two whose entries are missing at random."""
+    shares = {f"{name}{share}" for name in ("breast", "red wine", "white wine") for share in ("", ", 10 %", ", 90 %")}
+    assert shares | {"breast, MAR", "red wine, MAR"} <= set(BUDGETS["cpu"].epochs)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import tempfile
 import time
 from dataclasses import replace
@@ -26,6 +25,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, help="how many; each budget has its own number")
     parser.add_argument("--processes", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--rows", help="only rows whose name has this in it; the page is printed and not written")
+    parser.add_argument("--keep", type=Path, help="a folder of outcomes: jobs whose outcome is in it are not run again")
     parser.add_argument("--out", type=Path, help="the page; default tests/benchmarks/results/TABLE-BUDGET.md")
     chosen = parser.parse_args()
     started = time.monotonic()
@@ -34,14 +34,18 @@ def main() -> None:
         if chosen.budget == "smoke":
             table = replace(table, claims=lambda outcomes: ())
         jobs = [job for job in table.jobs if chosen.rows is None or chosen.rows in job.row]
-        outcomes = run_jobs(jobs, chosen.processes)
+        outcomes = run_jobs(jobs, chosen.processes, chosen.keep)
     outcomes.sort(key=lambda outcome: outcome.seed)
     if chosen.rows is not None:
         return
     out = chosen.out or RESULTS / f"{chosen.table}-{chosen.budget}.md"
-    command = " ".join(["python -m tests.benchmarks.reproduce", *sys.argv[1:]])
-    write(out, table, outcomes, command, time.monotonic() - started, chosen.processes)
-    print(f"{time.monotonic() - started:.0f} s; wrote {out}")
+    seeds = f" --seeds {chosen.seeds}" if chosen.seeds else ""
+    command = f"python -m tests.benchmarks.reproduce --table {chosen.table} --budget {chosen.budget}{seeds}"
+    command += f" --processes {chosen.processes}"
+    # Of kept outcomes the time of the command that ran them counts.
+    seconds = max(time.monotonic() - started, sum(outcome.seconds for outcome in outcomes) / chosen.processes)
+    write(out, table, outcomes, command, seconds, chosen.processes)
+    print(f"{seconds:.0f} s; wrote {out}")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Tables with entries hidden on purpose, by the name of the table and the pattern of its holes, such as `breast, MAR`.
+"""Tables with entries hidden on purpose, by the name of the table and the pattern of its holes: `breast` has half of its
+entries hidden completely at random, `breast, 90 %` nine in ten, `breast, MAR` half of them at random.
 
 Shapes: N rows, D columns.
 """
@@ -19,11 +20,13 @@ from vae.config import MissingAtRandom, MissingNotAtRandom
 from vae.data.corruption import fit_logistic
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.metrics.imputation import imputation_accuracy, imputation_rmse
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 MISSING_SHARE = 0.5
+"""Share of entries that are hidden where the name of a table says no other."""
 MIXED = "breast, mixed"
 
 
@@ -62,10 +65,15 @@ def _with_categories(values_ND: Values, diagnosis_N: Values) -> Complete:
     return Complete(np.column_stack([values_ND[:, :20], thirds_ND, diagnosis_N]), (0,) * 20 + (3,) * 10 + (2,))
 
 
+def missing_share(name: str) -> float:
+    """Returns the share of entries that are hidden: the percentage that the name ends with, or `MISSING_SHARE`."""
+    return float(name.split(",")[1].removesuffix("%")) / 100 if name.endswith("%") else MISSING_SHARE
+
+
 def hidden(name: str, table: Complete, seed: int) -> Mask:
-    """Which entries are hidden, bool [N,D], by the pattern that the name ends with."""
+    """Returns which entries are hidden, bool [N,D], by the pattern that the name ends with."""
     values_ND = table.values
-    share: float | Values = MISSING_SHARE
+    share: float | Values = missing_share(name)
     if name.endswith(("MAR", "MNAR")):
         kind = MissingNotAtRandom if name.endswith("MNAR") else MissingAtRandom
         with tempfile.TemporaryDirectory() as folder:
@@ -74,6 +82,18 @@ def hidden(name: str, table: Complete, seed: int) -> Mask:
         assert logistic is not None, "neither is completely at random"
         share = logistic.probability(values_ND.astype(np.float32))
     return np.random.default_rng(seed).random(values_ND.shape) < share
+
+
+def scores(table: Complete, imputed_ND: Values, missing_ND: Mask) -> dict[str, float]:
+    """Returns the errors of the hidden numbers, and the accuracy of the hidden categories if there are any."""
+    numeric = np.array([count == 0 for count in table.num_categories])
+    truth_ND = table.values[:, numeric]
+    found = imputation_rmse(truth_ND, imputed_ND[:, numeric], missing_ND[:, numeric], truth_ND.std(0))
+    figures = {"mse": found.mse, "rmse": found.rmse}
+    if not numeric.all():
+        ours, theirs = imputed_ND[:, ~numeric], table.values[:, ~numeric]
+        figures["accuracy"] = imputation_accuracy(theirs, ours, missing_ND[:, ~numeric]).accuracy
+    return figures
 
 
 def publish(table: Complete, missing_ND: Mask, folder: Path) -> Dataset:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -83,13 +84,19 @@ class Table:
     """Under the table."""
 
 
-def run_jobs(jobs: Sequence[Job], num_processes: int) -> list[Outcome]:
-    """All jobs, each with one thread, the longest first; prints what each came to."""
+def run_jobs(jobs: Sequence[Job], num_processes: int, kept: Path | None = None) -> list[Outcome]:
+    """Runs all jobs, each with one thread, the longest first; prints the figures of each.
+
+    Args:
+        jobs: The jobs.
+        num_processes: Number of jobs at a time.
+        kept: Folder of outcomes: a job whose outcome is in it is not run again, and every outcome is written to it.
+    """
     os.environ["OMP_NUM_THREADS"] = "1"
     context = multiprocessing.get_context("spawn")
     outcomes, started = [], time.monotonic()
     with ProcessPoolExecutor(num_processes, context, torch.set_num_threads, (1,)) as pool:
-        futures = [pool.submit(_timed, job) for job in sorted(jobs, key=lambda job: -job.weight)]
+        futures = [pool.submit(_outcome, job, kept) for job in sorted(jobs, key=lambda job: -job.weight)]
         for future in as_completed(futures):
             outcome = future.result()
             outcomes.append(outcome)
@@ -102,10 +109,18 @@ def run_jobs(jobs: Sequence[Job], num_processes: int) -> list[Outcome]:
     return outcomes
 
 
-def _timed(job: Job) -> Outcome:
+def _outcome(job: Job, kept: Path | None) -> Outcome:
+    """Returns the kept outcome of a job, or else runs it."""
+    file = None if kept is None else kept / f"{job.row}, {job.setting}, {job.seed}.json".replace("/", "-")
+    if file is not None and file.exists():
+        return Outcome(**json.loads(file.read_text()))
     started = time.monotonic()
     figures = job.work()
-    return Outcome(job.row, job.setting, job.seed, figures, time.monotonic() - started)
+    outcome = Outcome(job.row, job.setting, job.seed, figures, time.monotonic() - started)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(asdict(outcome)))
+    return outcome
 
 
 def device() -> torch.device:
