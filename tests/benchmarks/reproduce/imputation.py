@@ -96,7 +96,7 @@ EPOCHS = {
     "white wine, 90 %": 20,
     "breast, MAR": 200,
     "breast, MNAR": 400,
-    "red wine, MAR": 125,
+    "red wine, MAR": 100,
     "red wine, MNAR": 200,
     MIXED: 200,
 }
