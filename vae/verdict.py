@@ -24,7 +24,7 @@ from vae.config import (
     TrainingConfig,
     VectorQuantized,
 )
-from vae.config.objective import Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
+from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
 from vae.controllers import holds_constraint
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
@@ -55,15 +55,16 @@ EARLY = 0.1
 """Share of the epochs after which a run that still trains is judged for the first time."""
 COLLAPSED_NATS = 0.1
 """Rate below which a latent tells nothing."""
-LIGHT = 0.8
-"""Multiple of the critical β above which a run collapses that has few active dimensions after a tenth of its epochs. Above
-the critical β itself any run does, however much its latents tell by then."""
+LIGHT, HEAVY = 0.8, 1.3
+"""Multiples of the critical β: above the first a run collapses that has few active dimensions after a tenth of its epochs,
+above 1 any other, however much its latents tell by then; above the second also one whose β falls to 0 again and again, and
+one whose rate is held all the same holds what is worth nothing."""
 STRANGE, EARLY_STRANGE, EARLY_STRANGE_HOLLOW = 0.06, 0.12, 0.4
 """Generation gap from which on samples of the prior are not of the data: at the end; while a run still trains; and while
 one still trains on data with large holes, whose decoder takes longer to learn where the prior lies."""
-HOLLOW, VERY_HOLLOW, HELD = 1.25, 1.5, 0.9
-"""Hollowness above which, and share of the variance in as many directions as there are latents below which, posteriors that
-are too narrow leave holes; and hollowness above which these are large."""
+NORMAL, HOLLOW, VERY_HOLLOW, HELD = 1.05, 1.25, 1.5, 0.9
+"""Hollowness up to which data is as good as normal; above which, with less than that share of the variance in as many
+directions as there are latents, posteriors that are too narrow leave holes; and above which these are large."""
 EXCESS_NATS = 0.9
 """Nats for each dimension by which the expected rate then exceeds the logarithm of the number of training examples. At one
 nat the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
@@ -185,7 +186,9 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
     if is_over:
         is_collapsed = not best.active_units or (is_silent and has_few_active)
     else:
-        is_collapsed = _is_scheduled(config) and beta > critical * (LIGHT if has_few_active else 1.0)
+        bar = LIGHT if has_few_active else 1.0
+        bar = HEAVY if isinstance(config.objective.controller, Cyclical) else bar
+        is_collapsed = _is_scheduled(config) and beta > bar * critical
     if not is_collapsed:
         return
     says = f"every latent dimension has collapsed onto the prior: the rate is {best.validation_rate:.2f} nats."
@@ -250,19 +253,14 @@ def _suiting_beta(scale: Scale) -> float:
 
 def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured, is_over: bool) -> Iterator[Finding]:
     gap = measured.generation_gap
-    is_foreseen = not is_over and _leaves_holes(config, measured)
+    foreseen = None if is_over else _foreseen_holes(config, measured)
     early = EARLY_STRANGE_HOLLOW if measured.scale.hollowness > VERY_HOLLOW else EARLY_STRANGE
-    if gap < (STRANGE if is_over else early) and not is_foreseen:
+    if gap < (STRANGE if is_over else early) and foreseen is None:
         return
-    says = (
+    says = foreseen or (
         f"samples from the prior lie {gap:.2f} farther from the data than reconstructions do, in units of the data's mean "
         f"distance; the aggregate posterior is {best.aggregate_std:.1f} σ wide."
     )
-    if is_foreseen:
-        says = (
-            f"the rate will come to {expected_rate(config, measured.scale):.0f} nats at least, and posteriors as narrow as "
-            "that leave holes, from which samples do not look like the data."
-        )
     scale, beta = measured.scale, config.objective.beta
     suiting = max(_suiting_beta(scale), min(2 * beta, scale.critical_beta / 2))
     advice = f"--set objective.beta={_rounded(suiting)}"
@@ -272,21 +270,35 @@ def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured,
     yield Finding("under_regularised", gap, says, advice)
 
 
-def _leaves_holes(config: RunConfig, measured: Measured) -> bool:
-    """Whether posteriors will be too narrow to fill N(0, I): of data with holes of its own, in fewer dimensions than it
-    varies in, and with nothing but a β that is known to move them there."""
+def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
+    """Returns why the posteriors of a run that still trains will leave holes in N(0, I), in one sentence; None if not.
+
+    They will be too narrow to fill it where the data has holes of its own and varies in more dimensions than the latent has,
+    and nothing but a β that is known moves them; and where a rate is held that is worth nothing.
+    """
     objective, scale, latent_dim = config.objective, measured.scale, config.model.latent_dim
     if objective.bound.kind != "elbo" or config.model.prior.kind != "standard_normal":
-        return False
+        return None
     if isinstance(objective.controller, Geco | ControlVae | MultiRate):
-        return False
+        return None
     if any(isinstance(one, Mmd) for one in objective.regularizers):
-        return False
+        return None
+    if isinstance(objective.controller, Capacity) and objective.beta > HEAVY * scale.critical_beta:
+        if scale.hollowness < NORMAL:
+            return None
+        return (
+            f"a rate of {objective.controller.capacity:g} nats is held, of which none is worth its price at "
+            f"β = {objective.beta:g}, so that latents tell what is not of the data, and samples show it."
+        )
     if scale.hollowness < HOLLOW or scale.held_by(latent_dim) > HELD:
-        return False
-    known = math.log(measured.num_examples)
-    excess = expected_rate(config, scale) - known
-    return excess > EXCESS_NATS * latent_dim or scale.worth(objective.beta) > WORTH * known
+        return None
+    known, rate = math.log(measured.num_examples), expected_rate(config, scale)
+    if rate - known <= EXCESS_NATS * latent_dim and scale.worth(objective.beta) <= WORTH * known:
+        return None
+    return (
+        f"the rate will come to {rate:.0f} nats at least, and posteriors as narrow as that leave holes, from which samples do "
+        "not look like the data."
+    )
 
 
 def has_blown_up(epoch: EpochReport, scale: Scale) -> bool:

@@ -156,6 +156,20 @@ def test_small_beta_is_accused_before_the_rate_has_risen() -> None:
     assert found(config, validation_rate=0.5, active_units=5) == []
 
 
+def test_cycles_give_a_silent_run_another_chance() -> None:
+    """Where β falls to 0 again and again it may be 1.3 times the critical one."""
+    for beta, names in ((5.1, []), (5.3, ["collapsed"])):
+        config = changed(objective__beta=beta, objective__controller={"kind": "cyclical"})
+        assert found(config, active_units=0, is_last=False) == names
+
+
+def test_rate_that_is_held_though_worth_nothing_is_accused() -> None:
+    """A capacity under 1.3 times the critical β fills latents with what is not of the data, unless the data is normal."""
+    for beta, hollowness, names in ((5.1, 1.1, []), (5.3, 1.1, ["under_regularised"]), (5.3, 1.0, [])):
+        config = changed(objective__beta=beta, objective__controller={"kind": "capacity", "capacity": 10.0})
+        assert found(config, Measured(replace(SCALE, hollowness=hollowness), ROWS), is_last=False) == names
+
+
 def test_few_latents_are_foreseen_to_fold_around_what_the_data_is_worth() -> None:
     """Two latents come to a small rate at β = 0.02, while 32 directions of the data are worth ten times log N."""
     config = changed(objective__beta=0.02, model__latent_dim=2)
