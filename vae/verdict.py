@@ -273,8 +273,8 @@ def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured,
 def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
     """Returns why the posteriors of a run that still trains will leave holes in N(0, I), in one sentence; None if not.
 
-    They will be too narrow to fill it where the data has holes of its own and varies in more dimensions than the latent has,
-    and nothing but a β that is known moves them; and where a rate is held that is worth nothing.
+    They will be too narrow to fill it where the data has holes of its own and varies in more dimensions than the latent
+    has, and nothing but a β that is known moves them; and where a rate is held that is worth nothing.
     """
     objective, scale, latent_dim = config.objective, measured.scale, config.model.latent_dim
     if objective.bound.kind != "elbo" or config.model.prior.kind != "standard_normal":
@@ -296,8 +296,8 @@ def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
     if rate - known <= EXCESS_NATS * latent_dim and scale.worth(objective.beta) <= WORTH * known:
         return None
     return (
-        f"the rate will come to {rate:.0f} nats at least, and posteriors as narrow as that leave holes, from which samples do "
-        "not look like the data."
+        f"the rate will come to {rate:.0f} nats at least, and posteriors as narrow as that leave holes, from which samples "
+        "do not look like the data."
     )
 
 
