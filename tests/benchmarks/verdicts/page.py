@@ -173,9 +173,9 @@ def _protocol(found: Sequence[Judged], neither: int, failed: int, surplus: int) 
         f"{len(found) + failed} draws in all: {neither} lay between and count as neither, {failed} diverged, {surplus} "
         f"came after {COUNTED} of their kind.",
         "The rules and thresholds of the verdict, and those of the oracle, were set on 978 draws of the seeds 1, 2, 3 and "
-        "2000. Three of these were first judged by rules that had not seen them: of seed 1 80 of 91 bad runs were found and "
-        "11 of 100 sound ones accused; of seed 2 19 of 24 and 0 of 37; of seed 3 69 of 75 and 3 of 100. Then the rules were "
-        "mended, and on all four seeds they find 255 of 267 and accuse 6 of 444. The seed of this page they had not seen.",
+        "2000. Three of these were first judged by rules that had not seen them: of seed 1 80 of 91 bad runs were found "
+        "and 11 of 100 sound ones accused; of seed 2 19 of 24 and 0 of 37; of seed 3 69 of 75 and 3 of 100. Then the rules "
+        "were mended; on all four seeds they find 255 of 267 and accuse 6 of 444. The seed of this page they had not seen.",
         "Advice is read from the finding as the command line reads it, followed once, and judged by the same oracle. The "
         "finding is that of the end where there is one, else that of the tenth.",
     ]
