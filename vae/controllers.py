@@ -26,8 +26,14 @@ GECO_RANGE = math.log(1e6)
 RATE_TOLERANCE = 0.03
 """Share of a held rate within which an epoch counts as holding it; less than the 5 % that is promised of the shipped model,
 whose rate is measured on other data."""
-DISTORTION_SLACK = 0.05
-"""Part of a target distortion by which GECO may lie below it and count as settled."""
+DISTORTION_SLACK = 0.1
+"""Part of a target distortion by which GECO may lie below it and count as settled. GECO aims at the middle of this range, so
+that the model that ships reaches the target on other data too."""
+LARGEST_VIOLATION = 0.1
+"""Relative violation of a distortion above which GECO moves β no faster. An untrained model is far above any target: without
+a limit, β would fall a thousandfold before the model has had time to learn, and take most of the run to come back."""
+LEAD_STEPS = 50
+"""Steps by which the present violation counts in advance; this damps the swings of GECO around its target."""
 
 
 class Controller:
@@ -47,13 +53,13 @@ class Controller:
         self.beta = torch.full((), config.beta, device=device)
         self.capacity = torch.zeros((), device=device)
         self.state = torch.zeros(2, device=device)
-        """GECO: moving average of the violation, log β from its start. ControlVAE: integral of the error."""
+        """GECO: moving average of the violation, and minus its integral times the speed. ControlVAE: error and integral."""
 
     def prepare(self, step: int) -> None:
         """Sets `beta` and `capacity` for an optimiser step, counted from 0."""
         match self.config.controller:
-            case Geco():
-                self.beta.copy_(self.config.beta * torch.exp(self.state[1]))
+            case Geco(speed=speed):
+                self.beta.copy_(self.config.beta * torch.exp(self.state[1] - speed * LEAD_STEPS * self.state[0]))
             case ControlVae():
                 self._control(self.config.controller)
             case Capacity(capacity=capacity, start=start):
@@ -83,8 +89,8 @@ class Controller:
             means = means / distributed.get_world_size()
         match controller:
             case Geco(distortion=target, decay=decay, speed=speed):
-                violation = (means[0] - target) / max(1.0, abs(target))
-                self.state[0].lerp_(violation, 1 - decay)
+                violation = (means[0] - target) / max(1.0, abs(target)) + DISTORTION_SLACK / 2
+                self.state[0].lerp_(violation.clamp(-LARGEST_VIOLATION, LARGEST_VIOLATION), 1 - decay)
                 # Above the target the distortion must count for more: β falls.
                 self.state[1].sub_(speed * self.state[0]).clamp_(-GECO_RANGE, GECO_RANGE)
             case ControlVae(rate=set_point):

@@ -4,7 +4,8 @@ The one rule by which an epoch is chosen:
 
 1. Epochs after the schedule of β has ended come before those during it.
 2. Epochs that hold the controller's constraint come before those that do not, and of these the nearest comes first.
-3. The lowest validation value of the trained objective wins; where a constraint is held, the lowest bound at β = 1.
+3. The lowest validation value of what is minimised wins: the trained objective; where a rate is held, the bound at β = 1;
+   where a distortion is held, the rate.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from vae.config import RunConfig
-from vae.controllers import at_constraint, constraint_gap, holds_constraint, steps_to_settle
+from vae.config import Capacity, ControlVae, Geco, RunConfig
+from vae.controllers import at_constraint, constraint_gap, steps_to_settle
 from vae.model import VAE
 from vae.reports import EpochReport, TrainingResult
 from vae.validation import Validated
@@ -83,8 +84,13 @@ class Record:
 
     def _order(self, report: EpochReport) -> tuple[bool, float, float]:
         """The key by which epochs are sorted, the best first; see the top of this file."""
-        held = holds_constraint(self.config.objective)
-        value = report.validation_negative_bound if held else report.validation_objective
+        match self.config.objective.controller:
+            case Geco():
+                value = report.validation_rate
+            case ControlVae() | Capacity():
+                value = report.validation_negative_bound
+            case _:
+                value = report.validation_objective
         return report.step < self.settles_at, report.constraint_gap, value
 
     def _has_lost_patience(self, report: EpochReport) -> bool:

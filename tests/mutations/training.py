@@ -194,14 +194,14 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{RECORD}::test_epochs_before_beta_has_settled_do_not_ship",),
         ),
         Mutation(
-            "value = report.validation_negative_bound if held else report.validation_objective",
-            "value = report.validation_negative_bound",
+            "case _:\n                value = report.validation_objective",
+            "case _:\n                value = report.validation_negative_bound",
             "A run with a small β would ship one of its first epochs.",
             (f"{RECORD}::test_objective_chooses_and_not_the_bound",),
         ),
         Mutation(
-            "value = report.validation_negative_bound if held else",
-            "value = report.validation_objective if held else",
+            "Capacity():\n                value = report.validation_negative_bound",
+            "Capacity():\n                value = report.validation_objective",
             "Of the epochs that hold a rate, one with a worse bound would be shipped.",
             (f"{RECORD}::test_held_rate_chooses_the_best_bound_that_holds_it",),
         ),

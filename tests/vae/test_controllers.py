@@ -134,11 +134,22 @@ def test_controllers_without_a_schedule_fit_any_run(kind: ControllerConfig) -> N
 
 
 def test_geco_reaches_its_distortion() -> None:
-    """Trap, GECO: on the plant the distortion comes to its target of 60 nats, where β is ½, and stays."""
+    """Trap, GECO: on the plant the distortion settles 5 % below its target of 60 nats, where β is 7/23."""
     controller, plant = Controller(GECO, 100), Plant()
     betas = run(controller, plant, 0, 3000)
-    assert plant.distortion.item() == pytest.approx(60.0, abs=0.1)
-    assert betas[-500:] == pytest.approx([0.5] * 500, rel=0.01)
+    assert plant.distortion.item() == pytest.approx(57.0, abs=0.1)
+    assert betas[-500:] == pytest.approx([7 / 23] * 500, rel=0.01)
+
+
+def test_geco_returns_soon_from_a_target_that_was_out_of_reach() -> None:
+    """A model that is far above its target for 300 steps, and then far below, is back at the first β after 300 more."""
+    controller = Controller(ObjectiveConfig(controller=Geco(distortion=60.0)), 1000)
+    for step in range(600):
+        controller.prepare(step)
+        controller.observe(torch.tensor(180.0 if step < 300 else 45.0), torch.tensor(5.0))
+        if step == 299:
+            assert controller.beta.item() > 0.01
+    assert controller.beta.item() == pytest.approx(1.0, rel=0.5)
 
 
 @pytest.mark.parametrize(("distortion", "direction"), [(90.0, -1), (30.0, 1)])
@@ -156,15 +167,18 @@ def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -
 
 
 def test_geco_is_a_moving_average_of_relative_violations() -> None:
-    """log β falls by speed · v̄ at each step, with v̄ ← decay · v̄ + (1 − decay) · (distortion − target) / |target|."""
+    """log β falls by speed · (Σ v̄ + 50 v̄), with v̄ ← decay · v̄ + (1 − decay) · v and v within ± 0.1.
+
+    The violation v is that of a target 5 % below the one that was asked for: −52.5 nats.
+    """
     controller = Controller(ObjectiveConfig(beta=2.0, controller=Geco(distortion=-50.0, decay=0.8, speed=0.3)), 100)
-    average, log_beta = 0.0, math.log(2.0)
-    for step, distortion in enumerate((-20.0, -60.0, 10.0, -50.0)):
-        controller.observe(torch.tensor(distortion), torch.tensor(1.0))
+    average, integral = 0.0, 0.0
+    for step, violation in enumerate((0.04, 0.6, -1.2, -0.02)):
+        controller.observe(torch.tensor(-52.5 + 50.0 * violation), torch.tensor(1.0))
         controller.prepare(step)
-        average = 0.8 * average + 0.2 * (distortion + 50.0) / 50.0
-        log_beta -= 0.3 * average
-        assert controller.beta.item() == pytest.approx(math.exp(log_beta), rel=1e-5)
+        average = 0.8 * average + 0.2 * min(0.1, max(-0.1, violation))
+        integral += average
+        assert controller.beta.item() == pytest.approx(2.0 * math.exp(-0.3 * (integral + 50 * average)), rel=1e-4)
 
 
 def test_geco_starts_at_the_configured_beta() -> None:
