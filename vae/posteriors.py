@@ -33,6 +33,9 @@ from vae.quantization import Codebook
 
 LEAST_DEGREES_OF_FREEDOM = 3.0
 MOMENT_DRAWS = 32
+LADDER_LOG_STD = -2.0
+"""Log standard deviation that a new ladder infers for each group. Where it is 0 the means hardly show in the draws, and the
+decoder learns to ignore them within its first steps; some runs never come back from that."""
 
 
 @dataclass(frozen=True)
@@ -255,9 +258,7 @@ class LadderPosteriorModule(nn.Module):
         self.num_groups = groups
         width = latent_dim // groups
         self.groups = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(features + number * width, config.hidden), nn.SiLU(), nn.Linear(config.hidden, 2 * width)
-            )
+            nn.Sequential(nn.Linear(features + number * width, config.hidden), nn.SiLU(), _narrow(config.hidden, width))
             for number in range(groups)
         )
 
@@ -268,6 +269,13 @@ class LadderPosteriorModule(nn.Module):
         """What the features say of one group, before it is merged with the prior."""
         out = self.groups[number](torch.cat([features_SBF, above_SBL.to(features_SBF.dtype)], dim=-1)).float()
         return Gaussian(*out.chunk(2, dim=-1))
+
+
+def _narrow(features: int, width: int) -> nn.Linear:
+    """Returns a layer from features to the mean and log standard deviation of a Gaussian that begins narrow."""
+    layer = nn.Linear(features, 2 * width)
+    nn.init.constant_(layer.bias[width:], LADDER_LOG_STD)
+    return layer
 
 
 @dataclass(frozen=True)

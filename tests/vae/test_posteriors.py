@@ -122,6 +122,14 @@ def test_ladder_without_evidence_is_the_prior() -> None:
     torch.testing.assert_close(kl, torch.zeros(5, 2, 4), atol=1e-5, rtol=0)
 
 
+def test_new_ladder_draws_near_its_means() -> None:
+    """What the features say shows in the draws from the first step on: the noise of a draw has a scale of e⁻²."""
+    config = ModelConfig(latent_dim=4, posterior=LadderPosterior(hidden=8), prior=HierarchicalPrior(hidden=8))
+    module, prior = build_posterior(config, 3), HierarchicalPriorModule(2, 8, 4)
+    std = module(normal(100, 3), prior).std().mean().item()
+    assert std == pytest.approx(math.exp(-2), rel=0.2)
+
+
 def test_ladder_infers_from_the_top_down() -> None:
     """Other noise of the top group moves the group below; other noise of the lower one leaves the top as it was."""
     config = ModelConfig(latent_dim=4, posterior=LadderPosterior(hidden=8), prior=HierarchicalPrior(hidden=8))
