@@ -38,6 +38,14 @@ ITS_TABLE = {
     "training.epochs": 200,
 }
 
+QUICKER = {
+    "model.encoder.activation": "silu",
+    "training.learning_rate": 2e-3,
+    "training.learning_rate_schedule": "cosine",
+    "training.batch_size": 32,
+}
+"""For models that have more to learn than `vae`: no unit dies, and there are more steps, large ones first."""
+
 PRESETS: Mapping[str, Preset] = {
     "vae": Preset("Gaussian posterior, N(0, I) prior, ELBO", "Kingma & Welling 2014, arXiv 1312.6114", {}),
     "beta_vae": Preset(
@@ -57,7 +65,8 @@ PRESETS: Mapping[str, Preset] = {
     "cvae": Preset(
         "Encoder and decoder are told the class",
         "Sohn et al. 2015, NeurIPS",
-        {"model.condition": ["class"]},
+        # With the settings of `vae` it learns the shapes of sprites no better than one that is not told them.
+        {"model.condition": ["class"], **QUICKER},
     ),
     "iwae": Preset(
         "The importance-weighted bound with 20 draws",
@@ -176,8 +185,10 @@ PRESETS: Mapping[str, Preset] = {
         {
             "model.beta_gates": True,
             "objective.controller": {"kind": "multi_rate", "low": 0.1, "high": 10.0},
-            # One run learns what several would: after 100 epochs of digits it is 7 % above a run of β = 10, after 300 none.
-            "training.epochs": 300,
+            # One run learns what several would. After 300 epochs with the settings of `vae` it is 15 % above a run of
+            # β = 0.1 on digits, after 200 with these 8 % below.
+            **QUICKER,
+            "training.epochs": 200,
         },
     ),
     "table_vae": Preset(
