@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.benchmarks.promises.promises import BARE, ENDS, PROMISES, SWEEP, Seed, claims
+from tests.benchmarks.promises.runs import NUM_LARGE_SPRITES, write_large_sprites
 from tests.benchmarks.reproduce.work import Figures, Outcome
 from vae.presets import PRESETS
 
@@ -57,3 +59,15 @@ def test_correlation_is_compared_at_equal_rate() -> None:
     rates = dict(zip(names, (4.0, 10.0, 5.0, 2.0, 1.0), strict=True))
     seed = Seed([Outcome(name, "digits", 0, figures(rate, rate**2), 1.0) for name, rate in rates.items()])
     assert seed.total_correlation_at(3.0) == pytest.approx(10.0)
+
+
+def test_large_sprites_are_whole_and_of_all_classes(tmp_path: Path) -> None:
+    """No sprite is cut off by the edge of its image, none is of a small scale, and each class has about a third."""
+    write_large_sprites(tmp_path / "sprites.npz")
+    with np.load(tmp_path / "sprites.npz") as file:
+        images, labels = file["images"], file["labels"]
+    assert images.shape == (NUM_LARGE_SPRITES, 40, 40)
+    assert not images[:, [0, -1]].any()
+    assert not images[:, :, [0, -1]].any()
+    assert (images > 0).sum((1, 2)).min() > 200
+    assert np.bincount(labels) / len(labels) == pytest.approx([1 / 3] * 3, abs=0.03)

@@ -134,6 +134,11 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
             "generates the class that it is asked for: share that a classifier of the training split agrees with",
             lambda own, seed: own["agreement"],
         ),
+        at_least(
+            0.95,
+            "is judged by a classifier that knows real images: its accuracy on the test split",
+            lambda own, seed: own["accuracy"],
+        ),
     ),
     "iwae": (
         NO_COLLAPSE,
@@ -212,6 +217,11 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
             0.0,
             "reaches its distortion: distortion less the target, nats",
             lambda own, seed: own["distortion"] - own["target"],
+        ),
+        at_most(
+            0.1,
+            "goes no further below it than need be, for the sake of the rate: target less distortion, as a share of it",
+            lambda own, seed: 1 - own["distortion"] / own["target"],
         ),
     ),
     "multi_rate_vae": (

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pipelines.ingest import IngestConfig
 from pipelines.sources.config import SplitConfig
 from tests.benchmarks.promises.measures import HIDDEN_SHARE, Shipped, figures
@@ -17,6 +19,7 @@ from tests.benchmarks.promises.promises import COMPARED, PROMISES
 from tests.benchmarks.reproduce.work import Figures, Job, published, train
 from vae.config import Capacity, ControlVae, Geco, ModelConfig, RunConfig, TableBody, override
 from vae.data.parquet import Dataset
+from vae.data.sprites import Sprites
 from vae.presets import preset
 from vae.serving import ARTIFACT
 from vae.state import save_model
@@ -25,7 +28,9 @@ from vae.tasks import Pulled
 
 SPLIT = SplitConfig(validation=0.15, test=0.15)
 SPRITES = {"source": "sprites", "resize": (16, 16), "max_rows": 1_800}
-IMAGES, TABLES = ("digits", "sprites"), ("wine", "breast")
+LARGE_SPRITES, NUM_LARGE_SPRITES = "large sprites", 8_000
+"""Sprites whose shape shows at 16×16, for the preset that is told the shape."""
+IMAGES, TABLES = ("digits", "sprites", LARGE_SPRITES), ("wine", "breast")
 AT_17 = "geco_vae, distortion 17"
 WEAK = "vae, β = 0.15, 150 epochs"
 EXTRA: Mapping[str, tuple[str, Mapping[str, Any]]] = {
@@ -41,12 +46,25 @@ def dataset_of(data: str, home: Path) -> Dataset:
         return published(IngestConfig(source="sklearn:digits", name=data, split=SPLIT), home)
     if data == "sprites":
         return published(IngestConfig(name=data, split=SPLIT, **SPRITES), home)
+    if data == LARGE_SPRITES:
+        file = home / "large-sprites.npz"
+        write_large_sprites(file)
+        return published(IngestConfig(source=str(file), name="large-sprites", split=SPLIT, resize=(16, 16)), home)
     from sklearn import datasets
 
     loaded: Any = getattr(datasets, {"wine": "load_wine", "breast": "load_breast_cancer"}[data])(as_frame=True)
     file = home / f"{data}.csv"
     loaded.data.rename(columns=lambda name: name.replace(" ", "_")).to_csv(file, index=False)
     return published(IngestConfig(source=str(file), name=data, split=SPLIT), home)
+
+
+def write_large_sprites(file: Path) -> None:
+    """Writes the middle 40×40 pixels of sprites of the two largest scales, at most 2 pixels off the centre."""
+    sprites, generator = Sprites(), np.random.default_rng(0)
+    lowest, highest = np.array([0, 4, 0, 14, 14]), np.array([3, 6, 40, 18, 18])
+    codes = generator.integers(lowest, highest, (NUM_LARGE_SPRITES, len(lowest)))
+    images = sprites.render(sprites.index(codes))[:, 0, 12:-12, 12:-12]
+    np.savez(file, images=images, labels=codes[:, 0])
 
 
 def config_of(row: str, dataset: Dataset, seed: int) -> RunConfig:
@@ -112,8 +130,12 @@ def jobs(home: Path, seeds: int, kept: Path | None) -> Iterator[Job]:
     tables = [name for name in PROMISES if isinstance(preset(name).model.encoder, TableBody)]
     images = [name for name in PROMISES if name not in tables]
     compared = list(dict.fromkeys(one.name for one in COMPARED))
-    on = {**dict.fromkeys(IMAGES, images + compared), **dict.fromkeys(TABLES, tables)}
-    on["digits"] = [*on["digits"], *EXTRA]
+    on = {
+        "digits": [*images, *compared, *EXTRA],
+        "sprites": [name for name in images if name != "cvae"] + compared,
+        LARGE_SPRITES: ["cvae"],
+        **dict.fromkeys(TABLES, tables),
+    }
     for seed in range(seeds):
         for data, rows in on.items():
             yield from (
