@@ -37,7 +37,6 @@ PROTOCOL = (
     "Presets are compared with `vae` of the same data and seed, and the same epochs and patience.",
 )
 SHORTFALLS = (
-    "`multi_rate_vae` has two seeds where the others have three: the same command with the kept figures measures the rest.",
     "`cvae` misses its bar on one seed of three by one image of the 600 that it generates: its standard error is 0.012. "
     "Its reconstructions show the class of 99 % of the test images (seed 10), so what is missing is between the latents "
     "of the examples and draws from N(0, I).",
