@@ -25,7 +25,16 @@ COUNTED = 100
 """Bad draws, and sound ones, that count: the first of each."""
 LEAST_FOUND, MOST_ACCUSED, LEAST_REPAIRED = 95, 2, 80
 """Of 100 bad draws, of 100 sound ones, of 100 bad ones."""
-SHORTFALLS: Sequence[str] = ()
+SHORTFALLS: Sequence[str] = (
+    "A tenth of the epochs shows 90 of 100 bad runs, not 95, and accuses 4 of 100 sound ones, not 2. On draws of other "
+    "seeds, before the rules had seen them, it was as much (see the protocol): what is left has no common cause that a "
+    "rule could name. At the end 96 of the 100 bad runs are told as what they are; the four are importance-weighted runs "
+    "that have collapsed, whose bound keeps a rate that tells nothing. One sound run is accused at its end.",
+    "Missed: a capacity that holds 10 nats in few dimensions, which at a tenth of the run are 1 nat; a discrepancy too "
+    "weak or too strong for its data; two latents at a moderate β; and a table without holes of its own.",
+    "Accused: two capacities under a heavy β whose samples turned out well, a β just below the critical one, and a learned "
+    "prior that lagged behind its posteriors.",
+)
 """Why bars are missed, as seen on the page."""
 
 
@@ -97,6 +106,11 @@ def render(found: Sequence[Judged], failed: int, seed: int, seconds: float) -> s
             [
                 _bar("bad runs found by a tenth of their epochs", "≥", LEAST_FOUND, len(bad) - len(missed), bad),
                 _bar("sound runs accused, then or at the end", "≤", MOST_ACCUSED, len(accused), sound),
+                (
+                    "bad runs told as what they are at the end",
+                    "none",
+                    f"{sum(one.label in one.late for one in bad)} of {len(bad)}",
+                ),
                 _bar("bad runs repaired by the printed advice", "≥", LEAST_REPAIRED, len(bad) - len(broken), bad),
             ],
         ),
