@@ -6,16 +6,19 @@ the weights as safetensors: no pickle anywhere. `predict(inputs, params={"task":
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+from functools import wraps
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 from mlflow.models import ModelSignature, set_model
+from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ParamSchema, ParamSpec
 
-from vae.answering import Request, abilities, answer
+from vae.answering import ENTRIES, Request, abilities, answer, read_request
 from vae.conditions import example_condition
 from vae.config import FlowPosterior, FlowPrior, ModelConfig, TableBody
 from vae.model import VAE
@@ -23,8 +26,6 @@ from vae.state import load_model
 
 REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pyarrow")
 ARTIFACT = "model"
-LISTS = {"dimensions": "long"}
-"""Types of the entries of the parameters that are lists of something else than text."""
 TYPES = {str: "string", int: "long", float: "double"}
 
 
@@ -32,8 +33,8 @@ def params() -> ParamSchema:
     """Name, type, default and shape of what `predict` takes in `params`."""
     return ParamSchema(
         [
-            ParamSpec(field.name, LISTS.get(field.name, "string"), [], shape=(-1,))
-            if field.default == ()
+            ParamSpec(field.name, TYPES[ENTRIES[field.name]], [], shape=(-1,))
+            if field.name in ENTRIES
             else ParamSpec(field.name, TYPES[type(field.default)], field.default)
             for field in fields(Request)
         ]
@@ -99,11 +100,21 @@ class RegisteredVAE(PythonModel):
 
     def load_context(self, context: Any) -> None:
         self.model = load_model(context.artifacts[ARTIFACT])
+        _check_params_before_mlflow()
 
     # MLflow derives schemas from type hints, and warns of those it cannot read. An array, and nothing for what is returned,
     # keeps it quiet; inputs may be None or a data frame too, and `encode` returns a mapping of arrays.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None):
         return answer(self.model, model_input, params or {})
+
+    def check_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns parameters in the types that the signature names.
+
+        Raises:
+            ValueError: If there is no such parameter, or a value is not of its type.
+        """
+        request = read_request(params)
+        return {name: getattr(request, name) for name in params}
 
     def example_condition(self) -> list[str]:
         """What `condition` may be; empty for a model without one."""
@@ -112,6 +123,26 @@ class RegisteredVAE(PythonModel):
     def abilities(self) -> dict[str, str | None]:
         """Every task, and why this model cannot do it; None where it can."""
         return abilities(self.model)
+
+
+def _check_params_before_mlflow() -> None:
+    """Makes `predict` of a pulled model refuse unknown parameters and wrong types with our own error.
+
+    MLflow compares `params` with the signature before it calls a model. It drops an unknown name with a log line, so that
+    `{"N": 3}` would generate the default number of examples, and offers no hook and no way to declare such a name. Models
+    without `check_params`, which are all but ours, are answered as before.
+    """
+    predict = PyFuncModel.predict
+    if hasattr(predict, "checks_params"):
+        return
+
+    @wraps(predict)
+    def checked(self: PyFuncModel, data: Any, params: dict[str, Any] | None = None) -> Any:
+        check = getattr(getattr(self._model_impl, "python_model", None), "check_params", None)
+        return predict(self, data, check(params) if check and params else params)
+
+    checked.checks_params = True  # pyright: ignore[reportAttributeAccessIssue]
+    PyFuncModel.predict = checked
 
 
 # MLflow runs this file as the model's code and takes what this names.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from vae.answering.request import CHOICES, Request, choose
+from vae.answering.request import CHOICES, ENTRIES, Request, choose, read_request
 from vae.answering.tasks import TASKS, Task
 from vae.model import VAE
 
-__all__ = ["TASKS", "Request", "Task", "abilities", "answer"]
+__all__ = ["ENTRIES", "TASKS", "Request", "Task", "abilities", "answer", "read_request"]
 
 
 def answer(model: VAE, inputs: Any, params: Mapping[str, Any]) -> Any:
@@ -18,10 +18,7 @@ def answer(model: VAE, inputs: Any, params: Mapping[str, Any]) -> Any:
     Raises:
         ValueError: If a parameter, the inputs, or the model do not fit the task; says what would.
     """
-    names = [*Request.__dataclass_fields__]
-    for name in params:
-        choose("parameter", name, names)
-    request = Request(**params)
+    request = read_request(params)
     choose("task", request.task, [*TASKS])
     for name, choices in CHOICES.items():
         choose(name, getattr(request, name), choices)

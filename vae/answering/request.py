@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from numbers import Integral, Real
+from typing import Any, Literal
+
+import numpy as np
 
 from vae.directions import Method
 from vae.inference import Interpolation, Sampler
@@ -59,6 +62,40 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+ENTRIES: Mapping[str, type] = {"condition": str, "target": str, "dimensions": int}
+"""Type of the entries of each parameter that is a list."""
+
+_ACCEPTED: Mapping[type, type] = {str: str, int: Integral, float: Real}
+_EXPECTED: Mapping[type, str] = {str: "text", int: "a whole number", float: "a number"}
+
+
+def read_request(params: Mapping[str, Any]) -> Request:
+    """Returns the request that the parameters of a call state, with numbers and lists of NumPy as Python's own.
+
+    Raises:
+        ValueError: If there is no such parameter, or a value is not of its type.
+    """
+    defaults = {field.name: field.default for field in fields(Request)}
+    for name in params:
+        choose("parameter", name, [*defaults])
+    return Request(**{name: _read(name, value, type(defaults[name])) for name, value in params.items()})
+
+
+def _read(name: str, value: Any, kind: type) -> Any:
+    """Returns a parameter's value, or its list of values, as Python's own type; refuses any other."""
+    entry = ENTRIES.get(name, kind)
+    values = value if name in ENTRIES else [value]
+    fits = isinstance(values, list | tuple | np.ndarray) and all(
+        isinstance(one, _ACCEPTED[entry]) and not isinstance(one, bool) for one in values
+    )
+    if not fits:
+        expected = _EXPECTED[entry]
+        if name in ENTRIES:
+            expected = f"a list, each entry {expected}, such as [{entry(3)!r}]"
+        raise ValueError(f"parameter {name}: expected {expected}, got {repr(value)[:200]}")
+    return [entry(one) for one in values] if name in ENTRIES else entry(value)
+
+
 def choose(what: str, name: str, choices: Sequence[str]) -> None:
     """Refuse a name that is not among the choices.
 
@@ -66,6 +103,7 @@ def choose(what: str, name: str, choices: Sequence[str]) -> None:
         ValueError: With the choices, and the nearest.
     """
     if name not in choices:
-        near = difflib.get_close_matches(name, choices, n=1)
-        hint = f"; did you mean `{near[0]}`?" if near else ""
+        by_lower = {choice.lower(): choice for choice in choices}
+        near = difflib.get_close_matches(name.lower(), by_lower, n=1)
+        hint = f"; did you mean `{by_lower[near[0]]}`?" if near else ""
         raise ValueError(f"unknown {what} {name!r}: this model knows {', '.join(choices)}{hint}")
