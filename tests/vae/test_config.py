@@ -6,8 +6,33 @@ from typing import Any
 
 import pytest
 
-from vae.config import MLP, Conv, RunConfig, merged, override, parse
+from vae.config import (
+    MLP,
+    Constant,
+    Conv,
+    Gaussian,
+    GaussianMixture,
+    Iwae,
+    RunConfig,
+    StudentTPosterior,
+    merged,
+    override,
+    parse,
+)
 from vae.errors import ConfigError
+
+FULL = override(
+    RunConfig(),
+    {
+        "model.encoder": {"kind": "mlp", "hidden": [7], "activation": "tanh"},
+        "model.likelihood": {"kind": "bernoulli", "binarization": "static"},
+        "model.posterior": {"kind": "flow", "transforms": 3},
+        "model.prior": {"kind": "flow", "transforms": 3},
+        "objective.controller": {"kind": "warmup", "steps": 7},
+        "objective.bound": {"kind": "ciwae", "samples": 3, "mix": 0.5},
+    },
+)
+"""A configuration with a value of its own in every section that has kinds."""
 
 
 def refusal(values: dict[str, Any]) -> str:
@@ -124,6 +149,42 @@ def test_override_leaves_the_values_it_was_given_alone() -> None:
     changed = override(RunConfig(), {"model.encoder": encoder, "model.encoder.activation": "tanh"})
     assert changed.model.encoder == MLP(hidden=(8,), activation="tanh")
     assert encoder == {"kind": "mlp", "hidden": [8]}
+
+
+@pytest.mark.parametrize(
+    ("section", "kind", "expected"),
+    [
+        ("model.encoder", "conv", Conv()),
+        ("model.likelihood", "gaussian", Gaussian()),
+        ("model.posterior", "student_t", StudentTPosterior()),
+        ("model.prior", "gaussian_mixture", GaussianMixture()),
+        ("objective.controller", "constant", Constant()),
+        ("objective.bound", "iwae", Iwae()),
+    ],
+)
+def test_override_with_another_kind_takes_its_defaults(section: str, kind: str, expected: Any) -> None:
+    """A new kind leaves no field of the old one in its section, nor any value of it."""
+    part, name = section.split(".")
+    changed = override(FULL, {f"{section}.kind": kind})
+    assert getattr(getattr(changed, part), name) == expected
+
+
+def test_override_with_the_same_kind_keeps_the_section() -> None:
+    """The kind that a section has already changes nothing."""
+    assert override(FULL, {"model.encoder.kind": "mlp", "objective.controller.kind": "warmup"}) == FULL
+
+
+@pytest.mark.parametrize("turn", [1, -1])
+def test_override_does_not_depend_on_the_order(turn: int) -> None:
+    """A section, its kind and its fields are laid over each other from the outside in, in whatever order they come."""
+    changes = {
+        "model.encoder.channels": [4],
+        "model.encoder.kind": "conv",
+        "model.decoder.hidden": [3],
+        "model.decoder": {"kind": "mlp"},
+    }
+    model = override(FULL, dict(list(changes.items())[::turn])).model
+    assert (model.encoder, model.decoder) == (Conv(channels=(4,)), MLP(hidden=(3,)))
 
 
 @pytest.mark.parametrize(

@@ -34,23 +34,32 @@ def parse(kind: type[ConfigT], values: Mapping[str, Any], where: str = "configur
 
 
 def override(config: ConfigT, changes: Mapping[str, Any], where: str = "override") -> ConfigT:
-    """The configuration with dotted keys replaced: `{"model.latent_dim": 4, "objective.beta": 2.0}`.
+    """Returns the configuration with dotted keys replaced: `{"model.latent_dim": 4, "objective.beta": 2.0}`.
 
-    A value may be a whole section as a mapping (`{"model.encoder": {"kind": "conv"}}`).
+    A value may be a whole section as a mapping (`{"model.encoder": {"kind": "conv"}}`). Another `kind` sets its section
+    to that kind's defaults, over which the other changes are laid. The order of the changes does not matter.
 
     Raises:
         ConfigError: A key that does not exist, or a value that is refused.
     """
     values = config.model_dump()
-    for key, value in changes.items():
+    for key, value in sorted(changes.items(), key=_whole_sections_first):
         *parents, last = key.split(".")
         section: Any = values
         for depth, parent in enumerate(parents):
             section = section.get(parent) if isinstance(section, dict) else None
             if not isinstance(section, dict):
                 raise ConfigError(f"{where}: {key}: there is no section '{'.'.join(parents[: depth + 1])}'")
+        if last == "kind" and value != section.get(last):
+            section.clear()  # the fields of one kind are unknown to another
         section[last] = copy.deepcopy(value)  # a later key may lead inside it
     return parse(type(config), values, where)
+
+
+def _whole_sections_first(change: tuple[str, Any]) -> tuple[int, bool]:
+    """Returns the sort key of a dotted change: a section comes before its fields, and its `kind` before the others."""
+    parents, _, last = change[0].rpartition(".")
+    return parents.count("."), last != "kind"
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
