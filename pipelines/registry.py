@@ -123,11 +123,16 @@ def resolve(reference: str, alias: str = "champion") -> Version:
         raise RegistryError(
             f"no model {reference!r}{'' if given or number else f' with the alias {alias}'}; there are {listed}"
         )
+    raise unknown_model(name)
+
+
+def unknown_model(name: str) -> RegistryError:
+    """Returns the error about a name that no registered model has, with the names that there are."""
     names = sorted({one.name for one in versions()})
     near = difflib.get_close_matches(name, names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
     listed = f"there are {', '.join(names[:20])}" if names else "none is registered yet"
-    raise RegistryError(f"no model {name!r}: {listed}{hint}")
+    return RegistryError(f"no model {name!r}: {listed}{hint}")
 
 
 def weights_of(version: Version) -> str | None:

@@ -25,7 +25,9 @@ Home = Annotated[
 RunName = Annotated[
     str | None, typer.Option("--run", help="Name of the run; the same name goes on where an earlier one stopped.")
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", help="YAML or JSON file; see the README for its fields.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", help="YAML or JSON file; docs/configuration.md lists its fields.")
+]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="Override a field: --set objective.beta=4 (repeatable).")
 ]

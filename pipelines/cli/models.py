@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -48,13 +49,16 @@ def models(
         from pipelines import registry
 
         found = registry.versions(name)
+        if name is not None and not found:
+            raise registry.unknown_model(name)
     table = Table("model", "version", "aliases", "score (nats)", "protocol", "dataset")
     for version in found:
         score = version.score
         figures = (f"{score.nats:.3f}", score.name, score.dataset_id[:12]) if score else ("", "", "")
         table.add_row(version.name, version.version, ", ".join(version.aliases), *figures)
     screen.say(table if found else "No model is registered yet.")
-    screen.end({"models": [asdict(version) for version in found]}, "betaline run" if not found else "betaline up")
+    pull = f'eval "$(betaline up --env --home {shlex.quote(home)})"'
+    screen.end({"models": [asdict(version) for version in found]}, pull if found else "betaline run")
 
 
 @app.command()

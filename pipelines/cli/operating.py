@@ -17,7 +17,6 @@ from pipelines.cli.console import (
     PresetName,
     RunName,
     Screen,
-    Settings,
     connected,
     prepare,
 )
@@ -99,7 +98,14 @@ def schedule(
     ] = None,
     preset: PresetName = None,
     config: ConfigFile = None,
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            help="Override a field: objective.beta=4 of train, base.objective.beta=4 of tune, header=false of watch "
+            "(repeatable).",
+        ),
+    ] = None,
     register: Annotated[
         str | None, typer.Option(help="The alias that a trained model may take, such as champion.")
     ] = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,11 @@ def spelled(dataset: str, preset: str | None, config: Path | None, settings: lis
     flags = [*(("--preset", preset) if preset else ()), *(("--config", str(config)) if config else ())]
     flags += [part for setting in settings or () for part in ("--set", setting)]
     return shlex.join([dataset, *flags])
+
+
+def typed_without(*flags: str) -> str:
+    """Returns the command as it was typed, but for some flags."""
+    return shlex.join(["betaline", *(argument for argument in sys.argv[1:] if argument not in flags)])
 
 
 def assignments(settings: list[str] | None) -> dict[str, Any]:

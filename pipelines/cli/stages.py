@@ -70,7 +70,9 @@ def ingest(
     color: Annotated[str, typer.Option(help="keep, grey or rgb.")] = "keep",
     on_bad: Annotated[str, typer.Option(help="reject or quarantine.")] = "reject",
     label: Annotated[str | None, typer.Option(help="Label column, or the name of an .npz label array.")] = None,
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a field: --set header=false (repeatable).")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")] = False,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
@@ -88,7 +90,7 @@ def ingest(
 
         plan = to_jsonable_python(asdict(ingesting.dry_run(config, home)))
         screen.say(*(f"{field.replace('_', ' ')}: {escape(str(value))}" for field, value in plan.items()))
-        screen.end(plan, f"betaline ingest {source} {name}")
+        screen.end(plan, options.typed_without("--dry-run", "--json"))
         return
     result = _run_flow("ingest", name, config, home, screen, run=run)
     rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
@@ -168,12 +170,14 @@ def tune(
     name: ModelName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
-    settings: Settings = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a field: --set base.training.epochs=20 (repeatable).")
+    ] = None,
     trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
     select: Annotated[
         str | None,
         typer.Option(
-            help="What the best is chosen by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …; see the README."
+            help="What the best is chosen by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …; see docs/train.md."
         ),
     ] = None,
     register: Annotated[

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.markup import escape
@@ -118,5 +118,4 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         "report_url": promoted["report_url"],
         "seconds": dict(seconds),
     }
-    home = Path(services.home)
-    return Summary(lines, pull, described, f"betaline up --home {home}")
+    return Summary(lines, pull, described, f"betaline models {name} --home {shlex.quote(services.home)}")

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import re
+import shlex
 from pathlib import Path
 
 import pytest
+import typer
 
-from pipelines.cli import app
-from pipelines.cli.options import configured, scheduled_request, searching, training
+from pipelines import registry
+from pipelines.cli import app, models
+from pipelines.cli.options import configured, ingest_config, scheduled_request, searching, training
+from pipelines.requests import TrainRequest, TuneRequest
 from tests.processes import betaline
+from tests.servers import ROOT
 from vae import presets
 from vae.config import Conv, RunConfig
+from vae.errors import RegistryError
 
 
 @pytest.mark.parametrize(
@@ -53,6 +61,67 @@ def test_dry_run_says_what_it_would_do(tmp_path: Path) -> None:
     assert plan["uri"].startswith(str(tmp_path / "home" / "datasets" / "digits"))
     assert not plan["exists"]
     assert not (tmp_path / "home").exists()
+
+
+def test_dry_run_leads_to_the_same_command(tmp_path: Path) -> None:
+    """What comes next is what was typed, with every flag of it but those of the dry run."""
+    (tmp_path / "a table.csv").write_text("1,2\n" * 30)
+    typed = ["ingest", str(tmp_path / "a table.csv"), "table", "--set", "header=false", "--split", "0.2,0.2"]
+    done = betaline(*typed, "--dry-run", home=tmp_path / "home")
+    again = shlex.split(done.stdout.splitlines()[-1].removeprefix("Next: "))
+    assert again[: 1 + len(typed)] == ["betaline", *typed]
+    assert "--dry-run" not in again
+
+
+def test_unregistered_model_is_named_with_those_that_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`betaline models NAME` of no such model says which there are, and not that there are none."""
+    there = [registry.Version("digits", "1", "models:/digits/1", "", None, ())]
+    monkeypatch.setattr(registry, "versions", lambda name=None: [one for one in there if name in (None, one.name)])
+    monkeypatch.setattr(models, "connected", lambda *_: contextlib.nullcontext())
+    with pytest.raises(RegistryError, match="no model 'digts': there are digits; did you mean 'digits'"):
+        app(["models", "digts"], standalone_mode=False)
+
+
+def test_listed_models_lead_to_their_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What comes next serves whether or not the servers are up: it sets a shell up to pull from them."""
+    there = [registry.Version("digits", "1", "models:/digits/1", "", None, ())]
+    monkeypatch.setattr(registry, "versions", lambda name=None: there)
+    monkeypatch.setattr(models, "connected", lambda *_: contextlib.nullcontext())
+    app(["models", "--home", "my home"], standalone_mode=False)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == """Next: eval "$(betaline up --env --home 'my home')\""""
+
+
+def test_help_and_errors_name_pages_that_exist() -> None:
+    """Every page that a command's help or the source code names is in the checkout, and no help sends to the README."""
+    commands = typer.main.get_command(app).commands  # pyright: ignore
+    helps = [
+        text for one in commands.values() for text in (one.help, *(p.help for p in one.params if hasattr(p, "help")))
+    ]
+    code = [file.read_text() for package in ("pipelines", "tuning", "vae") for file in (ROOT / package).rglob("*.py")]
+    pages = {page for text in [*helps, *code] for page in re.findall(r"\b[a-z]+/[\w/]+\.md\b", text or "")}
+    assert "docs/configuration.md" in pages
+    assert [page for page in pages if not (ROOT / page).exists()] == []
+    assert not any("README" in (text or "") for text in helps)
+
+
+@pytest.mark.parametrize(
+    ("command", "example"),
+    [("ingest", "header=false"), ("tune", "base.training.epochs=20"), ("train", "objective.beta=4")],
+)
+def test_example_of_set_is_of_its_command(command: str, example: str) -> None:
+    """The field that the help of `--set` shows is one that the command knows."""
+    asked = typer.main.get_command(app).commands[command]  # pyright: ignore
+    assert f"--set {example}" in next(param.help for param in asked.params if "--set" in param.opts)
+    match command:
+        case "ingest":
+            assert ingest_config("a", "a", "0.1,0.1", 0, None, "keep", "reject", None, [example]).header is False
+        case "tune":
+            TuneRequest.model_validate({"dataset": "a", "name": "a", **searching(None, None, [example], {})})
+        case _:
+            TrainRequest.model_validate({"dataset": "a", "name": "a", **training(None, None, [example], {})})
 
 
 def test_what_the_command_line_names_is_not_replaced_by_a_default(tmp_path: Path) -> None:
