@@ -133,7 +133,7 @@ def schedule(
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=strategy),
         tags=[TAG],
     ).apply()
-    if isinstance(request, TrainRequest) and request.approve:
+    if isinstance(request, TrainRequest | TuneRequest) and request.approve:
         ensure_promotion(pool)
     return found(flow, request.name)
 

@@ -174,16 +174,7 @@ def train(request: TrainRequest, run: str | None = None) -> dict[str, Any]:
         key="training",
         description=f"Training of {request.name}",
     )
-    if request.alias is not None:
-        further = PromoteRequest(
-            run=identity,
-            name=request.name,
-            alias=request.alias,
-            approve=request.approve,
-            projection=request.projection,
-        )
-        result["promotion"] = hand_on(further, f"{identity}-promote")
-    return result
+    return _promoted(result, request, identity)
 
 
 @flow(name="tune", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")
@@ -191,19 +182,33 @@ def tune(request: TuneRequest, run: str | None = None) -> dict[str, Any]:
     """Searches a space of configurations and returns the best.
 
     Args:
-        request: What to search, on which dataset.
+        request: What to search, on which dataset; and the alias that the best model may take afterwards.
         run: Name of the search; the same name goes on where an earlier one stopped. None derives one.
     """
     identity = _identity("tune", run)
     with reported("tune", _folder(identity)) as left, progress(f"Epochs done of search {identity}, in percent"):
-        result = ray_job("tune", request.model_dump(mode="json"), identity)
+        result = ray_job("tune", request.model_dump(mode="json", exclude={"alias", "approve"}), identity)
     result["report_url"] = left.url
     create_table_artifact(
         table=[{**trial.pop("parameters"), **trial} for trial in [dict(trial) for trial in result["trials"]]],
         key="search",
         description=f"Search for {request.name}: chosen {result['best']['trial_id']}",
     )
-    return result
+    return _promoted(result, request, identity)
+
+
+def _promoted(result: dict[str, Any], request: TrainRequest | TuneRequest, identity: str) -> dict[str, Any]:
+    """Returns the result of a training or a search, with that of the promotion that its request asks for."""
+    if request.alias is None:
+        return result
+    further = PromoteRequest(
+        run=identity,
+        name=request.name,
+        alias=request.alias,
+        approve=request.approve,
+        projection=request.projection,
+    )
+    return {**result, "promotion": hand_on(further, f"{identity}-promote")}
 
 
 @flow(name="promote", on_cancellation=[_stop], on_crashed=[_stop], persist_result=True, result_serializer="json")

@@ -88,6 +88,10 @@ class TuneRequest(Section):
     """Preset to search around, fitted to the dataset; None takes one that suits the dataset: see `vae.suiting`."""
     changes: dict[str, Any] = Field(default={})
     """Dotted fields to values, laid over the search: {"base.training.epochs": 20}."""
+    alias: Name | None = None
+    """The alias that the best model may take, such as champion; None registers nothing."""
+    approve: bool = False
+    """Whether a person decides on the alias."""
     projection: Projection = "pca"
     """Of the report's latent scatter; `umap` needs the extra `report-umap`."""
 

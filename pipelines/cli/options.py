@@ -178,17 +178,30 @@ def scheduled_request(
         settings: What changes further.
         alias: That the trained model may take.
         approve: Whether a person decides.
+
+    Raises:
+        ConfigError: If an option is given that the flow does not take, or a value is refused.
     """
     from pipelines.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
     from vae.config import override
 
+    if flow in ("watch", "drift"):
+        given = {"--preset": preset, "--config": config, "--register": alias, "--approve": approve}
+        if unused := [option for option, value in given.items() if value]:
+            raise ConfigError(
+                f"schedule {flow}: {', '.join(unused)}: {flow} trains no model, so leave it out; `betaline schedule train` "
+                "and `betaline schedule tune` take it"
+            )
+    if approve and alias is None:
+        raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
         return parse(IngestConfig, {"source": subject, "name": name, **assignments(settings)}, "schedule").absolute()
     asked = {"dataset": absolute(subject), "name": name}
     if flow == "drift":
         return override(parse(DriftRequest, asked, "schedule"), assignments(settings), "--set")
     if flow == "tune":
-        return parse(TuneRequest, asked | searching(preset, config, settings, {}), "schedule")
+        asked |= {**searching(preset, config, settings, {}), "alias": alias, "approve": approve}
+        return parse(TuneRequest, asked, "schedule")
     asked |= {**training(preset, config, settings, {}), "alias": alias, "approve": approve}
     return parse(TrainRequest, asked, "schedule")
 

@@ -7,6 +7,7 @@ import json
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -19,7 +20,7 @@ from tests.processes import betaline
 from tests.servers import ROOT
 from vae import presets
 from vae.config import Conv, RunConfig
-from vae.errors import RegistryError
+from vae.errors import ConfigError, RegistryError
 
 
 @pytest.mark.parametrize(
@@ -148,6 +149,30 @@ def test_scheduled_flow_without_a_configuration_leaves_it_to_the_data(flow: str)
     """Each run looks at the dataset of its own time."""
     request = scheduled_request(flow, "digits", "digits", None, None, None, None, approve=False)
     assert (request.config if flow == "train" else request.search) is None
+
+
+def test_scheduled_search_registers_its_best() -> None:
+    """The alias and the question to a person reach the search as they reach a training."""
+    for flow in ("train", "tune"):
+        request = scheduled_request(flow, "digits", "digits", None, None, None, "champion", approve=True)
+        assert (request.alias, request.approve) == ("champion", True)
+
+
+@pytest.mark.parametrize("flow", ["watch", "drift"])
+@pytest.mark.parametrize(
+    ("option", "value"), [("preset", "vae"), ("config", Path("a.yaml")), ("alias", "champion"), ("approve", True)]
+)
+def test_scheduled_flow_refuses_options_of_others(flow: str, option: str, value: Any) -> None:
+    """What watches or looks for drift trains no model, and says so of an option that is about one."""
+    options: dict[str, Any] = {"preset": None, "config": None, "settings": None, "alias": None, "approve": False}
+    with pytest.raises(ConfigError, match=f"schedule {flow}: --.*: {flow} trains no model, so leave it out"):
+        scheduled_request(flow, "digits", "digits", **{**options, option: value})
+
+
+def test_scheduled_decision_needs_an_alias() -> None:
+    """A person cannot decide on an alias that nobody names."""
+    with pytest.raises(ConfigError, match="--approve: there is no alias to decide on; add --register champion"):
+        scheduled_request("train", "digits", "digits", None, None, None, None, approve=True)
 
 
 def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[str]) -> None:

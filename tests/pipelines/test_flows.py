@@ -8,7 +8,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import psutil
@@ -20,7 +22,7 @@ from prefect.context import refresh_global_settings_context
 
 from pipelines import flows, registry, tracking
 from pipelines.cli import app
-from pipelines.requests import PipelineRequest, PromoteRequest, TrainRequest
+from pipelines.requests import PipelineRequest, PromoteRequest, TrainRequest, TuneRequest
 from pipelines.runs import Event
 from pipelines.services import Services
 from pipelines.yaml_files import write_yaml
@@ -239,3 +241,20 @@ def test_unknown_dataset_is_refused_with_the_nearest(services: Services, digits:
     """What the job refuses reaches the caller as the same error, without a traceback."""
     with pytest.raises(DataError, match="Did you mean 'digits'"):
         run_flow(flows.train, TrainRequest(dataset="digit", name="digits"))
+
+
+def test_search_promotes_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search that names an alias hands its best model on, as a training does; its job is asked nothing of that."""
+    asked: list[Any] = []
+    found = {"trials": [], "best": {"trial_id": "a"}}
+    monkeypatch.setattr(flows, "ray_job", lambda kind, request, identity: asked.append(request) or found)
+    monkeypatch.setattr(flows, "reported", lambda kind, folder: nullcontext(SimpleNamespace(url=None)))
+    monkeypatch.setattr(flows, "progress", lambda description: nullcontext())
+    monkeypatch.setattr(flows, "create_table_artifact", lambda **_: None)
+    monkeypatch.setattr(flows, "hand_on", lambda request, run: asked.append((request, run)) or "promoted")
+    request = TuneRequest(dataset="digits", name="digits", alias="champion", approve=True)
+    assert flows.tune.fn(request, run="search")["promotion"] == "promoted"
+    job, (promotion, run) = asked
+    assert not {"alias", "approve"} & job.keys()
+    expected = PromoteRequest(run="search", name="digits", alias="champion", approve=True)
+    assert (promotion, run) == (expected, "search-promote")
