@@ -144,7 +144,7 @@ def watch(request: IngestConfig) -> dict[str, Any]:
     if step != "ready":
         return {"source": request.source, "step": step}
     try:
-        dataset = ingest(request)
+        dataset = ingest(request, run=f"{_identity('watch', None)}-ingest")  # one of the names that `_stop` knows
     except (ConfigError, DataError):
         watched.done(seen)  # it would be refused again, every few minutes
         raise
@@ -380,4 +380,4 @@ def _workers(scaling: ScalingConfig) -> Resources:
     )
 
 
-FLOWS = (ingest, watch, tune, train, promote, apply, drift, pipeline)
+FLOWS = (ingest, watch, tune, train, promote, apply, drift, report, pipeline)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -16,13 +17,14 @@ from typing import Any
 import psutil
 import pytest
 from mlflow import MlflowClient
+from prefect import Flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.context import refresh_global_settings_context
 
 from pipelines import flows, registry, tracking
 from pipelines.cli import app
-from pipelines.requests import PipelineRequest, PromoteRequest, TrainRequest, TuneRequest
+from pipelines.requests import IngestConfig, PipelineRequest, PromoteRequest, TrainRequest, TuneRequest
 from pipelines.runs import Event
 from pipelines.services import Services
 from pipelines.yaml_files import write_yaml
@@ -258,3 +260,22 @@ def test_search_promotes_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not {"alias", "approve"} & job.keys()
     expected = PromoteRequest(run="search", name="digits", alias="champion", approve=True)
     assert (promotion, run) == (expected, "search-promote")
+
+
+def test_every_flow_is_watched_for_heartbeats() -> None:
+    """A flow that is missing here is shown as running for ever once its process has died."""
+    assert set(flows.FLOWS) == {found for found in vars(flows).values() if isinstance(found, Flow)}
+
+
+def test_cancelled_watch_stops_its_ingest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The ingest of a watched source runs under a name that a cancelled flow run stops."""
+    stopped: list[str] = []
+    monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", "7")
+    monkeypatch.setenv("BETALINE_HOME", str(tmp_path))
+    monkeypatch.setattr(flows, "stop_job", lambda identity: stopped.append(identity))
+    monkeypatch.setattr(flows, "get_run_logger", lambda: logging.getLogger())
+    monkeypatch.setattr(flows.Watch, "look", lambda self: ("ready", "seen"))
+    monkeypatch.setattr(flows, "ingest", lambda request, run=None: {"run": run})
+    ingested = flows.watch.fn(IngestConfig(source=str(tmp_path), name="scans"))
+    flows._stop(flows.watch, SimpleNamespace(id="7", parameters={}), None)  # pyright: ignore
+    assert ingested["dataset"]["run"] in stopped
