@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -12,6 +13,9 @@ from prefect import suspend_flow_run
 from prefect.artifacts import create_markdown_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
     FlowFilter,
     FlowFilterName,
     FlowRunFilter,
@@ -19,12 +23,15 @@ from prefect.client.schemas.filters import (
     FlowRunFilterStateType,
 )
 from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.flow_runs import resume_flow_run
 from prefect.input import RunInput
 
 from pipelines import tracking
 from pipelines.gate import Decision
 from vae.errors import RegistryError
+
+PROMOTIONS = FlowFilter(name=FlowFilterName(any_=["promote"]))
 
 
 class Approval(RunInput):
@@ -47,6 +54,11 @@ class Waiting:
     """Of the registered model."""
     alias: str
     since: datetime | None
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """What a person may call it by."""
+        return self.flow_run_id, self.flow_run, self.run
 
 
 def ask(evaluated: Mapping[str, Any], decision: Decision) -> Approval:
@@ -97,11 +109,9 @@ def evidence(evaluated: Mapping[str, Any], decision: Decision) -> str:
 
 def waiting() -> list[Waiting]:
     """The flow runs that wait for a person, oldest first."""
+    paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
     with get_client(sync_client=True) as client:
-        paused = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
-        runs = client.read_flow_runs(
-            flow_filter=FlowFilter(name=FlowFilterName(any_=["promote"])), flow_run_filter=paused
-        )
+        runs = client.read_flow_runs(flow_filter=PROMOTIONS, flow_run_filter=paused)
     return sorted((_waiting(run) for run in runs), key=lambda one: one.since.timestamp() if one.since else 0.0)
 
 
@@ -115,15 +125,36 @@ def answer(reference: str, *, approve: bool, by: str, reason: str = "") -> Waiti
         reason: Why; both are kept with the decision.
 
     Raises:
-        RegistryError: If none waits under that reference, or several do; says which there are.
+        RegistryError: If none waits under that reference, with the reason, or several do, with their names.
     """
     there = waiting()
-    found = [one for one in there if reference in (one.flow_run_id, one.flow_run, one.run)]
-    if len(found) != 1:
-        listed = "; ".join(f"{one.flow_run} ({one.name} from run {one.run})" for one in found or there) or "none"
-        raise RegistryError(f"{len(found)} flow runs wait for a person as {reference!r}; waiting: {listed}")
+    found = [one for one in there if reference in one.references]
+    if not found:
+        raise RegistryError(f"no flow run waits for a person as {reference!r}: {_why_not(reference, there)}")
+    if len(found) > 1:
+        raise RegistryError(f"{len(found)} flow runs wait for a person as {reference!r}; name one: {_listed(found)}")
     resume_flow_run(UUID(found[0].flow_run_id), run_input={"approve": approve, "by": by, "reason": reason})
     return found[0]
+
+
+def _why_not(reference: str, there: Sequence[Waiting]) -> str:
+    """Returns why no flow run waits under a reference: the state of the last one and the gate's words, or that none is
+    called so."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_flow_runs(flow_filter=PROMOTIONS, sort=FlowRunSort.START_TIME_DESC)
+        last = next((run for run in runs if reference in _waiting(run).references), None)
+        if last is None:
+            return f"there is no such promotion; waiting: {_listed(there) or 'none'}"
+        promotion = ArtifactFilter(
+            key=ArtifactFilterKey(any_=["promotion"]), flow_run_id=ArtifactFilterFlowRunId(any_=[last.id])
+        )
+        said = client.read_artifacts(artifact_filter=promotion)
+    words = re.sub("[*`]", "", str(said[0].data)) if said else last.state and last.state.message
+    return f"{last.name} is {(last.state_name or 'unknown').lower()}{f': {words}' if words else ''}"
+
+
+def _listed(found: Sequence[Waiting]) -> str:
+    return "; ".join(f"{one.flow_run} ({one.name} from run {one.run})" for one in found)
 
 
 def _waiting(run: FlowRun) -> Waiting:
