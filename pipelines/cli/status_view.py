@@ -12,6 +12,8 @@ from rich.text import Text
 from pipelines.demands import ClusterStatus, amounts
 from pipelines.status import RunStatus, Status, Workers
 
+MAX_CHARACTERS = 200
+"""Length of what a flow run waits for, or has ended with, on a line."""
 STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "yellow"}
 
 
@@ -32,7 +34,7 @@ def _table(runs: tuple[RunStatus, ...]) -> Table:
     table = Table("flow", "flow run", "state", "since", "job", "waits for", box=None, pad_edge=False)
     for run in runs:
         since = f"{run.since:%m-%d %H:%M:%S}" if run.since else ""
-        words = f"[bold]{escape(run.waits_for)}[/]" if run.waits_for else escape(run.progress)
+        words = f"[bold]{escape(_one_line(run.waits_for))}[/]" if run.waits_for else escape(_one_line(run.progress))
         table.add_row(
             run.deployment or run.flow,
             run.name,
@@ -42,6 +44,12 @@ def _table(runs: tuple[RunStatus, ...]) -> Table:
             words,
         )
     return table
+
+
+def _one_line(text: str) -> str:
+    """Returns the first line of a message, such as an exception's with its traceback; `--json` has all of it."""
+    first, *rest = text.strip().splitlines() or [""]
+    return f"{first[:MAX_CHARACTERS]} …" if rest or len(first) > MAX_CHARACTERS else first
 
 
 def _pool(pool: Workers) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from io import StringIO
 from typing import Any
 from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.states import Cancelling, Late, Pending, Running, Scheduled, Suspended
+from rich.console import Console
 
+from pipelines.cli.status_view import status_lines
 from pipelines.demands import Amounts, ClusterStatus, Demand, JobStatus
 from pipelines.flows import identity_of
-from pipelines.status import Workers, explain, jobs_of, why
+from pipelines.status import RunStatus, Status, Workers, explain, jobs_of, why
 
 ONE_WORKER = Workers(pool="betaline", num_online=1, is_paused=False, limit=None)
 
@@ -136,3 +139,19 @@ def test_running_flow_run_waits_for_what_its_job_waits_for() -> None:
     assert why(run, [], [], [job("train-9-0", {"CPU": 1.0})], there) == ""
     assert why(run, [], [], [], None) == "the Ray cluster, which does not answer"
     assert run.state_type == StateType.RUNNING
+
+
+def test_message_of_many_lines_is_shown_in_one() -> None:
+    """An exception with its traceback takes one line of the table, for a run that waits and for one that has failed."""
+    said = "Flow run encountered an exception: DataError: no rows\n" + "  File 'a.py'\n" * 25
+    runs = [
+        RunStatus(flow="train", name="a", flow_run_id="1", state="Failed", since=None, deployment=None, progress=said),
+        RunStatus(
+            flow="train", name="b", flow_run_id="2", state="Running", since=None, deployment=None, waits_for=said
+        ),
+    ]
+    screen = Console(file=StringIO(), width=400)
+    screen.print(*status_lines(Status(runs=tuple(runs), strays=(), workers=(), cluster=None)))
+    printed = screen.file.getvalue().rstrip().splitlines()  # pyright: ignore
+    assert len(printed) == 4, "a heading, a line for each run, and Ray"
+    assert printed[1].rstrip().endswith("DataError: no rows …")
