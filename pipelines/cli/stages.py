@@ -88,9 +88,11 @@ def ingest(
     if dry_run:
         from dataclasses import asdict
 
-        plan = to_jsonable_python(asdict(ingesting.dry_run(config, home)))
-        screen.say(*(f"{field.replace('_', ' ')}: {escape(str(value))}" for field, value in plan.items()))
-        screen.end(plan, options.typed_without("--dry-run", "--json"))
+        from pipelines.cli.ingest_view import dry_run_lines
+
+        plan = ingesting.dry_run(config, home)
+        screen.say(*dry_run_lines(plan))
+        screen.end(to_jsonable_python(asdict(plan)), options.typed_without("--dry-run", "--json"))
         return
     result = _run_flow("ingest", name, config, home, screen, run=run)
     rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())

@@ -1,0 +1,51 @@
+"""What `betaline ingest --dry-run` prints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from pipelines.ingest import DryRun
+from vae.data.manifest import ImageSpec, TableSpec
+
+SHOWN = 20
+"""Columns, classes or problems that are listed; the others are counted."""
+
+
+def dry_run_lines(plan: DryRun) -> Iterator[Any]:
+    """Returns what an ingest would do: the dataset, its examples, and what would be left out."""
+    rows = ", ".join(f"{count:,} {split}" for split, count in plan.rows.items())
+    yield f"Dataset {plan.dataset_id[:12]}{' (exists already)' if plan.exists else ''}: {rows}."
+    yield f"Folder: {escape(plan.uri)}"
+    yield f"Source: {plan.num_sources:,} files, {plan.source_bytes:,} bytes"
+    yield f"Size: {plan.estimated_bytes:,} bytes before compression, in {plan.chunks:,} chunks"
+    if plan.classes is not None:
+        yield f"Classes: {_listed(plan.classes)}"
+    match plan.example:
+        case ImageSpec(channels=channels, height=height, width=width):
+            yield f"Examples: images of {height}x{width} pixels, {channels} channel{'s' * (channels != 1)}"
+        case TableSpec(columns=columns):
+            yield f"Examples: rows of {len(columns)} columns"
+            yield _columns(plan.example)
+    if plan.problems:
+        yield f"Left out: {len(plan.problems):,} examples"
+        yield from (f"  {escape(str(problem))}" for problem in plan.problems[:SHOWN])
+    yield from map(escape, plan.notes)
+
+
+def _columns(example: TableSpec) -> Table:
+    table = Table("column", "kind", "type", "categories", box=None, pad_edge=False)
+    for column in example.columns[:SHOWN]:
+        categories = "" if column.categories is None else f"{len(column.categories):,}"
+        table.add_row(escape(column.name), column.kind, column.dtype, categories)
+    if (more := len(example.columns) - SHOWN) > 0:
+        table.add_row(f"… and {more:,} more")
+    return table
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - SHOWN
+    return escape(", ".join(names[:SHOWN])) + (f" … and {more:,} more" if more > 0 else "")
