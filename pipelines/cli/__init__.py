@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -20,6 +22,21 @@ app = typer.Typer(
 )
 for room in (stages, models, operating, services):
     app.add_typer(room.app)
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        print(f"betaline {version('betaline')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _of_every_command(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 def main() -> None:

@@ -122,6 +122,8 @@ def schedule(
     screen = Screen(as_json)
     name = name or options.name_of(subject)
     request = options.scheduled_request(flow, subject, name, preset, config, settings, register, approve)
+    if not (pause or resume or remove):
+        options.check_subject(home, request, on)
     with connected(home, screen, f"betaline schedule {flow} {name}"):
         from pipelines import deployments
 

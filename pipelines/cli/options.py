@@ -206,6 +206,22 @@ def scheduled_request(
     return parse(TrainRequest, asked, "schedule")
 
 
+def check_subject(home: str, request: Any, occasion: str | None) -> None:
+    """Refuses to schedule what is not there to begin with; a dataset that an event will bring need not be.
+
+    Raises:
+        DataError: If there is no such source, or no such dataset; says what there is.
+    """
+    from pipelines.ingest.watching import fingerprint
+    from pipelines.requests import IngestConfig
+    from vae.data.catalog import resolve
+
+    if isinstance(request, IngestConfig):
+        fingerprint(request.source)
+    elif occasion is None or "/" in request.dataset:
+        resolve(home, request.dataset)
+
+
 def overlap(text: str | None) -> Any:
     """What becomes of a run that is due while another one runs."""
     if text not in (None, "queue", "refuse"):

@@ -6,21 +6,23 @@ import contextlib
 import json
 import re
 import shlex
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
 from pipelines import registry
-from pipelines.cli import app, models
-from pipelines.cli.options import configured, ingest_config, scheduled_request, searching, training
+from pipelines.cli import app, models, operating
+from pipelines.cli.options import check_subject, configured, ingest_config, scheduled_request, searching, training
 from pipelines.requests import TrainRequest, TuneRequest
 from tests.processes import betaline
 from tests.servers import ROOT
 from vae import presets
 from vae.config import Conv, RunConfig
-from vae.errors import ConfigError, RegistryError
+from vae.errors import ConfigError, DataError, RegistryError
 
 
 @pytest.mark.parametrize(
@@ -173,6 +175,36 @@ def test_scheduled_decision_needs_an_alias() -> None:
     """A person cannot decide on an alias that nobody names."""
     with pytest.raises(ConfigError, match="--approve: there is no alias to decide on; add --register champion"):
         scheduled_request("train", "digits", "digits", None, None, None, None, approve=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "digts", "--every", "60"], "no dataset 'digts'"),
+        (["tune", "/no/such/folder", "--on", "drift"], "/no/such/folder"),
+        (["drift", "digts", "--every", "60"], "no dataset 'digts'"),
+        (["watch", "/no/such/folder", "--every", "60"], "/no/such/folder is not there"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_schedule_refuses_what_is_not_there(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dataset or a source that is missing is refused before any service starts, not by each run."""
+    monkeypatch.setattr(operating, "connected", lambda *_: pytest.fail("a service was needed"))
+    with pytest.raises(DataError, match=message):
+        app(["schedule", *arguments, "--name", "a", "--home", str(tmp_path)], standalone_mode=False)
+
+
+def test_schedule_on_data_does_without_a_dataset(tmp_path: Path) -> None:
+    """The event that starts the run brings the dataset."""
+    check_subject(str(tmp_path), TrainRequest(dataset="landing", name="landing"), "data")
+
+
+def test_version_is_printed() -> None:
+    """`betaline --version` says which version is installed."""
+    said = CliRunner().invoke(app, ["--version"])
+    assert (said.exit_code, said.output) == (0, f"betaline {version('betaline')}\n")
 
 
 def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[str]) -> None:
