@@ -141,23 +141,6 @@ def total_resources(cluster: Cluster) -> tuple[float, float, int]:
     return cpus, gpus, len(nodes)
 
 
-def total_cpus() -> float:
-    """The CPUs of the current cluster's living nodes."""
-    cluster = current_cluster()
-    return patiently(lambda: total_resources(cluster))[0]
-
-
-def available_cpus() -> float:
-    """The CPUs of the current cluster that nothing holds; on the embedded head at most about 2 s old."""
-    cluster = current_cluster()
-    status = patiently(lambda: cluster.get("/api/cluster_status"))["data"]["clusterStatus"] or {}
-    usage = status.get("loadMetricsReport", {}).get("usage", {})
-    if "CPU" not in usage:
-        raise ClusterError(f"the Ray cluster at {cluster.address} does not report what is in use")
-    used, total = usage["CPU"]
-    return total - used
-
-
 def _nodes(cluster: Cluster) -> list[dict[str, float]]:
     """The resources of each living node."""
     nodes = cluster.get("/api/v0/nodes", limit="10000")["data"]["result"]["result"]

@@ -1,7 +1,7 @@
 """Prefect flows: ingest, tune, train, promote, the pipeline of all four, and apply. They orchestrate; they never compute.
 
-Each stage is one Ray job (see `jobs.py`), submitted under an identity that derives from the flow run, so that a retry
-attaches to the running job, resumes from its last checkpoint, or returns its finished result.
+Each stage is one Ray job (see `pipelines.jobs`), submitted under an identity that derives from the flow run, so that a
+retry attaches to the running job, resumes from its last checkpoint, or returns its finished result.
 """
 
 from __future__ import annotations

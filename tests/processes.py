@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import psutil
 
+from pipelines.cluster import current_cluster, patiently, total_resources
 from pipelines.services import Services
 
 T = TypeVar("T")
@@ -54,6 +55,20 @@ def kill_driver(services: Services, kind: str) -> bool:
     for driver in drivers:
         driver.kill()
     return bool(drivers)
+
+
+def total_cpus() -> float:
+    """The CPUs of the current cluster's living nodes."""
+    cluster = current_cluster()
+    return patiently(lambda: total_resources(cluster))[0]
+
+
+def available_cpus() -> float:
+    """The CPUs of the current cluster that nothing holds; on the embedded head at most about 2 s old."""
+    cluster = current_cluster()
+    status = patiently(lambda: cluster.get("/api/cluster_status"))["data"]["clusterStatus"]
+    used, total = status["loadMetricsReport"]["usage"]["CPU"]
+    return total - used
 
 
 def command_of(process: psutil.Process) -> str:

@@ -18,6 +18,7 @@ PAGES = sorted(
 )
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+FILE = re.compile(r"`([\w/]+\.py)`")
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 RESULT = re.compile(r"benchmarks/results/([\w-]+)\.md\)")
 USE = re.compile(r"`--use ([a-z]+)`")
@@ -40,6 +41,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         found = page.parent / target if target else page
         assert found.exists(), f"{target} is not there"
         assert not anchor or anchor in anchors(found), f"{target} has no heading #{anchor}"
+
+
+@pytest.mark.parametrize("package", ["pipelines", "tuning", "vae"])
+def test_code_names_files_that_exist(package: str) -> None:
+    """Every Python file that a docstring or a comment names in backticks is there."""
+    for file in (ROOT / package).rglob("*.py"):
+        for named in FILE.findall(file.read_text()):
+            assert any((base / named).exists() for base in (ROOT, ROOT / package, file.parent)), f"{file}: {named}"
 
 
 def blocks(page: Path) -> list[str]:

@@ -36,7 +36,6 @@ from pipelines.report.theme import (
 from vae import inference
 from vae.metrics.likelihood import Bound
 
-LATENT_ROWS = 2000
 # More classes than this are not told apart by colour and shape.
 MOST_CLASSES = 20
 MOST_BARS = 24
@@ -132,7 +131,7 @@ def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, st
     projection lays them out.
     """
     assert evidence.model is not None, "callers ask `cannot_run` first"
-    code = inference.encode(evidence.model, evidence.inputs(slice(LATENT_ROWS)))
+    code = inference.encode(evidence.model, evidence.inputs(slice(None)))
     mean_NL = code.mean.double().cpu().numpy()
     if mean_NL.shape[1] == 1:
         return np.hstack([mean_NL, code.std.double().cpu().numpy()]), ("posterior mean", "posterior standard deviation")
@@ -243,7 +242,7 @@ def plan_latent(evidence: Evidence) -> Plan | str:
     if reason := evidence.cannot_run:
         return reason
     classes = evidence.manifest.classes
-    count = min(evidence.num_rows, LATENT_ROWS)
+    count = evidence.num_rows
     laid_out = f", {DESCRIBED[evidence.projection]}" if evidence.config.model.latent_dim > 2 else ""
     caption = f"Posterior means of {count} {evidence.split} rows{laid_out}."
     if "class" in evidence.config.model.condition:

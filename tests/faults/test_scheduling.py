@@ -10,10 +10,9 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
-from pipelines.cluster import available_cpus, total_cpus
 from tests.faults.table import Measured
 from tests.pipelines.conftest import ended
-from tests.processes import wait_for, wait_until
+from tests.processes import available_cpus, total_cpus, wait_for, wait_until
 from vae.config import RunConfig, override
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci]

@@ -21,14 +21,14 @@ from ray.job_submission import JobDetails, JobStatus, JobType
 
 from pipelines import cluster as clusters
 from pipelines import launch
-from pipelines.cluster import Resources, available_cpus, check_resources, patiently
+from pipelines.cluster import Resources, check_resources, patiently
 from pipelines.demands import ClusterStatus, ask_cluster
 from pipelines.launch import run_job, stop_job
 from pipelines.runs import RESULT, Event, RunFolder
 from pipelines.services import Services, commands, process
 from pipelines.status import explain
 from tests.cluster.nodes import Head, head
-from tests.processes import wait_until
+from tests.processes import available_cpus, total_cpus, wait_until
 from vae.errors import ClusterError, ClusterLost, ConfigError, DataError
 
 # A job whose specification holds its program; it resumes from what is beside its specification.
@@ -246,7 +246,7 @@ def test_run_job_says_when_the_result_is_elsewhere(run: Runner) -> None:
 
 def test_check_resources_refuses_what_can_never_run(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """A group that a cluster cannot hold is refused in seconds, with what was asked and what there is; not if it grows."""
-    cpus = int(clusters.total_cpus())
+    cpus = int(total_cpus())
     begun = time.monotonic()
     with pytest.raises(ClusterError) as refusal:
         check_resources(Resources(num_workers=cpus + 6))
@@ -285,7 +285,7 @@ def wants(found: ClusterStatus) -> bool:
 
 def test_stop_job_gives_every_cpu_back(run: Runner, recorder: Recorder) -> None:
     """What a job holds and waits for can be asked; all CPUs are free within 15 s of a stop, and its caller hears of it."""
-    total = clusters.total_cpus()
+    total = total_cpus()
     thread, raised = in_thread(lambda: run(HOLD_ALL_CPUS, "stopped"))
     assert recorder.seen.wait(90)
     wait_until(lambda: available_cpus() == 0, 15)
@@ -320,7 +320,7 @@ run_job("test", {"program": sys.argv[3]}, identity=sys.argv[1], home=sys.argv[2]
 
 def test_run_job_stops_the_job_when_interrupted(run: Runner, services: Services, tmp_path: Path) -> None:
     """Ctrl-C on the caller stops the job on the cluster before the caller ends."""
-    total = clusters.total_cpus()
+    total = total_cpus()
     caller = subprocess.Popen(
         [sys.executable, "-c", CALLER, "interrupted", services.home, HOLD_ALL_CPUS, str(tmp_path / "job.py")],
         stdout=subprocess.PIPE,
@@ -465,7 +465,7 @@ TorchTrainer(loop, scaling_config=workers, run_config=RunConfig(name="x", storag
 @pytest.mark.usefixtures("second_head")
 def test_stop_job_ends_ray_train_and_its_cleaner(run: Runner) -> None:
     """All CPUs of a Ray Train run are free within 15 s of a stop, and no actor stays, also beside another head."""
-    total = clusters.total_cpus()
+    total = total_cpus()
     thread, raised = in_thread(lambda: run(TRAIN_ON_ALL_CPUS, "trained"))
     wait_until(lambda: available_cpus() == 0, 120)
     begun = time.monotonic()
