@@ -20,7 +20,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (stages, models, operating, services):
+GROUPS = {
+    "Make a model": stages,
+    "Look at models": models,
+    "Let it run by itself": operating,
+    "Servers": services,
+}
+for title, room in GROUPS.items():
+    for command in room.app.registered_commands:
+        command.rich_help_panel = title
     app.add_typer(room.app)
 
 

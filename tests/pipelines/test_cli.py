@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 import shlex
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import typer
 from typer.testing import CliRunner
 
 from pipelines import registry
-from pipelines.cli import app, models, operating
+from pipelines.cli import GROUPS, app, models, operating
 from pipelines.cli.options import check_subject, configured, ingest_config, scheduled_request, searching, training
 from pipelines.requests import TrainRequest, TuneRequest
 from tests.processes import betaline
@@ -199,6 +200,14 @@ def test_schedule_refuses_what_is_not_there(
 def test_schedule_on_data_does_without_a_dataset(tmp_path: Path) -> None:
     """The event that starts the run brings the dataset."""
     check_subject(str(tmp_path), TrainRequest(dataset="landing", name="landing"), "data")
+
+
+def test_every_command_is_in_a_group() -> None:
+    """The help lists the commands under titles, and each title has a few."""
+    commands = typer.main.get_command(app).commands.values()  # pyright: ignore
+    sizes = Counter(command.rich_help_panel for command in commands)
+    assert sizes.keys() == GROUPS.keys()
+    assert all(2 < size < 9 for size in sizes.values()), sizes
 
 
 def test_version_is_printed() -> None:
