@@ -182,6 +182,7 @@ def drift(
     """Compare fresh data with what a registered model was trained on."""
     from rich.table import Table
 
+    from pipelines.cli.summary import drift_verdict
     from pipelines.requests import DriftRequest
 
     screen = Screen(as_json)
@@ -196,6 +197,7 @@ def drift(
         figures = (f"{one[field]:.4g}" for field in ("expected", "found", "allowed"))
         table.add_row(f"{one['what']} ({one['unit']})", *figures, "[bold red]drifted[/]" if one["drifted"] else "")
     screen.say(f"{result['num_examples']:,} rows of {escape(dataset)}, {name} version {result['version']}:", table)
+    screen.say(f"Verdict: [bold]{escape(drift_verdict(result['findings']))}[/].")
     screen.end(result, f"betaline train {dataset} --name {name}" if result["drifted"] else "betaline schedules")
 
 

@@ -126,6 +126,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one configuration on the cluster."""
+    from pipelines.cli import summary
     from pipelines.requests import TrainRequest
 
     screen = Screen(as_json)
@@ -152,7 +153,8 @@ def train(
     screen.say(
         f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
         f"{best['validation_negative_bound']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
-        f"{best['validation_rate']:.3f}), {best['active_units']} active units."
+        f"{best['validation_rate']:.3f}{summary.bound_note(result['config']['objective']['bound'])}), "
+        f"{best['active_units']} active units."
     )
     screen.say_verdict(result)
     if register:

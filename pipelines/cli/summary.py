@@ -76,6 +76,27 @@ def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, fro
     return table
 
 
+def bound_note(bound: Mapping[str, Any]) -> str:
+    """Returns why a bound is not the sum of the distortion and the rate beside it; empty where it is.
+
+    Args:
+        bound: `objective.bound` of the run's configuration.
+    """
+    if bound["kind"] == "elbo":
+        return ""
+    return (
+        f"; their sum is the ELBO's bound, which is looser than that of {bound['kind']} with {bound['samples']} draws"
+    )
+
+
+def drift_verdict(findings: Sequence[Mapping[str, Any]]) -> str:
+    """Returns in a sentence whether the data has drifted, and in what."""
+    drifted = [finding["what"] for finding in findings if finding["drifted"]]
+    if drifted:
+        return f"drifted: {', '.join(drifted)} moved further than it may"
+    return f"no drift: none of {len(findings)} figures moved further than it may"
+
+
 def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[str, float]) -> Summary:
     """What the main job came to."""
     dataset, search, promoted = result["dataset"], result["search"], result["promotion"]
