@@ -186,12 +186,7 @@ def scheduled_request(
     from vae.config import override
 
     if flow in ("watch", "drift"):
-        given = {"--preset": preset, "--config": config, "--register": alias, "--approve": approve}
-        if unused := [option for option, value in given.items() if value]:
-            raise ConfigError(
-                f"schedule {flow}: {', '.join(unused)}: {flow} trains no model, so leave it out; `betaline schedule train` "
-                "and `betaline schedule tune` take it"
-            )
+        _refuse_options_of_training(flow, preset=preset, config=config, register=alias, approve=approve)
     if approve and alias is None:
         raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
@@ -204,6 +199,14 @@ def scheduled_request(
         return parse(TuneRequest, asked, "schedule")
     asked |= {**training(preset, config, settings, {}), "alias": alias, "approve": approve}
     return parse(TrainRequest, asked, "schedule")
+
+
+def _refuse_options_of_training(flow: str, **options: Any) -> None:
+    if given := [f"--{option}" for option, value in options.items() if value]:
+        raise ConfigError(
+            f"schedule {flow}: {', '.join(given)}: {flow} trains no model, so leave it out; `betaline schedule train` and "
+            "`betaline schedule tune` take it"
+        )
 
 
 def check_subject(home: str, request: Any, occasion: str | None) -> None:

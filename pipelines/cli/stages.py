@@ -27,6 +27,12 @@ from vae.config import parse
 from vae.storage import locate
 
 app = typer.Typer()
+IngestSettings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a field: --set header=false (repeatable).")
+]
+SearchSettings = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a field: --set base.training.epochs=20 (repeatable).")
+]
 
 
 def _run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> dict[str, Any]:
@@ -70,9 +76,7 @@ def ingest(
     color: Annotated[str, typer.Option(help="keep, grey or rgb.")] = "keep",
     on_bad: Annotated[str, typer.Option(help="reject or quarantine.")] = "reject",
     label: Annotated[str | None, typer.Option(help="Label column, or the name of an .npz label array.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a field: --set header=false (repeatable).")
-    ] = None,
+    settings: IngestSettings = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")] = False,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
@@ -174,9 +178,7 @@ def tune(
     name: ModelName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a field: --set base.training.epochs=20 (repeatable).")
-    ] = None,
+    settings: SearchSettings = None,
     trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
     select: Annotated[
         str | None,
