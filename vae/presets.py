@@ -66,7 +66,7 @@ PRESETS: Mapping[str, Preset] = {
         "Encoder and decoder are told the class",
         "Sohn et al. 2015, NeurIPS",
         # With the settings of `vae` it learns the shapes of sprites no better than one that is not told them.
-        {"model.condition": ["class"], **QUICKER},
+        {"model.condition": ["class"], **QUICKER, "training.epochs": 200},
     ),
     "iwae": Preset(
         "The importance-weighted bound with 20 draws",
