@@ -131,7 +131,7 @@ def _values(config: RunConfig, dataset: Dataset) -> _Values:
     x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
     sizes = [len(column.categories or ()) for column in spec.columns]
     is_number = torch.tensor([not size for size in sizes for _ in range(max(size, 1))])
-    return _Values(*_one_hot(x, there, sizes), is_number)
+    return _Values(*one_hot_columns(x, there, sizes), is_number)
 
 
 def _collapsed_decoder(config: RunConfig, mean_D: Tensor, variance_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -174,8 +174,14 @@ def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:
     return (y_ND.square().clamp(max=FARTHEST**2) - 1) * there_ND / 2**0.5
 
 
-def _one_hot(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Returns a table with one column for each category, [N,D]."""
+def one_hot_columns(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Returns a table with a column of zeros and ones for each category, and which entries are observed, [N,D] each.
+
+    Args:
+        x: Numbers, and categories as codes, one column each.
+        there: Which entries of `x` are observed; None where all are.
+        sizes: Number of categories of each column of `x`; 0 for numbers.
+    """
     there = torch.ones_like(x, dtype=torch.bool) if there is None else there
     parts, known = [], []
     for number, size in enumerate(sizes):

@@ -117,13 +117,14 @@ class Measured:
     """What is known of a run beside its history."""
 
     scale: Scale
-    """Of its training data."""
+    """The scale of its training data."""
     num_examples: int
-    """In the training split."""
+    """The number of examples in the training split."""
     generation_gap: float = 0.0
-    """Of the model as it is: see `vae.metrics.gap`. 0 for a model with a codebook."""
+    """The gap of the model as it is: see `vae.metrics.gap`. 0 for a model with a codebook or a single example, NaN for
+    weights that have run away."""
     perplexity: float = math.inf
-    """Of the codebook, where the model has one."""
+    """The perplexity of the codebook, where the model has one."""
 
 
 def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
@@ -131,6 +132,8 @@ def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
     scale, num_examples = scale_of(config, dataset), dataset.num_rows("train")
     if isinstance(model.posterior, VectorQuantizedPosterior):
         return Measured(scale, num_examples, perplexity=model.posterior.codebook.perplexity)
+    if num_examples < 2:
+        return Measured(scale, num_examples)
     device = next(model.parameters()).device
     num_rows = min(num_examples, rows_within_budget(model.examples.num_values))
     rows = share_of(config, dataset, "train", device=device).load(0, num_rows)
@@ -255,7 +258,8 @@ def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured,
     gap = measured.generation_gap
     foreseen = None if is_over else _foreseen_holes(config, measured)
     early = EARLY_STRANGE_HOLLOW if measured.scale.hollowness > VERY_HOLLOW else EARLY_STRANGE
-    if gap < (STRANGE if is_over else early) and foreseen is None:
+    is_strange = gap >= (STRANGE if is_over else early)
+    if not is_strange and foreseen is None:
         return
     says = foreseen or (
         f"samples from the prior lie {gap:.2f} farther from the data than reconstructions do, in units of the data's mean "

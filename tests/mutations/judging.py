@@ -45,8 +45,8 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{VERDICT}::test_small_beta_is_accused_before_the_rate_has_risen",),
         ),
         Mutation(
-            "if gap < (STRANGE if is_over else early) and foreseen is None:",
-            "if gap < STRANGE and foreseen is None:",
+            "is_strange = gap >= (STRANGE if is_over else early)",
+            "is_strange = gap >= STRANGE",
             "A decoder that has not yet learned where the prior lies would be accused of it.",
             (f"{VERDICT}::test_samples_that_are_not_of_the_data_are_under_regularised",),
         ),

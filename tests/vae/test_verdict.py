@@ -148,6 +148,12 @@ def test_samples_that_are_not_of_the_data_are_under_regularised(is_last: bool, h
         assert found(measured=Measured(replace(SCALE, hollowness=hollowness), ROWS, gap), is_last=is_last) == names
 
 
+def test_gap_of_weights_that_ran_away_is_no_finding_of_its_own() -> None:
+    """A gap that is not a number says nothing of samples; the run is called diverged by its bound."""
+    names = found(measured=Measured(SCALE, ROWS, math.nan), validation_negative_elbo=1e9, train_distortion=1e9)
+    assert names == ["diverged"]
+
+
 def test_small_beta_is_accused_before_the_rate_has_risen() -> None:
     """Posteriors that will be too narrow to fill the prior are foreseen from β, and not claimed of a run that is over."""
     config = changed(objective__beta=1e-4, model__latent_dim=5)

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from vae import inference
 from vae.memory import BUDGET_BYTES, chunks
 from vae.model import VAE, Inputs
+from vae.scale import one_hot_columns
 from vae.seeds import Stream, derive
 
 DRAWS = 4
@@ -22,7 +22,7 @@ DRAWS = 4
 MOST_ROWS = 500
 """Rows that a gap is measured on at most, fewer where examples are large."""
 COPIES = 4
-"""Of each draw as an example, at once."""
+"""Copies of a decoded draw that are in memory at once."""
 
 
 def rows_within_budget(num_values: int) -> int:
@@ -42,7 +42,7 @@ def generation_gap(model: VAE, inputs: Inputs, seed: int = 0) -> float:
     Args:
         model: Any but a vector-quantised one.
         inputs: The rows, two at least.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     like = inputs.x
     drawn = inputs.take(torch.arange(len(like), device=like.device).repeat(DRAWS))
@@ -64,15 +64,10 @@ def _latents(model: VAE, inputs: Inputs, noise_SNL: Tensor) -> Tensor:
 
 def numbers(model: VAE, x: Tensor, observed: Tensor | None = None) -> Tensor:
     """Returns examples as rows of numbers [N,D], each category as a column that is 0 or 1; 0 for what is not observed."""
-    observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
     if model.examples.columns is None:
-        return (x * observed).flatten(1)
-    parts = [
-        (F.one_hot(x[:, d].long(), len(column.categories)).float() if column.categories else x[:, d, None])
-        * observed[:, d, None]
-        for d, column in enumerate(model.examples.columns)
-    ]
-    return torch.cat(parts, 1)
+        return (x if observed is None else x * observed).flatten(1)
+    values, there = one_hot_columns(x, observed, [len(column.categories or ()) for column in model.examples.columns])
+    return values * there
 
 
 def energy_distance(a_ND: Tensor, b_MD: Tensor) -> float:
