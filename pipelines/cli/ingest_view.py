@@ -20,7 +20,7 @@ def dry_run_lines(plan: DryRun) -> Iterator[Any]:
     rows = ", ".join(f"{count:,} {split}" for split, count in plan.rows.items())
     yield f"Dataset {plan.dataset_id[:12]}{' (exists already)' if plan.exists else ''}: {rows}."
     yield f"Folder: {escape(plan.uri)}"
-    yield f"Source: {plan.num_sources:,} files, {plan.source_bytes:,} bytes"
+    yield f"Source: {plan.num_sources:,} file{'s' * (plan.num_sources != 1)}, {plan.source_bytes:,} bytes"
     yield f"Size: {plan.estimated_bytes:,} bytes before compression, in {plan.chunks:,} chunks"
     if plan.classes is not None:
         yield f"Classes: {_listed(plan.classes)}"
