@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,29 +22,8 @@ from tests.security import table as security
 
 TABLES = (faults.TABLE, load.TABLE, security.TABLE)
 
-# Folders and files that start or use real servers, and what they share servers for: one process each, the rest runs beside.
-REAL = {
-    "cluster": "cluster",
-    "faults": "faults",
-    "load": "load",
-    "test_apply": "flows",
-    "test_deployments": "flows",
-    "test_doctor": "services",
-    "test_flows": "flows",
-    "test_fresh_environment": "services",
-    "test_launch": "services",
-    "test_listeners": "services",
-    "test_operating": "operating",
-    "test_packaging": "services",
-    "test_registered": "services",
-    "test_registered_models": "services",
-    "test_registry": "services",
-    "test_search": "services",
-    "test_search_faults": "services",
-    "test_secrets": "services",
-    "test_services": "services",
-    "test_tracking": "services",
-}
+SERVERS = re.compile(r'pytest\.mark\.servers\("(\w+)"\)')
+"""The marker by which a file of tests names the servers that it shares with other files."""
 DEFAULT_TEST_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -62,17 +43,22 @@ def pytest_configure(config: pytest.Config) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@cache
 def servers_of(file: Path) -> str | None:
-    """What a file of tests shares real servers for; None if it has none."""
-    return REAL.get(file.parent.name) or REAL.get(file.stem)
+    """Returns the name of the servers in a file's marker; None for a file that needs none.
+
+    From the text, because the scheduler sees node ids alone.
+    """
+    named = SERVERS.search(file.read_text(encoding="utf-8"))
+    return named.group(1) if named else None
 
 
 class RealServersApart(LoadScopeScheduling):
     """Files stay together, and those that share real servers go to one process."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = Path(nodeid.partition("::")[0])
-        return servers_of(file) or str(file)
+        file = nodeid.partition("::")[0]
+        return servers_of(self.config.rootpath / file) or file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> RealServersApart:

@@ -21,17 +21,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tests.vae.config.test_presets import PRESETS, SMALL, SMALLER, TABLES, preset
 from tests.vae.conftest import _publish, people
-from tests.vae.test_presets import PRESETS, SMALL, SMALLER, TABLES, preset
-from vae.answering import abilities, answer
 from vae.config import RunConfig, override
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
-from vae.lanes import LaneTraining
-from vae.latents import fit_latents
-from vae.reports import TrainingResult
-from vae.state import load_model, save_model
-from vae.training import Training
+from vae.inference.answering import abilities, answer
+from vae.training.lanes import LaneTraining
+from vae.training.latents import fit_latents
+from vae.training.loop import Training
+from vae.training.reports import TrainingResult
+from vae.training.state import load_model, save_model
 
 TIMES = ("examples_per_second", "elapsed_seconds")
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {

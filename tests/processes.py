@@ -13,7 +13,7 @@ from typing import TypeVar
 
 import psutil
 
-from pipelines.cluster import current_cluster, patiently, total_resources
+from pipelines.cluster.resources import current_cluster, patiently, total_resources
 from pipelines.services import Services
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vae.presets import PRESETS
+from vae.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted(

@@ -21,7 +21,7 @@ MORE_IS_BETTER = ("active_units", "mig", "udr", "denoise_psnr")
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial at the epoch that ships: see `vae.record`. Figures are of the validation split, in nats per example."""
+    """One trial at the epoch that ships: see `Record`. Figures are of the validation split, in nats per example."""
 
     trial_id: str
     """Of a lane of a stack: that of the stack, a dot, and the lane's number."""

@@ -9,11 +9,11 @@ from tuning.frontier import Trial, candidates
 from tuning.space import SearchConfig
 from tuning.stacks import checkpoints_of, lane_configs, split
 from vae.data.parquet import Dataset
-from vae.lanes import LaneTraining
-from vae.latents import fit_latents
 from vae.model import VAE
-from vae.reports import EpochReport
-from vae.training import unfinished
+from vae.training.lanes import LaneTraining
+from vae.training.latents import fit_latents
+from vae.training.loop import unfinished
+from vae.training.reports import EpochReport
 
 
 class Best(NamedTuple):

@@ -14,7 +14,6 @@ from tuning.frontier import SEED
 from tuning.space import SearchConfig
 from tuning.stacks import split, variants
 from vae import inference
-from vae.assembly import build_model, share_of
 from vae.config import MetricFamily, RunConfig, override
 from vae.data.batches import InOrder
 from vae.data.manifest import ImageSpec
@@ -26,6 +25,7 @@ from vae.metrics.likelihood import bound_sums, inputs_of, negative_log_likelihoo
 from vae.metrics.suite import frechet, measure
 from vae.model import VAE
 from vae.seeds import Stream, derive
+from vae.training.assembly import build_model, share_of
 
 NUM_SAMPLES = 100
 """Importance samples for each example of the validation split."""

@@ -19,23 +19,13 @@ from ray.tune.search.optuna import OptunaSearch
 
 from tuning.frontier import Trial
 from tuning.scores import check_rule
-from tuning.space import (
-    Choice,
-    Integers,
-    SearchConfig,
-    Space,
-    Uniform,
-    check_space,
-    grid,
-    grid_size,
-    labels,
-)
+from tuning.space import Choice, Integers, SearchConfig, Space, Uniform, check_space, grid, grid_size, labels
 from tuning.stacks import STACK, Split, check_memory, divide, split
 from tuning.trial import LANES, SCORE, run_trial
 from vae.data.parquet import Dataset
-from vae.distributed import living, places
 from vae.errors import ClusterError
-from vae.reports import EpochReport
+from vae.training.distributed import living, places
+from vae.training.reports import EpochReport
 
 log = logging.getLogger(__name__)
 

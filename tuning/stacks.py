@@ -14,7 +14,7 @@ from tuning.space import Choice, Scalar, SearchConfig, Space, configuration, gri
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
-from vae.lanes import LANE_FIELDS, bytes_of_a_lane, refusal
+from vae.training.lanes import LANE_FIELDS, bytes_of_a_lane, refusal
 
 STACK = "stack"
 """The dimension of Ray Tune's that says which stack of an architecture's a trial is; no field of the configuration."""

@@ -21,15 +21,15 @@ from tuning.space import SearchConfig
 from tuning.stacks import checkpoints_of, lane_configs, split
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
-from vae.distributed import TrainSpec, train
 from vae.errors import BetalineError
-from vae.lanes import LaneHooks, LaneTraining
 from vae.model import VAE
-from vae.record import Record
-from vae.reports import EpochReport, Hooks
-from vae.state import load_model
-from vae.training import Training
-from vae.world import World, set_up_process
+from vae.training.distributed import TrainSpec, train
+from vae.training.lanes import LaneHooks, LaneTraining
+from vae.training.loop import Training
+from vae.training.record import Record
+from vae.training.reports import EpochReport, Hooks
+from vae.training.state import load_model
+from vae.training.world import World, set_up_process
 
 SCORE = "score"
 """What trials are compared by, the less the better; see `SearchConfig.stop_by`."""

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.aggregate import AggregateMixture
 from vae.config import ModelConfig, VectorQuantized
-from vae.directions import Directions
+from vae.data.schema import Column, ExampleSpec, Experience
 from vae.errors import ConfigError, DataError
-from vae.examples import Column, ExampleSpec, Experience
-from vae.likelihoods import build_likelihood, prepare
-from vae.networks import Context, ContextDims, decoder_body, encoder_body
-from vae.posteriors import Draw, LadderPosteriorModule, Posterior, VectorQuantizedPosterior, build_posterior
-from vae.priors import ConditionalPriorModule, Prior, VampPrior, build_prior
+from vae.parts.aggregate import AggregateMixture
+from vae.parts.bodies import Context, ContextDims, decoder_body, encoder_body
+from vae.parts.directions import Directions
+from vae.parts.likelihoods import build_likelihood, prepare
+from vae.parts.posteriors import Draw, LadderPosteriorModule, Posterior, VectorQuantizedPosterior, build_posterior
+from vae.parts.priors import ConditionalPriorModule, Prior, VampPrior, build_prior
 
 __all__ = ["VAE", "Column", "ExampleSpec", "Inputs", "Terms"]
 

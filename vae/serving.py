@@ -18,11 +18,11 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ParamSchema, ParamSpec
 
-from vae.answering import ENTRIES, Request, abilities, answer, read_request
-from vae.conditions import example_condition
 from vae.config import FlowPosterior, FlowPrior, ModelConfig, TableBody
+from vae.data.conditions import example_condition
+from vae.inference.answering import ENTRIES, Request, abilities, answer, read_request
 from vae.model import VAE
-from vae.state import load_model
+from vae.training.state import load_model
 
 REQUIREMENTS = ("mlflow", "torch", "numpy", "safetensors", "pydantic", "pyarrow")
 ARTIFACT = "model"

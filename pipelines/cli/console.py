@@ -88,7 +88,7 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     from pipelines.services import connect
 
     with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
-        from pipelines import listening
+        from pipelines.flows import listening
 
         try:
             with listening.session(view.on_event):

@@ -8,7 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from pipelines.ingest import DryRun
+from pipelines.data.ingest import DryRun
 from vae.data.manifest import ImageSpec, TableSpec
 
 SHOWN = 20

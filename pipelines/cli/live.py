@@ -13,8 +13,8 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.progress import SearchProgress
-from pipelines.runs import Event
+from pipelines.cluster.runs import Event
+from pipelines.flows.progress import SearchProgress
 
 LAST_TRIALS = 8
 

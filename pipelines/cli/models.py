@@ -19,7 +19,7 @@ def list_presets(as_json: Json = False) -> None:
     """List the published models that `--preset` names."""
     from rich.table import Table
 
-    from vae.presets import PRESETS
+    from vae.config.presets import PRESETS
 
     screen = Screen(as_json)
     table = Table("preset", "what it is", "reference")
@@ -46,7 +46,7 @@ def models(
 
     screen = Screen(as_json)
     with connected(home, screen, "betaline models"):
-        from pipelines import registry
+        from pipelines.models import registry
 
         found = registry.versions(name)
         if name is not None and not found:
@@ -71,12 +71,12 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Say where a run's report is; of a training or a search that has not ended, draw it as it stands."""
-    from pipelines.requests import ReportRequest
+    from pipelines.flows.requests import ReportRequest
 
     screen = Screen(as_json)
     request = parse(ReportRequest, {"run": run_name}, "report")
     with connected(home, screen, f"betaline report {run_name}"):
-        from pipelines import flows
+        from pipelines.flows import stages as flows
 
         result = flows.report(request)
     screen.say_report(result["report_url"])
@@ -95,7 +95,7 @@ def rollback(
 
     screen = Screen(as_json)
     with connected(home, screen, f"betaline rollback {name}"):
-        from pipelines import registry
+        from pipelines.models import registry
 
         was, now = registry.rollback(name, alias)
     score = f", {now.score.name} {now.score.nats:.3f} nats" if now.score else ""

@@ -9,17 +9,7 @@ import typer
 from rich.markup import escape
 
 from pipelines.cli import options
-from pipelines.cli.console import (
-    DEFAULT_HOME,
-    ConfigFile,
-    Home,
-    Json,
-    PresetName,
-    RunName,
-    Screen,
-    connected,
-    prepare,
-)
+from pipelines.cli.console import DEFAULT_HOME, ConfigFile, Home, Json, PresetName, RunName, Screen, connected, prepare
 from vae.config import parse
 
 app = typer.Typer()
@@ -35,7 +25,7 @@ def deploy(
     """Register every flow of a prefect.yaml with Prefect."""
     screen = Screen(as_json)
     with connected(home, screen, "betaline deploy"):
-        from pipelines import deployments
+        from pipelines.flows import deployments
 
         names = deployments.deploy(file, pool)
     screen.say(*(f"[bold]{escape(name)}[/]" for name in names))
@@ -58,7 +48,7 @@ def worker(
     screen = Screen(as_json=False)
     prepare(home)
     with services.connect(home, on_progress=lambda name, seconds: screen.say(f"{name} is ready after {seconds:.1f} s")):
-        from pipelines import deployments
+        from pipelines.flows import deployments
 
         deployments.ensure_pool(pool)
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
@@ -125,7 +115,7 @@ def schedule(
     if not (pause or resume or remove):
         options.check_subject(home, request, on)
     with connected(home, screen, f"betaline schedule {flow} {name}"):
-        from pipelines import deployments
+        from pipelines.flows import deployments
 
         if remove:
             deployments.remove(flow, name)
@@ -158,7 +148,7 @@ def list_schedules(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
     screen = Screen(as_json)
     with connected(home, screen, "betaline schedules"):
-        from pipelines import deployments
+        from pipelines.flows import deployments
 
         found = deployments.schedules()
     table = Table("flow", "model", "when", "next run", "")
@@ -183,13 +173,13 @@ def drift(
     from rich.table import Table
 
     from pipelines.cli.summary import drift_verdict
-    from pipelines.requests import DriftRequest
+    from pipelines.flows.requests import DriftRequest
 
     screen = Screen(as_json)
     values = {"name": name, "dataset": options.absolute(dataset), "alias": alias}
     request = parse(DriftRequest, values, "drift")
     with connected(home, screen, f"betaline drift {name}"):
-        from pipelines import flows
+        from pipelines.flows import stages as flows
 
         result = flows.drift(request, run=run)
     table = Table("", "trained on", "fresh", "may differ by", "")
@@ -221,7 +211,7 @@ def approve(
 
     screen = Screen(as_json)
     with connected(home, screen, "betaline approve"):
-        from pipelines import approvals
+        from pipelines.flows import approvals
 
         if run is None:
             found = approvals.waiting()
@@ -250,8 +240,8 @@ def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
     screen = Screen(as_json)
     with connected(home, screen, "betaline status"):
-        from pipelines import status as asked
         from pipelines.cli.status_view import status_lines
+        from pipelines.cluster import status as asked
 
         found = asked.collect()
     screen.say(*status_lines(found))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipelines.yaml_files import read_mapping, read_yaml
+from pipelines.cli.yaml_files import read_mapping, read_yaml
 from vae.config import parse
 from vae.errors import ConfigError
 from vae.storage import locate
@@ -30,7 +30,7 @@ def configuration_of(home: str, run: str) -> dict[str, Any]:
     Raises:
         ConfigError: If there is no such run.
     """
-    from pipelines.runs import LEFT, RESULT, RunFolder
+    from pipelines.cluster.runs import LEFT, RESULT, RunFolder
 
     folder = RunFolder(home, run)
     left = folder.read(RESULT) or folder.read(LEFT) or {}
@@ -41,7 +41,7 @@ def configuration_of(home: str, run: str) -> dict[str, Any]:
 
 def mending(findings: list[dict[str, Any]]) -> str:
     """Returns the flags that mend a run whose model takes no alias; nothing for any other run."""
-    from vae.verdict import BLOCKING
+    from vae.training.verdict import BLOCKING
 
     return next((finding["advice"] for finding in findings if finding["name"] in BLOCKING), "")
 
@@ -94,7 +94,7 @@ def ingest_config(
     settings: list[str] | None,
 ) -> Any:
     """What `betaline ingest` asks for."""
-    from pipelines.requests import IngestConfig
+    from pipelines.flows.requests import IngestConfig
 
     values: dict[str, Any] = {
         "source": source,
@@ -131,8 +131,7 @@ def training(
 
     Without a file and a base these are a preset's name and changes, which the job fits to the dataset.
     """
-    from vae import presets
-    from vae.config import RunConfig
+    from vae.config import RunConfig, presets
 
     if file is None and base is None:
         return {"preset": preset, "changes": {**assignments(settings), **options}}
@@ -148,7 +147,7 @@ def searching(
     Where the file names no base, these are a preset's name and changes, which the job fits to the dataset.
     """
     from tuning.space import SearchConfig
-    from vae import presets
+    from vae.config import presets
 
     content = read_mapping(file) if file else {}
     if "base" not in content:
@@ -170,7 +169,7 @@ def scheduled_request(
     """What a flow that runs by itself is asked each time.
 
     Args:
-        flow: One of `pipelines.deployments.SCHEDULED`.
+        flow: One of `pipelines.flows.deployments.SCHEDULED`.
         subject: A source to watch; for the others a dataset.
         name: Of the dataset to make, or of the model.
         preset: What to start from.
@@ -182,7 +181,7 @@ def scheduled_request(
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
     """
-    from pipelines.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
+    from pipelines.flows.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
     from vae.config import override
 
     if flow in ("watch", "drift"):
@@ -215,8 +214,8 @@ def check_subject(home: str, request: Any, occasion: str | None) -> None:
     Raises:
         DataError: If there is no such source, or no such dataset; says what there is.
     """
-    from pipelines.ingest.watching import fingerprint
-    from pipelines.requests import IngestConfig
+    from pipelines.data.ingest.watching import fingerprint
+    from pipelines.flows.requests import IngestConfig
     from vae.data.catalog import resolve
 
     if isinstance(request, IngestConfig):

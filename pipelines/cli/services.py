@@ -67,7 +67,7 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Check versions, ports, tokens, disk, GPU and cluster, and say how to mend what is wrong."""
     from dataclasses import asdict
 
-    from pipelines import doctor as examiner
+    from pipelines.services import doctor as examiner
 
     screen = Screen(as_json)
     checks = examiner.examine(home)

@@ -38,7 +38,7 @@ SearchSettings = Annotated[
 def _run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> dict[str, Any]:
     """What a stage's flow comes to, watched while it runs."""
     with connected(home, screen, f"betaline {stage} {subject}"):
-        from pipelines import flows
+        from pipelines.flows import stages as flows
 
         return getattr(flows, stage)(request, **options)
 
@@ -48,14 +48,14 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """The main job on scikit-learn's digits: ingest, search β and architecture, train the best, promote it."""
     import time
 
-    from pipelines import examples
     from pipelines.cli import summary
+    from pipelines.data import examples
 
     screen = Screen(as_json)
     started = time.monotonic()
     with connected(home, screen, "betaline run") as services:
         ready = time.monotonic() - started
-        from pipelines import flows
+        from pipelines.flows import stages as flows
 
         result = flows.pipeline(examples.digits())
         seconds = {"services": ready, **result["seconds"], "total": time.monotonic() - started}
@@ -85,7 +85,7 @@ def ingest(
     """Turn a source into a content-addressed Parquet dataset."""
     from pydantic_core import to_jsonable_python
 
-    from pipelines import ingest as ingesting
+    from pipelines.data import ingest as ingesting
 
     screen = Screen(as_json)
     config = options.ingest_config(source, name, split, seed, resize, color, on_bad, label, settings)
@@ -131,7 +131,7 @@ def train(
 ) -> None:
     """Train one configuration on the cluster."""
     from pipelines.cli import summary
-    from pipelines.requests import TrainRequest
+    from pipelines.flows.requests import TrainRequest
 
     screen = Screen(as_json)
     further = {} if workers is None else {"scaling.num_workers": workers}
@@ -197,7 +197,7 @@ def tune(
 ) -> None:
     """Search β and architecture with Ray Tune."""
     from pipelines.cli import summary
-    from pipelines.requests import PromoteRequest, TuneRequest
+    from pipelines.flows.requests import PromoteRequest, TuneRequest
     from tuning.frontier import Trial
 
     screen = Screen(as_json)
@@ -209,7 +209,7 @@ def tune(
     run = run or f"tune-{uuid.uuid4().hex}"
     promotion = PromoteRequest(run=run, name=name, alias=register, projection=request.projection) if register else None
     with connected(home, screen, f"betaline tune {name}"):
-        from pipelines import flows
+        from pipelines.flows import stages as flows
 
         try:
             result = flows.tune(request, run=run)
@@ -262,7 +262,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run on the test split, register it, and let it take the alias if it is better."""
-    from pipelines.requests import PromoteRequest
+    from pipelines.flows.requests import PromoteRequest
 
     screen = Screen(as_json)
     values = {
@@ -279,7 +279,8 @@ def promote(
     request = parse(PromoteRequest, values, "promote")
     if approve:
         with connected(home, screen, f"betaline promote {name}"):
-            from pipelines import deployments, flows
+            from pipelines.flows import deployments
+            from pipelines.flows import stages as flows
 
             deployments.ensure_promotion()
             waiting = flows.hand_on(request, f"promote-{uuid.uuid4().hex}")
@@ -332,7 +333,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Run one task of a registered model over a whole dataset."""
-    from pipelines.requests import ApplyRequest
+    from pipelines.flows.requests import ApplyRequest
 
     screen = Screen(as_json)
     values = {

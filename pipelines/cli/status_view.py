@@ -9,8 +9,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.demands import ClusterStatus, amounts
-from pipelines.status import RunStatus, Status, Workers
+from pipelines.cluster.demands import ClusterStatus, amounts
+from pipelines.cluster.status import RunStatus, Status, Workers
 
 MAX_CHARACTERS = 200
 """Length of what a flow run waits for, or has ended with, on a line."""

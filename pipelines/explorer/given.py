@@ -20,12 +20,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.data.sources.config import IngestConfig
+from pipelines.data.sources.decoding import BadImage, decode
 from pipelines.explorer.models import Subject
-from pipelines.sources.config import IngestConfig
-from pipelines.sources.decoding import BadImage, decode
+from vae.data.schema import Column
+from vae.data.tables import read_rows
 from vae.errors import DataError
-from vae.examples import Column
-from vae.tables import read_rows
 
 MOST_BYTES = 8 << 20
 """Of a file."""

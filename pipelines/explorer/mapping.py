@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pipelines.explorer.asking import Ask, Call, told
 from pipelines.explorer.models import Rows, Subject
 from pipelines.explorer.views import Latent
-from vae.answering import Request
-from vae.answering.reading import read_inputs
 from vae.errors import ConfigError
 from vae.inference import carried
+from vae.inference.answering import Request
+from vae.inference.answering.reading import read_inputs
 
 MOST_POINTS = 400
 MOST_MAPS = 8

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from vae.answering import abilities, answer
-from vae.conditions import example_condition
-from vae.examples import ExampleSpec
+from vae.data.conditions import example_condition
+from vae.data.schema import ExampleSpec
+from vae.inference.answering import abilities, answer
 from vae.model import VAE
 
 MOST_ROWS = 1000

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from pipelines import registry, tracking
-from pipelines.applying import pull
-from pipelines.applying.inputs import Examples
+from pipelines.data.apply import pull
+from pipelines.data.apply.inputs import Examples
 from pipelines.explorer.models import MOST_ROWS, Offer, Rows, Subject
+from pipelines.models import registry, tracking
 from vae.data.catalog import resolve
 from vae.data.manifest import SPLITS, Manifest
 from vae.data.parquet import Dataset

@@ -9,9 +9,9 @@ from urllib.parse import urlencode
 from pydantic import BeforeValidator, Field, PlainSerializer
 
 from vae.config import Section, parse
-from vae.directions import Method
 from vae.errors import ConfigError
 from vae.inference import Interpolation
+from vae.parts.directions import Method
 
 MOST_LINK = 32_000
 """Characters of a link; what is longer, servers and chats cut off."""

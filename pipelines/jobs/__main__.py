@@ -8,8 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pipelines.cluster.runs import RESULT
 from pipelines.jobs.job import Job
-from pipelines.runs import RESULT
 from vae.errors import BetalineError
 
 # Ray reads these from its driver's environment when it is imported. Ray Train would wait for ever for workers that never

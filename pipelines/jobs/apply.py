@@ -12,8 +12,8 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
-from pipelines import registry
-from pipelines.applying import (
+from pipelines.cluster.runs import emit
+from pipelines.data.apply import (
     ApplyPlan,
     UnitRecord,
     Worker,
@@ -25,9 +25,9 @@ from pipelines.applying import (
     pull,
     read_params,
 )
+from pipelines.flows.requests import ApplyRequest
 from pipelines.jobs.job import Job
-from pipelines.requests import ApplyRequest
-from pipelines.runs import emit
+from pipelines.models import registry
 from vae.config import parse
 from vae.data.catalog import resolve
 from vae.data.manifest import Manifest

@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from pipelines.flows.requests import TrainRequest, TuneRequest
 from pipelines.jobs.job import Job
-from pipelines.requests import TrainRequest, TuneRequest
 from tuning.space import SearchConfig
 from vae.config import RunConfig
+from vae.config.suiting import Suited, facts_of, fitted, suited
 from vae.data.parquet import Dataset
-from vae.suiting import Suited, facts_of, fitted, suited
 
 CHOSEN = "betaline.chosen"
 """Tag of an MLflow run: the default configuration that was chosen, and why."""

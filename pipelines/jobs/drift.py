@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from pipelines import drift, registry, tracking
-from pipelines.applying import pull
+from pipelines.data.apply import pull
+from pipelines.flows.requests import DriftRequest
 from pipelines.jobs.job import Job
-from pipelines.requests import DriftRequest
+from pipelines.models import drift, registry, tracking
 from vae.config import parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset

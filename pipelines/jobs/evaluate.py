@@ -12,14 +12,15 @@ from typing import Any
 
 import torch
 
-from pipelines import drift, packaging, registry, report, tracking
+from pipelines import report
+from pipelines.cluster.runs import emit
+from pipelines.flows.requests import PromoteRequest
 from pipelines.jobs import reports
 from pipelines.jobs.job import Job
 from pipelines.jobs.searched import best_so_far, is_search
+from pipelines.models import drift, packaging, registry, tracking
 from pipelines.report import projections
 from pipelines.report.costs import Stage, training_stage
-from pipelines.requests import PromoteRequest
-from pipelines.runs import emit
 from tuning.frontier import Trial
 from vae import serving
 from vae.config import (
@@ -37,17 +38,17 @@ from vae.config import (
 )
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
+from vae.data.schema import Column, ExampleSpec
 from vae.data.statistics import example_spec
+from vae.data.tables import write_rows
 from vae.errors import DataError, Diverged, RegistryError
-from vae.examples import Column, ExampleSpec
-from vae.likelihoods import binarization, prepare
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import NOISE, claimed, measure
 from vae.model import VAE
-from vae.state import WEIGHTS, load_model
+from vae.parts.likelihoods import binarization, prepare
 from vae.storage import locate, sha256_of, write_whole
-from vae.tables import write_rows
-from vae.verdict import Finding, words
+from vae.training.state import WEIGHTS, load_model
+from vae.training.verdict import Finding, words
 
 
 def run(job: Job) -> dict[str, Any]:

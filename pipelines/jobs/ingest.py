@@ -13,9 +13,9 @@ from typing import Any
 import ray
 import ray.exceptions
 
-from pipelines.ingest import ChunkRecord, IngestConfig, ingest
+from pipelines.cluster.runs import emit
+from pipelines.data.ingest import ChunkRecord, IngestConfig, ingest
 from pipelines.jobs.job import Job
-from pipelines.runs import emit
 
 LOCAL_SECONDS = 1.0
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from pipelines.runs import LEFT, PINNED, RESULT, RunFolder
+from pipelines.cluster.runs import LEFT, PINNED, RESULT, RunFolder
 from vae.errors import RegistryError
 from vae.storage import locate
 

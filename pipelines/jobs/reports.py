@@ -10,18 +10,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines import report, tracking
+from pipelines import report
+from pipelines.cluster.runs import REPORT
 from pipelines.jobs.job import Job
+from pipelines.models import tracking
 from pipelines.report import Evidence
-from pipelines.runs import REPORT
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError
-from vae.likelihoods import binarization
 from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
-from vae.reports import EpochReport
-from vae.verdict import judge, judge_data, measure
+from vae.parts.likelihoods import binarization
+from vae.training.reports import EpochReport
+from vae.training.verdict import judge, judge_data, measure
 
 MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
 """Of a split, which ingest has shuffled: what the pictures are made of, and what a training's figures are measured on."""

@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from pipelines import tracking
+from pipelines.cluster.runs import SPEC, RunFolder
+from pipelines.flows.requests import TuneRequest
 from pipelines.jobs import choosing
 from pipelines.jobs.job import Job
 from pipelines.jobs.tune import trials_so_far
-from pipelines.requests import TuneRequest
-from pipelines.runs import SPEC, RunFolder
+from pipelines.models import tracking
 from tuning.frontier import Trial, select
 from tuning.models import best_of
 from tuning.stacks import config_of, split
 from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.errors import RegistryError
-from vae.state import save_model
+from vae.training.state import save_model
 
 
 def is_search(job: Job, run: str) -> bool:

@@ -10,25 +10,25 @@ from typing import Any
 
 import ray
 
-from pipelines import tracking
+from pipelines.cluster.runs import LEFT, emit
+from pipelines.flows.requests import TrainRequest
 from pipelines.jobs import choosing, reports
 from pipelines.jobs.job import Job
+from pipelines.models import tracking
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
-from pipelines.requests import TrainRequest
-from pipelines.runs import LEFT, emit
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
-from vae.distributed import TrainSpec, train
+from vae.data.scale import scale_of
 from vae.errors import Diverged
-from vae.guard import slower
-from vae.reports import EpochReport
-from vae.scale import scale_of
-from vae.state import MODEL, load_model
 from vae.storage import locate
-from vae.training import unfinished
-from vae.verdict import has_blown_up, words
+from vae.training.distributed import TrainSpec, train
+from vae.training.guard import slower
+from vae.training.loop import unfinished
+from vae.training.reports import EpochReport
+from vae.training.state import MODEL, load_model
+from vae.training.verdict import has_blown_up, words
 
 
 def _left(spec: TrainSpec, dataset: Dataset, known: Evidence) -> reports.Left | None:

@@ -15,15 +15,15 @@ from typing import Any
 
 import ray
 
-from pipelines import tracking
+from pipelines.cli.yaml_files import write_yaml
+from pipelines.cluster.runs import TRIALS, RunFolder, emit
+from pipelines.flows.progress import SearchPlan
+from pipelines.flows.requests import TuneRequest
 from pipelines.jobs import choosing, reports
 from pipelines.jobs.job import Job
-from pipelines.progress import SearchPlan
+from pipelines.models import tracking
 from pipelines.report import Evidence, projections, search_table
 from pipelines.report.costs import Stage
-from pipelines.requests import TuneRequest
-from pipelines.runs import TRIALS, RunFolder, emit
-from pipelines.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.models import Best, best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
@@ -33,9 +33,9 @@ from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError
-from vae.reports import EpochReport
 from vae.storage import write_whole
-from vae.verdict import words
+from vae.training.reports import EpochReport
+from vae.training.verdict import words
 
 KEEP_SECONDS = 2.0
 """At most so often is the table of a search that runs written to its folder, but for trials that end."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from pipelines.cluster.runs import SPEC, RunFolder
+from pipelines.flows.requests import ReportRequest
 from pipelines.jobs import reports, train, tune
 from pipelines.jobs.job import Job
 from pipelines.jobs.searched import is_search
-from pipelines.requests import ReportRequest
-from pipelines.runs import SPEC, RunFolder
 from vae.config import parse
 from vae.errors import RegistryError
 

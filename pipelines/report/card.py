@@ -10,11 +10,11 @@ from pipelines.report.evidence import Evidence
 from pipelines.report.findings import Score, remarks, scores, verdict
 from pipelines.report.measures import measures
 from tuning.frontier import Trial, pareto, select
-from vae.answering import abilities
-from vae.conditions import example_condition
 from vae.config import Bernoulli
+from vae.data.conditions import example_condition
 from vae.data.manifest import TableSpec
-from vae.directions import Directions
+from vae.inference.answering import abilities
+from vae.parts.directions import Directions
 
 MOST_CLASSES, MOST_SOURCES, MOST_CHARACTERS = 12, 4, 40
 

@@ -16,13 +16,13 @@ from pipelines.report.column_charts import Gap, Marginal
 from pipelines.report.evidence import Evidence
 from pipelines.report.plan import Plan
 from vae import inference
-from vae.answering import abilities
 from vae.data.manifest import Column, TableSpec
+from vae.data.schema import without_absurd
 from vae.errors import DataError
-from vae.examples import without_absurd
-from vae.likelihoods import restore
+from vae.inference.answering import abilities
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
 from vae.metrics.uses import HIDDEN_SHARE, fill_in
+from vae.parts.likelihoods import restore
 
 SEED = 0
 MOST_MARGINALS, MOST_ASSOCIATIONS, MOST_GAPS = 16, 24, 24

@@ -9,16 +9,16 @@ from typing import Any, Literal
 
 import torch
 
+from pipelines.flows.requests import Projection
 from pipelines.report.costs import Stage
-from pipelines.requests import Projection
 from tuning.frontier import Trial
-from vae.conditions import write_condition
 from vae.config import RunConfig
 from vae.data.batches import Batch
+from vae.data.conditions import write_condition
 from vae.data.manifest import Manifest, SplitName
 from vae.metrics.likelihood import Bound, NegativeLogLikelihood
 from vae.model import VAE, Inputs
-from vae.verdict import Finding
+from vae.training.verdict import Finding
 
 # Colours and cursor moves, which the logs of Ray's workers are full of.
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -47,7 +47,7 @@ class Evidence:
     """Fixed rows of the split on the model's device, pixels as they are and not binarised. The pictures show the first of
     them, the latent scatter all."""
     history: Sequence[Mapping[str, Any]] = ()
-    """Fields of `vae.training.EpochReport`, one mapping for each epoch."""
+    """Fields of `vae.training.loop.EpochReport`, one mapping for each epoch."""
     bound: Bound | None = None
     """On the split."""
     nll: NegativeLogLikelihood | None = None

@@ -8,6 +8,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from pipelines.cli.yaml_files import write_yaml
 from pipelines.report import figures, search, wording
 from pipelines.report.columns import columns
 from pipelines.report.costs import pace
@@ -15,7 +16,6 @@ from pipelines.report.evidence import Evidence
 from pipelines.report.figures import Picture
 from pipelines.report.findings import remarks, scores, verdict
 from pipelines.report.measures import measures
-from pipelines.yaml_files import write_yaml
 from vae.data.manifest import Manifest, SourceFile
 
 MOST_SOURCES, MOST_CLASSES = 20, 50

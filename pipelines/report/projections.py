@@ -11,7 +11,7 @@ from typing import assert_never
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.requests import Projection
+from pipelines.flows.requests import Projection
 from vae.errors import ConfigError
 
 Points = NDArray[np.float64]

@@ -16,7 +16,7 @@ from pipelines.report.plan import Plan
 from pipelines.report.theme import WIDTH_INCHES
 from pipelines.report.wording import nats
 from vae import inference
-from vae.answering import abilities
+from vae.inference.answering import abilities
 from vae.metrics.likelihood import Bound
 
 MOST_DIMENSIONS, NUM_POINTS = 10, 7

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import assert_never
 
 from tuning.frontier import Trial
-from vae.config import (
+from vae.config import (  # fmt: skip
     MLP,
     Adversary,
     AutoregressiveCodes,
@@ -56,7 +56,7 @@ from vae.config import (
     Vamp,
     VectorQuantized,
     Warmup,
-)  # fmt: skip
+)
 from vae.data.manifest import ImageSpec, Manifest, TableSpec
 
 BETA, ARCHITECTURE = "objective.beta", "model.encoder"

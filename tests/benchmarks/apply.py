@@ -23,21 +23,16 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from pipelines import applying
-from pipelines.applying import ApplyPlan, Worker
+from pipelines.data import apply as applying
+from pipelines.data.apply import ApplyPlan, Worker
 from pipelines.jobs.apply import UNITS_PER_CALL
-from pipelines.registry import Version
+from pipelines.models.registry import Version
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from vae.config import MLP, ModelConfig
-from vae.data.manifest import (
-    MANIFEST_NAME,
-    ImageSpec,
-    Manifest,
-    derive_dataset_id,
-)
+from vae.data.manifest import MANIFEST_NAME, ImageSpec, Manifest, derive_dataset_id
 from vae.data.parquet import Dataset, rows_per_group, write_shard
 from vae.data.rows import arrow_schema
-from vae.examples import ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.model import VAE
 from vae.serving import RegisteredVAE
 from vae.storage import locate

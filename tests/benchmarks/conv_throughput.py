@@ -1,7 +1,7 @@
 """How fast residual convolutions train on colour sprites of 64×64: `python -m tests.benchmarks.conv_throughput`.
 
 - bare: the same network in plain modules, data resident as uint8, fused AdamW, nothing computed that is not needed;
-- resident: `vae.training.Training` in this process, all data in memory;
+- resident: `vae.training.loop.Training` in this process, all data in memory;
 - streaming: the same with a quarter of the data as its memory budget.
 
 Rows take turns, and are compared within a round. A figure is of a run's second epoch, of training alone. On a GPU both are
@@ -30,8 +30,8 @@ from vae.config import RunConfig, parse
 from vae.data.batches import Share
 from vae.data.parquet import Dataset
 from vae.data.sprites import SIDE, Sprites
-from vae.training import Training
-from vae.world import World
+from vae.training.loop import Training
+from vae.training.world import World
 
 LATENT_DIM, HIDDEN, SIGMA, LEARNING_RATE = 16, 256, 0.25, 1e-3
 FLOORS = {("resident", "bare"): 0.95, ("streaming", "resident"): 0.9}

@@ -12,7 +12,7 @@ import torch
 
 from vae.config import RunConfig, parse
 from vae.data.parquet import Dataset
-from vae.training import Training, World
+from vae.training.loop import Training, World
 
 if __name__ == "__main__":
     values = json.loads(sys.argv[1])

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.ingest import IngestConfig, IngestResult, ingest
-from pipelines.sources.idx import parse_idx
+from pipelines.data.ingest import IngestConfig, IngestResult, ingest
+from pipelines.data.sources.idx import parse_idx
 from vae.data.parquet import Dataset
 
 NUM_PROCESSES = min(2, os.cpu_count() or 1)

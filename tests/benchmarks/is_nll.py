@@ -1,6 +1,6 @@
 """How fast the importance-sampled likelihood is, and how much memory it takes: `python -m tests.benchmarks.is_nll`.
 
-- betaline: `vae.importance.log_likelihood`;
+- betaline: `vae.inference.importance.log_likelihood`;
 - bare: the same network in plain `nn.Sequential`s with the same weights, a loop over as many draws at a time, and a running
   log-sum-exp, written for this one purpose.
 
@@ -25,8 +25,8 @@ from torch.nn import functional as F
 
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from vae.config import MLP, ModelConfig
-from vae.examples import ExampleSpec
-from vae.importance import log_likelihood
+from vae.data.schema import ExampleSpec
+from vae.inference.importance import log_likelihood
 from vae.model import VAE, Inputs
 
 HIDDEN, LATENT_DIM, MAX_ROWS = 512, 16, 8192

@@ -19,18 +19,18 @@ from tests.benchmarks.reproduce.evidence import interval
 from tests.benchmarks.reproduce.page import grid, write
 from tests.benchmarks.reproduce.work import Claim, Outcome, Table, device, train
 from tuning.frontier import Trial, hypervolume
-from vae.assembly import share_of
 from vae.config import RunConfig, override
+from vae.config.presets import PRESETS
 from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
-from vae.lanes import LaneTraining
 from vae.metrics.likelihood import Sums, batch_sums, inputs_of
 from vae.model import VAE
-from vae.presets import PRESETS
-from vae.reports import TrainingResult
 from vae.seeds import Stream, derive
-from vae.training import Training
-from vae.world import World
+from vae.training.assembly import share_of
+from vae.training.lanes import LaneTraining
+from vae.training.loop import Training
+from vae.training.reports import TrainingResult
+from vae.training.world import World
 
 RESULTS = Path(__file__).parent / "results"
 BETAS = (0.15, 0.25, 0.4, 0.7, 1.0, 1.5, 2.5, 4.0)

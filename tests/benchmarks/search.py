@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 
-from pipelines.ingest import IngestConfig
-from pipelines.requests import TuneRequest
+from pipelines.data.ingest import IngestConfig
+from pipelines.flows.requests import TuneRequest
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.rates import rates
@@ -31,9 +31,9 @@ from tests.benchmarks.train_throughput import services
 from tuning.frontier import Trial, hypervolume
 from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
-from vae.lanes import LaneTraining
-from vae.training import Training
-from vae.world import set_up_process
+from vae.training.lanes import LaneTraining
+from vae.training.loop import Training
+from vae.training.world import set_up_process
 
 BETAS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 8.0)
 MOST_DIGITS, MOST_MNIST, MOST_WALL, LEAST_AREA, MOST_SECONDS = 1.5, 4.5, 0.5, 0.99, 3.0
@@ -78,7 +78,8 @@ def searched(
     dataset: Dataset, config: RunConfig, space: dict[str, Any], *, lanes: bool
 ) -> tuple[float, dict[str, Any]]:
     """Seconds of a search by its flow, and what it came to."""
-    from pipelines import flows, listening
+    from pipelines.flows import listening
+    from pipelines.flows import stages as flows
 
     search = {"base": config.model_dump(), "space": space, "lanes": lanes, "grace_epochs": config.training.epochs}
     request = parse(TuneRequest, {"dataset": dataset.uri, "name": "bench", "search": search}, "benchmark")
@@ -120,7 +121,8 @@ def overhead(digits: Dataset) -> None:
         "model.latent_dim": {"kind": "integers", "low": 4, "high": 16},
     }
     search = {"base": config.model_dump(), "space": space, "num_trials": 24, "grace_epochs": 15}
-    from pipelines import flows, listening
+    from pipelines.flows import listening
+    from pipelines.flows import stages as flows
 
     request = parse(TuneRequest, {"dataset": digits.uri, "name": "bench", "search": search}, "benchmark")
     epochs: dict[str, float] = {}

@@ -1,7 +1,7 @@
 """What each regulariser adds to a training step: `python -m tests.benchmarks.step_costs`.
 
 Batches of 128; an MLP of 784-512-16 and back on 28×28 pixels, and convolutions of 32 and 64 channels on 64×64. Each row is
-`vae.training.Training` with nothing but its regulariser, and its time is that of the second epoch. On a CPU it is the time
+`vae.training.loop` with nothing but its regulariser, and its time is that of the second epoch. On a CPU it is the time
 that the process had, which other work on the machine changes less than the clock. Rows take turns, and are compared
 with the plain one within a round.
 """
@@ -23,9 +23,9 @@ from tests.benchmarks.alternating import alternate, machine, print_rates, print_
 from tests.vae.conftest import _publish
 from vae.config import RunConfig, parse
 from vae.data.parquet import Dataset
-from vae.reports import EpochReport, Hooks
-from vae.training import Training
-from vae.world import World
+from vae.training.loop import Training
+from vae.training.reports import EpochReport, Hooks
+from vae.training.world import World
 
 BATCH_SIZE = 128
 CEILING = 1.15

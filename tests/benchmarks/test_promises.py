@@ -11,7 +11,7 @@ from tests.benchmarks.promises.__main__ import SHORTFALLS
 from tests.benchmarks.promises.promises import BARE, ENDS, PROMISES, SWEEP, Seed, claims
 from tests.benchmarks.promises.runs import NUM_LARGE_SPRITES, write_large_sprites
 from tests.benchmarks.reproduce.work import Figures, Outcome
-from vae.presets import PRESETS
+from vae.config.presets import PRESETS
 
 PAGE = Path(__file__).parent / "results" / "promises.md"
 

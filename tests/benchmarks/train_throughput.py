@@ -10,13 +10,13 @@ alternated, A B C A B C …, and compared within a round, for on a shared machin
 - pythae-fused: the same with betaline's optimiser, which Pythae users can ask for;
 - one, two: betaline with one worker of one thread, and with two; 512 examples a step on each worker;
 - streaming: as betaline, with a quarter of the data as its memory budget;
-- after, before: `vae.training.Training` without Ray, of this checkout and of the one that `--before` names.
+- after, before: `vae.training.loop` without Ray, of this checkout and of the one that `--before` names.
 
 Every row trains on the same bits: bare and Pythae get them drawn already, betaline draws them when it loads the data, and
 streaming again in every epoch, which is part of what streaming costs. A figure is the median over a run's epochs after the
 first, of training alone: no row is charged for imports, validation or saving, and none for another's.
 
-On a GPU, where a Ray worker is the same process with another name, betaline is `vae.training.Training` in a process of its
+On a GPU, where a Ray worker is the same process with another name, betaline is `vae.training.loop` in a process of its
 own, bare is one CUDA graph, and one, two and streaming are left out.
 
 MNIST is read from BETALINE_TEST_DATA (default `../shared/data` beside the checkout). Pythae is looked for in the
@@ -47,12 +47,12 @@ import numpy as np
 import psutil
 import torch
 
-from pipelines.ingest import IngestConfig, ingest
+from pipelines.data.ingest import IngestConfig, ingest
 from tests.benchmarks.ingest import data_folder
 from vae.config import RunConfig, parse
 from vae.data.batches import Share
 from vae.data.parquet import Dataset
-from vae.training import Training, World
+from vae.training.loop import Training, World
 
 HERE = Path(__file__).parent
 BATCH_SIZE, WORKER_BATCH_SIZE, LEARNING_RATE = 128, 512, 1e-3
@@ -150,8 +150,9 @@ class Bench:
 
     def cluster(self, config: RunConfig) -> list[float]:
         """Examples per second of each epoch of a `betaline train`."""
-        from pipelines import flows, listening  # Prefect reads its settings when it is imported
-        from pipelines.requests import TrainRequest
+        from pipelines.flows import listening
+        from pipelines.flows import stages as flows  # Prefect reads its settings when it is imported
+        from pipelines.flows.requests import TrainRequest
 
         request = TrainRequest(dataset=self.dataset.uri, name="bench", config=config)
         with listening.session(lambda kind, event: None):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.launch import run_job
-from pipelines.requests import IngestConfig, TrainRequest
-from pipelines.runs import Event
+from pipelines.cluster.launch import run_job
+from pipelines.cluster.runs import Event
+from pipelines.flows.requests import IngestConfig, TrainRequest
 from tests.cluster.nodes import Head
 from vae.config import RunConfig, Section
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from pipelines.cluster import Cluster, total_resources
+from pipelines.cluster.resources import Cluster, total_resources
 from pipelines.services import Services, commands
 from pipelines.services.commands import Ports
 from pipelines.services.process import LOOPBACK, Process, end, spawn

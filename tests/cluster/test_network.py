@@ -26,7 +26,7 @@ from tests.processes import wait_until
 from tests.trainings import weights_of
 from vae.config import RunConfig
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.servers("cluster"), pytest.mark.slow, pytest.mark.timeout(1200)]
 ROW = "a link between 2 nodes cut, and joined again"
 RAY = (sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--num-cpus", "1", "--disable-usage-stats")
 

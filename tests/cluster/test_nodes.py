@@ -19,7 +19,7 @@ from tests.trainings import weights_of
 from vae.config import RunConfig, override
 from vae.errors import ClusterError
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers("cluster"), pytest.mark.slow, pytest.mark.timeout(900)]
 ROW = "a node removed from a 2-node cluster"
 START_SECONDS = 15
 WAITING = "waiting for 2 CPUs, have 1: room for 1 of 2 workers"

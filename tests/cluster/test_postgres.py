@@ -15,7 +15,7 @@ from pipelines.services import commands
 from tests.cluster import servers
 from tests.cluster.postgres import Postgres
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.servers("cluster"), pytest.mark.slow]
 
 
 def test_postgres_keeps_what_was_committed_through_a_crash(postgres: Postgres) -> None:

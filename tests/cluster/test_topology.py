@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.requests import PipelineRequest
+from pipelines.flows.requests import PipelineRequest
 from tests.cluster.topology import ROOT, Topology, bare_environment, topology, why_no_topology
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers("cluster"), pytest.mark.slow, pytest.mark.timeout(900)]
 
 PULL = """
 import json, mlflow.pyfunc

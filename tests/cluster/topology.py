@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.requests import PipelineRequest
+from pipelines.flows.requests import PipelineRequest
 from pipelines.services import commands
 from pipelines.services.process import end, spawn
 from tests.cluster import nodes, servers

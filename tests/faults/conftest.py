@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import flows
-from pipelines.requests import TrainRequest
+from pipelines.flows import stages as flows
+from pipelines.flows.requests import TrainRequest
 from tests.faults.table import measured
 from tests.pipelines.conftest import digits, prefect, run_flow, tiny
 from tests.trainings import STEPS_PER_EPOCH, long, weights_of
 from vae.config import RunConfig, override
-from vae.state import MANIFEST
+from vae.training.state import MANIFEST
 
 __all__ = ["digits", "measured", "prefect", "tiny"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
-from vae.state import MANIFEST, save_model
-from vae.training import Training
+from vae.training.loop import Training
+from vae.training.state import MANIFEST, save_model
 
 KILLED_AT = (1, 2, 3, 4, 5, 6, 9, 12)
 """The file, of those that an attempt writes, at which it is killed; a checkpoint has six."""

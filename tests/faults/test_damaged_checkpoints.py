@@ -11,16 +11,16 @@ from typing import Any
 
 import pytest
 
-from pipelines import flows
-from pipelines.ingest import IngestConfig, ingest
-from pipelines.runs import Event
+from pipelines.cluster.runs import Event
+from pipelines.data.ingest import IngestConfig, ingest
+from pipelines.flows import stages as flows
 from pipelines.services import Services
 from tests.faults.conftest import STEPS, checkpoints_of, flip_a_byte
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver, ray_processes, wait_until
 from tests.trainings import INTERVAL, weights_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("killed_in_save.py")
 
 

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import flows
-from pipelines.runs import Event
+from pipelines.cluster.runs import Event
+from pipelines.flows import stages as flows
 from tests.faults.conftest import flip_a_byte
 from tests.pipelines.conftest import run_flow
 from vae.errors import CorruptData
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1800)]
 
 
 def cut_short(file: Path) -> None:

@@ -19,11 +19,12 @@ from prefect.client.schemas.objects import ConcurrencyLimitConfig, FlowRun, Stat
 from prefect.client.schemas.schedules import IntervalSchedule
 from pydantic import BaseModel
 
-from pipelines import deployments, tracking
-from pipelines.cluster import current_cluster
-from pipelines.flows import identity_of
-from pipelines.requests import IngestConfig, TrainRequest
-from pipelines.runs import RESULT, SPEC, RunFolder
+from pipelines.cluster.resources import current_cluster
+from pipelines.cluster.runs import RESULT, SPEC, RunFolder
+from pipelines.flows import deployments
+from pipelines.flows.requests import IngestConfig, TrainRequest
+from pipelines.flows.stages import identity_of
+from pipelines.models import tracking
 from pipelines.services import Services, commands, lease
 from pipelines.services.process import LOOPBACK
 from tests.cluster import servers
@@ -34,7 +35,7 @@ from tests.processes import wait_for, wait_until
 from tests.servers import worker
 from vae.config import RunConfig, override
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(900)]
 OUTAGE_SECONDS = 20.0
 SLOT_SECONDS, NUM_SLOTS = 10, 3
 

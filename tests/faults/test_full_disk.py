@@ -11,19 +11,21 @@ from typing import Any
 
 import pytest
 
-from pipelines import flows
+from pipelines.flows import stages as flows
 from pipelines.services import Services
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.trainings import INTERVAL, weights_of
 from vae.errors import BetalineError
 
+pytestmark = pytest.mark.servers("faults")
+
 ROW = "disk full (small tmpfs)"
 PROGRAM = """
 import sys
 from pathlib import Path
 import numpy as np
-from pipelines.ingest import IngestConfig, ingest
+from pipelines.data.ingest import IngestConfig, ingest
 from vae.data.parquet import Dataset
 from vae.errors import DataError
 

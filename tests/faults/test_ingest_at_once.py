@@ -10,16 +10,16 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.ingest import plan
-from pipelines.ingest.staging import staging, staging_location
+from pipelines.data.ingest import plan
+from pipelines.data.ingest.staging import staging, staging_location
+from pipelines.data.sources import IngestConfig
 from pipelines.services import Services
-from pipelines.sources import IngestConfig
 from tests.faults.table import Measured
 from tests.processes import ray_processes, wait_until
 from tests.servers import ROOT
 from vae.data.parquet import Dataset
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(600)]
 
 
 def test_two_identical_ingests_at_once_are_one_dataset(services: Services, home: Path, measured: Measured) -> None:

@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import flows
-from pipelines.requests import PromoteRequest
-from pipelines.runs import Event
+from pipelines.cluster.runs import Event
+from pipelines.flows import stages as flows
+from pipelines.flows.requests import PromoteRequest
+from pipelines.models.tracking import IDENTITY
 from pipelines.services import Services
-from pipelines.tracking import IDENTITY
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver
 from tests.trainings import INTERVAL, weights_of
 from vae.errors import ClusterLost
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 def test_training_whose_driver_is_killed_goes_on(

@@ -10,17 +10,17 @@ from typing import Any
 import psutil
 import pytest
 
-from pipelines import flows
+from pipelines.cluster.runs import Event
+from pipelines.flows import stages as flows
+from pipelines.flows.requests import TrainRequest
 from pipelines.jobs.__main__ import LIMITS
-from pipelines.requests import TrainRequest
-from pipelines.runs import Event
 from pipelines.services import Services
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
 from tests.trainings import INTERVAL, weights_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
 WORKER = "RayTrainWorker"
 
 

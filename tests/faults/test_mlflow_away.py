@@ -13,16 +13,17 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import flows, tracking
-from pipelines.requests import TrainRequest
-from pipelines.runs import Event
+from pipelines.cluster.runs import Event
+from pipelines.flows import stages as flows
+from pipelines.flows.requests import TrainRequest
+from pipelines.models import tracking
 from pipelines.services import Services, commands
 from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import Server
 from vae.config import RunConfig, override
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(600)]
 STALL_SECONDS = 5.0
 """So much longer than its longest without a fault may an epoch take at most: the machine may have other things to do."""
 

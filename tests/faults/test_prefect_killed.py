@@ -14,18 +14,18 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelled, Pending
 
-from pipelines import deployments, heartbeats
-from pipelines.flows import identity_of
-from pipelines.launch import stop_job
-from pipelines.requests import TrainRequest
-from pipelines.runs import SPEC, RunFolder
+from pipelines.cluster.launch import stop_job
+from pipelines.cluster.runs import SPEC, RunFolder
+from pipelines.flows import deployments, heartbeats
+from pipelines.flows.requests import TrainRequest
+from pipelines.flows.stages import identity_of
 from pipelines.services import Services, commands, lease
 from tests.pipelines.conftest import ended
 from tests.processes import wait_for, wait_until
 from tests.servers import Server, kill, worker
 from vae.config import RunConfig, override
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(600)]
 HEARTBEAT_SECONDS = 30
 """The least that Prefect takes."""
 

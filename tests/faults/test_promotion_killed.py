@@ -11,23 +11,24 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipelines import flows, packaging, registry
-from pipelines.requests import PromoteRequest, TrainRequest
+from pipelines.flows import stages as flows
+from pipelines.flows.requests import PromoteRequest, TrainRequest
+from pipelines.models import packaging, registry
 from pipelines.services import Services
 from tests.faults.table import Measured
 from tests.pipelines.conftest import register, run_flow
 from tests.servers import ROOT
 from vae.config import RunConfig
-from vae.examples import ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.model import VAE
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci]
 # The evaluation's job is killed when it has registered, which the flow survives; and the flow when it has decided.
 PROMOTER = """
 import os, signal, sys
 import psutil
 from pipelines import flows, listening, registry
-from pipelines.requests import PromoteRequest
+from pipelines.flows.requests import PromoteRequest
 
 def kill_the_job(kind, event):
     if event.kind == "evaluate" and event.fields["what"] == "loading it from the registry" and not killed:

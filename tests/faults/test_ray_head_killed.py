@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from prefect.client.schemas.objects import StateType
 
-from pipelines import cluster, flows
 from pipelines import services as embedded
-from pipelines.requests import TrainRequest
-from pipelines.runs import Event
+from pipelines.cluster import resources as cluster
+from pipelines.cluster.runs import Event
+from pipelines.flows import stages as flows
+from pipelines.flows.requests import TrainRequest
 from pipelines.services import Services, commands, process
 from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
@@ -22,7 +23,7 @@ from tests.servers import kill
 from tests.trainings import weights_of
 from vae.config import RunConfig, override
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(900)]
 ROW = "the Ray head killed"
 CHECKPOINT_STEPS = 200
 

@@ -15,7 +15,7 @@ from tests.pipelines.conftest import ended
 from tests.processes import available_cpus, total_cpus, wait_for, wait_until
 from vae.config import RunConfig, override
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci]
+pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci]
 CPUS_FREE_SECONDS = 15.0
 
 

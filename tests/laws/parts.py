@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vae.config import ModelConfig, parse
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import ConfigError
-from vae.examples import Column, ExampleSpec
 from vae.model import VAE, Inputs
 
 Config = dict[str, Any]

@@ -13,10 +13,10 @@ from tests.laws import parts
 from tests.laws.parts import Config
 from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generator
 from vae.config import ObjectiveConfig, RunConfig, parse
-from vae.lanes import refusal
 from vae.model import VAE
-from vae.stack import LaneDraws, Stack, StackGradients
-from vae.step import Step, draw, present
+from vae.training.lanes import refusal
+from vae.training.stack import LaneDraws, Stack, StackGradients
+from vae.training.step import Step, draw, present
 
 LANES, EXAMPLES = 3, 50
 BETAS, CAPACITIES = torch.tensor([0.5, 1.0, 4.0]), torch.tensor([0.0, 1.0, 2.0])

@@ -18,8 +18,8 @@ from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
 from vae.config import Likelihood as LikelihoodConfig
-from vae.examples import Column, ExampleSpec
-from vae.likelihoods import Likelihood, build_likelihood
+from vae.data.schema import Column, ExampleSpec
+from vae.parts.likelihoods import Likelihood, build_likelihood
 
 IMAGES = ExampleSpec((2, 3, 2))
 COLUMNS = tuple(

@@ -17,11 +17,11 @@ from vae import config as configuration
 from vae import inference
 from vae.config import ConditionalPrior, ObjectiveConfig, VectorQuantized, parse
 from vae.model import VAE, Inputs, Terms
-from vae.networks import Context
-from vae.objectives import bound_loss
-from vae.posteriors import Draw, GaussianPosterior
-from vae.state import load_model, save_model
-from vae.step import Draws, Step
+from vae.parts.bodies import Context
+from vae.parts.bounds import bound_loss
+from vae.parts.posteriors import Draw, GaussianPosterior
+from vae.training.state import load_model, save_model
+from vae.training.step import Draws, Step
 
 EVERY_MODEL = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 OBJECTIVE = ObjectiveConfig(beta=2.0)

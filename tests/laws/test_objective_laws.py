@@ -16,14 +16,14 @@ from torch import Tensor
 
 from tests.laws import parts
 from tests.laws.parts import BOUNDS, CONTROLLERS, CORRUPTIONS, LATENT, REGULARIZERS, ROWS, Config, build, complete
-from vae.adversary import Discriminator
 from vae.config import Adversary, Mmd, ModelConfig, ObjectiveConfig, parse
 from vae.config.checks import check_objective_fits
 from vae.data.batches import Batch
 from vae.model import VAE
-from vae.objectives import bound_loss
-from vae.regularizers import penalty
-from vae.step import Draws, Step, StepResult, draw, present
+from vae.parts.adversary import Discriminator
+from vae.parts.bounds import bound_loss
+from vae.parts.regularizers import penalty
+from vae.training.step import Draws, Step, StepResult, draw, present
 
 EXAMPLES = 100
 """Of the training split."""

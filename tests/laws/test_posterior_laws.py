@@ -1,7 +1,7 @@
 """What every posterior with a density must obey. A new one is one line in `POSTERIORS` of `tests/laws/parts.py`.
 
 Shapes: S samples, B batch, F features, L latent, N noise. The posterior of codes is a certain one: see
-`tests/vae/test_quantization.py`.
+`tests/vae/parts/test_quantization.py`.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from torch.func import jacrev, vmap
 
 from tests.laws.parts import POSTERIORS, PRIORS
 from vae.config import ModelConfig, parse
-from vae.distributions import Gaussian
-from vae.examples import ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.model import VAE, Inputs
-from vae.posteriors import Draw, Posterior
-from vae.priors import Prior
+from vae.parts.distributions import Gaussian
+from vae.parts.posteriors import Draw, Posterior
+from vae.parts.priors import Prior
 
 LATENT, ROWS, DRAWS = 2, 3, 40_000
 DENSE = [name for name in POSTERIORS if name != "vector quantized"]

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from tests.laws.parts import PRIORS
 from vae.config import ModelConfig, parse
-from vae.examples import ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.model import VAE
-from vae.posteriors import Draw
-from vae.priors import Prior
+from vae.parts.posteriors import Draw
+from vae.parts.priors import Prior
 
 DRAWS, CODES, PIECES = 40_000, 3, 3
 CELLS, FINE, EDGE = 14, 20, 7.0

@@ -15,11 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.laws import parts
 from tests.laws.parts import CONTROLLERS, LATENT, REGULARIZERS, Config, complete
-from vae.adversary import Discriminator
 from vae.config import Adversary, ControlVae, Geco, ObjectiveConfig, parse
-from vae.controllers import Controller
 from vae.model import VAE, Inputs
-from vae.step import Draws, Step
+from vae.parts.adversary import Discriminator
+from vae.parts.controllers import Controller
+from vae.training.step import Draws, Step
 
 BATCH, EXAMPLES = 64, 1000
 CAPACITY = 0.725

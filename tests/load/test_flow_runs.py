@@ -15,6 +15,8 @@ from tests.pipelines.conftest import ended
 from tests.processes import wait_until
 from tests.servers import ROOT, worker
 
+pytestmark = pytest.mark.servers("load")
+
 NUM_RUNS, AT_ONCE = 20, 2
 
 
@@ -22,7 +24,7 @@ NUM_RUNS, AT_ONCE = 20, 2
 @pytest.mark.timeout(1800)
 def test_20_flow_runs_at_once_are_queued_and_all_end(services: Services, carried: Carried) -> None:
     """Twenty ingests are submitted at once to a pool that runs two: never more run, each leaves a dataset of its own."""
-    from pipelines import deployments
+    from pipelines.flows import deployments
 
     deployments.deploy(ROOT / "prefect.yaml")
     most = 0

@@ -16,6 +16,8 @@ from pipelines.services.commands import ray_folder
 from tests.load.table import Carried
 from tests.processes import wait_until
 
+pytestmark = pytest.mark.servers("load")
+
 WINDOW_SECONDS, LIMIT_SECONDS = 60.0, 600.0
 MOST_CPU, MOST_BYTES = 0.12, 2.5e9
 

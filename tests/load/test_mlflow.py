@@ -16,17 +16,19 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from pipelines import packaging, registry, tracking
+from pipelines.models import packaging, registry, tracking
 from pipelines.services import Services
 from pipelines.services.process import end, free_port, spawn
 from tests.load.table import Carried
 from tests.processes import wait_until
 from vae import serving
 from vae.config import MLP, ModelConfig
-from vae.examples import ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.model import VAE
-from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
+from vae.training.state import WEIGHTS, save_model
+
+pytestmark = pytest.mark.servers("load")
 
 NUM_RUNS, NUM_EPOCHS = 50, 20
 NUM_REQUESTS = 200

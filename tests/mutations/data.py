@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 BATCHES = "tests/vae/data/test_batches.py"
-CORRUPTION = "tests/vae/data/test_corruption.py"
+CORRUPTION = "tests/vae/parts/test_corruptions.py"
 STATISTICS = "tests/vae/data/test_statistics.py"
 ROWS = "tests/vae/data/test_rows.py"
 MANIFEST = "tests/vae/data/test_manifest.py"
@@ -80,7 +80,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{BATCHES}::test_epoch_covers_its_share_at_most_once",),
         ),
     ],
-    "vae/data/corruption.py": [
+    "vae/parts/corruptions.py": [
         Mutation(
             "return x_BCHW + config.sigma * noise",
             "return x_BCHW + noise",

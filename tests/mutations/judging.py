@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-VERDICT = "tests/vae/test_verdict.py"
-SCALE = "tests/vae/test_scale.py"
+VERDICT = "tests/vae/training/test_verdict.py"
+SCALE = "tests/vae/data/test_scale.py"
 GAP = "tests/vae/metrics/test_gap.py"
-SUITING = "tests/vae/test_suiting.py"
+SUITING = "tests/vae/config/test_suiting.py"
 PLAUSIBLE = "tests/vae/data/test_plausible.py"
-PROPOSALS = "tests/vae/test_proposals.py"
-MEMORY = "tests/vae/test_memory.py"
+PROPOSALS = "tests/vae/inference/test_proposals.py"
+MEMORY = "tests/vae/inference/test_memory.py"
 
 MUTATIONS: dict[str, list[Mutation]] = {
-    "vae/verdict.py": [
+    "vae/training/verdict.py": [
         Mutation(
             "best, is_over = history[history[-1].best_epoch - 1], history[-1].is_last",
             "best, is_over = history[-1], history[-1].is_last",
@@ -81,7 +81,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{VERDICT}::test_codebook_that_is_half_unused_is_a_finding",),
         ),
     ],
-    "vae/scale.py": [
+    "vae/data/scale.py": [
         Mutation(
             "learn, test = y_ND[0::2], y_ND[1::2]",
             "learn, test = y_ND, y_ND",
@@ -139,7 +139,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{GAP}::test_gap_is_the_distance_of_samples_where_posteriors_lie_elsewhere",),
         ),
     ],
-    "vae/suiting.py": [
+    "vae/config/suiting.py": [
         Mutation(
             "return self.shades > (MOST_SHADES if self.shape[0] == 1 else MOST_COLOUR_SHADES)",
             "return self.shades > MOST_SHADES",
@@ -170,7 +170,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{PLAUSIBLE}::test_values_of_other_splits_are_absurd_by_the_training_range",),
         ),
     ],
-    "vae/proposals.py": [
+    "vae/inference/proposals.py": [
         Mutation(
             "return torch.exp(2 * log_weight_SB.logsumexp(0) - (2 * log_weight_SB).logsumexp(0))",
             "return torch.exp(log_weight_SB.logsumexp(0) - (2 * log_weight_SB).logsumexp(0) / 2)",
@@ -190,7 +190,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{PROPOSALS}::test_fit_rests_on_many_draws_where_one_has_all_the_weight",),
         ),
     ],
-    "vae/memory.py": [
+    "vae/inference/memory.py": [
         Mutation(
             "size = max(1, rows_within(model) // num_samples) if num_rows > 1 else 1",
             "size = rows_within(model) if num_rows > 1 else 1",

@@ -8,14 +8,14 @@ LIKELIHOOD_LAWS = "tests/laws/test_likelihood_laws.py"
 POSTERIOR_LAWS = "tests/laws/test_posterior_laws.py"
 PRIOR_LAWS = "tests/laws/test_prior_laws.py"
 MODEL_LAWS = "tests/laws/test_model_laws.py"
-LIKELIHOODS = "tests/vae/test_likelihoods.py"
-POSTERIORS = "tests/vae/test_posteriors.py"
-PRIORS = "tests/vae/test_priors.py"
-QUANTIZATION = "tests/vae/test_quantization.py"
+LIKELIHOODS = "tests/vae/parts/test_likelihoods.py"
+POSTERIORS = "tests/vae/parts/test_posteriors.py"
+PRIORS = "tests/vae/parts/test_priors.py"
+QUANTIZATION = "tests/vae/parts/test_quantization.py"
 MODEL = "tests/vae/test_model.py"
 
 MUTATIONS: dict[str, list[Mutation]] = {
-    "vae/likelihoods/families.py": [
+    "vae/parts/likelihoods/families.py": [
         Mutation(
             "(params[0].sigmoid() * (-params[0]).sigmoid()).sqrt()",
             "(params[0].sigmoid() * params[0].sigmoid()).sqrt()",
@@ -71,7 +71,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD_LAWS}::test_samples_come_from_the_density",),
         ),
     ],
-    "vae/likelihoods/location_scale.py": [
+    "vae/parts/likelihoods/location_scale.py": [
         Mutation(
             "return -noise.abs() - math.log(2)",
             "return -noise.abs()",
@@ -85,7 +85,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD_LAWS}::test_samples_come_from_the_density",),
         ),
     ],
-    "vae/likelihoods/examples.py": [
+    "vae/parts/likelihoods/examples.py": [
         Mutation(
             "return (entries * weight).flatten(2).sum(-1)",
             "return entries.flatten(2).sum(-1)",
@@ -111,7 +111,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOOD_LAWS}::test_densities_are_float32_from_half_precision",),
         ),
     ],
-    "vae/likelihoods/build.py": [
+    "vae/parts/likelihoods/build.py": [
         Mutation(
             "return scale(config.initial_sigma, LOG_PIXEL_FLOOR)",
             "return scale(INITIAL_SCALE, LOG_PIXEL_FLOOR)",
@@ -119,7 +119,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOODS}::test_configured_sigma_is_where_it_starts",),
         ),
     ],
-    "vae/likelihoods/preparing.py": [
+    "vae/parts/likelihoods/preparing.py": [
         Mutation(
             "torch.randint(255, pixels.shape",
             "torch.randint(256, pixels.shape",
@@ -127,7 +127,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LIKELIHOODS}::test_binarize_keeps_black_and_white",),
         ),
     ],
-    "vae/distributions.py": [
+    "vae/parts/distributions.py": [
         Mutation(
             "return 0.5 * (ratio.expm1() - ratio + shift.square())",
             "return 0.5 * (ratio.expm1() + ratio + shift.square())",
@@ -153,7 +153,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{PRIORS}::test_temperature_leaves_the_choice_of_a_component_alone",),
         ),
     ],
-    "vae/posteriors.py": [
+    "vae/parts/posteriors.py": [
         Mutation(
             "lambda: (-0.5 * (noise_SBN.square() + LOG_2PI) - self.log_std).sum(-1))",
             "lambda: (-0.5 * (noise_SBN.square() + LOG_2PI)).sum(-1))",
@@ -209,7 +209,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{QUANTIZATION}::test_codebook_moves_in_training_alone",),
         ),
     ],
-    "vae/priors.py": [
+    "vae/parts/priors.py": [
         Mutation(
             "self.group(number, z_BL).sample(temperature * noise)",
             "self.group(number, z_BL).sample(noise if number else temperature * noise)",
@@ -283,21 +283,21 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{PRIOR_LAWS}::test_sampled_codes_come_from_their_probabilities",),
         ),
     ],
-    "vae/flows.py": [
+    "vae/parts/flows.py": [
         Mutation(
             "transforms=transforms,",
             "transforms=1,",
             "The number of transforms in the configuration would be ignored.",
-            ("tests/vae/test_flows.py",),
+            ("tests/vae/parts/test_flows.py",),
         ),
         Mutation(
             "kind = zuko.flows.NSF if splines else zuko.flows.MAF",
             "kind = zuko.flows.MAF",
             "A configured spline flow would be an affine one.",
-            ("tests/vae/test_flows.py",),
+            ("tests/vae/parts/test_flows.py",),
         ),
     ],
-    "vae/quantization.py": [
+    "vae/parts/quantization.py": [
         Mutation(
             "self.counts.lerp_(found[:, 0], 1 - self.decay)",
             "self.counts.lerp_(found[:, 0], self.decay)",

@@ -6,13 +6,13 @@ from tests.mutations.mutation import Mutation
 
 OBJECTIVE_LAWS = "tests/laws/test_objective_laws.py"
 RANK_LAWS = "tests/laws/test_rank_laws.py"
-OBJECTIVES = "tests/vae/test_objectives.py"
-REGULARIZERS = "tests/vae/test_regularizers.py"
-CONTROLLERS = "tests/vae/test_controllers.py"
-ADVERSARY = "tests/vae/test_adversary.py"
+OBJECTIVES = "tests/vae/parts/test_bounds.py"
+REGULARIZERS = "tests/vae/parts/test_regularizers.py"
+CONTROLLERS = "tests/vae/parts/test_controllers.py"
+ADVERSARY = "tests/vae/parts/test_adversary.py"
 
 MUTATIONS: dict[str, list[Mutation]] = {
-    "vae/objectives.py": [
+    "vae/parts/bounds.py": [
         Mutation(
             "gather(kl.mean(0)).mean(0).clamp(min=floor).sum()",
             "gather(kl.mean(0)).clamp(min=floor).mean(0).sum()",
@@ -47,7 +47,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "loss = loss + terms.draw.penalty.mean()",
             "loss = loss + terms.draw.penalty.sum()",
             "The commitment of a vector-quantised model would grow with the batch.",
-            ("tests/vae/test_quantization.py::test_commitment_is_in_the_loss",),
+            ("tests/vae/parts/test_quantization.py::test_commitment_is_in_the_loss",),
         ),
         Mutation(
             "return (beta * terms.rate).mean()",
@@ -56,7 +56,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{OBJECTIVES}::test_beta_of_each_example_weighs_its_own_rate",),
         ),
     ],
-    "vae/regularizers.py": [
+    "vae/parts/regularizers.py": [
         Mutation(
             "torch.logsumexp(log_q_LBB + log_weights_BB, dim=2).sum(0)",
             "torch.logsumexp(log_q_LBB + log_weights_BB, dim=1).sum(0)",
@@ -100,7 +100,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{RANK_LAWS}::test_two_ranks_of_half_a_batch_are_one_of_the_whole",),
         ),
     ],
-    "vae/adversary.py": [
+    "vae/parts/adversary.py": [
         Mutation(
             "frozen = {name: parameter.detach() for",
             "frozen = {name: parameter for",
@@ -114,7 +114,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{ADVERSARY}::test_permuted_dimensions_keep_the_marginals_and_lose_the_dependence",),
         ),
     ],
-    "vae/step.py": [
+    "vae/training/step.py": [
         Mutation(
             "self.model.sample_prior(draws.reference, inputs.condition).detach()",
             "self.model.sample_prior(draws.reference, inputs.condition)",
@@ -140,7 +140,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{OBJECTIVE_LAWS}::test_step_is_the_bound_and_its_regularizers",),
         ),
     ],
-    "vae/controllers.py": [
+    "vae/parts/controllers.py": [
         Mutation(
             "self.state[1].sub_(speed * self.state[0])",
             "self.state[1].add_(speed * self.state[0])",
@@ -163,7 +163,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "return max(0.0, distortion - target + DISTORTION_MARGIN * max(1.0, abs(target)))",
             "return abs(distortion - target)",
             "GECO would ship an epoch just above its distortion before one that is far better.",
-            ("tests/vae/test_record.py::test_reached_distortion_is_a_constraint_from_above",),
+            ("tests/vae/training/test_record.py::test_reached_distortion_is_a_constraint_from_above",),
         ),
         Mutation(
             "return self.beta, torch.full_like(self.capacity, capacity)",
@@ -198,7 +198,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             ("tests/vae/test_seeds.py",),
         ),
     ],
-    "vae/ranks.py": [
+    "vae/parts/ranks.py": [
         Mutation(
             "gradient = gradient.contiguous()\n        distributed.all_reduce(gradient)",
             "gradient = gradient.contiguous()",

@@ -5,16 +5,16 @@ from __future__ import annotations
 from tests.mutations.mutation import Mutation
 
 LANE_LAWS = "tests/laws/test_lane_laws.py"
-OPTIMIZER = "tests/vae/test_optimizer.py"
-STATE = "tests/vae/test_state.py"
-TRAINING = "tests/vae/test_training.py"
-LANES = "tests/vae/test_lanes.py"
-RECORD = "tests/vae/test_record.py"
-VALIDATION = "tests/vae/test_validation.py"
-AGGREGATE = "tests/vae/test_aggregate.py"
+OPTIMIZER = "tests/vae/training/test_optimizer.py"
+STATE = "tests/vae/training/test_state.py"
+TRAINING = "tests/vae/training/test_loop.py"
+LANES = "tests/vae/training/test_lanes.py"
+RECORD = "tests/vae/training/test_record.py"
+VALIDATION = "tests/vae/training/test_validation.py"
+AGGREGATE = "tests/vae/parts/test_aggregate.py"
 
 MUTATIONS: dict[str, list[Mutation]] = {
-    "vae/optimizer.py": [
+    "vae/training/optimizer.py": [
         Mutation(
             "return rate * (step + 1) / warmup",
             "return rate * step / warmup",
@@ -64,7 +64,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[plain]",),
         ),
     ],
-    "vae/state.py": [
+    "vae/training/state.py": [
         Mutation(
             'if found != facts["sha256"]:',
             'if len(content) != facts["bytes"]:',
@@ -114,7 +114,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{STATE}::test_damaged_checkpoint_falls_back_to_the_one_before",),
         ),
     ],
-    "vae/training.py": [
+    "vae/training/loop.py": [
         Mutation(
             "average.copy_(current)",
             "pass",
@@ -152,7 +152,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{TRAINING}::test_noise_is_new_at_every_step",),
         ),
     ],
-    "vae/lanes.py": [
+    "vae/training/lanes.py": [
         Mutation(
             "self.averaged.buffers = {name: value.clone() for name, value in self.stack.buffers.items()}",
             "pass",
@@ -178,15 +178,15 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[plain]",),
         ),
     ],
-    "vae/latents.py": [
+    "vae/training/latents.py": [
         Mutation(
             "z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0]",
             "z_NL = posterior.mean",
             "Examples generated from the aggregate posterior would lack the spread of its posteriors.",
-            ("tests/vae/test_latents.py::test_mixture_is_fitted_to_draws_and_not_to_means",),
+            ("tests/vae/training/test_latents.py::test_mixture_is_fitted_to_draws_and_not_to_means",),
         ),
     ],
-    "vae/record.py": [
+    "vae/training/record.py": [
         Mutation(
             "return report.step < self.settles_at, report.constraint_gap, value",
             "return False, report.constraint_gap, value",
@@ -224,7 +224,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{RECORD}::test_patience_waits_for_the_constraint",),
         ),
     ],
-    "vae/validation.py": [
+    "vae/training/validation.py": [
         Mutation(
             "torch.stack([sums.new_full((), count), count * value.double()])",
             "torch.stack([sums.new_full((), count), value.double()])",
@@ -250,15 +250,15 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{VALIDATION}::test_every_batch_has_noise_of_its_own",),
         ),
     ],
-    "vae/guard.py": [
+    "vae/training/guard.py": [
         Mutation(
             "finite = torch.stack(sums).sum().isfinite()",
             "finite = torch.stack(sums)[-1].isfinite()",
             "A gradient that is not finite would ruin the weights before anything is said.",
-            ("tests/vae/test_guard.py::test_gradient_that_is_not_finite_stops_the_step",),
+            ("tests/vae/training/test_guard.py::test_gradient_that_is_not_finite_stops_the_step",),
         ),
     ],
-    "vae/stack.py": [
+    "vae/training/stack.py": [
         Mutation(
             "draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)",
             "draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.noise[0])",
@@ -278,7 +278,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LANES}::test_lane_leaves_the_stack_as_an_ordinary_model",),
         ),
     ],
-    "vae/lane_kernels.py": [
+    "vae/training/lane_kernels.py": [
         Mutation(
             "return to_x, torch.bmm(gradient_KBO.mT, x_KBI), gradient_KBO.sum(1)",
             "return to_x, torch.bmm(gradient_KBO.mT, x_KBI), gradient_KBO.mean(1)",
@@ -292,7 +292,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{LANE_LAWS}::test_every_model_is_the_same_in_a_stack[mlp, nothing]",),
         ),
     ],
-    "vae/aggregate.py": [
+    "vae/parts/aggregate.py": [
         Mutation(
             "temperature * noise_BN[:, 1:])",
             "noise_BN[:, 1:])",

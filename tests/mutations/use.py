@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from tests.mutations.mutation import Mutation
 
-IMPORTANCE = "tests/vae/test_importance.py"
-INFERENCE = "tests/vae/test_inference.py"
+IMPORTANCE = "tests/vae/inference/test_importance.py"
+INFERENCE = "tests/vae/inference/test_inference.py"
 SERVING = "tests/vae/test_serving.py"
 PATHS = "tests/vae/inference/test_paths.py"
-READING = "tests/vae/answering/test_reading.py"
-TASKS = "tests/vae/answering/test_tasks.py"
+READING = "tests/vae/inference/answering/test_reading.py"
+TASKS = "tests/vae/inference/answering/test_tasks.py"
 
 MUTATIONS: dict[str, list[Mutation]] = {
-    "vae/importance.py": [
+    "vae/inference/importance.py": [
         Mutation(
             "return Evidence(first - math.log(num_samples), torch.exp(2 * first - second))",
             "return Evidence(first - math.log(num_samples + 1), torch.exp(2 * first - second))",
@@ -169,7 +169,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{INFERENCE}::test_edit_takes_the_method_that_is_asked_for",),
         ),
     ],
-    "vae/conditions.py": [
+    "vae/data/conditions.py": [
         Mutation(
             "codes = {category: code for code, category in enumerate(column.categories)}",
             "codes = {category: code for code, category in enumerate(sorted(column.categories, reverse=True))}",
@@ -183,12 +183,12 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{SERVING}::test_several_conditions_in_any_order",),
         ),
     ],
-    "vae/tables.py": [
+    "vae/data/tables.py": [
         Mutation(
             "units = [1.0 if column.categories else column.std for column in columns]",
             "units = [1.0 for column in columns]",
             "The uncertainty of an imputed number would be told in standard deviations as if it were in its unit.",
-            ("tests/vae/answering/test_writing.py",),
+            ("tests/vae/inference/answering/test_writing.py",),
         ),
         Mutation(
             "kept[column.name] = given.where(given.notna(), filled)",
@@ -203,7 +203,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{SERVING}::test_table_rows_are_standardised_encoded_and_masked",),
         ),
     ],
-    "vae/answering/reading.py": [
+    "vae/inference/answering/reading.py": [
         Mutation(
             "(255 if array.dtype == np.uint8 else 1)",
             "1",
@@ -235,7 +235,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{SERVING}::test_beta_is_for_models_with_gates",),
         ),
     ],
-    "vae/answering/tasks.py": [
+    "vae/inference/answering/tasks.py": [
         Mutation(
             'write_spreads(model, estimate.std) if request.output == "std" else write_examples(model, estimate.mean)',
             "write_examples(model, estimate.mean)",
@@ -255,7 +255,7 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{TASKS}::test_traversal_goes_as_far_as_its_extent",),
         ),
     ],
-    "vae/answering/writing.py": [
+    "vae/inference/answering/writing.py": [
         Mutation(
             "values = restore(x.cpu(), model.examples).flatten(0, -2).numpy()",
             "values = x.cpu().flatten(0, -2).numpy()",

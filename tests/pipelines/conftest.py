@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from pipelines.examples import digits as example
+from pipelines.cluster.runs import SPEC, RunFolder
+from pipelines.data.examples import digits as example
+from pipelines.data.sources import IngestConfig
+from pipelines.flows.requests import PipelineRequest
 from pipelines.jobs.job import Job
-from pipelines.requests import PipelineRequest
-from pipelines.runs import SPEC, RunFolder
 from pipelines.services import Services
-from pipelines.sources import IngestConfig
 from tests.servers import ROOT, worker
 from tests.vae.conftest import _publish
 from tuning.space import Choice, SearchConfig
@@ -22,14 +22,14 @@ from vae import serving
 from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override
 from vae.data.parquet import Dataset
 from vae.model import VAE
-from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
+from vae.training.state import WEIGHTS, save_model
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
     from prefect.client.schemas.objects import FlowRun
 
-    from pipelines.registry import Score, Version
+    from pipelines.models.registry import Score, Version
 
 
 QUICK = RunConfig(
@@ -42,7 +42,7 @@ def run_flow(flow: Any, *arguments: Any, listener: Any = None, **named: Any) -> 
     """Runs a flow in this process, as the command does."""
     from prefect.context import refresh_global_settings_context
 
-    from pipelines import listening
+    from pipelines.flows import listening
 
     refresh_global_settings_context()  # or another test's environment decides which server is asked
     with listening.session(listener or (lambda kind, event: None)):
@@ -52,7 +52,7 @@ def run_flow(flow: Any, *arguments: Any, listener: Any = None, **named: Any) -> 
 @pytest.fixture(scope="session")
 def digits(services: Services) -> dict[str, Any]:
     """What the ingest flow returned for scikit-learn's digits."""
-    from pipelines import flows
+    from pipelines.flows import stages as flows
 
     return run_flow(flows.ingest, IngestConfig(source="sklearn:digits", name="digits"))
 
@@ -96,7 +96,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pages that MLflow was given, by a job that neither Ray nor MLflow runs; what is logged is kept in mind."""
     import ray
 
-    from pipelines import tracking
+    from pipelines.models import tracking
 
     found: list[str] = []
     epochs: dict[int, dict[str, Any]] = {}
@@ -127,7 +127,7 @@ def prefect(services: Services) -> Iterator[SyncPrefectClient]:
     """A client of a server that has every deployment of prefect.yaml, with a worker on their pool."""
     from prefect.client.orchestration import get_client
 
-    from pipelines import deployments
+    from pipelines.flows import deployments
 
     assert "pipeline/default" in deployments.deploy(ROOT / "prefect.yaml")
     with worker(), get_client(sync_client=True) as client:
@@ -142,7 +142,7 @@ def ended(prefect: SyncPrefectClient, run: FlowRun) -> FlowRun | None:
 
 def register(model: VAE, example: Any, name: str, score: Score, folder: Path) -> Version:
     """A model as a version of a name in the registry, by a run of its own and without an evaluation."""
-    from pipelines import packaging, registry, tracking
+    from pipelines.models import packaging, registry, tracking
 
     packed = folder / serving.ARTIFACT
     save_model(model, str(packed))

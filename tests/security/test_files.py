@@ -24,15 +24,15 @@ import torch
 from safetensors.torch import save
 
 from pipelines import cli
-from pipelines.yaml_files import read_yaml
+from pipelines.cli.yaml_files import read_yaml
 from tests.security.table import Answered
 from vae.config import Conv, ModelConfig
 from vae.data.manifest import MANIFEST_NAME
 from vae.data.parquet import Dataset
+from vae.data.schema import ExampleSpec
 from vae.errors import CheckpointError, ConfigError, CorruptData
-from vae.examples import ExampleSpec
 from vae.model import VAE
-from vae.state import MANIFEST, MODEL, WEIGHTS, Checkpoint, CheckpointStore, load_model, save_model
+from vae.training.state import MANIFEST, MODEL, WEIGHTS, Checkpoint, CheckpointStore, load_model, save_model
 
 
 class Payload:

@@ -16,6 +16,8 @@ import pytest
 from pipelines.services import Services, process
 from tests.security.table import Answered
 
+pytestmark = pytest.mark.servers("services")
+
 EVIL = "evil.example"
 # One method of each server of Ray's: a server answers UNIMPLEMENTED to those of the others.
 METHODS = (

@@ -9,17 +9,19 @@ import numpy as np
 import pytest
 from mlflow.pyfunc.model import PythonModel
 
-from pipelines import packaging, registry, tracking
-from pipelines.applying.work import pull
+from pipelines.data.apply.work import pull
+from pipelines.models import packaging, registry, tracking
 from pipelines.services import Services
 from tests.security.table import Answered
 from vae import serving
 from vae.config import MLP, ModelConfig
+from vae.data.schema import ExampleSpec
 from vae.errors import BetalineError, CheckpointError, RegistryError
-from vae.examples import ExampleSpec
 from vae.model import VAE
-from vae.state import WEIGHTS, save_model
 from vae.storage import locate, sha256_of
+from vae.training.state import WEIGHTS, save_model
+
+pytestmark = pytest.mark.servers("services")
 
 SCORE = registry.Score(1.0, "nll", "a dataset's id")
 

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from pipelines import services as embedded
-from pipelines.cluster import Cluster
+from pipelines.cluster.resources import Cluster
 from pipelines.services import Services, commands
 from pipelines.services.embedded import STATE_FILE
 from tests.processes import betaline
 from tests.security.table import Answered
+
+pytestmark = pytest.mark.servers("services")
 
 OWNED = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "BETALINE_HOME")
 

@@ -17,16 +17,16 @@ from tuning.scores import check_rule, rankings, reference_nats, scores_of
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import lane_configs, split
 from vae import inference
-from vae.assembly import build_model, share_of
 from vae.config import RunConfig, override, parse
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
-from vae.lanes import LaneTraining
 from vae.metrics.disentanglement import udr
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import measure
 from vae.model import VAE, Inputs
+from vae.training.assembly import build_model, share_of
+from vae.training.lanes import LaneTraining
 
 BETAS = {"kind": "choice", "values": [0.1, 1.0]}
 SEEDS = {"kind": "choice", "values": [0, 1, 2]}

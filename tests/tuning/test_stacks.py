@@ -13,7 +13,7 @@ from tuning.stacks import STACK, check_memory, checkpoints_of, divide, lane_conf
 from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
-from vae.lanes import bytes_of_a_lane, check_lanes
+from vae.training.lanes import bytes_of_a_lane, check_lanes
 
 BETAS = {"kind": "choice", "values": [0.5, 1.0, 4.0]}
 SEEDS = {"kind": "choice", "values": [0, 1]}

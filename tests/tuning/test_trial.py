@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tuning.trial import _steps_per_second
-from vae.reports import EpochReport
+from vae.training.reports import EpochReport
 
 
 def report(epoch: int, elapsed_seconds: float) -> EpochReport:

@@ -10,14 +10,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from vae.data.manifest import (
-    MANIFEST_NAME,
-    Column,
-    ImageSpec,
-    Manifest,
-    TableSpec,
-    derive_dataset_id,
-)
+from vae.data.manifest import MANIFEST_NAME, Column, ImageSpec, Manifest, TableSpec, derive_dataset_id
 from vae.data.parquet import Dataset, write_shard
 from vae.data.rows import arrow_schema
 from vae.storage import locate

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from vae.config import MLP, DiagonalGaussian, Gaussian, ModelConfig, Posterior, Prior, StandardNormal
-from vae.examples import ExampleSpec
-from vae.likelihoods import FixedScale, GaussianFamily, ImageLikelihood, anywhere
+from vae.data.schema import ExampleSpec
 from vae.model import VAE
-from vae.networks import Context
+from vae.parts.bodies import Context
+from vae.parts.likelihoods import FixedScale, GaussianFamily, ImageLikelihood, anywhere
 
 SHAPE, VALUES, LATENT, SIGMA = (1, 2, 3), 6, 2, 0.4
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, distributions
 
 from vae.config import ModelConfig, parse
-from vae.distributions import Gaussian
 from vae.errors import DataError
 from vae.model import VAE, Column, ExampleSpec, Inputs
+from vae.parts.distributions import Gaussian
 
 SHAPE = (1, 4, 4)
 WEIGHT = "encoder.dense.stages.0.layer.weight"

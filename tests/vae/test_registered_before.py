@@ -17,8 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from vae.answering import answer
-from vae.state import load_model
+from vae.inference.answering import answer
+from vae.training.state import load_model
 
 ZIP = Path(__file__).parent / "registered" / "v0.1.zip"
 ASKED = {"digits": {"task": "generate", "n": 2, "condition": ["3"]}, "people": {"task": "score"}}

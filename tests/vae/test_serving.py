@@ -17,16 +17,18 @@ from mlflow.models import ModelSignature
 from mlflow.types import ParamSchema, ParamSpec
 from numpy.typing import NDArray
 
-from vae import answering, inference, serving, tasks
-from vae.aggregate import AggregateMixture
-from vae.conditions import read_conditions, write_condition
+from vae import inference, serving
 from vae.config import MLP, Bernoulli, Gaussian, ModelConfig
-from vae.directions import Directions
-from vae.examples import Experience
-from vae.likelihoods import binarize
+from vae.data.conditions import read_conditions, write_condition
+from vae.data.schema import Experience
+from vae.inference import answering
+from vae.inference import client as tasks
 from vae.model import VAE, Column, ExampleSpec, Inputs
+from vae.parts.aggregate import AggregateMixture
+from vae.parts.directions import Directions
+from vae.parts.likelihoods import binarize
 from vae.seeds import Stream, derive
-from vae.state import save_model
+from vae.training.state import save_model
 
 SHAPE = (1, 4, 3)
 LATENT = 2
@@ -820,7 +822,7 @@ def test_model_without_a_flow_does_without_zuko(
     part: str, arguments: tuple[Any, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where zuko is not installed, the parts of a model are imported and built; a flow alone asks for it."""
-    for module in ("zuko", "vae.flows"):
+    for module in ("zuko", "vae.parts.flows"):
         monkeypatch.setitem(sys.modules, module, None)
     fresh = runpy.run_path(str(Path(serving.__file__).with_name(f"{part}s.py")), run_name="fresh")
     build = fresh[f"build_{part}"]

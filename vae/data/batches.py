@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vae.config import Missing
-from vae.data.corruption import Logistic, fit_logistic, without_hidden
 from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows, empty_rows, fill
 from vae.errors import ConfigError
-from vae.likelihoods import check_binary
+from vae.parts.corruptions import Logistic, fit_logistic, without_hidden
+from vae.parts.likelihoods import check_binary
 from vae.seeds import Stream, derive
 
 Binarization = Literal["none", "static", "dynamic"]

@@ -17,7 +17,7 @@ from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.moments import ROUNDING
 from vae.data.parquet import Dataset
 from vae.data.rows import SOURCE_ROW
-from vae.examples import ExampleSpec, plausible_bounds
+from vae.data.schema import ExampleSpec, plausible_bounds
 
 FACTOR = 1000.0
 """An absurd value is more than this many times as far from the median as every plausible one."""

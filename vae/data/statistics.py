@@ -9,13 +9,13 @@ import numpy as np
 
 from vae.config import Missing
 from vae.data import manifest
-from vae.data.corruption import fit_logistic, without_hidden
 from vae.data.manifest import ImageSpec
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
 from vae.data.plausible import plausible_ranges
 from vae.data.rows import ATTRIBUTE
-from vae.examples import Column, ExampleSpec, without_absurd
+from vae.data.schema import Column, ExampleSpec, without_absurd
+from vae.parts.corruptions import fit_logistic, without_hidden
 
 _BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
 

@@ -1,11 +1,10 @@
 """What a trained model can do, each use one function from tensors to tensors.
 
 Shapes: N rows, L latent, T points of a path, D dimensions; `shape` is an example's. Rows come as `vae.model.Inputs`, and
-examples go back as the model scores them: images float32 in [0, 1], tables standardised, which `vae.likelihoods.restore`
+examples go back as the model scores them: images float32 in [0, 1], tables standardised, which `restore`
 undoes.
 """
 
-from vae.importance import Evidence
 from vae.inference.coding import (
     Code,
     Output,
@@ -22,6 +21,7 @@ from vae.inference.coding import (
 from vae.inference.denoising import denoise
 from vae.inference.editing import directions_of, edit
 from vae.inference.estimates import Estimate
+from vae.inference.importance import Evidence
 from vae.inference.imputation import Imputations, impute, impute_many
 from vae.inference.paths import (
     Carried,

@@ -7,11 +7,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from vae import importance
-from vae.importance import Evidence
-from vae.memory import chunks
+from vae.inference import importance
+from vae.inference.importance import Evidence
+from vae.inference.memory import chunks
 from vae.model import VAE, Inputs
-from vae.posteriors import VectorQuantizedPosterior
+from vae.parts.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
 
 Output = Literal["mean", "sample"]
@@ -85,7 +85,7 @@ def generate(
         num: How many.
         condition_NK: What each is to be, for a conditional model.
         seed: Same seed, same examples, on any machine of one kind.
-        temperature: Below 1 nearer to the typical example, see `vae.priors.Prior.sample`.
+        temperature: Below 1 nearer to the typical example, see `vae.parts.priors.Prior.sample`.
         output: The likelihood's mean, or a draw from it.
         sampler: Where latents come from: the prior, or the mixture that was fitted to the aggregate posterior of all
             conditions together.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from vae.importance import weighted_draws
 from vae.inference.coding import generator_of
 from vae.inference.estimates import Estimate, WeightedMoments
+from vae.inference.importance import weighted_draws
 from vae.model import VAE, Inputs
 
 

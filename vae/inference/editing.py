@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from vae.directions import Directions, Method
 from vae.errors import ConfigError
 from vae.inference.coding import decode, encode
 from vae.model import VAE, Inputs
+from vae.parts.directions import Directions, Method
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def edit(model: VAE, inputs: Inputs, attribute: str, strength: float, method: Me
         model: Trained, with directions.
         inputs: Rows.
         attribute: A direction's name.
-        strength: In the direction's unit, see `vae.directions.Directions`.
+        strength: In the direction's unit, see `vae.parts.directions.Directions`.
         method: How the direction was learned.
 
     Raises:

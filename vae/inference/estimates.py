@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.likelihoods import CategoryFamily, Likelihood, TableLikelihood
+from vae.parts.likelihoods import CategoryFamily, Likelihood, TableLikelihood
 
 
 class Estimate(NamedTuple):

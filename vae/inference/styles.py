@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from vae.errors import ConfigError
-from vae.importance import log_likelihood
 from vae.inference.coding import decode, encode, generator_of
+from vae.inference.importance import log_likelihood
 from vae.model import VAE, Inputs
 
 MOST_VALUES = 256

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from vae import inference
-from vae.memory import BUDGET_BYTES, chunks
+from vae.data.scale import one_hot_columns
+from vae.inference.memory import BUDGET_BYTES, chunks
 from vae.model import VAE, Inputs
-from vae.scale import one_hot_columns
 from vae.seeds import Stream, derive
 
 DRAWS = 4
@@ -26,7 +26,7 @@ COPIES = 4
 
 
 def rows_within_budget(num_values: int) -> int:
-    """Returns how many rows of so many values the gap is measured on, 2 at least, within `vae.memory.BUDGET_BYTES`."""
+    """Returns how many rows of so many values the gap is measured on, 2 at least, within `BUDGET_BYTES`."""
     row_bytes = torch.float32.itemsize * num_values * DRAWS * COPIES
     return min(MOST_ROWS, max(2, BUDGET_BYTES // row_bytes))
 

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae import importance
 from vae.config import BoundConfig, Elbo
 from vae.data.batches import Batch
-from vae.distributions import Gaussian
 from vae.errors import ConfigError
-from vae.memory import BUDGET_BYTES, chunks
+from vae.inference import importance
+from vae.inference.memory import BUDGET_BYTES, chunks
 from vae.model import VAE, Inputs, Terms
-from vae.objectives import importance_weighted
-from vae.posteriors import VectorQuantizedPosterior
+from vae.parts.bounds import importance_weighted
+from vae.parts.distributions import Gaussian
+from vae.parts.posteriors import VectorQuantizedPosterior
 from vae.seeds import Stream, derive
 
 ACTIVE_UNIT_VARIANCE = 0.01

@@ -17,8 +17,7 @@ from vae.config import Corruption, GaussianNoise, MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import DataError
-from vae.likelihoods import binarization
-from vae.memory import chunks
+from vae.inference.memory import chunks
 from vae.metrics.disentanglement import disentanglement_suite
 from vae.metrics.features import FeatureNet, train_feature_net
 from vae.metrics.generation import Array, frechet_distance, generation_suite
@@ -26,6 +25,7 @@ from vae.metrics.likelihood import mutual_information
 from vae.metrics.reconstruction import psnr, ssim
 from vae.metrics.uses import denoising, imputation
 from vae.model import VAE, Inputs
+from vae.parts.likelihoods import binarization
 from vae.seeds import Stream, derive
 
 MAX_ROWS, MAX_USED_ROWS = 15_000, 1_000

@@ -14,11 +14,10 @@ from torch.nn import functional as F
 from vae import inference
 from vae.config import Corruption
 from vae.data.batches import Batch
-from vae.data.corruption import corrupt
+from vae.data.schema import Column
 from vae.errors import DataError
-from vae.examples import Column
-from vae.importance import LEAST_EFFECTIVE_DRAWS
-from vae.memory import rows_within
+from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
+from vae.inference.memory import rows_within
 from vae.metrics.imputation import (
     Array,
     CategoricalImputation,
@@ -29,6 +28,7 @@ from vae.metrics.imputation import (
 )
 from vae.metrics.reconstruction import psnr
 from vae.model import VAE, Inputs
+from vae.parts.corruptions import corrupt
 from vae.seeds import Stream, derive
 
 HIDDEN_SHARE = 0.2

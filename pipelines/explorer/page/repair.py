@@ -24,7 +24,7 @@ from pipelines.explorer.page.results import Results
 from pipelines.explorer.page.visit import REFUSED, Visit
 from pipelines.explorer.page.widgets import Field, Html, Painter, as_url, button, toggle
 from pipelines.explorer.views import Repair
-from vae.examples import Column
+from vae.data.schema import Column
 
 TASKS = [("reconstruct", "reconstruct"), ("denoise", "remove noise"), ("impute", "fill in what is missing")]
 WHITE = "#ffffff"

@@ -17,19 +17,19 @@ from torch import Tensor
 
 from tests.benchmarks.reproduce.work import Figures
 from tests.benchmarks.uses.work import fit_judge, judged
-from vae.answering.writing import write_examples
 from vae.config import GaussianNoise, RunConfig, VectorQuantized
 from vae.data.batches import Batch, Share
-from vae.data.corruption import corrupt
 from vae.data.parquet import Dataset
-from vae.distributions import Gaussian
-from vae.likelihoods import prepare
+from vae.inference.answering.writing import write_examples
+from vae.inference.client import Pulled
 from vae.metrics.likelihood import is_quantized
 from vae.metrics.reconstruction import psnr
 from vae.model import VAE, Inputs, Terms
-from vae.objectives import importance_weighted
-from vae.regularizers import maximum_mean_discrepancy
-from vae.tasks import Pulled
+from vae.parts.bounds import importance_weighted
+from vae.parts.corruptions import corrupt
+from vae.parts.distributions import Gaussian
+from vae.parts.likelihoods import prepare
+from vae.parts.regularizers import maximum_mean_discrepancy
 
 DRAWS = 20
 """Draws of each posterior."""

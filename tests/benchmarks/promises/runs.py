@@ -12,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from pipelines.ingest import IngestConfig
-from pipelines.sources.config import SplitConfig
+from pipelines.data.ingest import IngestConfig
+from pipelines.data.sources.config import SplitConfig
 from tests.benchmarks.promises.measures import HIDDEN_SHARE, Shipped, figures
 from tests.benchmarks.promises.promises import COMPARED, PROMISES
 from tests.benchmarks.reproduce.work import Figures, Job, published, train
 from vae.config import Capacity, ControlVae, Geco, ModelConfig, RunConfig, TableBody, override
+from vae.config.presets import preset
+from vae.config.suiting import fitted
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
-from vae.presets import preset
+from vae.inference.client import Pulled
 from vae.serving import ARTIFACT
-from vae.state import save_model
-from vae.suiting import fitted
-from vae.tasks import Pulled
+from vae.training.state import save_model
 
 SPLIT = SplitConfig(validation=0.15, test=0.15)
 SPRITES = {"source": "sprites", "resize": (16, 16), "max_rows": 1_800}
@@ -116,7 +116,7 @@ def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
     """Returns the model as MLflow gives it back to whoever pulls it."""
     import mlflow
 
-    from pipelines import packaging, tracking
+    from pipelines.models import packaging, tracking
 
     mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
     mlflow.create_experiment("promises", artifact_location=(folder / "artifacts").as_uri())

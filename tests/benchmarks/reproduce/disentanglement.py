@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.ingest import IngestConfig
-from pipelines.sources.config import SPRITES, SplitConfig
+from pipelines.data.ingest import IngestConfig
+from pipelines.data.sources.config import SPRITES, SplitConfig
 from tests.benchmarks.reproduce.evidence import Interval, by_seed, interval, paired
 from tests.benchmarks.reproduce.page import grid, summary
 from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, published, train

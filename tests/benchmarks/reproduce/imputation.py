@@ -17,29 +17,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from tests.benchmarks.reproduce.baselines import (
-    BASELINES,
-    KNN,
-    MEAN,
-    NEIGHBOURS,
-    RIDGE,
-    TREES,
-    TUNING_ROWS,
-    widened,
-)
+from tests.benchmarks.reproduce.baselines import BASELINES, KNN, MEAN, NEIGHBOURS, RIDGE, TREES, TUNING_ROWS, widened
 from tests.benchmarks.reproduce.evidence import by_seed, interval, paired
 from tests.benchmarks.reproduce.incomplete import MIXED, Values, complete_table, hidden, publish, scores
 from tests.benchmarks.reproduce.page import grid, summary
 from tests.benchmarks.reproduce.work import Budget, Claim, Figures, Job, Outcome, Table, device, inputs_of, train
 from vae.config import override
+from vae.config.presets import preset
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
-from vae.importance import LEAST_EFFECTIVE_DRAWS
 from vae.inference import impute, impute_many
-from vae.likelihoods import restore
+from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
 from vae.metrics.imputation import interval_coverage
 from vae.model import VAE, Inputs
-from vae.presets import preset
+from vae.parts.likelihoods import restore
 
 NUM_IMPUTATIONS, LEVEL = 99, 0.9
 COVERAGE = (0.88, 0.92)

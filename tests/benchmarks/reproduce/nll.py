@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from pipelines.ingest import IngestConfig
-from pipelines.sources.config import SplitConfig
+from pipelines.data.ingest import IngestConfig
+from pipelines.data.sources.config import SplitConfig
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.reproduce.evidence import by_seed, interval, paired
 from tests.benchmarks.reproduce.page import grid, summary
@@ -31,9 +31,9 @@ from vae.config import RunConfig, parse
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
-from vae.likelihoods import binarization
 from vae.metrics.likelihood import negative_log_likelihood
 from vae.model import VAE
+from vae.parts.likelihoods import binarization
 
 NORMAL, VAMP = "2×300 gated, z=40, N(0, I)", "2×300 gated, z=40, VampPrior"
 ELBO, IWAE = "2×200 tanh, z=50, ELBO", "2×200 tanh, z=50, IWAE"

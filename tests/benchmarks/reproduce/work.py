@@ -14,15 +14,15 @@ from typing import Literal
 
 import torch
 
-from pipelines.ingest import IngestConfig, ingest
+from pipelines.data.ingest import IngestConfig, ingest
 from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
-from vae.latents import fit_latents
 from vae.model import VAE, Inputs
-from vae.reports import EpochReport, Hooks, TrainingResult
-from vae.training import Training
-from vae.world import World
+from vae.training.latents import fit_latents
+from vae.training.loop import Training
+from vae.training.reports import EpochReport, Hooks, TrainingResult
+from vae.training.world import World
 
 Budget = Literal["smoke", "cpu", "full"]
 BUDGET_NAMES: tuple[Budget, ...] = ("smoke", "cpu", "full")

@@ -23,10 +23,10 @@ from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import digits, mnist, run_config, show
 from vae.config import Corruption, GaussianNoise, RunConfig, SaltAndPepper
-from vae.data.corruption import corrupt
 from vae.data.parquet import Dataset
 from vae.inference.denoising import denoise
 from vae.model import Inputs
+from vae.parts.corruptions import corrupt
 
 TITLE: str = "Denoising MNIST: peak signal-to-noise ratio in dB"
 LEGEND: str = "Mean ± standard error over images; the same images and the same noise for every row."

@@ -27,9 +27,9 @@ from vae.config import RunConfig
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
-from vae.directions import Method
 from vae.inference.editing import edit
 from vae.model import VAE, Inputs
+from vae.parts.directions import Method
 
 TITLE: str = "Editing sprites: larger and smaller, the rest as it was"
 LEGEND: str = SEEDS_LEGEND

@@ -21,11 +21,11 @@ from tests.benchmarks.reproduce.page import grid
 from tests.benchmarks.reproduce.work import Claim, Figures, Job, Outcome, train
 from tests.benchmarks.uses.work import digits, mnist, run_config, show
 from vae.config import MissingCompletelyAtRandom, RunConfig
-from vae.data.corruption import hide
 from vae.data.parquet import Dataset
 from vae.inference.imputation import impute, impute_many
 from vae.metrics.imputation import interval_coverage
 from vae.model import VAE, Inputs
+from vae.parts.corruptions import hide
 
 TITLE: str = "Imputing MNIST: half of the pixels, and the lower half, filled in"
 LEGEND: str = (

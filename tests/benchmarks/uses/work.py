@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.ingest import IngestConfig
+from pipelines.data.ingest import IngestConfig
+from pipelines.data.sources.config import SplitConfig
 from pipelines.report.theme import INK, LINE, SMALL_SIZE
-from pipelines.sources.config import SplitConfig
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.reproduce.work import Claim, Job, Outcome, Table, published
 from vae.config import RunConfig, parse

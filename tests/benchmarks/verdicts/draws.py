@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from pipelines.ingest import IngestConfig
+from pipelines.data.ingest import IngestConfig
 from tests.benchmarks.reproduce.work import published
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset

@@ -14,11 +14,11 @@ import torch
 
 from tests.benchmarks.reproduce.work import inputs_of
 from vae import inference
-from vae.assembly import share_of
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.metrics.gap import energy_distance, mean_distance, numbers
 from vae.model import VAE
+from vae.training.assembly import share_of
 
 Label = Literal["collapsed", "under_regularised", "sound", "neither"]
 BAD = ("collapsed", "under_regularised")

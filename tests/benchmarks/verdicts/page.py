@@ -8,18 +8,9 @@ from datetime import UTC, datetime
 
 from tests.benchmarks.reproduce.page import grid, machine
 from tests.benchmarks.verdicts.draws import DISTRIBUTION, NAMES
-from tests.benchmarks.verdicts.oracle import (
-    BAD,
-    BLURRED,
-    MARGIN,
-    STRANGE,
-    TOLD_NATS,
-    TOLD_SHARE,
-    Label,
-    labelled,
-)
+from tests.benchmarks.verdicts.oracle import BAD, BLURRED, MARGIN, STRANGE, TOLD_NATS, TOLD_SHARE, Label, labelled
 from vae.config import RunConfig
-from vae.reports import EpochReport
+from vae.training.reports import EpochReport
 
 COUNTED = 100
 """Bad draws, and sound ones, that count: the first of each."""

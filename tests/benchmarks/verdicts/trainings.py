@@ -19,11 +19,11 @@ from tests.benchmarks.verdicts.oracle import BAD, figures, labelled
 from tests.benchmarks.verdicts.page import Judged
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
+from vae.data.scale import scale_of
 from vae.errors import BetalineError
-from vae.reports import EpochReport, Hooks
-from vae.scale import scale_of
-from vae.training import Training
-from vae.verdict import Measured, early_epoch, judge, measure
+from vae.training.loop import Training
+from vae.training.reports import EpochReport, Hooks
+from vae.training.verdict import Measured, early_epoch, judge, measure
 
 Line = Mapping[str, Any]
 """What is kept of a training: its draw's number, and its history, generation gaps and figures or its error; of a repair

@@ -27,11 +27,11 @@ from tests.vae.conftest import _publish, _publish_table
 from vae.config import RunConfig, override
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import ExampleSpec
 from vae.errors import RegistryError
-from vae.examples import ExampleSpec
-from vae.latents import fit_latents
 from vae.model import VAE
-from vae.training import Training
+from vae.training.latents import fit_latents
+from vae.training.loop import Training
 
 CHROMIUM = os.environ.get("BETALINE_TEST_CHROMIUM", "/usr/bin/chromium")
 SCREENSHOTS = os.environ.get("BETALINE_SCREENSHOTS")

@@ -17,13 +17,7 @@ from PIL import Image
 
 from pipelines.explorer import exports, mapping
 from pipelines.explorer.asking import Call
-from pipelines.explorer.given import (
-    from_data_url,
-    with_cells,
-    write_cells,
-    write_holes,
-    write_image,
-)
+from pipelines.explorer.given import from_data_url, with_cells, write_cells, write_holes, write_image
 from pipelines.explorer.looking import look
 from pipelines.explorer.mapping import MOST_MAPS, chart
 from pipelines.explorer.models import Subject

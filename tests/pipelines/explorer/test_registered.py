@@ -23,7 +23,7 @@ from vae.data.statistics import example_spec
 from vae.errors import RegistryError
 from vae.model import VAE
 
-pytestmark = [pytest.mark.slow, pytest.mark.ci]
+pytestmark = [pytest.mark.servers("services"), pytest.mark.slow, pytest.mark.ci]
 
 
 def published(home: Path) -> Dataset:
@@ -37,8 +37,8 @@ def published(home: Path) -> Dataset:
 
 def test_registered_model_is_explored(services: Services, home: Path, tmp_path: Path) -> None:
     """A version is found with its alias, pulled once, shown with rows of its test split, and served by the command."""
-    from pipelines import registry
     from pipelines.explorer.registered import Registered
+    from pipelines.models import registry
 
     dataset = published(home)
     model = VAE(SMALL.model, example_spec(dataset)).eval()

@@ -22,18 +22,11 @@ from pipelines.report.costs import Stage
 from tuning.frontier import Trial
 from vae.config import RunConfig, parse
 from vae.data.batches import Batch
-from vae.data.manifest import (
-    Column,
-    ImageSpec,
-    Manifest,
-    SourceFile,
-    TableSpec,
-    derive_dataset_id,
-)
-from vae.examples import Column as ScaledColumn
+from vae.data.manifest import Column, ImageSpec, Manifest, SourceFile, TableSpec, derive_dataset_id
+from vae.data.schema import Column as ScaledColumn
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.model import VAE, ExampleSpec
-from vae.reports import EpochReport
+from vae.training.reports import EpochReport
 
 HOSTILE = (
     "<script>alert(1)</script>",

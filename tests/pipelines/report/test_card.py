@@ -15,10 +15,10 @@ import pytest
 from pipelines.report import card, search_table
 from pipelines.report.wording import nats
 from tests.pipelines.report.conftest import HOSTILE, TABLE_PARTS, Make, search
-from vae.aggregate import AggregateMixture
-from vae.directions import Directions
-from vae.examples import Experience
-from vae.state import save_model
+from vae.data.schema import Experience
+from vae.parts.aggregate import AggregateMixture
+from vae.parts.directions import Directions
+from vae.training.state import save_model
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,8 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
         warnings.simplefilter("ignore")
         import mlflow.pyfunc
 
-        from vae import answering, serving
+        from vae import serving
+        from vae.inference import answering
 
         mlflow.pyfunc.save_model(
             stored,

@@ -16,7 +16,7 @@ from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
 from vae.data.batches import Batch
 from vae.data.manifest import Column
-from vae.examples import Experience
+from vae.data.schema import Experience
 from vae.metrics.uses import fill_in
 
 SIZE = Column(name="size", kind="numeric", dtype="double")

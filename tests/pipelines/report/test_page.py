@@ -13,7 +13,7 @@ import torch
 from pipelines.report import write
 from pipelines.report.wording import nats
 from tests.pipelines.report.conftest import BRIEF, HOSTILE, TABLE_PARTS, Make, Page, epochs, image, search
-from vae.verdict import Finding
+from vae.training.verdict import Finding
 
 FIGURES = {
     *("reconstructions.png", "samples.png", "traversals.png", "interpolations.png"),

@@ -25,11 +25,11 @@ from vae.data.batches import (
     static_binarization,
     uniform_below_255,
 )
-from vae.data.corruption import hide
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows
 from vae.errors import ConfigError, DataError
+from vae.parts.corruptions import hide
 
 ROWS, GROUP, BATCH = 530, 20, 16
 ROW_BYTES = 16

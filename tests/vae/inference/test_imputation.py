@@ -7,10 +7,10 @@ from functools import partial
 import pytest
 import torch
 
-from tests.vae.test_inference import gappy
+from tests.vae.inference.test_inference import gappy
 from vae import inference
-from vae.importance import weighted_draws
 from vae.inference import imputation
+from vae.inference.importance import weighted_draws
 
 
 def test_imputations_do_not_depend_on_how_many_draws_come_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

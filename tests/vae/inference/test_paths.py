@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vae import inference
 from vae.config import ModelConfig
-from vae.examples import ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.inference import paths
 from vae.model import VAE, Inputs
 

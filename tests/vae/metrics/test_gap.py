@@ -8,7 +8,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from vae.config import RunConfig, override
-from vae.examples import Column, ExampleSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.metrics.gap import energy_distance, generation_gap, mean_distance, numbers, rows_within_budget
 from vae.model import VAE, Inputs
 

@@ -16,13 +16,7 @@ from torch import Tensor
 
 from vae.errors import DataError
 from vae.metrics.features import FeatureNet, train_feature_net
-from vae.metrics.generation import (
-    Generation,
-    density_coverage,
-    frechet_distance,
-    generation_suite,
-    precision_recall,
-)
+from vae.metrics.generation import Generation, density_coverage, frechet_distance, generation_suite, precision_recall
 
 Array = NDArray[np.float64]
 

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae import distributions, importance
 from vae.config import MLP, Bernoulli, Categorical, Gaussian, Iwae, Likelihood, ModelConfig
 from vae.data.batches import Batch
+from vae.inference import importance
 from vae.metrics.likelihood import Sums, bound_sums, inputs_of, mutual_information, negative_log_likelihood
 from vae.model import VAE, ExampleSpec, Inputs
+from vae.parts import distributions
 from vae.seeds import Stream, derive
 
 SHAPE = (1, 4, 4)

@@ -11,13 +11,13 @@ import torch
 from vae import inference
 from vae.config import MLP, Gaussian, GaussianNoise, ModelConfig, SaltAndPepper
 from vae.data.batches import Batch
-from vae.data.corruption import corrupt
+from vae.data.schema import Column, ExampleSpec, Experience
 from vae.errors import DataError
-from vae.examples import Column, ExampleSpec, Experience
 from vae.metrics.reconstruction import psnr
 from vae.metrics.suite import claimed
 from vae.metrics.uses import denoising, imputation
 from vae.model import VAE, Inputs
+from vae.parts.corruptions import corrupt
 from vae.seeds import Stream, derive
 
 COLUMNS = (Column("size", None, 10.0, 2.0), Column("colour", ("blue", "green", "red")))

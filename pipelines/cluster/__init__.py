@@ -1,0 +1,1 @@
+"""The Ray cluster: its jobs, its resources, its runs."""

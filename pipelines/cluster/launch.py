@@ -1,0 +1,373 @@
+"""Run one job on the cluster through the Ray Jobs API: submit or re-attach, follow, and return its result.
+
+A job is `python -m pipelines.jobs KIND --spec HOME/runs/IDENTITY/spec.json`. It leaves `result.json` beside
+the spec, or `error.json` ({"type", "message"}), and prints events as lines `BETALINE_EVENT {json}`. The
+process that calls this never joins the cluster (`ray.init`), so its signal handlers stay its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import itertools
+import json
+import logging
+import re
+import shlex
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import aiohttp
+import requests
+from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+
+from pipelines.cluster.resources import Cluster, Resources, check_resources, current_cluster, patiently
+from pipelines.cluster.runs import ERROR, REPORT, RESULT, SPEC, Event, RunFolder, parse_event
+from pipelines.services.embedded import SOURCE_ROOT, read
+from vae.errors import ClusterError, ClusterLost, rebuild
+
+T = TypeVar("T")
+PACKAGES = ("vae", "tuning", "pipelines")
+ENTRYPOINT = ("-m", "pipelines.jobs")
+# The cluster has its own; these would lead its workers back to this process's view of it.
+_NOT_FOR_JOBS = ("RAY_", "PREFECT_")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Job:
+    """An attempt at a run, on a cluster."""
+
+    cluster: Cluster
+    client: JobSubmissionClient
+    submission_id: str
+
+    def details(self) -> JobDetails | None:
+        """Its state, or None if the cluster does not know it."""
+        return patiently(functools.partial(_details, self.client, self.submission_id))
+
+
+def run_job(
+    kind: str,
+    spec: Mapping[str, Any],
+    *,
+    identity: str,
+    home: str,
+    on_event: Callable[[Event], None],
+    on_log: Callable[[str], None],
+    environment: Mapping[str, str] | None = None,
+    resources: Resources | None = None,
+    entrypoint: Sequence[str] = ENTRYPOINT,
+) -> dict[str, Any]:
+    """Run a job on the cluster that RAY_ADDRESS names, and return its result; nothing is run twice.
+
+    A finished result is returned as it is, a running job is attached to, and after an attempt that ended
+    without a result the next one is submitted, which resumes from the checkpoints of the last. If the caller
+    is interrupted, or a callback raises, the job is stopped. Call it from a thread that runs no event loop.
+
+    Args:
+        kind: Which job, the first argument of the entry point.
+        spec: What to do; JSON.
+        identity: The run's name, derived by the caller. Attempts are submitted as IDENTITY-0, IDENTITY-1, …
+        home: BETALINE_HOME, a path or a URI that this process and the cluster share.
+        on_event: Called for each event line.
+        on_log: Called for each other line, without its end.
+        environment: What the job needs in its environment beside the cluster's own: MLFLOW_TRACKING_URI, say.
+            Nothing secret: Ray shows it to who holds the cluster's token, logs it, and has it in command lines.
+        resources: What its workers need; checked before it is submitted.
+        entrypoint: Arguments of the Python interpreter, before KIND.
+
+    Raises:
+        ConfigError: If the identity belongs to a run of another specification.
+        BetalineError: What the job reported, as the class it named.
+        ClusterLost: If the cluster is out of reach, or the job vanishes or crashes without a word: the same call may do.
+        ClusterError: If the cluster is too small, or the job is stopped.
+    """
+    folder = RunFolder(home, identity)
+    wanted = json.loads(json.dumps(spec, allow_nan=False))
+    folder.refuse_another_spec(wanted)
+    result = folder.read(RESULT)
+    if result is not None:
+        return result
+    cluster = current_cluster()
+    client = patiently(lambda: _connect(cluster))
+    attempt, last = _last_attempt(client, identity)
+    runs = last is not None and not last.status.is_terminal()
+    if not runs:
+        result = folder.read(RESULT)  # the last attempt may have ended since
+        if result is not None:
+            return result
+        if resources is not None:
+            check_resources(resources)
+        attempt += 1
+    job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
+    if not runs:
+        for left in (ERROR, REPORT):
+            folder.remove(left)
+        command = [*entrypoint, kind, "--spec", folder.write(SPEC, wanted)]
+        _submit(job, command, home, environment or {})
+    return _finish(job, identity, folder, on_event, on_log)
+
+
+def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
+    """Stop a run's job, from any process, and wait until it has ended and given its CPUs back.
+
+    Returns:
+        Whether there was a job to stop.
+    Raises:
+        ClusterError: If it still runs, or still holds resources, after `limit_seconds`.
+    """
+    cluster = current_cluster()
+    client = patiently(lambda: _connect(cluster))
+    attempt, details = _last_attempt(client, identity)
+    if details is None or details.status.is_terminal():
+        return False
+    job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
+    patiently(lambda: _calling(lambda: client.stop_job(job.submission_id)))
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        details = job.details()
+        held = _held(cluster, details.job_id if details else None)
+        if (details is None or details.status.is_terminal()) and not held:
+            return True
+        if time.monotonic() > deadline:
+            raise ClusterError(
+                f"job {job.submission_id} was told to stop {limit_seconds:.0f} s ago and "
+                f"{'still holds ' + ', '.join(held) if held else 'still runs'}; see {cluster.address}"
+            )
+        time.sleep(0.2)
+
+
+def _connect(cluster: Cluster) -> JobSubmissionClient:
+    for name in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # it tells of every upload and websocket
+    return _calling(lambda: JobSubmissionClient(cluster.address, headers=dict(cluster.headers)))
+
+
+def _calling(call: Callable[[], T]) -> T:
+    """A call of Ray's client, with its errors told apart: lost connections, and refusals."""
+    try:
+        return call()
+    except requests.RequestException as error:
+        raise ConnectionError(str(error)) from None
+    except RuntimeError as error:
+        if re.search(r"status code 5\d\d", str(error)):
+            raise ConnectionError(str(error)[:500]) from None
+        raise ClusterError(f"the Ray cluster refused: {str(error)[:2000]}") from None
+
+
+def _details(client: JobSubmissionClient, submission_id: str) -> JobDetails | None:
+    def ask() -> JobDetails | None:
+        try:
+            return client.get_job_info(submission_id)
+        except RuntimeError as error:
+            if "status code 404" in str(error):
+                return None
+            raise
+
+    return _calling(ask)
+
+
+def _last_attempt(client: JobSubmissionClient, identity: str) -> tuple[int, JobDetails | None]:
+    """The number and the state of the last attempt that this cluster knows; -1 and None if it knows none."""
+    last: JobDetails | None = None
+    for number in itertools.count():
+        details = patiently(functools.partial(_details, client, f"{identity}-{number}"))
+        if details is None:
+            return number - 1, last
+        last = details
+    raise AssertionError("the count has no end")
+
+
+def _submit(job: _Job, command: list[str], home: str, environment: Mapping[str, str]) -> None:
+    python, runtime_environment = _runtime_environment(home, job.cluster, environment)
+
+    def submit() -> None:
+        try:
+            job.client.submit_job(
+                entrypoint=shlex.join([python, *command]),
+                submission_id=job.submission_id,
+                runtime_env=runtime_environment,
+                metadata={"betaline.run": job.submission_id},
+            )
+        except RuntimeError as error:
+            # Another process, or an attempt whose answer was lost, has submitted it: then this one attaches.
+            if "already exists" not in str(error):
+                raise
+
+    patiently(lambda: _calling(submit))
+
+
+def _runtime_environment(home: str, cluster: Cluster, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
+    """The interpreter and the runtime environment: this very one on the embedded head, else shipped code."""
+    variables = {name: value for name, value in environment.items() if not name.startswith(_NOT_FOR_JOBS)}
+    embedded = None if "://" in home else read(Path(home).expanduser().absolute())
+    if embedded is not None and embedded.is_embedded("ray") and embedded.ray_address == cluster.address:
+        return sys.executable, {"env_vars": {**variables, "PYTHONPATH": str(SOURCE_ROOT)}}
+    return "python", {
+        "env_vars": variables,
+        "py_modules": [str(SOURCE_ROOT / package) for package in PACKAGES],
+        "excludes": ["__pycache__", "*.pyc"],
+    }
+
+
+def _finish(
+    job: _Job,
+    identity: str,
+    folder: RunFolder,
+    on_event: Callable[[Event], None],
+    on_log: Callable[[str], None],
+) -> dict[str, Any]:
+    """Follow a job to its end, hand its lines on, and return its result."""
+    last_lines: deque[str] = deque(maxlen=20)
+    try:
+        for line in _follow(job):
+            event = parse_event(line)
+            if event is not None:
+                on_event(event)
+            else:
+                last_lines.append(line)
+                on_log(line)
+        details = _wait_for_end(job)
+    except ClusterError:
+        raise  # the cluster is out of reach, so there is nothing to stop
+    except BaseException:  # an interrupt or a failing callback must not leave a job that nobody watches
+        stop_job(identity)
+        raise
+    return _outcome(job, folder, details, last_lines)
+
+
+def _follow(job: _Job) -> Iterator[str]:
+    """The lines of a job's log from its start to its end; a lost connection is taken up where it broke."""
+    loop = asyncio.new_event_loop()
+    seen, rest = 0, ""
+    try:
+        ended = False
+        while not ended:
+            # Declared an iterator, it is a generator, which must be closed or its connection stays open.
+            chunks = cast(AsyncGenerator[str, None], job.client.tail_job_logs(job.submission_id))
+            skip = seen
+            try:
+                while (chunk := loop.run_until_complete(_next_chunk(chunks, job))) is not None:
+                    fresh = chunk[skip:]
+                    skip = max(0, skip - len(chunk))
+                    seen += len(fresh)
+                    *lines, rest = (rest + fresh).split("\n")
+                    yield from lines
+                ended = True
+            except (aiohttp.ClientError, OSError, RuntimeError):
+                # The websocket broke. If the dashboard is gone too, this waits for it, and gives up in time.
+                if job.details() is None:
+                    raise _forgotten(job) from None
+            finally:
+                # What broke above may have left the generator in the middle of a step, in which it cannot be closed.
+                with contextlib.suppress(RuntimeError, aiohttp.ClientError):
+                    loop.run_until_complete(chunks.aclose())
+        log = patiently(lambda: _calling(lambda: job.client.get_job_logs(job.submission_id)))
+        *lines, rest = (rest + log[seen:]).split("\n")
+        yield from lines
+        if rest:
+            yield rest
+    finally:
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+
+async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | None:
+    """The next piece of a log, or None when the job or its log has ended.
+
+    The job is asked for beside its log: the log's own end comes 3 s later, a dead connection's never.
+    """
+    task = asyncio.ensure_future(_advance(chunks))
+    begun = time.monotonic()
+    try:
+        while True:
+            # A short job is followed closely; a long one that has nothing to say is not asked as often.
+            pause = min(1.0, max(0.1, 0.1 * (time.monotonic() - begun)))
+            done, _ = await asyncio.wait([task], timeout=pause)
+            if done:
+                return task.result()
+            details = await asyncio.to_thread(job.details)
+            if details is None or details.status.is_terminal():
+                return None
+    finally:
+        if not task.done():
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError, aiohttp.ClientError, RuntimeError):
+                await task
+
+
+async def _advance(chunks: AsyncGenerator[str, None]) -> str | None:
+    # Not `anext(chunks, None)`: cancelled, it may leave the generator running.
+    try:
+        return await chunks.__anext__()
+    except StopAsyncIteration:
+        return None
+
+
+def _wait_for_end(job: _Job) -> JobDetails:
+    """The final state; the log ends a moment before the state is written."""
+    while True:
+        details = job.details()
+        if details is None:
+            raise _forgotten(job)
+        if details.status.is_terminal():
+            return details
+        time.sleep(0.1)
+
+
+def _forgotten(job: _Job) -> ClusterLost:
+    return ClusterLost(
+        f"the Ray cluster at {job.cluster.address} was restarted and no longer knows job "
+        f"{job.submission_id}; the same command takes its work up again"
+    )
+
+
+def _outcome(job: _Job, folder: RunFolder, details: JobDetails, last_lines: Sequence[str]) -> dict[str, Any]:
+    where = f"its whole log: {job.cluster.address}/#/jobs/{job.submission_id}"
+    if details.status == JobStatus.STOPPED:
+        raise ClusterError(f"job {job.submission_id} was stopped; the same command takes it up again ({where})")
+    if details.status == JobStatus.FAILED:
+        reported = folder.read(ERROR)
+        if reported is not None:
+            raise rebuild(reported["type"], reported["message"])
+        said = "\n".join(last_lines) or details.message or "nothing"
+        raise ClusterLost(f"job {job.submission_id} failed. It said last:\n{said}\n{where}")
+    result = folder.read(RESULT)
+    if result is None:
+        raise ClusterError(
+            f"job {job.submission_id} succeeded, and there is no result in {folder.uri}; BETALINE_HOME must "
+            "be storage that this machine and the cluster share"
+        )
+    return result
+
+
+def _held(cluster: Cluster, job_id: str | None) -> list[str]:
+    """What of a job still holds, or waits for, CPUs and GPUs."""
+    if job_id is None:
+        return []
+    found = []
+    for kind, key, over in (("actors", "job_id", "DEAD"), ("placement_groups", "creator_job_id", "REMOVED")):
+        ask = functools.partial(
+            cluster.get,
+            f"/api/v0/{kind}",
+            filter_keys=key,
+            filter_predicates="=",
+            filter_values=job_id,
+            detail="1",
+        )
+        living = [entry for entry in patiently(ask)["data"]["result"]["result"] if entry["state"] != over]
+        # Ray Train's cleaner outlives its job by a few seconds and holds nothing that another job wants.
+        living = [entry for entry in living if kind != "actors" or _wants(entry["required_resources"] or {})]
+        if living:
+            found.append(f"{len(living)} {kind.replace('_', ' ')}")
+    return found
+
+
+def _wants(resources: Mapping[str, float]) -> bool:
+    return any(resources.get(name, 0) > 0 for name in ("CPU", "GPU"))

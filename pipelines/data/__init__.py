@@ -1,0 +1,1 @@
+"""Datasets: their sources, their ingest, and models applied to them."""

@@ -1,0 +1,27 @@
+"""A registered model over a whole dataset: what will be done, in which units, and where each of them goes.
+
+A unit is a row group of the input and becomes one file of the output, named after its place and written whole. A file that
+is there and is what its record says is not made again. So a job may be killed at any moment and run again: it loses no row
+and doubles none.
+"""
+
+from pipelines.data.apply.manifests import Columns, Provenance
+from pipelines.data.apply.output import UnitRecord, claim, finished_units, publish
+from pipelines.data.apply.params import check_task, read_params
+from pipelines.data.apply.planning import ApplyPlan, plan
+from pipelines.data.apply.work import Worker, pull
+
+__all__ = [
+    "ApplyPlan",
+    "Columns",
+    "Provenance",
+    "UnitRecord",
+    "Worker",
+    "check_task",
+    "claim",
+    "finished_units",
+    "plan",
+    "publish",
+    "pull",
+    "read_params",
+]

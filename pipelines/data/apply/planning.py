@@ -1,0 +1,272 @@
+"""What an apply will do, row group by row group; everything that can be refused is refused here, before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pipelines.data.apply.inputs import Codes, Examples
+from pipelines.data.apply.manifests import Provenance
+from pipelines.data.apply.params import AUGMENT
+from pipelines.models.registry import Version
+from vae.data import manifest as stored
+from vae.data.manifest import SPLITS, ImageSpec, SourceFile, SplitName, TableSpec
+from vae.data.parquet import Dataset, rows_per_group
+from vae.data.schema import Column, ExampleSpec
+from vae.errors import ConfigError, DataError
+from vae.model import VAE
+from vae.storage import Location, locate
+
+ROWS_PER_CALL = 1024
+# After these, what the input says of a row need not hold for the result.
+_CHANGING = ("edit", "interpolate", "transfer", "traverse")
+# Decoded from nothing but codes, so that the input need not hold examples.
+DECODE, GENERATE = "decode", "generate"
+_MOST_LISTED = 12
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What becomes one file."""
+
+    index: int
+    split: SplitName
+    shard: str
+    first: int
+    """Its first row: of the input's split, or of all that are drawn."""
+    rows: int
+    group: int | None
+    """The input's row group; None where the rows are drawn from nothing."""
+
+
+@dataclass(frozen=True)
+class ApplyPlan:
+    """All that an apply will do. Picklable: it travels to every worker."""
+
+    provenance: Provenance
+    source: str
+    """The input's folder."""
+    model_uri: str
+    output: str
+    units: tuple[Unit, ...]
+    example: ImageSpec | TableSpec
+    """What results are stored as, where they are examples."""
+    classes: tuple[str, ...] | None
+    attributes: tuple[stored.Column, ...]
+    sources: tuple[SourceFile, ...]
+
+    @property
+    def name(self) -> str:
+        """Of the output."""
+        return f"{self.provenance.dataset}-{self.provenance.task}"
+
+    @property
+    def identity(self) -> str:
+        """Of the output, derived from all that it depends on."""
+        return stored.derive_dataset_id([file.sha256 for file in self.sources], self.provenance.model_dump(mode="json"))
+
+    def placed(self, folder: Location) -> ApplyPlan:
+        """The same in a folder of its own, called after the task and the identity."""
+        return replace(self, output=(folder / f"{self.provenance.task}-{self.identity[:12]}").uri)
+
+    @property
+    def num_rows(self) -> int:
+        """Of the output."""
+        return sum(unit.rows for unit in self.units)
+
+
+def open_input(task: str, uri: str, model: VAE) -> Examples | Codes:
+    """What a task is given.
+
+    Raises:
+        DataError: If there is no such input.
+        CorruptData: If its manifest cannot be read.
+    """
+    if task == DECODE:
+        return Codes.open(uri, model.config.latent_dim)
+    return Examples(Dataset.open(uri), model.conditions)
+
+
+def plan(
+    task: str,
+    params: dict[str, Any],
+    version: Version,
+    weights_sha256: str,
+    model: VAE,
+    source: str,
+    splits: Sequence[SplitName] | None,
+    output: str,
+    device: str = "cpu",
+) -> ApplyPlan:
+    """Cuts the work into units.
+
+    Args:
+        task: One of `vae.inference.answering.TASKS`, or `augment`.
+        params: As `read_params` gives them.
+        version: The registered model.
+        weights_sha256: Of its weights.
+        model: Itself.
+        source: The input's folder.
+        splits: Of the input; None for all it has.
+        output: The folder to write.
+        device: Where the workers' models will be, `cpu` or `cuda`.
+
+    Raises:
+        DataError: If the input is not what the model takes; names each column, what was expected and what was found.
+        ConfigError: If a parameter makes no sense with this model and input.
+    """
+    given = open_input(task, source, model)
+    manifest = given.manifest
+    if isinstance(given, Examples):
+        _check_fit(model.examples, given.manifest, source)
+        if not params.get("condition"):
+            _check_conditions(model, given.manifest, source)
+    chosen = _splits(manifest.splits, splits, source)
+    if task == AUGMENT and splits is not None:
+        raise ConfigError("--split: augment draws for the training split and keeps the others; leave it out")
+    provenance = Provenance(
+        task=task,
+        model=version.name,
+        version=version.version,
+        weights_sha256=weights_sha256,
+        dataset=manifest.name,
+        dataset_id=manifest.dataset_id,
+        splits=chosen,
+        params={name: value for name, value in params.items() if name != "seed"},
+        seed=params["seed"],
+        device=device,
+        rows_per_call=ROWS_PER_CALL,
+    )
+    examples = given.manifest if isinstance(given, Examples) else None
+    classes, attributes = _still_known(task, model, examples, told=not params.get("condition"))
+    shards = [shard for split in chosen for shard in manifest.splits.get(split, ())]
+    return ApplyPlan(
+        provenance=provenance,
+        source=source,
+        model_uri=version.uri,
+        output=locate(output).uri,
+        units=_augmented(given, model, params, chosen) if task == AUGMENT else _row_groups(given, chosen),
+        example=examples.example if examples else _example_of(model.examples),
+        classes=classes,
+        attributes=attributes,
+        sources=tuple(SourceFile(path=shard.path, bytes=shard.bytes, sha256=shard.sha256) for shard in shards),
+    )
+
+
+def _still_known(
+    task: str, model: VAE, data: stored.Manifest | None, told: bool
+) -> tuple[tuple[str, ...] | None, tuple[stored.Column, ...]]:
+    """Classes and attributes of the input that its results have too: of what is drawn, what the model was told."""
+    if data is None or task in _CHANGING:
+        return None, ()
+    if task != GENERATE:
+        return data.classes, data.attributes
+    names = [column.name for column in model.conditions] if told else []
+    attributes = tuple(column for column in data.attributes if column.name in names)
+    return data.classes if "class" in names else None, attributes
+
+
+def _row_groups(given: Examples | Codes, splits: Sequence[SplitName]) -> tuple[Unit, ...]:
+    units: list[Unit] = []
+    for split in splits:
+        for group, (start, stop) in enumerate(given.row_groups(split)):
+            units.append(Unit(len(units), split, f"{split}-{group:05d}.parquet", start, stop - start, group))
+    return tuple(units)
+
+
+def _augmented(
+    given: Examples | Codes, model: VAE, params: dict[str, Any], splits: Sequence[SplitName]
+) -> tuple[Unit, ...]:
+    """The input's rows, those to train on only where they are kept, and behind them so many of each class."""
+    assert isinstance(given, Examples)
+    if [column.name for column in model.conditions] != ["class"]:
+        told = ", ".join(column.name for column in model.conditions) or "nothing"
+        raise ConfigError(
+            f"task augment: expected a model that is told the class and nothing else, this one is told {told}; train one "
+            "with --set model.condition=class"
+        )
+    if params["per_class"] < 1:
+        raise ConfigError(f"--param per_class={params['per_class']}: expected at least 1")
+    kept = [unit for unit in _row_groups(given, splits) if unit.split != "train" or params["keep"]]
+    in_front = sum(unit.split == "train" for unit in kept)
+    total, rows = params["per_class"] * model.num_classes, rows_per_group(given.manifest.example.row_bytes)
+    drawn = [
+        Unit(0, "train", f"train-{in_front + number:05d}.parquet", first, min(rows, total - first), None)
+        for number, first in enumerate(range(0, total, rows))
+    ]
+    ordered = [*kept[:in_front], *drawn, *kept[in_front:]]
+    return tuple(Unit(i, u.split, u.shard, u.first, u.rows, u.group) for i, u in enumerate(ordered))
+
+
+def _splits(found: Any, wanted: Sequence[SplitName] | None, where: str) -> tuple[SplitName, ...]:
+    there: list[SplitName] = [split for split in SPLITS if any(shard.rows for shard in found.get(split, ()))]
+    if wanted is None:
+        return tuple(there)
+    if absent := [split for split in wanted if split not in there]:
+        raise DataError(f"{where} has no rows in split {', '.join(absent)}; it has {', '.join(there)}")
+    chosen: list[SplitName] = [split for split in there if split in wanted]
+    return tuple(chosen)
+
+
+# --- what does not fit ----------------------------------------------------------------------------------------------
+
+
+def _check_fit(model: ExampleSpec, data: stored.Manifest, where: str) -> None:
+    example = data.example
+    if isinstance(example, ImageSpec) or model.columns is None:
+        what = ["a table" if m else "images of shape" for m in (model.columns, isinstance(example, TableSpec))]
+        if what[0] != what[1] or model.shape != example.shape:
+            raise DataError(
+                f"{where}: the model takes other examples: expected {what[0]} {model.shape}, found {what[1]} "
+                f"{example.shape}; ingest the data as what the model was trained on"
+            )
+        return
+    found = {column.name: column.categories for column in example.columns}
+    expected = {column.name: column.categories for column in model.columns}
+    faults = []
+    for name in [*expected, *(name for name in found if name not in expected)]:
+        wanted = _kind(expected[name]) if name in expected else "no such column"
+        there = _kind(found[name]) if name in found else "no such column"
+        if wanted != there:
+            faults.append(f"column {name!r}: expected {wanted}, found {there}")
+    if faults:
+        raise DataError(f"{where}: the model takes another table: {_listed(faults, '; ')}")
+
+
+def _check_conditions(model: VAE, data: stored.Manifest, where: str) -> None:
+    known = {column.name: column.categories for column in data.attributes}
+    faults = []
+    for column in model.conditions:
+        found: tuple[str, ...] | None = data.classes if column.name == "class" else known.get(column.name)
+        there = found is not None if column.name == "class" else column.name in known
+        if not there:
+            faults.append(f"{column.name!r}: expected {_kind(column.categories)}, found none")
+        elif found != column.categories:
+            faults.append(f"{column.name!r}: expected {_kind(column.categories)}, found {_kind(found)}")
+    if faults:
+        raise DataError(
+            f"{where} does not say what the model is told of each row: {_listed(faults, '; ')}. Give one condition for "
+            "all rows with --param condition=…"
+        )
+
+
+def _kind(categories: Sequence[str] | None) -> str:
+    return "numbers" if categories is None else f"one of {_listed(categories)}"
+
+
+def _listed(names: Sequence[str], separator: str = ", ") -> str:
+    listed = separator.join(names[:_MOST_LISTED])
+    return listed if len(names) <= _MOST_LISTED else f"{listed} … ({len(names):,} in all)"
+
+
+def _example_of(examples: ExampleSpec) -> ImageSpec | TableSpec:
+    if examples.columns is None:
+        channels, height, width = examples.shape
+        return ImageSpec(channels=channels, height=height, width=width)
+    return TableSpec(columns=tuple(_stored(column) for column in examples.columns))
+
+
+def _stored(column: Column) -> stored.Column:
+    kind, dtype = ("numeric", "double") if column.categories is None else ("categorical", "string")
+    return stored.Column(name=column.name, kind=kind, dtype=dtype, categories=column.categories)

@@ -1,0 +1,235 @@
+"""A unit becomes a file: anywhere, in any order, and the same bytes each time.
+
+Shapes: N rows of a unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import zip_longest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from pipelines.data.apply.inputs import Group
+from pipelines.data.apply.output import UnitRecord, keep
+from pipelines.data.apply.params import AUGMENT
+from pipelines.data.apply.planning import DECODE, GENERATE, ApplyPlan, Unit, open_input
+from pipelines.data.apply.results import are_examples, check_length, column_arrays, compact, example_arrays, joined
+from pipelines.models import packaging
+from vae.data.manifest import SPLITS, ImageSpec
+from vae.data.parquet import rows_per_group, write_shard
+from vae.data.rows import ATTRIBUTE, IMAGE, LABEL, arrow_schema
+from vae.errors import ConfigError, DataError
+from vae.seeds import Stream, derive
+from vae.serving import RegisteredVAE
+from vae.storage import locate, sha256_of
+from vae.training.state import WEIGHTS, load_model
+
+ROW, SPLIT, CONDITION = "row", "split", "condition"
+SYNTHETIC, VERSION, SEED = "synthetic", "model_version", "seed"
+
+
+def pull(uri: str) -> tuple[RegisteredVAE, str]:
+    """A registered model, ready to predict, and the SHA-256 of its weights.
+
+    Raises:
+        CheckpointError: If it is damaged.
+    """
+    served = RegisteredVAE()
+    with TemporaryDirectory() as scratch:
+        folder = packaging.download(uri, Path(scratch))
+        served.model = load_model(str(folder))
+        return served, sha256_of(locate(str(folder / WEIGHTS)))
+
+
+class Worker:
+    """Holds the model and works units off."""
+
+    def __init__(self, plan: ApplyPlan, served: RegisteredVAE) -> None:
+        self.plan = plan
+        self.served = served
+        self.task, self.params = plan.provenance.task, plan.provenance.params
+        self.given = open_input(self.task, plan.source, served.model)
+
+    def write(self, indices: Iterable[int]) -> Iterator[UnitRecord]:
+        """Makes units' files and their records, one after the other.
+
+        The next unit is read and the last one written in threads beside the model, so that at most three are held.
+
+        Raises:
+            CorruptData: If the input is not what its manifest says.
+            DataError: If the model refuses a row, or the disk is full.
+        """
+        units = [self.plan.units[index] for index in indices]
+        with ThreadPoolExecutor(1, "read") as reader, ThreadPoolExecutor(1, "write") as writer:
+            read = reader.submit(self._read, units[0]) if units else None
+            written: Future[UnitRecord] | None = None
+            for unit, following in zip_longest(units, units[1:]):
+                assert read is not None
+                group = read.result()
+                read = reader.submit(self._read, following) if following else None
+                made = self.table(unit, group)
+                if written:
+                    yield written.result()
+                written = writer.submit(self._store, unit, *made)
+            if written:
+                yield written.result()
+
+    def _read(self, unit: Unit) -> Group | None:
+        return None if unit.group is None else self.given.read(unit.split, unit.group)
+
+    def _store(self, unit: Unit, table: pa.Table, examples: bool, labels: Any) -> UnitRecord:
+        few = [name for name in (SPLIT, CONDITION, SYNTHETIC, VERSION, SEED) if name in table.column_names]
+        tabular = examples and not isinstance(self.plan.example, ImageSpec)
+        group_rows = rows_per_group(self.plan.example.row_bytes) if examples else max(1, unit.rows)
+        location = locate(self.plan.output) / unit.shard
+        shard = write_shard(location, table, group_rows, None if tabular else few)
+        classes = self.plan.classes if examples else None
+        counts = np.bincount(labels, minlength=len(classes)).tolist() if classes and labels is not None else []
+        types = {field.name: str(field.type) for field in table.schema}
+        record = UnitRecord(index=unit.index, shard=shard, examples=examples, columns=types, class_counts=tuple(counts))
+        keep(self.plan, record)
+        return record
+
+    def probe(self) -> None:
+        """Asks the model for one row, so that what it refuses is refused before any work.
+
+        Raises:
+            ConfigError: With the model's own words.
+        """
+        unit = next((unit for unit in self.plan.units if not self._is_copied(unit)), None)
+        if unit is None:
+            raise DataError(f"{self.plan.source} has no rows")
+        try:
+            self._call(unit, self._read(unit), slice(0, 1))
+        except ValueError as error:
+            raise ConfigError(f"{self.plan.provenance.model} version {self.plan.provenance.version}: {error}") from None
+
+    def table(self, unit: Unit, group: Group | None) -> tuple[pa.Table, bool, Any]:
+        """A unit's rows, made of a row group or drawn; whether they are examples; and their labels [N]."""
+        if self._is_copied(unit):
+            assert group is not None
+            return self._examples(unit, group.table, group.labels, None), True, group.labels
+        calls = range(0, unit.rows, self.plan.provenance.rows_per_call)
+        parts = [slice(start, min(start + calls.step, unit.rows)) for start in calls]
+        try:
+            results = [compact(self._call(unit, group, part), self.plan.example) for part in parts]
+            result = joined(results)
+            if not are_examples(result, self.plan.example):
+                return self._columns(unit, group, result), False, None
+            labels = self._labels(unit, slice(0, unit.rows)) if group is None else group.labels
+            arrays = example_arrays(result, self.plan.example, self._left_as_they_were(group))
+        except ValueError as error:
+            if isinstance(error, DataError):
+                raise
+            rows = f"{unit.split} rows {unit.first:,} to {unit.first + unit.rows:,}"
+            raise DataError(f"{self.plan.source}, {rows}: {error}") from None
+        names = [IMAGE] if isinstance(self.plan.example, ImageSpec) else [c.name for c in self.plan.example.columns]
+        made = pa.table(dict(zip(names, arrays, strict=True)))
+        beside = None if group is None else group.table
+        return self._examples(unit, made, labels, beside), True, labels
+
+    def _left_as_they_were(self, group: Group | None) -> pa.Table | None:
+        """The rows that results are made of, where a value may be left as it was."""
+        table = self.task not in (GENERATE, AUGMENT, DECODE) and not isinstance(self.plan.example, ImageSpec)
+        return group.table if table and group is not None else None
+
+    def _is_copied(self, unit: Unit) -> bool:
+        return self.task == AUGMENT and unit.group is not None
+
+    def _call(self, unit: Unit, group: Group | None, part: slice) -> Any:
+        """What the model says of some rows of a unit."""
+        rows = part.stop - part.start
+        params = {**self.params, "task": self.task, "seed": self._seed(unit, part.start)}
+        if self.task == AUGMENT:
+            classes = self.served.model.examples.classes or ()
+            drop = ("per_class", "keep")
+            params = {name: value for name, value in params.items() if name not in drop}
+            params |= {
+                "task": GENERATE,
+                "n": rows,
+                "condition": [classes[label] for label in self._labels(unit, part)],
+            }
+        elif not params.get(CONDITION) and group is not None and group.conditions is not None:
+            params[CONDITION] = list(group.conditions[part])
+        if self.task == GENERATE:
+            params["n"] = rows
+        inputs: Any = None if self.task in (AUGMENT, GENERATE) or group is None else group.take(part)
+        where = f"task {self.task}"
+        return check_length(self.served.predict(None, inputs, params), rows, where)
+
+    def _seed(self, unit: Unit, start: int) -> int:
+        split = SPLITS.index(unit.split)
+        return derive(self.plan.provenance.seed, Stream.APPLICATION, split, unit.first + start)
+
+    def _labels(self, unit: Unit, part: slice) -> np.ndarray:
+        """Of rows that are drawn: so many of the first class, then of the second."""
+        return np.arange(unit.first + part.start, unit.first + part.stop) // self.params["per_class"]
+
+    def _examples(self, unit: Unit, values: pa.Table, labels: Any, beside: pa.Table | None) -> pa.Table:
+        """Rows of a dataset, with the number of the input's row, and for `augment` where each comes from.
+
+        Args:
+            unit: Which.
+            values: At least the columns of the examples.
+            labels: [N], where there are classes.
+            beside: What the attributes are taken from, if not from the same.
+        """
+        plan, rows = self.plan, len(values)
+        schema = arrow_schema(plan.example, labelled=plan.classes is not None, attributes=plan.attributes)
+        numbers = pa.array(np.arange(unit.first, unit.first + rows))
+        known = beside if beside is not None else values
+        columns = {}
+        for field in schema:
+            if field.name in values.column_names and field.name != LABEL:
+                columns[field.name] = values.column(field.name)
+            elif field.name.startswith(ATTRIBUTE):
+                there = field.name in known.column_names
+                columns[field.name] = (
+                    known.column(field.name) if there else pa.array(np.full(rows, np.nan), pa.float32())
+                )
+        if plan.classes is not None:
+            columns[LABEL] = pa.array(labels, pa.int32())
+        columns["source_row"] = numbers
+        made = pa.table([columns[name] for name in schema.names], schema=schema)
+        further = {ROW: numbers}
+        if self.task == AUGMENT:
+            drawn = unit.group is None
+            seeds = [
+                self._seed(unit, row - row % plan.provenance.rows_per_call) if drawn else None for row in range(rows)
+            ]
+            version = f"{plan.provenance.model}/{plan.provenance.version}"
+            further |= {
+                SYNTHETIC: pa.array([drawn] * rows),
+                VERSION: pa.array([version if drawn else None] * rows, pa.string()),
+                SEED: pa.array(seeds, pa.int64()),
+            }
+        for name, array in further.items():
+            made = made.append_column(_free(name, made.column_names), array)
+        return made
+
+    def _columns(self, unit: Unit, group: Group | None, result: Any) -> pa.Table:
+        """Results that are no examples, with the split and the row of the input that each is of."""
+        fields, arrays = column_arrays(result, self.task)
+        rows = unit.rows
+        front: dict[str, pa.Array] = {
+            SPLIT: pa.array([unit.split] * rows),
+            ROW: pa.array(np.arange(unit.first, unit.first + rows)),
+        }
+        if group is not None and self.served.model.conditions and not self.params.get(CONDITION):
+            front[CONDITION] = pa.array(list(group.conditions or [None] * rows), pa.string())
+        taken = [field.name for field in fields]
+        fields = [*(pa.field(_free(name, taken), array.type) for name, array in front.items()), *fields]
+        return pa.Table.from_arrays([*front.values(), *arrays], schema=pa.schema(fields))
+
+
+def _free(name: str, taken: list[str]) -> str:
+    """A column's name, or the next that no column of the table has."""
+    while name in taken:
+        name += "_"
+    return name

@@ -1,0 +1,70 @@
+"""Sources: IDX, image folder, npz, CSV, Parquet, scikit-learn's digits, sprites. Each is one class with a line in
+`SOURCES`."""
+
+from __future__ import annotations
+
+from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
+from pipelines.data.sources.csv_files import CsvSource
+from pipelines.data.sources.digits import DigitsSource
+from pipelines.data.sources.folder import FolderSource
+from pipelines.data.sources.idx import IdxSource
+from pipelines.data.sources.npz import NpzSource
+from pipelines.data.sources.parquet_files import ParquetSource
+from pipelines.data.sources.parquet_images import ParquetImageSource
+from pipelines.data.sources.parts import forget_parts
+from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
+from pipelines.data.sources.sprites import SpritesSource
+from pipelines.data.sources.survey import Block, Listing, Reader, Source, Survey, list_source
+from vae.errors import DataError
+
+__all__ = [
+    "BUILT_IN",
+    "Block",
+    "IngestConfig",
+    "Listing",
+    "Problem",
+    "Reader",
+    "RejectedSource",
+    "SplitConfig",
+    "Survey",
+    "forget_parts",
+    "problems_as_json",
+    "survey_source",
+]
+
+SOURCES: tuple[type[Source], ...] = (
+    DigitsSource,
+    SpritesSource,
+    IdxSource,
+    FolderSource,
+    NpzSource,
+    CsvSource,
+    ParquetImageSource,
+    ParquetSource,
+)
+
+
+def survey_source(config: IngestConfig) -> Survey:
+    """Look at everything a source holds, short of decoding its examples.
+
+    Raises:
+        DataError: If it is no source betaline knows, or cannot be ingested whatever is left out.
+    """
+    built_in = config.source in BUILT_IN
+    listing = Listing(config.source, (), (), single=True) if built_in else list_source(config.source)
+    for source in SOURCES:
+        if source.claims(listing):
+            survey = source.survey(config, listing)
+            if config.attributes and not survey.attributes:
+                raise DataError(
+                    f"{config.source}: attributes come beside images in an .npz file or in Parquet files, found "
+                    "another kind of source. Leave attributes out, or write such a file"
+                )
+            return survey
+    if not listing.paths:
+        raise DataError(f"{config.source}: 0 examples. The folder is empty")
+    shown = ", ".join(listing.paths[:5]) + (", …" if len(listing.paths) > 5 else "")
+    raise DataError(
+        f"{config.source}: 0 examples among {len(listing.paths):,} files ({shown}). Expected IDX (*-ubyte, "
+        "*.gz), images (png, jpeg, bmp, gif, tiff, webp), .npz, .csv or .parquet"
+    )

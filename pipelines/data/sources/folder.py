@@ -1,0 +1,170 @@
+"""A folder of image files: class subfolders, or flat; perhaps within folders that name its splits."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.data.sources.config import IngestConfig
+from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
+from pipelines.data.sources.problems import Problem
+from pipelines.data.sources.survey import Block, Listing, Survey, changed_source
+from vae.data.manifest import SPLITS, ImageSpec, SourceFile
+from vae.errors import DataError
+from vae.storage import Location, locate, sha256_of
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+_SPLIT_FOLDERS = {
+    "train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2,
+}  # fmt: skip
+_NUM_READERS = 8
+
+
+@dataclass(frozen=True)
+class FolderReader:
+    """Reads and decodes image files by their position in the listing."""
+
+    root: str
+    paths: tuple[str, ...]
+    digests: bytes
+    """SHA-256 of every file, 32 bytes each."""
+    example: ImageSpec
+    config: IngestConfig
+
+    def read(self, rows: NDArray[np.int64]) -> Block:
+        """See `Reader.read`."""
+        root = locate(self.root)
+
+        def checked() -> Iterator[bytes]:
+            for row, data in zip(rows.tolist(), _read_all(root, [self.paths[row] for row in rows]), strict=True):
+                expected = self.digests[32 * row : 32 * row + 32]
+                found = hashlib.sha256(data)
+                if found.digest() != expected:
+                    raise changed_source((root / self.paths[row]).uri, expected.hex(), found.hexdigest())
+                yield data
+
+        return decode_rows(rows, checked(), self.example, self.config, lambda row: Problem(self.paths[row], ""))
+
+
+class FolderSource:
+    """A folder of images, or one image."""
+
+    @staticmethod
+    def claims(listing: Listing) -> bool:
+        """Whether there is an image among the files."""
+        return bool(listing.matching(_SUFFIXES))
+
+    @staticmethod
+    def survey(config: IngestConfig, listing: Listing) -> Survey:
+        """See `Source.survey`."""
+        paths = listing.matching(_SUFFIXES)
+        own_splits, classes, labels = _read_folders(paths, listing.root)
+        sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+        large = {path for path in paths if sizes[path] > config.max_file_bytes}
+        files, shapes, problems = _probe_all(listing.root, paths, large, config)
+        example = common_shape(shapes, config, listing.root, problems)
+        aside = len(listing.paths) - len(paths)
+        return Survey(
+            files=files,
+            example=example,
+            num_rows=len(paths),
+            reader=FolderReader(
+                listing.root,
+                tuple(paths),
+                b"".join(bytes.fromhex(file.sha256) for file in files),
+                example,
+                config,
+            ),
+            classes=classes,
+            labels=labels,
+            own_splits=own_splits,
+            excluded=np.array([shape is None for shape in shapes]),
+            problems=tuple(problems),
+            notes=(f"{aside:,} files that are not images were left aside",) if aside else (),
+        )
+
+
+def _read_folders(
+    paths: Sequence[str], root: str
+) -> tuple[NDArray[np.uint8] | None, tuple[str, ...] | None, NDArray[np.int32] | None]:
+    """(own splits, classes, labels), from the names of the folders."""
+    parts = [path.split("/") for path in paths]
+    splits = None
+    if all(len(part) > 1 and part[0].lower() in _SPLIT_FOLDERS for part in parts):
+        splits = np.array([_SPLIT_FOLDERS[part[0].lower()] for part in parts], np.uint8)
+        parts = [part[1:] for part in parts]
+    loose = [path for path, part in zip(paths, parts, strict=True) if len(part) == 1]
+    if len(loose) == len(parts):
+        return splits, None, None
+    if loose:
+        raise DataError(
+            f"{root}: {len(loose):,} images lie outside the class folders, for example {loose[0]}. Put "
+            "every image into a class folder, or all of them into one folder"
+        )
+    names = [part[0] for part in parts]
+    classes = tuple(sorted(set(names)))
+    index = {name: number for number, name in enumerate(classes)}
+    labels = np.array([index[name] for name in names], np.int32)
+    if splits is not None:
+        _check_classes(labels, splits, classes, root)
+    return splits, classes, labels
+
+
+def _check_classes(labels: NDArray[np.int32], splits: NDArray[np.uint8], classes: tuple[str, ...], root: str) -> None:
+    known = set(labels[splits == 0].tolist())
+    if not known:
+        raise DataError(f"{root}: 0 examples for training: there is no train folder with images")
+    for split in (1, 2):
+        strange = sorted(set(labels[splits == split].tolist()) - known)
+        if strange:
+            raise DataError(
+                f"{root}: unknown class {', '.join(repr(classes[i]) for i in strange)} in {SPLITS[split]}. "
+                f"Classes in train: {', '.join(classes[i] for i in sorted(known))}"
+            )
+
+
+def _probe_all(
+    root: str, paths: Sequence[str], large: Collection[str], config: IngestConfig
+) -> tuple[tuple[SourceFile, ...], list[ImageShape | None], list[Problem]]:
+    """Hash every file, and look at the header of each that is not too large to be read at once."""
+    files: list[SourceFile] = []
+    shapes: list[ImageShape | None] = []
+    problems: list[Problem] = []
+    readable = _read_all(locate(root), [path for path in paths if path not in large])
+    for path in paths:
+        if path in large:
+            location = locate(root) / path
+            size = location.info().size
+            files.append(SourceFile(path=path, bytes=size, sha256=sha256_of(location)))
+            shapes.append(None)
+            what = f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--set max_file_bytes=N)"
+            problems.append(Problem(path, what))
+            continue
+        data = next(readable)
+        digest = hashlib.sha256(data).hexdigest()
+        # Not validated one by one: the values were computed here, and there may be millions.
+        files.append(SourceFile.model_construct(path=path, bytes=len(data), sha256=digest))
+        try:
+            shapes.append(probe(data, config))
+        except BadImage as error:
+            shapes.append(None)
+            problems.append(Problem(path, str(error)))
+    return tuple(files), shapes, problems
+
+
+def _read_all(root: Location, paths: Sequence[str]) -> Iterator[bytes]:
+    """The bytes of the files, in order, a few requests ahead where each is a round trip."""
+    if root.is_local:
+        for path in paths:
+            # Plain calls: for files of a few hundred bytes, anything more costs more than the reading.
+            with open(f"{root.path}/{path}", "rb", buffering=0) as file:
+                yield file.read()
+        return
+    with ThreadPoolExecutor(_NUM_READERS) as pool:
+        for first in range(0, len(paths), 16 * _NUM_READERS):
+            yield from pool.map(lambda path: (root / path).read(), paths[first : first + 16 * _NUM_READERS])

@@ -1,0 +1,1 @@
+"""The Prefect flows, their requests, and what happens around a flow run."""

@@ -1,0 +1,95 @@
+"""A trained model as MLflow stores it: packed without pickle, proved to load, unpacked again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import mlflow
+import mlflow.artifacts
+import mlflow.pyfunc
+from mlflow.exceptions import MlflowException
+
+import vae
+from vae import serving
+from vae.config import ModelConfig
+from vae.errors import RegistryError
+
+LOAD_SECONDS = 300
+
+
+def log_model(run_id: str, model_folder: Path, config: ModelConfig, example: Any, card: str) -> str:
+    """Logs a trained model to its run as a pyfunc without pickle; returns its URI.
+
+    Args:
+        run_id: The training run.
+        model_folder: What `vae.training.state.save_model` wrote, on this machine.
+        config: What the model is made of.
+        example: One input, as `predict` takes it.
+        card: Markdown, stored as `MODEL_CARD.md` with the model.
+    """
+    with TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
+        card_file = Path(scratch) / "MODEL_CARD.md"
+        card_file.write_text(card, encoding="utf-8")
+        package = Path(vae.__file__).parent
+        info = mlflow.pyfunc.log_model(
+            name="model",
+            python_model=str(package / "serving.py"),
+            artifacts={serving.ARTIFACT: str(model_folder), "card": str(card_file)},
+            code_paths=[str(package)],
+            signature=serving.signature(),
+            input_example=example,
+            pip_requirements=serving.requirements(config),
+        )
+    return info.model_uri
+
+
+def check_loads(uri: str) -> None:
+    """Loads a version from the registry in a process of its own and predicts with it.
+
+    Raises:
+        RegistryError: If it does not load or does not predict; says what that process said.
+    """
+    program = (
+        "import sys, mlflow\n"
+        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "params = {'task': 'generate', 'n': 2}\n"
+        "condition = model.unwrap_python_model().example_condition()\n"
+        "params.update({'condition': condition} if condition else {})\n"
+        "assert len(model.predict(None, params=params)) == 2\n"
+    )
+    with TemporaryDirectory() as elsewhere:
+        # MLflow unpacks a model into the folder for temporary files, and leaves it there.
+        done = subprocess.run(
+            [sys.executable, "-c", program, uri],
+            cwd=elsewhere,
+            env={**os.environ, "TMPDIR": elsewhere, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
+            capture_output=True,
+            text=True,
+            timeout=LOAD_SECONDS,
+        )
+    if done.returncode:
+        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        raise RegistryError(f"{uri} was registered but does not load, so no alias points at it: {last}")
+
+
+def download(uri: str, folder: Path) -> Path:
+    """A registered model's own weights and configuration, on this machine.
+
+    Raises:
+        RegistryError: If it holds none: somebody else's model, such as a pickle.
+    """
+    # Of these alone: the model's code is ten times as many files, and each is a request.
+    try:
+        return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/{serving.ARTIFACT}", dst_path=str(folder)))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST" and "404 Client Error" not in str(error):
+            raise
+        raise RegistryError(
+            f"{uri} holds no artifacts/{serving.ARTIFACT}, so it is not a model that betaline registered; nothing else of "
+            "it is loaded"
+        ) from None

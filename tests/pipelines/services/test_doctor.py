@@ -1,0 +1,126 @@
+"""The doctor finds what is wrong, and says how to mend it."""
+
+from __future__ import annotations
+
+import socket
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from pipelines.services import Services, commands, doctor
+from pipelines.services.doctor import Check, examine
+from pipelines.services.embedded import STATE_FILE
+
+pytestmark = pytest.mark.servers("services")
+
+
+def named(checks: list[Check], name: str) -> Check:
+    """The one check of a name."""
+    [found] = [check for check in checks if check.name == name]
+    return found
+
+
+@pytest.fixture
+def unset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names no servers."""
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_examine_finds_running_services_well(services: Services) -> None:
+    """With the services up nothing fails, and the cluster is named with what it has."""
+    checks = examine(services.home)
+    assert not [check for check in checks if check.status == "fail"]
+    assert named(checks, "services").found == "prefect, mlflow, ray run and answer"
+    assert named(checks, "cluster").found.startswith(f"{services.ray_address}: 1 node(s), ")
+
+
+@pytest.mark.usefixtures("unset")
+def test_examine_changes_nothing(tmp_path: Path) -> None:
+    """A home that is not there yet is well, and is not made by looking."""
+    home = tmp_path / "home"
+    checks = examine(home)
+    assert not [check for check in checks if check.status == "fail"]
+    assert named(checks, "services").found.startswith("not running; betaline up starts them")
+    assert not home.exists()
+
+
+@pytest.mark.usefixtures("unset")
+def test_examine_finds_a_readable_token(tmp_path: Path) -> None:
+    """A token that others may read fails, with the command that mends it."""
+    commands.make_secrets(tmp_path)
+    assert named(examine(tmp_path), "tokens").status == "ok"
+    token = tmp_path / "secrets" / "ray_token"
+    token.chmod(0o644)
+    check = named(examine(tmp_path), "permissions of ray_token")
+    assert check.status == "fail"
+    assert "has mode 644, others may read it" in check.found
+    assert check.mend.startswith(f"chmod 600 {token}; ")
+
+
+@pytest.mark.usefixtures("unset")
+def test_examine_finds_a_dead_service(services: Services, tmp_path: Path) -> None:
+    """A recorded service whose process has ended fails by name, and points at its log."""
+    text = (Path(services.home) / STATE_FILE).read_text()
+    for root in services.processes:
+        text = text.replace(f'"pid": {root.pid}', '"pid": 999999999' if root.name == "mlflow" else f'"pid": {root.pid}')
+    (tmp_path / STATE_FILE).write_text(text)
+    check = named(examine(tmp_path), "mlflow")
+    assert check.status == "fail"
+    assert "process 999999999 has ended; its log: " in check.found
+    assert check.mend == "betaline down, then betaline up"
+
+
+def test_examine_finds_a_server_that_does_not_answer(
+    unset: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Addresses in the environment that nobody answers fail, each with the variable to correct."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    checks = examine(tmp_path)
+    for name, variable in (
+        ("prefect", "PREFECT_API_URL"),
+        ("mlflow", "MLFLOW_TRACKING_URI"),
+        ("cluster", "RAY_ADDRESS"),
+    ):
+        assert named(checks, name).status == "fail"
+        assert variable in named(checks, name).mend
+
+
+@pytest.mark.usefixtures("unset")
+def test_examine_refuses_a_remote_home_without_servers() -> None:
+    """A home in an object store needs servers elsewhere, and the message says which variables name them."""
+    check = named(examine("s3://bucket/home"), "home")
+    assert check.status == "fail"
+    assert "set MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS" in check.found
+
+
+def test_package_check_sees_what_pip_check_misses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fastapi 0.165 breaks Prefect at import; a version outside the project's own range fails with the cure."""
+    real = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda name: "0.165.0" if name == "fastapi" else real(name))
+    assert doctor._package(Requirement("fastapi<0.150")) == Check(
+        name="package fastapi",
+        status="fail",
+        found="0.165.0, <0.150 is needed",
+        mend="pip install 'fastapi<0.150'",
+    )
+    assert doctor._package(Requirement("ray[default]>=2.60,<2.61")) is None
+    assert doctor._package(Requirement("no-such-package>=1; extra == 'dev'")) is None
+    missing = doctor._package(Requirement("no-such-package>=1"))
+    assert missing is not None
+    assert missing.found == "not installed, >=1 is needed"
+
+
+def test_disk_check_fails_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Too little space fails, little space warns, and both say where to go."""
+    for free, status in ((doctor.GIB // 2, "fail"), (5 * doctor.GIB, "warn"), (50 * doctor.GIB, "ok")):
+        usage = doctor.shutil._ntuple_diskusage(0, 0, free)  # type: ignore[attr-defined]
+        monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path, usage=usage: usage)
+        check = doctor._disk(tmp_path)
+        assert check.status == status
+        assert ("BETALINE_HOME" in check.mend) == (status != "ok")

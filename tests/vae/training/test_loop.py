@@ -1,0 +1,539 @@
+"""The loop: exact resume from any step, early stopping, moving averages, and two real ranks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from vae.config import RunConfig, override
+from vae.data.batches import Batch, Feed, InOrder, Share
+from vae.data.parquet import Dataset
+from vae.errors import CheckpointError, ConfigError, DataError, Diverged
+from vae.metrics.likelihood import bound_sums
+from vae.model import Inputs
+from vae.training.loop import Training, unfinished
+from vae.training.reports import EpochReport, Hooks, TrainingResult
+
+ROWS, BATCH, EPOCHS = 231, 32, 3
+PER_EPOCH = ROWS // BATCH
+STEPS = PER_EPOCH * EPOCHS
+NEVER = 1e9
+CLOCKS = {"examples_per_second", "elapsed_seconds"}
+
+BASE = override(
+    RunConfig(),
+    {
+        "model.latent_dim": 2,
+        "model.encoder": {"kind": "mlp", "hidden": [8]},
+        "training.epochs": EPOCHS,
+        "training.batch_size": BATCH,
+        "training.learning_rate": 1e-2,
+        "training.patience_epochs": None,
+        "training.checkpoint_seconds": NEVER,
+    },
+)
+
+
+@pytest.fixture(scope="module")
+def small(publish: Callable[..., Dataset], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """231 scanned digits to train and 61 to validate, in row groups of 25."""
+    images, labels = load_digits(return_X_y=True)
+    pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
+    rows = slice(ROWS + 61)
+    folder = tmp_path_factory.mktemp("small")
+    return publish(folder, pixels[rows], labels[rows].astype(np.int64), {"train": ROWS, "validation": 61}, 25)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+class Killed(Exception):  # noqa: N818  stands for a signal
+    """Stands for the end of a process."""
+
+
+class CutFeed:
+    """A feed that ends the run after so many batches."""
+
+    def __init__(self, feed: Feed, batches: int) -> None:
+        self.feed = feed
+        self.steps_per_epoch = feed.steps_per_epoch
+        self.left = batches
+
+    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        for batch in self.feed.epoch(epoch, first_step):
+            if not self.left:
+                raise Killed
+            self.left -= 1
+            yield batch
+
+
+def train(config: RunConfig, dataset: Dataset, **options: Any) -> TrainingResult:
+    return Training(config, dataset, **options).run()
+
+
+def kill_after(steps: int, config: RunConfig, dataset: Dataset, checkpoints: Path) -> None:
+    training = Training(config, dataset, checkpoints=str(checkpoints))
+    training.feed = CutFeed(training.feed, steps)
+    with pytest.raises(Killed):
+        training.run()
+
+
+def metrics(history: tuple[EpochReport, ...]) -> list[dict[str, Any]]:
+    """The history without what a clock measured."""
+    return [{name: value for name, value in asdict(report).items() if name not in CLOCKS} for report in history]
+
+
+def weights(result: TrainingResult) -> dict[str, Tensor]:
+    return result.model.state_dict()
+
+
+def assert_same_run(resumed: TrainingResult, unbroken: TrainingResult) -> None:
+    assert metrics(resumed.history) == metrics(unbroken.history)
+    assert metrics((resumed.best,)) == metrics((unbroken.best,))
+    for name, value in weights(unbroken).items():
+        assert torch.equal(weights(resumed)[name], value), name
+
+
+VARIANTS = {
+    "resident": {},
+    "streaming": {"training.feed": "streaming", "training.memory_budget_bytes": 4 * 64 * 60},
+    "averaged, conditional, clipped": {
+        "training.ema_decay": 0.9,
+        "model.condition": "class",
+        "training.gradient_clip_norm": 1.0,
+        "objective.controller": {"kind": "warmup", "steps": 10},
+        "objective.beta": 2.0,
+    },
+    "conv, learned sigma, decay": {
+        "model.encoder": {"kind": "conv", "channels": [4], "hidden": 8, "residual_blocks": 1},
+        "model.likelihood": {"kind": "gaussian"},
+        "training.weight_decay": 0.1,
+        "training.learning_rate_schedule": "cosine",
+        "training.warmup_steps": 3,
+    },
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("checkpoint_steps", "kills"),
+    [(3, range(STEPS)), (PER_EPOCH, [step for step in range(STEPS) if (step + 1) % PER_EPOCH < 3])],
+)
+def test_resume_repeats_the_unbroken_run(
+    small: Dataset, tmp_path: Path, variant: str, checkpoint_steps: int, kills: Sequence[int]
+) -> None:
+    """Killed at any step and resumed, a run has bit-equal weights and equal metrics, mid-epoch and at its seams."""
+    config = override(BASE, {**VARIANTS[variant], "training.checkpoint_steps": checkpoint_steps})
+    unbroken = train(config, small)
+    for step in kills if variant == "resident" else kills[1::4]:
+        kill_after(step, config, small, tmp_path / str(step))
+        resumed = train(config, small, checkpoints=str(tmp_path / str(step)))
+        assert resumed.resumed_from_step == step // checkpoint_steps * checkpoint_steps
+        assert_same_run(resumed, unbroken)
+
+
+def test_resume_repeats_the_unbroken_run_however_often(small: Dataset, tmp_path: Path) -> None:
+    """A run that is killed again and again after each few steps still ends as if it never had been."""
+    config = override(BASE, {"training.checkpoint_steps": 2, "training.ema_decay": 0.5})
+    for _ in range(4):
+        kill_after(5, config, small, tmp_path)
+    assert max(tmp_path.glob("step-*")).name == "step-00000016"
+    assert_same_run(train(config, small, checkpoints=str(tmp_path)), train(config, small))
+
+
+def test_resume_of_a_finished_run_returns_it(small: Dataset, tmp_path: Path) -> None:
+    """A finished run is not trained again: the same weights and history come back."""
+    first = train(BASE, small, checkpoints=str(tmp_path))
+    again = train(BASE, small, checkpoints=str(tmp_path))
+    assert again.resumed_from_step == STEPS
+    assert again.history == first.history
+    assert_same_run(again, first)
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("model.safetensors", "flipped"),
+        ("optimizer.safetensors", "flipped"),
+        ("values.json", "flipped"),
+        ("manifest.json", "flipped"),
+        ("manifest.json", "truncated"),
+        ("manifest.json", "missing"),
+    ],
+)
+def test_resume_passes_over_a_damaged_checkpoint(small: Dataset, tmp_path: Path, file: str, damage: str) -> None:
+    """With the newest checkpoint damaged the run goes on from the one before and ends bit-equal."""
+    config = override(BASE, {"training.checkpoint_steps": 3})
+    kill_after(14, config, small, tmp_path)
+    path = tmp_path / "step-00000012" / file
+    content = bytearray(path.read_bytes())
+    path.unlink()
+    if damage == "flipped":
+        content[len(content) // 2] ^= 0x10
+        path.write_bytes(content)
+    elif damage == "truncated":
+        path.write_bytes(content[: len(content) // 2])
+    resumed = train(config, small, checkpoints=str(tmp_path))
+    assert resumed.resumed_from_step == 9
+    assert_same_run(resumed, train(config, small))
+
+
+def test_resume_refuses_another_configuration(small: Dataset, tmp_path: Path) -> None:
+    """A folder with checkpoints of another β is refused, and the difference named."""
+    train(override(BASE, {"training.epochs": 1}), small, checkpoints=str(tmp_path))
+    with pytest.raises(CheckpointError) as error:
+        train(override(BASE, {"training.epochs": 1, "objective.beta": 4.0}), small, checkpoints=str(tmp_path))
+    assert str(error.value) == (
+        f"{tmp_path}/step-{PER_EPOCH:08d} belongs to another run (config.objective.beta: was 1.0, is 4.0); "
+        "choose another run name, or remove the folder to start again"
+    )
+
+
+def test_resume_allows_other_checkpoint_intervals(small: Dataset, tmp_path: Path) -> None:
+    """How often checkpoints are written, and the workers' failures allowed, are no part of what a run is."""
+    kill_after(9, override(BASE, {"training.checkpoint_steps": 4}), small, tmp_path)
+    other = override(BASE, {"training.checkpoint_steps": 5, "scaling.max_failures": 7})
+    resumed = train(other, small, checkpoints=str(tmp_path))
+    assert resumed.resumed_from_step == 8
+    assert_same_run(resumed, train(BASE, small))
+
+
+def test_beta_is_the_same_after_a_resume(small: Dataset, tmp_path: Path) -> None:
+    """A warm-up counts optimiser steps, so a resumed run reports the β that the unbroken one did."""
+    changes = {"objective.beta": 4.0, "objective.controller": {"kind": "warmup", "steps": STEPS - 2}}
+    config = override(BASE, {**changes, "training.checkpoint_steps": 4})
+    kill_after(10, config, small, tmp_path)
+    resumed = train(config, small, checkpoints=str(tmp_path))
+    expected = [4.0 * min(1, (PER_EPOCH * epoch - 1) / (STEPS - 2)) for epoch in range(1, EPOCHS + 1)]
+    assert [report.beta for report in resumed.history] == pytest.approx(expected)
+
+
+def test_hook_that_fails_leaves_a_run_that_resumes(small: Dataset, tmp_path: Path) -> None:
+    """An error in a listener ends the run after the epoch's checkpoint; the next attempt goes on from there."""
+
+    class Failing(Hooks):
+        def on_epoch(self, report: EpochReport) -> None:
+            if report.epoch == 2:
+                raise Killed
+
+    config = override(BASE, {"training.checkpoint_seconds": 0.0})
+    with pytest.raises(Killed):
+        train(config, small, checkpoints=str(tmp_path), hooks=Failing())
+    resumed = train(config, small, checkpoints=str(tmp_path))
+    assert resumed.resumed_from_step == 2 * PER_EPOCH
+    assert_same_run(resumed, train(config, small))
+
+
+@pytest.mark.parametrize("ema_decay", [None, 0.9])
+@pytest.mark.parametrize("steps", [3, PER_EPOCH + 3])
+def test_unfinished_run_is_looked_at_without_being_resumed(
+    small: Dataset, tmp_path: Path, steps: int, ema_decay: float | None
+) -> None:
+    """It gives the best epoch's model as the resumed run has it; in the first epoch what that would be validated with."""
+    config = override(BASE, {"training.checkpoint_steps": 1, "training.ema_decay": ema_decay})
+    assert unfinished(config, small, str(tmp_path)) is None
+    kill_after(steps, config, small, tmp_path)
+    resumed = Training(config, small, checkpoints=str(tmp_path))
+    assert resumed.resume() == steps
+    found = unfinished(config, small, str(tmp_path))
+    assert found is not None
+    assert found.step == steps
+    assert found.history == resumed.record.history
+    expected = resumed.best_model() if found.history else resumed.shipped
+    for name, value in expected.state_dict().items():
+        assert torch.equal(found.model.state_dict()[name], value), name
+
+
+def test_checkpoints_are_written_at_the_end_alone_by_default(small: Dataset, tmp_path: Path) -> None:
+    """A run shorter than `checkpoint_seconds` writes its last state and nothing else."""
+    train(BASE, small, checkpoints=str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [f"step-{STEPS:08d}"]
+
+
+def test_runs_repeat_and_depend_on_the_seed(small: Dataset) -> None:
+    """The same configuration gives the same run twice; another seed gives another."""
+    first = train(BASE, small)
+    torch.manual_seed(123)
+    assert_same_run(train(BASE, small), first)
+    other = train(override(BASE, {"training.seed": 1}), small)
+    assert metrics(other.history) != metrics(first.history)
+
+
+def test_noise_is_new_at_every_step(small: Dataset) -> None:
+    """No two steps share the draw of the latent; nor, with dynamic binarisation, that of the pixels."""
+    training = Training(override(BASE, {"training.batch_size": ROWS}), small)
+    noises: list[Tensor] = []
+    whites: list[float] = []
+
+    def watch(_: object, inputs: tuple[Inputs, Tensor]) -> None:
+        if training.model.training:
+            noises.append(inputs[1])
+            whites.append(inputs[0].x.sum().item())
+
+    training.model.register_forward_pre_hook(watch)
+    training.run()
+    assert len(noises) == EPOCHS
+    assert not any(torch.equal(a, b) for a, b in itertools.combinations(noises, 2))
+    assert len(set(whites)) == EPOCHS
+
+
+def test_training_lowers_the_bound(small: Dataset) -> None:
+    """Ten epochs on digits lower the validation bound, and the reports count epochs and steps."""
+    result = train(override(BASE, {"training.epochs": 10}), small)
+    bounds = [report.validation_negative_elbo for report in result.history]
+    assert bounds[-1] < bounds[0] - 3
+    assert [(r.epoch, r.step) for r in result.history] == [(e, e * PER_EPOCH) for e in range(1, 11)]
+    assert [r.is_last for r in result.history] == [False] * 9 + [True]
+    assert all(r.validation_negative_elbo == r.validation_distortion + r.validation_rate for r in result.history)
+
+
+def test_training_losses_are_those_of_their_epoch(small: Dataset) -> None:
+    """At a learning rate of next to nothing every epoch has the same losses, up to its own noise."""
+    result = train(override(BASE, {"training.learning_rate": 1e-30}), small)
+    first, *others = (report.train_distortion + report.train_rate for report in result.history)
+    assert others == pytest.approx([first] * (EPOCHS - 1), rel=0.05)
+    assert first == pytest.approx(result.best.validation_negative_elbo, rel=0.05)
+
+
+def bound_of(result: TrainingResult, dataset: Dataset) -> float:
+    return bound_sums(result.model, InOrder(Share.of(dataset, "validation")), 0).bound().negative_elbo
+
+
+def test_early_stopping_returns_the_best_epoch(small: Dataset) -> None:
+    """Patience ends the run at the epoch where the best is so many epochs old, and the best weights come back."""
+    changes = {"training.epochs": 60, "training.learning_rate": 0.05, "model.encoder": {"kind": "mlp", "hidden": [64]}}
+    config = override(BASE, {**changes, "training.batch_size": ROWS})
+    full = train(config, small)
+    stopped = train(override(config, {"training.patience_epochs": 3}), small)
+    bounds = [report.validation_negative_elbo for report in full.history]
+    best = [int(np.argmin(bounds[: epoch + 1])) for epoch in range(60)]
+    last = next(epoch for epoch in range(60) if epoch - best[epoch] >= 3)
+    assert len(stopped.history) == last + 1 < 60
+    assert stopped.history[-1].is_last
+    assert [r.validation_negative_elbo for r in stopped.history] == bounds[: last + 1]
+    assert stopped.best.epoch == best[last] + 1
+    assert bound_of(stopped, small) == pytest.approx(bounds[best[last]], rel=1e-9)
+    assert stopped.best.validation_objective == stopped.history[-1].best_objective
+
+
+def test_best_epoch_is_by_the_bound_that_is_trained_for(small: Dataset) -> None:
+    """Of an importance-weighted run the bound of as many draws chooses, which is tighter than that of one draw."""
+    changes = {"training.epochs": 40, "training.learning_rate": 0.03, "model.encoder": {"kind": "mlp", "hidden": [64]}}
+    result = train(override(BASE, {**changes, "objective.bound": {"kind": "iwae", "samples": 10}}), small)
+    tight = [report.validation_negative_bound for report in result.history]
+    loose = [report.validation_negative_elbo for report in result.history]
+    assert all(a < b for a, b in zip(tight, loose, strict=True))
+    # The best so far, after each epoch: somewhere on the way the two bounds disagree, on any machine's arithmetic.
+    chosen, by_tight, by_loose = (
+        [report.best_epoch for report in result.history],
+        [1 + int(np.argmin(tight[: epoch + 1])) for epoch in range(40)],
+        [1 + int(np.argmin(loose[: epoch + 1])) for epoch in range(40)],
+    )
+    assert chosen == by_tight != by_loose
+    assert result.best.epoch == by_tight[-1]
+
+
+def test_early_stopping_survives_a_resume(small: Dataset, tmp_path: Path) -> None:
+    """Patience counts the epochs before the interruption too."""
+    changes = {"training.epochs": 60, "training.learning_rate": 0.05, "model.encoder": {"kind": "mlp", "hidden": [64]}}
+    config = override(BASE, {**changes, "training.batch_size": ROWS, "training.patience_epochs": 3})
+    unbroken = train(config, small)
+    often = override(config, {"training.checkpoint_steps": 1})
+    kill_after(unbroken.best.epoch + 1, often, small, tmp_path)
+    assert_same_run(train(often, small, checkpoints=str(tmp_path)), unbroken)
+
+
+def test_moving_average_is_what_is_shipped(small: Dataset) -> None:
+    """The weights returned are the average of the weights after each step, by hand, and hold no graph. The first weights
+    are soon forgotten: the decay begins at a tenth and rises to what is configured."""
+    config = override(BASE, {"training.epochs": 1, "training.ema_decay": 0.25})
+    training = Training(config, small)
+    name = "decoder.out.weight"
+    after_steps = [training.model.get_parameter(name).detach().clone()]
+
+    class Watching(CutFeed):
+        def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+            for batch in self.feed.epoch(epoch, first_step):
+                yield batch
+                after_steps.append(training.model.get_parameter(name).detach().clone())
+
+    training.feed = Watching(training.feed, 0)
+    result = training.run()
+    expected = after_steps[0]
+    decays = [1 / 10, 2 / 11, *[0.25] * (len(after_steps) - 3)]
+    for current, decay in zip(after_steps[1:], decays, strict=True):
+        expected = decay * expected + (1 - decay) * current
+    torch.testing.assert_close(weights(result)[name], expected)
+    assert not torch.allclose(expected, after_steps[-1])
+    assert training.averaged is not None
+    assert not any(parameter.requires_grad for parameter in training.averaged.parameters())
+    assert bound_of(result, small) == pytest.approx(result.best.validation_negative_elbo, rel=1e-9)
+
+
+def test_moving_average_takes_buffers_as_they_are(small: Dataset) -> None:
+    """A codebook is an average already: it is validated and shipped as it is after an epoch's last step."""
+    changes = {
+        "training.epochs": 1,
+        "training.ema_decay": 0.9,
+        "model.posterior": {"kind": "vector_quantized", "codes": 8, "code_dim": 1},
+        "model.prior": {"kind": "uniform_codes"},
+    }
+    training = Training(override(BASE, changes), small)
+    start, codes = training.model.posterior.codebook.codes.clone(), []
+
+    class Watching(Hooks):
+        def on_epoch(self, report: EpochReport) -> None:
+            codes.append(training.model.posterior.codebook.codes.clone())
+
+    training.hooks = Watching()
+    shipped = training.run().model.posterior.codebook.codes
+    assert torch.equal(shipped, codes[0])
+    assert not torch.allclose(shipped, start)
+
+
+def test_gradient_clipping_bounds_the_step(small: Dataset) -> None:
+    """The gradient's norm is cut to the configured one: a tiny norm leaves other weights than none."""
+    clipped = train(override(BASE, {"training.gradient_clip_norm": 1e-9, "training.epochs": 1}), small)
+    free = train(override(BASE, {"training.epochs": 1}), small)
+    start = Training(BASE, small).model.get_parameter("decoder.out.weight")
+    moved = [(weights(run)["decoder.out.weight"] - start).abs().max().item() for run in (clipped, free)]
+    assert moved[0] < 0.5 * moved[1]
+
+
+def test_diverged_names_the_step_and_the_cure(small: Dataset) -> None:
+    """A loss that is not a number ends the run with where it was and what to change."""
+    training = Training(BASE, small)
+    with torch.no_grad():
+        training.model.posterior.head.bias.fill_(float("nan"))
+    with pytest.raises(Diverged) as error:
+        training.run()
+    assert "the loss became nan at step 1 (epoch 1, batch 1)" in str(error.value)
+    assert "--set training.learning_rate=0.001 --set training.gradient_clip_norm=1" in str(error.value)
+
+
+def test_diverged_in_the_last_step_is_noticed(small: Dataset) -> None:
+    """Weights that the very last step ruined are not shipped, though every training loss was finite."""
+    changes = {"training.learning_rate": 1e30, "training.batch_size": ROWS, "training.epochs": 1}
+    with pytest.raises(Diverged, match=r"after epoch 1 \(step 1\)"):
+        train(override(BASE, changes), small)
+
+
+def test_warmup_longer_than_the_run_is_refused(small: Dataset) -> None:
+    """The schedule is held against the steps that the data gives, before the first of them."""
+    changes = {"objective.controller": {"kind": "warmup", "steps": STEPS + 1}}
+    with pytest.raises(ConfigError) as error:
+        Training(override(BASE, changes), small)
+    assert f"objective.controller.steps: the warmup takes {STEPS + 1} steps and the run has {STEPS}" in str(error.value)
+
+
+def test_dataset_without_validation_is_refused(publish: Callable[..., Dataset], tmp_path: Path) -> None:
+    """Without a validation split there is no bound to stop and select by; it is refused before the first step."""
+    dataset = publish(tmp_path, np.zeros((64, 1, 8, 8), np.uint8), None, {"train": 64}, 25)
+    with pytest.raises(DataError, match=r"has no validation split"):
+        Training(BASE, dataset)
+
+
+def test_unlabelled_data_refuses_a_conditional_model(publish: Callable[..., Dataset], tmp_path: Path) -> None:
+    """A class condition on data without classes is refused before the first step."""
+    dataset = publish(tmp_path, np.zeros((64, 1, 8, 8), np.uint8), None, {"train": 48, "validation": 16}, 25)
+    with pytest.raises(DataError, match="the dataset has no labels"):
+        Training(override(BASE, {"model.condition": "class"}), dataset)
+
+
+def test_progress_is_told_by_the_clock(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time between tellings every step is told, with its number and the run's length."""
+    seen: list[tuple[int, int, int]] = []
+
+    class Listening(Hooks):
+        def on_progress(self, progress: Any) -> None:
+            seen.append((progress.epoch, progress.step, progress.total_steps))
+
+    monkeypatch.setattr("vae.training.loop.PROGRESS_SECONDS", -1.0)
+    train(BASE, small, hooks=Listening())
+    assert seen == [((step - 1) // PER_EPOCH + 1, step, STEPS) for step in range(1, STEPS + 1)]
+
+
+def test_bfloat16_trains_with_densities_in_float32(small: Dataset) -> None:
+    """Under autocast the run is finite and near the float32 one, and its weights stay float32."""
+    exact = train(BASE, small)
+    rounded = train(override(BASE, {"training.precision": "bfloat16"}), small)
+    assert {value.dtype for value in weights(rounded).values()} == {torch.float32}
+    assert rounded.best.validation_negative_elbo == pytest.approx(exact.best.validation_negative_elbo, rel=0.02)
+    assert metrics(rounded.history) != metrics(exact.history)
+
+
+# --- two ranks ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def ranks(small: Dataset, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What each of two real processes, joined by gloo, reports of `two_ranks.py`."""
+    folder = tmp_path_factory.mktemp("ranks")
+    script = Path(__file__).with_name("two_ranks.py")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parents[3])}
+    workers = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), str(folder), small.uri, BASE.model_dump_json()],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        errors = [worker.communicate(timeout=200)[1] for worker in workers]
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.wait()
+    assert [worker.returncode for worker in workers] == [0, 0], "\n".join(errors)
+    return [json.loads((folder / f"rank-{rank}.json").read_text()) for rank in range(2)]
+
+
+def test_two_ranks_draw_different_noise(ranks: list[dict[str, Any]]) -> None:
+    """Two ranks do not share the draw of a step: their batch would count for less than its size."""
+    assert ranks[0]["first_noise"] != ranks[1]["first_noise"]
+
+
+@pytest.mark.parametrize("run", ["resident", "streaming", "resumed"])
+def test_two_ranks_end_equal(ranks: list[dict[str, Any]], run: str) -> None:
+    """Both ranks end with the same weights, history and step count, though their shares differ in size."""
+    assert ranks[0][run] == ranks[1][run]
+    assert [report["step"] for report in ranks[0][run]["history"]] == [PER_EPOCH, 2 * PER_EPOCH, 3 * PER_EPOCH]
+
+
+def test_two_ranks_resume_exactly(ranks: list[dict[str, Any]]) -> None:
+    """Two ranks stopped in mid-epoch and resumed repeat the unbroken run, each rank's own sums included."""
+    assert ranks[0]["resumed_from_step"] == ranks[1]["resumed_from_step"] == PER_EPOCH + 3
+    assert ranks[0]["resumed"] == ranks[0]["resident"]
+
+
+def test_two_ranks_refuse_a_foreign_checkpoint_together(ranks: list[dict[str, Any]]) -> None:
+    """A folder of another configuration is refused on both ranks: none is left waiting for the other."""
+    for rank in ranks:
+        assert "belongs to another run (config.objective.beta: was 1.0, is 4.0)" in rank["refusal"]
+
+
+def test_two_ranks_come_near_one(ranks: list[dict[str, Any]], small: Dataset) -> None:
+    """The batch is counted over all workers, so two of them learn about what one does."""
+    alone = train(BASE, small).best.validation_objective
+    together = ranks[0]["resident"]["history"][-1]["best_objective"]
+    assert together == pytest.approx(alone, rel=0.05)

@@ -1,0 +1,225 @@
+"""The scale of a dataset under a likelihood: the weights of the rate at which its dimensions collapse.
+
+A decoder that ignores its latent models each value by itself. From there a latent dimension is worth its rate only if it
+explains a direction in which the values vary by more than β times the likelihood's noise. For linear Gaussian models this
+is exact: the eigenvalues of the covariance, in units of the noise, are the β at which dimension after dimension collapses.
+
+Shapes: N rows, D values of an example, K directions.
+
+References:
+    Lucas, Tucker, Grosse & Norouzi, Don't Blame the ELBO! A Linear VAE Perspective on Posterior Collapse (2019), section 4.
+    https://arxiv.org/abs/1911.02469
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vae.config import Bernoulli, Gaussian, Laplace, Mixed, RunConfig, StudentTLikelihood
+from vae.data.parquet import Dataset
+from vae.data.statistics import example_spec
+from vae.parts.likelihoods import prepare
+from vae.training.assembly import share_of
+
+MOST_ROWS = 4_000
+"""Rows of the training split, which ingest has shuffled, that are looked at."""
+DIRECTIONS = 32
+HOLLOW_DIRECTIONS, HOLLOW_ROWS = 4, 1_000
+"""Largest directions, and rows, that hollowness is measured in."""
+FARTHEST = 4.0
+"""Standard deviations from its mean that a value counts as at most, where the latent decides how far it may lie."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the values of a dataset are worth under a likelihood."""
+
+    critical_betas: tuple[float, ...]
+    """The β above which each further dimension collapses, the largest first; 32 at most."""
+    marginal_nats: float
+    """Nats per example of a decoder that ignores its latent: the distortion of a collapsed model."""
+    total_variance: float = 0.0
+    """Variance of an example's values in units of the noise, in all: their number, unless σ is fixed."""
+    hollowness: float = 1.0
+    """How much farther from the nearest row normal draws of the data's covariance lie than rows do from each other."""
+
+    @property
+    def critical_beta(self) -> float:
+        """The β above which every dimension collapses."""
+        return self.critical_betas[0]
+
+    def held_by(self, directions: int) -> float:
+        """Returns the share of the variance that lies in so many of the largest directions."""
+        return sum(self.critical_betas[:directions]) / self.total_variance if self.total_variance else 1.0
+
+    def worth(self, beta: float) -> float:
+        """Returns the rate at a β above 0 of a linear-Gaussian model with a dimension for each direction, in nats."""
+        return sum(0.5 * math.log(critical / beta) for critical in self.critical_betas if critical > beta)
+
+    def beta_at(self, rate: float, latent_dim: int) -> float:
+        """Returns the β at which a linear-Gaussian model of the data has a rate above 0, in nats.
+
+        Its rate is the largest of Σ_{i≤k} ½ log(critical β_i / β) over k, so its β is the largest of those of each k.
+        """
+        found, logs = 0.0, 0.0
+        for count, critical in enumerate(self.critical_betas[:latent_dim], start=1):
+            if critical <= 0:
+                break
+            logs += math.log(critical)
+            found = max(found, math.exp((logs - 2 * rate) / count))
+        return found
+
+
+@torch.no_grad()
+def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
+    """Measures the scale of a dataset under a run's likelihood.
+
+    Args:
+        config: The run, which says the likelihood and what is hidden.
+        dataset: Images or a table.
+    """
+    values = _values(config, dataset)
+    there, is_number = values.there, values.is_number
+    count = there.sum(0).clamp(min=1)
+    mean = (values.x * there).sum(0) / count
+    deviation = (values.x - mean) * there
+    variance = deviation.square().sum(0) / count
+    noise, own, nats = _collapsed_decoder(config, mean, variance)
+    # The Fisher information of a category's probabilities p is diag(1/p).
+    noise, nats = torch.where(is_number, noise, mean), torch.where(is_number, nats, torch.special.entr(mean))
+    keep = variance > 1e-6
+    if int(keep.sum()) < 2:
+        return Scale((0.0,), float(nats.sum()))
+    hollowness = _hollowness(deviation)
+    y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
+    counts = count[keep]
+    if _decodes_scale(config):
+        y = torch.cat([y, _spread_statistic(y, there[:, keep])[:, is_number[keep]]], 1)
+        own = F.pad(own, (0, y.shape[1] - len(own)))
+        counts = torch.cat([counts, count[keep & is_number]])
+    total_variance = float((y.square().sum(0) / counts + own).sum())
+    marginal_nats = float((nats * there.float().mean(0)).sum())
+    return Scale(_eigenvalues(y, own), marginal_nats, total_variance, hollowness)
+
+
+class _Values(NamedTuple):
+    """The values of some training rows; a categorical column is one column of zeros and ones for each category."""
+
+    x: Tensor
+    """[N,D]"""
+    there: Tensor
+    """Whether each value is observed, bool [N,D]."""
+    is_number: Tensor
+    """Whether each column holds numbers or pixels, not a category, bool [D]."""
+
+
+def _values(config: RunConfig, dataset: Dataset) -> _Values:
+    """Reads the first rows of the training split without what the run hides."""
+    share = share_of(config, dataset, "train")
+    rows = share.load(0, min(MOST_ROWS, share.num_rows))
+    spec = example_spec(dataset, config.data.missing)
+    if spec.columns is None:
+        x = rows.values.float().flatten(1) / 255  # grey: a binarisation's draws would be noise of the estimate
+        there = torch.ones_like(x, dtype=torch.bool) if rows.observed is None else rows.observed.flatten(1)
+        return _Values(x, there, torch.ones_like(there[0]))
+    x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
+    sizes = [len(column.categories or ()) for column in spec.columns]
+    is_number = torch.tensor([not size for size in sizes for _ in range(max(size, 1))])
+    return _Values(*one_hot_columns(x, there, sizes), is_number)
+
+
+def _collapsed_decoder(config: RunConfig, mean_D: Tensor, variance_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns what the likelihood says of each number where the latent tells nothing, each [D].
+
+    Returns:
+        The variance of its noise, the variance that a number's own draw adds, and its nats.
+    """
+    likelihood = config.model.likelihood
+    if isinstance(likelihood, Bernoulli):
+        noise = mean_D * (1 - mean_D)
+        nats = torch.special.entr(mean_D) + torch.special.entr(1 - mean_D)
+        return noise, (noise - variance_D).clamp(min=0), nats  # a grey pixel's draw varies by itself
+    none = torch.zeros_like(variance_D)
+    if isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed":
+        noise = torch.full_like(variance_D, likelihood.initial_sigma**2)
+        return noise, none, 0.5 * (torch.log(2 * torch.pi * noise) + variance_D / noise)
+    noise = variance_D.mean().expand_as(variance_D) if _has_one_sigma(config) else variance_D
+    return noise, none, 0.5 * torch.log(2 * torch.pi * torch.e * noise.clamp(min=1e-12))
+
+
+def _has_one_sigma(config: RunConfig) -> bool:
+    likelihood = config.model.likelihood
+    return isinstance(likelihood, Gaussian) and likelihood.sigma == "learned"
+
+
+def _decodes_scale(config: RunConfig) -> bool:
+    """Whether the latent says how far each number may lie from its mean."""
+    likelihood = config.model.likelihood
+    return isinstance(likelihood, Laplace | StudentTLikelihood | Mixed) or (
+        isinstance(likelihood, Gaussian) and likelihood.sigma == "per_pixel"
+    )
+
+
+def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:
+    """Returns what log σ of a standardised normal value learns from it, in units of its noise: (y² − 1) / √2, [N,D].
+
+    A value counts as `FARTHEST` at most: a pixel that is rarely on would outweigh all others.
+    """
+    return (y_ND.square().clamp(max=FARTHEST**2) - 1) * there_ND / 2**0.5
+
+
+def one_hot_columns(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:
+    """Returns a table with a column of zeros and ones for each category, and which entries are observed, [N,D] each.
+
+    Args:
+        x: Numbers, and categories as codes, one column each.
+        there: Which entries of `x` are observed; None where all are.
+        sizes: Number of categories of each column of `x`; 0 for numbers.
+    """
+    there = torch.ones_like(x, dtype=torch.bool) if there is None else there
+    parts, known = [], []
+    for number, size in enumerate(sizes):
+        column = x[:, number]
+        parts.append(F.one_hot(column.long(), size).float() if size else column[:, None])
+        known.append(there[:, number, None].expand_as(parts[-1]))
+    return torch.cat(parts, 1), torch.cat(known, 1)
+
+
+def _eigenvalues(y_ND: Tensor, own_D: Tensor) -> tuple[float, ...]:
+    """Returns the largest eigenvalues of the covariance, without what chance adds.
+
+    Directions are learned on one half of the rows and their variance is measured on the other.
+    """
+    learn, test = y_ND[0::2], y_ND[1::2]
+    directions = min(DIRECTIONS, *learn.shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, _, v_DK = torch.pca_lowrank(learn, directions, center=False, niter=4)
+    found = (test @ v_DK).square().mean(0) + (own_D[:, None] * v_DK.square()).sum(0)
+    return tuple(sorted(found.tolist(), reverse=True))
+
+
+def _hollowness(deviation_ND: Tensor) -> float:
+    """Returns the ratio of two medians of distances to the nearest row: of normal draws, and of the rows themselves.
+
+    Both lie in the plane of the largest directions, and the draws have the rows' covariance there. Normal data has 1; the
+    more the rows lie along curved sheets or in clumps, the more of the plane between them is empty.
+    """
+    rows_ND = deviation_ND[:HOLLOW_ROWS]
+    directions = min(HOLLOW_DIRECTIONS, *rows_ND.shape)
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        _, sizes_K, v_DK = torch.pca_lowrank(rows_ND, directions, center=False, niter=4)
+    rows_NK = rows_ND @ v_DK
+    draws_MK = torch.randn(2 * len(rows_NK), directions, generator=generator) * sizes_K / len(rows_NK) ** 0.5
+    between_NN = torch.cdist(rows_NK, rows_NK)
+    between_NN.fill_diagonal_(torch.inf)
+    own = between_NN.min(1).values.median()
+    return float(torch.cdist(draws_MK, rows_NK).min(1).values.median() / own) if own > 0 else torch.inf

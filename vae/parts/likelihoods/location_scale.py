@@ -1,0 +1,203 @@
+"""Families of x = μ + s·ε, with ε of a standard density: normal, Laplace, Student's t.
+
+Shapes: P parameters of a value; `...` is any shape of values. Parameters come as [P,...]: the location, the raw scale, and
+what else the standard density takes.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vae.parts.distributions import LOG_2PI
+from vae.parts.likelihoods.families import Family, exponential, held, inverse_softplus, uniform
+
+Location = Callable[[Tensor], Tensor]
+
+LOG_SIGMA_FLOOR = -6.0
+"""Lower bound of the logarithm of every trained scale: without one, constant values make the density unbounded (Rybkin et
+al. 2021, section 4)."""
+
+
+def anywhere(raw: Tensor) -> Tensor:
+    """A location on the whole line, for numbers of a table."""
+    return raw
+
+
+def in_unit_interval(raw: Tensor) -> Tensor:
+    """A location in [0, 1], for pixels."""
+    return raw.sigmoid()
+
+
+class FixedScale(nn.Module):
+    """The same scale for every value, which is not trained."""
+
+    num_params = 0
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.raw: Tensor
+        self.register_buffer("raw", torch.tensor(math.log(scale)))
+
+    def forward(self, raw: Sequence[Tensor]) -> Tensor:
+        """log s, a scalar."""
+        return self.raw
+
+
+class LearnedScale(nn.Module):
+    """The same scale for every value: a trained parameter.
+
+    Args:
+        initial: Scale before training, above e⁻⁶.
+        log_floor: Lower bound of the scale's logarithm in the density. The parameter itself is bounded by −6.
+
+    References:
+        Rybkin, Daniilidis & Levine, Simple and effective VAE training with calibrated decoders (2021).
+        https://arxiv.org/abs/2006.13202
+    """
+
+    num_params = 0
+
+    def __init__(self, initial: float, log_floor: float = LOG_SIGMA_FLOOR) -> None:
+        super().__init__()
+        self.log_floor = log_floor
+        self.raw = nn.Parameter(torch.tensor(inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)))
+
+    def forward(self, raw: Sequence[Tensor]) -> Tensor:
+        """log s, a scalar."""
+        return held(LOG_SIGMA_FLOOR + F.softplus(self.raw), low=self.log_floor)
+
+
+class DecodedScale(nn.Module):
+    """The scale of each value, from the decoder.
+
+    Args:
+        initial: Scale where the decoder's output is 0, above e⁻⁶.
+        log_floor: Lower bound of the scale's logarithm, −6 or above.
+    """
+
+    num_params = 1
+
+    def __init__(self, initial: float, log_floor: float = LOG_SIGMA_FLOOR) -> None:
+        super().__init__()
+        self.log_floor = log_floor
+        self.offset = inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)
+
+    def forward(self, raw: Sequence[Tensor]) -> Tensor:
+        """log s, [...]."""
+        return held(LOG_SIGMA_FLOOR + F.softplus(raw[1] + self.offset), low=self.log_floor)
+
+
+class LocationScaleFamily(Family):
+    """Density of x = μ + s·ε.
+
+    Args:
+        location: From a raw parameter to μ.
+        scale: From the parameters to log s.
+    """
+
+    is_discrete = False
+
+    def __init__(self, location: Location, scale: FixedScale | LearnedScale | DecodedScale) -> None:
+        super().__init__()
+        self.location = location
+        self.log_scale = scale
+        self.num_params = 1 + scale.num_params
+
+    def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
+        raw = self._raw(params)
+        log_scale = self.log_scale(raw)
+        return self.standard_log_prob((x - self.location(raw[0])) * torch.exp(-log_scale), raw) - log_scale
+
+    def mean(self, params: Tensor) -> Tensor:
+        return self.location(params[0])
+
+    def std(self, params: Tensor) -> Tensor:
+        raw = self._raw(params)
+        return (self.log_scale(raw).exp() * self.standard_std(raw)).expand_as(raw[0])
+
+    def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
+        raw = self._raw(params)
+        return self.location(raw[0]) + self.log_scale(raw).exp() * self.standard_sample(raw, generator)
+
+    def _raw(self, params: Tensor) -> Sequence[Tensor]:
+        """P of [...]: not by indices, whose gradients are each as large as all parameters."""
+        return (params.squeeze(0),) if self.num_params == 1 else params.unbind()
+
+    @abstractmethod
+    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
+        """Log density of ε, [...]."""
+
+    @abstractmethod
+    def standard_std(self, raw: Sequence[Tensor]) -> Tensor | float:
+        """Standard deviation of ε."""
+
+    @abstractmethod
+    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+        """Draws of ε, [...]."""
+
+
+class GaussianFamily(LocationScaleFamily):
+    """N(μ, σ²)."""
+
+    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
+        return -0.5 * (noise.square() + LOG_2PI)
+
+    def standard_std(self, raw: Sequence[Tensor]) -> float:
+        return 1.0
+
+    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+        location = raw[0]
+        return torch.randn(location.shape, generator=generator, device=location.device, dtype=location.dtype)
+
+
+class LaplaceFamily(LocationScaleFamily):
+    """Laplace(μ, b): its distance is the absolute error."""
+
+    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
+        return -noise.abs() - math.log(2)
+
+    def standard_std(self, raw: Sequence[Tensor]) -> float:
+        return math.sqrt(2)
+
+    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+        return exponential(raw[0], generator) - exponential(raw[0], generator)
+
+
+class StudentTFamily(LocationScaleFamily):
+    """Student's t with location, scale and degrees of freedom ν from the decoder: far values cost their logarithm.
+
+    ν = 3 + softplus, so that the variance exists, at most 3 s².
+
+    References:
+        Mattei & Frellsen, MIWAE (2019), whose code has the same 3. https://arxiv.org/abs/1812.02633
+        Bailey, Polar generation of random variates with the t-distribution (1994).
+    """
+
+    def __init__(self, location: Location, scale: DecodedScale) -> None:
+        super().__init__(location, scale)
+        self.num_params += 1
+
+    def degrees_of_freedom(self, raw: Sequence[Tensor]) -> Tensor:
+        """ν, [...]."""
+        return 3 + F.softplus(raw[-1])
+
+    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
+        df = self.degrees_of_freedom(raw)
+        half = (df + 1) / 2
+        normaliser = torch.lgamma(half) - torch.lgamma(df / 2) - 0.5 * torch.log(math.pi * df)
+        return normaliser - half * torch.log1p(noise.square() / df)
+
+    def standard_std(self, raw: Sequence[Tensor]) -> Tensor:
+        df = self.degrees_of_freedom(raw)
+        return (df / (df - 2)).sqrt()
+
+    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
+        df = self.degrees_of_freedom(raw)
+        radius = (df * torch.expm1(2 * exponential(df, generator) / df)).sqrt()
+        return radius * torch.cos(2 * math.pi * uniform(df, generator))

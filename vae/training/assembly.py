@@ -1,0 +1,118 @@
+"""What a run is made of, from its configuration and its dataset: the model, its shares of the splits, its identity."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from vae.config import RunConfig, TrainingConfig, Vamp
+from vae.data.batches import Feed, InOrder, Share, open_feed
+from vae.data.parquet import Dataset
+from vae.data.schema import Experience
+from vae.data.statistics import example_spec
+from vae.errors import ConfigError, DataError
+from vae.metrics.likelihood import inputs_of
+from vae.model import VAE
+from vae.parts.likelihoods import binarization
+from vae.seeds import Stream, derive
+
+
+def share_of(
+    config: RunConfig,
+    dataset: Dataset,
+    split: str,
+    rank: int = 0,
+    size: int = 1,
+    device: torch.device | str = "cpu",
+) -> Share:
+    """A rank's share of a split, as the likelihood wants it and without the entries that the run hides."""
+    policy = binarization(config.model.likelihood)
+    return Share.of(dataset, split, rank, size, device, policy, config.data.missing)
+
+
+def open_feeds(
+    config: RunConfig, dataset: Dataset, rank: int = 0, size: int = 1, device: torch.device | str = "cpu"
+) -> tuple[Feed, InOrder]:
+    """A rank's batches to train on, and its rows to validate on, within the memory that the run allows.
+
+    Raises:
+        ConfigError: If the training split has fewer rows than one step takes.
+    """
+    training = config.training
+    feed = open_feed(
+        share_of(config, dataset, "train", rank, size, device),
+        world_size=size,
+        batch_size=training.batch_size // size,
+        seed=training.seed_of_data,
+        mode=training.feed,
+        memory_budget_bytes=training.memory_budget_bytes,
+    )
+    left = training.memory_budget_bytes - feed.held_bytes
+    # A regulariser compares all pairs of a batch, which takes memory by its square.
+    batch_size = 256 if config.objective.regularizers else 1024
+    share = share_of(config, dataset, "validation", rank, size, device)
+    return feed, InOrder(share, batch_size, memory_budget_bytes=left)
+
+
+def identity_of(config: RunConfig) -> dict[str, Any]:
+    """What a checkpoint must have been written for. The number of workers may change between attempts, and so may how often
+    checkpoints are written."""
+    often = {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"}
+    return config.model_dump(mode="json", exclude={"scaling": True, "training": often})
+
+
+def autocast_of(training: TrainingConfig, device: torch.device) -> AbstractContextManager[Any]:
+    """What the networks are computed in."""
+    if training.precision == "bfloat16" or (training.precision == "auto" and device.type == "cuda"):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def check_validation(dataset: Dataset) -> None:
+    """Refuses a dataset that cannot say when to stop.
+
+    Raises:
+        DataError: If it has no validation split.
+    """
+    if not dataset.num_rows("validation"):
+        raise DataError(
+            f"{dataset.uri} has no validation split, which says when to stop and which epoch is best; "
+            "ingest the data with one"
+        )
+
+
+def build_model(config: RunConfig, dataset: Dataset, device: torch.device | str = "cpu") -> VAE:
+    """The model at its start: the same on every rank.
+
+    Raises:
+        ConfigError: If the parts do not fit each other or the data.
+        DataError: If the data has not what the model needs.
+    """
+    spec = example_spec(dataset, config.data.missing)
+    model = VAE(config.model, spec, derive(config.training.seed, Stream.WEIGHTS)).to(device)
+    corruption = config.objective.corruption
+    model.experience = Experience(
+        missing=config.data.missing is not None or any(column.missing_share for column in spec.columns or ()),
+        corruption=None if corruption is None else corruption.kind,
+    )
+    _start_with_data(model, config, dataset, device)
+    return model
+
+
+def _start_with_data(model: VAE, config: RunConfig, dataset: Dataset, device: torch.device | str) -> None:
+    """Lets pseudo-inputs and codes begin with the same examples on every rank."""
+    wanted, there = model.num_starting_examples, dataset.num_rows("train")
+    if not wanted:
+        return
+    prior = config.model.prior
+    if isinstance(prior, Vamp) and prior.components > there:
+        raise ConfigError(
+            f"model.prior.components: a vamp prior of {prior.components} pseudo-inputs starts with as many examples, "
+            f"and the train split of {dataset.uri} has {there}; use at most {there}"
+        )
+    rows = share_of(config, dataset, "train", device=device).load(0, min(wanted, there))
+    generator = torch.Generator(device)
+    generator.manual_seed(derive(config.training.seed, Stream.STARTING_EXAMPLES))
+    model.start_at(inputs_of(model, rows, generator))

@@ -1,0 +1,120 @@
+"""What is learned from the latents of a trained model, once, and stored with it.
+
+Shapes: N rows, L latent, A attributes, K width of the condition, E directions.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+from vae import inference
+from vae.config import RunConfig
+from vae.data.parquet import Dataset
+from vae.inference.memory import rows_within
+from vae.metrics.likelihood import inputs_of, is_quantized
+from vae.model import VAE
+from vae.parts.aggregate import fit_aggregate
+from vae.parts.directions import Directions, Method, fit_directions
+from vae.seeds import Stream, derive
+from vae.training.assembly import share_of
+
+log = logging.getLogger(__name__)
+
+MOST_ROWS = 10_000
+"""Rows of the training split that are encoded; ingest has shuffled it."""
+EFFECT_ROWS = 128
+"""Rows over which the effect of a direction is averaged."""
+
+
+@torch.no_grad()
+def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
+    """Gives a trained model the mixture fitted to its aggregate posterior, and the directions that mean a class or an
+    attribute, with their effects. Does nothing if the latent is made of codes.
+
+    Latents that nothing can be fitted to, as a run that diverges leaves them, are no error: the model goes without.
+    """
+    if is_quantized(model):
+        return
+    training, device = config.training, next(model.parameters()).device
+    latents = _encode(model, config, dataset)
+    if not latents.z.isfinite().all():
+        log.warning("nothing is fitted to the latents: they are not finite")
+        return
+    if training.aggregate_components:
+        seed = derive(training.seed, Stream.AGGREGATE)
+        try:
+            model.aggregate = fit_aggregate(latents.z.numpy(), training.aggregate_components, seed).to(device)
+        except ValueError as error:  # of scikit-learn: the covariance of a component has no Cholesky factor
+            log.warning("no mixture is fitted to the aggregate posterior: %s", str(error).split(".")[0])
+    columns, values_NA = model.untold(latents.labels, latents.attributes)
+    directions = fit_directions(latents.mean.numpy(), columns, values_NA.numpy(), latents.variance.numpy().mean(0))
+    if directions.names:
+        model.directions = directions.to(device)
+        condition_NK = model.condition(latents.labels, latents.attributes)
+        z_NL, told = latents.mean[:EFFECT_ROWS], None if condition_NK is None else condition_NK[:EFFECT_ROWS]
+        directions.effects = {
+            method: effects(model, directions, method, z_NL.to(device), None if told is None else told.to(device))
+            for method in get_args(Method)
+        }
+
+
+@torch.no_grad()
+def effects(
+    model: VAE, directions: Directions, method: Method, z_NL: Tensor, condition_NK: Tensor | None
+) -> tuple[float, ...]:
+    """Returns how far a step of 1 along each direction moves the likelihood's mean, E numbers.
+
+    It is the root mean square over rows and values: of pixels in [0, 1], of numbers of a table in standard deviations; a
+    category that changes counts as 1.
+    """
+    columns = model.examples.columns or ()
+    categorical = [number for number, column in enumerate(columns) if column.categories]
+    before = inference.decode(model, z_NL, condition_NK)
+    found = []
+    for name in directions.names:
+        change = inference.decode(model, z_NL + directions.of(name, method), condition_NK) - before
+        if categorical:
+            change[:, categorical] = (change[:, categorical] != 0).to(change.dtype)
+        found.append(change.square().mean().sqrt().item())
+    return tuple(found)
+
+
+class _Latents(NamedTuple):
+    """The posteriors of rows and what is known of the rows, on the CPU."""
+
+    mean: Tensor
+    """[N,L]"""
+    variance: Tensor
+    """[N,L]"""
+    z: Tensor
+    """A draw from each posterior, [N,L]"""
+    labels: Tensor | None = None
+    """[N]"""
+    attributes: Tensor | None = None
+    """[N,A]"""
+
+
+def _encode(model: VAE, config: RunConfig, dataset: Dataset) -> _Latents:
+    """Encodes rows of the training split, as many at once as fit the memory budget."""
+    device = next(model.parameters()).device
+    share = share_of(config, dataset, "train", device=device)
+    generator = torch.Generator(device).manual_seed(derive(config.training.seed, Stream.AGGREGATE))
+    most, size = min(MOST_ROWS, share.num_rows), rows_within(model)
+    parts = []
+    for start in range(0, most, size):
+        rows = share.load(start, min(start + size, most))
+        inputs = inputs_of(model, rows, generator)
+        posterior = model.encode(inputs)
+        noise = torch.randn(1, len(rows), model.noise_dim, generator=generator, device=device)
+        z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0]
+        parts.append(_Latents(posterior.mean, posterior.std().square(), z_NL, rows.labels, rows.attributes))
+    joined = {
+        field: torch.cat([getattr(part, field) for part in parts]).cpu()
+        for field, value in parts[0]._asdict().items()
+        if value is not None
+    }
+    return _Latents(**joined)
