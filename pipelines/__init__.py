@@ -1,0 +1,1 @@
+"""Data, flows, registered models and the command of betaline."""

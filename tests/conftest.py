@@ -36,7 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Collects the tables, and lets what the tests start be interrupted: background jobs of a shell ignore Ctrl-C, and so
-    do their children."""
+    do their children.
+    """
     for table in TABLES:
         config.pluginmanager.register(table, f"table of {table.name}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

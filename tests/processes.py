@@ -38,7 +38,8 @@ def wait_for(find: Callable[[], T | None], limit_seconds: float = 120, what: str
 @contextmanager
 def meanwhile(act: Callable[[], T]) -> Iterator[Future[T]]:
     """Does something in another thread while the block runs: what a log tells comes after the fact, on fast machines after
-    the work has ended. Its result, or what it raised, is the future's, once the block has ended."""
+    the work has ended. Its result, or what it raised, is the future's, once the block has ended.
+    """
     with ThreadPoolExecutor(1) as other:
         yield other.submit(act)
 

@@ -55,7 +55,8 @@ class Split:
 
     def points_of(self, parameters: Mapping[str, Any]) -> list[dict[str, Scalar]]:
         """Those of one of Ray Tune's trials. The seeds of a setting stay together, and each stack has settings from
-        everywhere, so that none is worse than the others from the start."""
+        everywhere, so that none is worse than the others from the start.
+        """
         settings: dict[str, list[dict[str, Scalar]]] = {}
         for point in self.points:
             settings.setdefault(str({**point, SEED: None}), []).append(point)

@@ -14,6 +14,9 @@ BetalineError
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class BetalineError(Exception):
     """An error that its message explains; the command prints it without a traceback."""
@@ -53,6 +56,13 @@ class ServiceError(BetalineError):
 
 class RegistryError(BetalineError):
     """A model or a version was not found, or was refused."""
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """Returns " (did you mean `CHOICE`?)" with the choice most like a name, or "" where none is like it."""
+    by_lower = {choice.lower(): choice for choice in choices}
+    nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
+    return f" (did you mean `{by_lower[nearest[0]]}`?)" if nearest else ""
 
 
 def rebuild(type_name: str, message: str) -> BetalineError:

@@ -53,7 +53,8 @@ def requirements(config: ModelConfig) -> list[str]:
 
 def signature() -> ModelSignature:
     """Of every registered model. Inputs are images for one task and latents for another, so their schema is open here;
-    `predict` checks them against the task."""
+    `predict` checks them against the task.
+    """
     return ModelSignature(params=params())
 
 

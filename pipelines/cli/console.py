@@ -74,7 +74,8 @@ class Screen:
 
 def prepare(home: str) -> None:
     """Sets the home that flows look for, and who draws bars on the terminal. Before Prefect is imported, which reads its
-    settings then."""
+    settings then.
+    """
     os.environ["BETALINE_HOME"] = home if "://" in home else str(Path(home).expanduser().absolute())
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 

@@ -119,6 +119,7 @@ def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
 
     Returns:
         Whether there was a job to stop.
+
     Raises:
         ClusterError: If it still runs, or still holds resources, after `limit_seconds`.
     """

@@ -139,7 +139,8 @@ def answer(reference: str, *, approve: bool, by: str, reason: str = "") -> Waiti
 
 def _why_not(reference: str, there: Sequence[Waiting]) -> str:
     """Returns why no flow run waits under a reference: the state of the last one and the gate's words, or that none is
-    called so."""
+    called so.
+    """
     with get_client(sync_client=True) as client:
         runs = client.read_flow_runs(flow_filter=PROMOTIONS, sort=FlowRunSort.START_TIME_DESC)
         last = next((run for run in runs if reference in _waiting(run).references), None)

@@ -243,7 +243,8 @@ def promote(request: PromoteRequest, run: str | None = None) -> dict[str, Any]:
 
 def hand_on(request: PromoteRequest, run: str) -> dict[str, Any]:
     """Promotes at the end of another flow: here, or, where a person is asked, in a flow run of its own, which can wait for
-    days while this one ends."""
+    days while this one ends.
+    """
     if not request.approve:
         return promote(request, run=run)
     try:

@@ -204,7 +204,8 @@ def _register(
     scratch: Path,
 ) -> tuple[str, registry.Version]:
     """Logs the report and the model, registers it unless an earlier attempt has, and loads it from there once. Returns the
-    report's URI, and the version."""
+    report's URI, and the version.
+    """
     emit("evaluate", {"what": "report and model card"})
     card = report.card(evidence, f"models:/{request.name}@{request.alias}")
     assert evidence.model is not None
@@ -293,7 +294,8 @@ def _score_champion(
 
 def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
     """Returns what a model knows of its examples with the plausible ranges of other data: two models are compared by their
-    likelihoods of the same values."""
+    likelihoods of the same values.
+    """
     if known.columns is None or data.columns is None:
         return known
     pairs = zip(known.columns, data.columns, strict=True)
@@ -302,7 +304,8 @@ def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
 
 def fits(model: VAE, data: ExampleSpec) -> bool:
     """Whether a model can be asked about other data: the same shape and columns, and the same of what it is told. Means and
-    standard deviations may differ: it keeps its own."""
+    standard deviations may differ: it keeps its own.
+    """
     known, told = model.examples, set(model.config.condition)
     return (
         known.shape == data.shape

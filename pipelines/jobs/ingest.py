@@ -34,7 +34,8 @@ def run(job: Job) -> dict[str, Any]:
 
 def _map_chunks(write: Callable[[int], ChunkRecord], chunks: Sequence[int]) -> Iterator[ChunkRecord]:
     """Writes chunks here for a second, in which a small source is done and no worker would have started yet; what is then
-    left goes to the cluster."""
+    left goes to the cluster.
+    """
     left = deque(chunks)
     deadline = time.monotonic() + LOCAL_SECONDS
 

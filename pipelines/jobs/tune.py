@@ -104,7 +104,8 @@ class TrialLog:
 
     def close_all(self, trials: Sequence[Trial]) -> None:
         """Closes what ended before this process was there to see it, in a search that was killed and has gone on; and tries
-        again where MLflow was away."""
+        again where MLflow was away.
+        """
         for trial in trials:
             self.writer.submit(self._close_once, trial).add_done_callback(_complain)
 
@@ -183,7 +184,8 @@ def _with_model(
 
 def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known: Evidence) -> reports.Left | None:
     """The best trial's model at its last checkpoint, of a search that has not ended: by its bound as long as there is
-    nothing yet that the rule looks at."""
+    nothing yet that the rule looks at.
+    """
 
     def best_by(rule: str) -> Best | None:
         chosen_by = config.model_copy(update={"select": rule})

@@ -89,7 +89,8 @@ STROKES: Mapping[str, tuple[int, ...]] = {
 
 class _DayAndNight(RendererAgg):
     """Paints for a light page, and each stroke once more in `DARK`'s colours: what lies before the strokes, such as layout,
-    is most of the work, and is done once."""
+    is most of the work, and is done once.
+    """
 
     def __init__(self, width: float, height: float, dpi: float) -> None:
         super().__init__(width, height, dpi)

@@ -68,7 +68,8 @@ def _plan_effects(evidence: Evidence, bound: Bound) -> Plan:
 
 def effects(evidence: Evidence, bound: Bound) -> tuple[NDArray[np.float64], list[str], list[str]]:
     """What each dimension of the latent does to each column of a table [L,D], the most informative first, and the names of
-    both."""
+    both.
+    """
     model = evidence.model
     assert model is not None, "callers ask first"
     known = (model.examples.columns or ())[:MOST_COLUMNS]
@@ -84,7 +85,8 @@ def effects(evidence: Evidence, bound: Bound) -> tuple[NDArray[np.float64], list
 
 def traversals(evidence: Evidence, bound: Bound) -> Grid:
     """The first row with one dimension of its latent changed in each row of the grid, the most informative first; those
-    that carry nothing are left out."""
+    that carry nothing are left out.
+    """
     model = evidence.model
     assert model is not None, "callers ask first"
     _, height, width = model.examples.shape

@@ -113,7 +113,8 @@ def mlflow_login(home: Path, *, embedded: bool) -> dict[str, str]:
 
 def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
     """The Prefect server with its scheduler and its UI, behind basic authentication; over HOME/prefect.db unless told
-    otherwise."""
+    otherwise.
+    """
     url = f"http://{LOOPBACK}:{ports.prefect}"
     auth = read_secret(home, "prefect_auth")
     environment = {

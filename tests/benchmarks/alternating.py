@@ -1,5 +1,6 @@
 """Rows of a benchmark that take turns: on a shared machine the rounds differ more than the rows do, so rows are compared
-within a round."""
+within a round.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ SCRIPT = Path(__file__).with_name("killed_in_save.py")
 @pytest.mark.ci
 def test_training_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_path: Path, measured: Any) -> None:
     """SIGKILL while one file after another of a checkpoint is written: the newest that was committed loads, nothing of the
-    others stays, and the weights are bit-equal."""
+    others stays, and the weights are bit-equal.
+    """
     dataset = ingest(IngestConfig(source="sklearn:digits", name="d"), str(tmp_path), map, lambda done, total: None)
     command = [sys.executable, str(SCRIPT), dataset.uri, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -57,7 +58,8 @@ def test_training_passes_over_a_flipped_checkpoint(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """A byte of the newest checkpoint changes while nobody trains: the log names the file, the one before is taken, and a
-    training that allows no failure of its workers ends with bit-equal weights."""
+    training that allows no failure of its workers ends with bit-equal weights.
+    """
     flipped: list[Path] = []
 
     def kill_and_flip(kind: str, event: Event) -> None:

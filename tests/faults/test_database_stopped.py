@@ -83,7 +83,8 @@ def crash_while_running(
     database: Postgres, client: SyncPrefectClient, deployment: UUID, kind: str
 ) -> tuple[Any, float]:
     """A run of the deployment whose database crashes when its job was submitted, and is away for a while: the run as it has
-    ended, and how long after the return of the database that was."""
+    ended, and how long after the return of the database that was.
+    """
     run = client.create_flow_run_from_deployment(deployment)
     folder = RunFolder(os.environ["BETALINE_HOME"], identity_of(kind, str(run.id), None))
     wait_until(lambda: folder.read(SPEC), 300, "the job is submitted")
@@ -108,7 +109,8 @@ def test_run_completes_though_the_database_has_crashed(
     kind: str,
 ) -> None:
     """An ingest that ends without a database, and a training that has to wait for one: the run completes, its curves are
-    whole, and its place is free for the next."""
+    whole, and its place is free for the next.
+    """
     asked = {
         "ingest": IngestConfig(source="sklearn:digits", name="digits"),
         "train": TrainRequest(dataset="digits", name="crashed", config=override(tiny, {"training.epochs": 40})),
@@ -138,7 +140,8 @@ def test_two_prefect_servers_run_each_slot_once(
     tmp_path: Path,
 ) -> None:
     """Two servers with their schedulers over one database, and a worker of each on one pool: no slot has two runs, and no
-    run two executions."""
+    run two executions.
+    """
     shutil.copytree(home / "secrets", tmp_path / "secrets")
     ports = commands.choose_ports(tmp_path)
     second = commands.prefect(tmp_path, ports, database=database.url("prefect", "postgresql+asyncpg"))

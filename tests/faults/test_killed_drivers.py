@@ -27,7 +27,8 @@ def test_training_whose_driver_is_killed_goes_on(
     services: Services, home: Path, asked: Any, unbroken: Any, measured: Any
 ) -> None:
     """SIGKILL of every driver until the command gives up: the same command finishes the same MLflow run, and a promotion
-    whose driver is killed while it registers leaves one version."""
+    whose driver is killed while it registers leaves one version.
+    """
     name = "killed-driver"
     request = asked(1).model_copy(update={"name": name})
     killed: list[tuple[float, int]] = []

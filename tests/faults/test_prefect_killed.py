@@ -47,7 +47,8 @@ def test_concurrency_slots_survive_the_server(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """SIGKILL of the Prefect server: when it is back, the lease of a run's slot can be renewed, by which the run lives, and
-    ending the run gives the slot back."""
+    ending the run gives the slot back.
+    """
     commands.make_secrets(tmp_path)
     ports = commands.choose_ports(tmp_path)
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{ports.prefect}/api")

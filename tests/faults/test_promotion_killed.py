@@ -60,7 +60,8 @@ def test_killed_promotion_leaves_the_alias_and_adds_no_second_version(
     champion: registry.Version, digits: dict[str, Any], tiny: RunConfig, home: Path, measured: Measured
 ) -> None:
     """SIGKILL of the job after it has registered, and of the flow before it moves the alias: the old champion loads, and
-    the same promotion goes on from there with one new version."""
+    the same promotion goes on from there with one new version.
+    """
     run_flow(flows.train, TrainRequest(dataset="digits", name="succeeded", config=tiny), run="successor")
     request = PromoteRequest(run="successor", name="succeeded", num_samples=8)
     spec = home / "runs" / "succession" / "spec.json"

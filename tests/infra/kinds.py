@@ -91,7 +91,8 @@ class RayClusterSpec(Kind):
 
 class RayCluster(Kind):
     """References: the CRD API reference of KubeRay 1.7, https://docs.ray.io/en/master/kuberay/references/api.html; what the
-    operator makes of it, ray-operator/controllers/ray/common/pod.go in https://github.com/ray-project/kuberay."""
+    operator makes of it, ray-operator/controllers/ray/common/pod.go in https://github.com/ray-project/kuberay.
+    """
 
     apiVersion: Literal["ray.io/v1"]
     kind: Literal["RayCluster"]

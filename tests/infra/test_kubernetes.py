@@ -102,7 +102,7 @@ def test_kustomizations_with_a_mistake_are_refused() -> None:
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is not installed")
 @pytest.mark.parametrize("folder", ["base", "overlays/gpu"])
 def test_kustomize_builds_what_is_checked_here(folder: str, tmp_path: Path) -> None:
-    """kubectl's kustomize makes the same objects of the files, secrets drawn."""
+    """Kubectl's kustomize makes the same objects of the files, secrets drawn."""
     shutil.copytree(INFRA, tmp_path / "infra", ignore=shutil.ignore_patterns("*.env"))
     of_base = tmp_path / "infra" / "kubernetes" / "base"
     script = ["sh", INFRA / "secrets.sh", of_base / "secrets.env.example", of_base / "secrets.env"]

@@ -40,7 +40,8 @@ def _told(model: VAE) -> tuple[torch.Tensor | None, torch.Tensor | None]:
 
 def assert_like_each_alone(models: list[VAE], objective: ObjectiveConfig) -> None:
     """Losses, their parts and gradients of the stack against those of every model by itself, for two batches and weights of
-    the rate: nothing of the first is left in the graph that is traced with it."""
+    the rate: nothing of the first is left in the graph that is traced with it.
+    """
     stack = Stack(models)
     gradients = StackGradients(stack, Step(stack.template, objective, EXAMPLES))
     for seed, (betas, capacities) in enumerate([(BETAS, CAPACITIES), (CAPACITIES + 0.5, BETAS)]):

@@ -108,7 +108,7 @@ class Case:
             return self.likelihood.sample(self.outputs[0], generator(seed))
 
     def distance(self, x: Tensor, mean: Tensor) -> Tensor:
-        """x − mean of numbers; of codes 0 where they are equal, else 1."""
+        """X − mean of numbers; of codes 0 where they are equal, else 1."""
         return torch.where(self.is_category, (x != mean).double(), x - mean)
 
 
@@ -224,7 +224,7 @@ def test_what_lies_under_the_mask_is_nothing(case: Case, rubbish: float) -> None
 
 
 def test_disjoint_masks_add_up(case: Case) -> None:
-    """log p of some entries and of the others sum to log p of all, so that nothing is averaged over the entries."""
+    """Log p of some entries and of the others sum to log p of all, so that nothing is averaged over the entries."""
     x, outputs = case.examples(), case.outputs
     observed = torch.rand(x.shape, generator=generator()) < 0.5
     parts = case.likelihood.log_prob(x, outputs, observed) + case.likelihood.log_prob(x, outputs, ~observed)

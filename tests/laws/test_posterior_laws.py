@@ -87,7 +87,7 @@ def test_draws_come_from_the_density(case: Case) -> None:
 
 @pytest.mark.parametrize("name", [name for name in DENSE if name != "student t"])
 def test_density_is_the_noises_by_change_of_variables(name: str) -> None:
-    """log q(z|x) = log N(ε; 0, I) − log |det ∂z/∂ε|, with the Jacobian by automatic differentiation."""
+    """Log q(z|x) = log N(ε; 0, I) − log |det ∂z/∂ε|, with the Jacobian by automatic differentiation."""
     case = build(name)
     noise_SBN = case.noise(4)
 

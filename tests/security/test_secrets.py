@@ -98,7 +98,8 @@ def alone(tmp_path: Path) -> Iterator[Path]:
 @pytest.mark.timeout(1800)
 def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
     """After an ingest, a training and a promotion no secret is in any file but its own, in what MLflow, Prefect and Ray
-    tell, in what a command prints, or in any command line."""
+    tell, in what a command prints, or in any command line.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in OWNED}
     environment |= {"AWS_SECRET_ACCESS_KEY": "planted-in-the-environment"}
     lines, said = CommandLines(), {}

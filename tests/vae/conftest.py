@@ -92,7 +92,8 @@ def publish_table() -> Publish:
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     """A table of 900 to train and 100 to validate: age and income, which go together, a constant, and a colour; holes in
-    age and colour."""
+    age and colour.
+    """
     rng = np.random.default_rng(0)
     age = rng.normal(40, 10, 1000)
     income = np.exp(age / 20 + rng.normal(0, 0.5, 1000))

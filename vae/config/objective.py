@@ -160,7 +160,8 @@ Controller = Annotated[
 
 class TotalCorrelation(Section):
     """β-TCVAE's penalty, estimated by minibatch-stratified sampling (Chen et al. 2018). With `objective.beta` 1 it is their
-    decomposition with β = 1 + weight."""
+    decomposition with β = 1 + weight.
+    """
 
     kind: Literal["total_correlation"] = "total_correlation"
     weight: float = 5.0

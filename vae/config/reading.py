@@ -112,7 +112,8 @@ def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:
 
 def _walk(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[type[BaseModel], list[str]]:
     """The innermost section that a pydantic error location leads to, and its path as a user would write it: pydantic
-    names the chosen `kind` of a union too."""
+    names the chosen `kind` of a union too.
+    """
     section: type[BaseModel] = kind
     choices: dict[Any, type[BaseModel]] = {}
     path: list[str] = []

@@ -58,7 +58,8 @@ class Distances:
 
     def largest_plausible(self) -> NDArray[np.float64]:
         """Returns each column's largest distance below the lowest gap of more than `FACTOR` that has at most `MOST_ABSURD`
-        of the distances above it, [D]; 0 where all entries are at the centre."""
+        of the distances above it, [D]; 0 where all entries are at the centre.
+        """
         return np.array([self._largest_plausible(column) for column in range(len(self.centre_D))])
 
     def _largest_plausible(self, column: int) -> float:

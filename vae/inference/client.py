@@ -105,7 +105,7 @@ class Pulled:
     def score(
         self, rows: Rows, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, beta: float = 1.0
     ) -> NDArray[np.float32]:
-        """log p(x) of each row in nats, [N]; of what is observed of it."""
+        """Log p(x) of each row in nats, [N]; of what is observed of it."""
         return self._ask("score", rows, condition=condition, num_samples=num_samples, seed=seed, beta=beta)
 
     def denoise(
@@ -138,7 +138,8 @@ class Pulled:
         self, pairs: Rows, n: int = 16, *, path: Interpolation = "linear", condition: Condition = ()
     ) -> Rows:
         """Paths of `n` points between the rows of each pair: images [N,2,*shape] to [N,n,*shape]; of a table two successive
-        rows to `n`."""
+        rows to `n`.
+        """
         return self._ask("interpolate", pairs, n=n, path=path, condition=condition)
 
     def traverse(
@@ -170,7 +171,8 @@ class Pulled:
 
     def transfer(self, rows: Rows, target: Condition = (), *, condition: Condition = (), seed: int = 0) -> Rows:
         """Rows under the target condition; without one, pairs of a row and a reference to take the condition of. Where the
-        rows' own `condition` is not given, it is found out."""
+        rows' own `condition` is not given, it is found out.
+        """
         return self._ask("transfer", rows, target=target, condition=condition, seed=seed)
 
     def _ask(self, task: str, rows: Any, **params: Any) -> Any:

@@ -51,7 +51,8 @@ def interpolate(
 
 def path_length(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Tensor:
     """Length of each path under the decoder's metric, [N]: the sum of the distances between its answers at successive
-    points, the likelihood's means and standard deviations side by side."""
+    points, the likelihood's means and standard deviations side by side.
+    """
     return _steps(model, z_NTL, first, second).sqrt().sum(1)
 
 

@@ -96,7 +96,7 @@ class Bound:
 
     @property
     def negative_elbo(self) -> float:
-        """distortion + rate: the evidence lower bound at β = 1, whatever β the model was trained with."""
+        """Distortion + rate: the evidence lower bound at β = 1, whatever β the model was trained with."""
         return self.distortion + self.rate
 
     @property

@@ -68,7 +68,8 @@ def _median(x_NCHW: Tensor) -> Tensor:
 
 class Filled(NamedTuple):
     """Entries that were hidden, and what they were taken for. Numbers of a table are standardised, categories codes; what
-    was not hidden counts nowhere."""
+    was not hidden counts nowhere.
+    """
 
     columns: tuple[Column, ...]
     """Of a table; none of images."""
@@ -85,7 +86,8 @@ class Filled(NamedTuple):
 
     def figures(self) -> dict[str, float]:
         """Returns `impute_rmse` over all hidden numbers and `impute_accuracy` over all hidden categories, each beside
-        `.simple`; and of tables `impute_few_draws`, the share of rows with fewer than 10 effective draws."""
+        `.simple`; and of tables `impute_few_draws`, the share of rows with fewer than 10 effective draws.
+        """
         found: dict[str, float] = {}
         if self.columns:
             few = self.effective_draws[self.hidden.any(1)] < LEAST_EFFECTIVE_DRAWS
@@ -99,7 +101,8 @@ class Filled(NamedTuple):
 
     def column_errors(self, answer: Tensor) -> list[float | None]:
         """Of each column of a table: of numbers the root mean squared error, of categories the share that is wrong; None
-        where nothing was hidden."""
+        where nothing was hidden.
+        """
         found: list[float | None] = [None] * len(self.columns)
         if error := self._numbers(answer):
             for number, rmse in zip(self._numeric, error.rmse_per_column, strict=True):

@@ -34,7 +34,8 @@ class AggregateMixture(nn.Module):
 
     def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
         """Draws [B,L] from standard normal noise [B,1+L], whose first number chooses the component; the temperature scales
-        the rest."""
+        the rest.
+        """
         index_B = choose(self.log_weights, noise_BN[:, 0])
         return self.means[index_B] + torch.einsum("bij,bj->bi", self.factors[index_B], temperature * noise_BN[:, 1:])
 

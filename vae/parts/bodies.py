@@ -155,7 +155,8 @@ def _gate(features: int, context: ContextDims) -> nn.Linear:
 
 def _film(features: int, context: ContextDims) -> nn.Linear:
     """Nothing at first; but channels alone begin scaled and shifted at random, some by a negative number: a style that is
-    another's negative would else have to pass through nothing on its way to it."""
+    another's negative would else have to pass through nothing on its way to it.
+    """
     layer = _zeroed(nn.Linear(context.film, 2 * features))
     if context.channels_only:
         nn.init.normal_(layer.weight)

@@ -74,6 +74,6 @@ def _weighted_rate(
 
 
 def importance_weighted(terms: Terms, beta: float | Tensor = 1.0) -> Tensor:
-    """log 1/S Σ w of each example, [B], with the ratio of prior to posterior to the power of β."""
+    """Log 1/S Σ w of each example, [B], with the ratio of prior to posterior to the power of β."""
     log_weight_SB = terms.log_likelihood + beta * (terms.prior.log_prob(terms.draw) - terms.draw.log_prob())
     return torch.logsumexp(log_weight_SB, dim=0) - math.log(len(log_weight_SB))

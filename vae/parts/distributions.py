@@ -33,11 +33,11 @@ class Gaussian:
         return torch.addcmul(self.mean, self.log_std.exp(), noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """log N(z; μ, σ²) summed over the latent, […]."""
+        """Log N(z; μ, σ²) summed over the latent, […]."""
         return gaussian_log_prob(z, self.mean, self.log_std).sum(-1)
 
     def quadratic(self, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """log N(z; μ, σ²) of each entry multiplied out: (a, b, c) of a·(z−centre)² + b·(z−centre) + c, […,L] each.
+        """Log N(z; μ, σ²) of each entry multiplied out: (a, b, c) of a·(z−centre)² + b·(z−centre) + c, […,L] each.
 
         For the densities of many draws under many Gaussians, which so become products of matrices. Digits are lost where
         draws lie many σ from the centre: choose one near the means.
@@ -53,13 +53,13 @@ class Gaussian:
 
 
 def gaussian_log_prob(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """log N(z; μ, σ²) of each entry."""
+    """Log N(z; μ, σ²) of each entry."""
     standardised = (z - mean) * torch.exp(-log_std)
     return -0.5 * (standardised.square() + LOG_2PI) - log_std
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """log N(z; 0, I) summed over the latent, […]."""
+    """Log N(z; 0, I) summed over the latent, […]."""
     return (-0.5 * (z.square() + LOG_2PI)).sum(-1)
 
 

@@ -39,7 +39,7 @@ class Prior(Protocol):
     """p(z), or p(z|y), for a batch."""
 
     def log_prob(self, draw: Draw) -> Tensor:
-        """log p(z) of draws in nats, [S,B]."""
+        """Log p(z) of draws in nats, [S,B]."""
         ...
 
     def kl(self, posterior: Any, draw: Draw) -> Tensor | None:

@@ -76,7 +76,7 @@ def total_correlation(z_BL: Tensor, mean_BL: Tensor, log_std_BL: Tensor, num_exa
 
 
 def _log_densities(z_BL: Tensor, mean_BL: Tensor, log_std_BL: Tensor) -> Tensor:
-    """log q(z_i|x_j) of each dimension, [L,B,B], as one product of matrices: the square is multiplied out."""
+    """Log q(z_i|x_j) of each dimension, [L,B,B], as one product of matrices: the square is multiplied out."""
     centre_L = mean_BL.detach().mean(0)
     z_LB = (z_BL - centre_L).T
     square_LB, linear_LB, constant_LB = (part.T for part in Gaussian(mean_BL, log_std_BL).quadratic(centre_L))

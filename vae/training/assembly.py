@@ -58,7 +58,8 @@ def open_feeds(
 
 def identity_of(config: RunConfig) -> dict[str, Any]:
     """What a checkpoint must have been written for. The number of workers may change between attempts, and so may how often
-    checkpoints are written."""
+    checkpoints are written.
+    """
     often = {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"}
     return config.model_dump(mode="json", exclude={"scaling": True, "training": often})
 

@@ -206,7 +206,8 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
 
 def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
     """Returns flags that lighten what presses the latent most: β, a discrepancy, the learning rate, or else the start; and
-    more epochs."""
+    more epochs.
+    """
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
     discrepancy = next((one for one in config.objective.regularizers if isinstance(one, Mmd)), None)
     if _is_scheduled(config) and config.objective.beta > scale.critical_beta / 2:

@@ -18,7 +18,8 @@ class _Record(BaseModel):
 
 class Provenance(_Record):
     """Everything that the result depends on: two outputs of one provenance are equal byte for byte, but for the time in
-    their manifests."""
+    their manifests.
+    """
 
     task: str
     model: str

@@ -105,7 +105,8 @@ def _is_old(folders: Iterable[Location]) -> bool:
 @contextlib.contextmanager
 def _held(folder: Location, *, wait: bool) -> Iterator[bool]:
     """Hold a staging folder's lock. Gives whether it is held; without `wait`, False where another holds
-    it."""
+    it.
+    """
     if not folder.is_local:
         yield True
         return

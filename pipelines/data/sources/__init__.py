@@ -1,5 +1,6 @@
 """Sources: IDX, image folder, npz, CSV, Parquet, scikit-learn's digits, sprites. Each is one class with a line in
-`SOURCES`."""
+`SOURCES`.
+"""
 
 from __future__ import annotations
 

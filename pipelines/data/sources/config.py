@@ -149,14 +149,16 @@ class IngestConfig(BaseModel):
 
     def absolute(self) -> IngestConfig:
         """The same, with a relative source path made absolute, so that it means the same in another
-        folder."""
+        folder.
+        """
         if "://" in self.source or self.source.startswith("sklearn:") or self.source in BUILT_IN:
             return self
         return self.model_copy(update={"source": os.path.abspath(os.path.expanduser(self.source))})
 
     def identity(self) -> dict[str, Any]:
         """What of this configuration is part of a dataset's identity: all but its name and the source's
-        place."""
+        place.
+        """
         # Younger than datasets that are called without them.
         unused = {field for field in ("attributes", "max_rows") if not getattr(self, field)}
         return self.model_dump(mode="json", exclude={"source", "name"} | unused)

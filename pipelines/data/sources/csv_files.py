@@ -1,5 +1,6 @@
 """CSV files: every value is read as text first, so that what cannot be a number is found and named, not
-converted."""
+converted.
+"""
 
 from __future__ import annotations
 

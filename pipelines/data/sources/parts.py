@@ -1,5 +1,6 @@
 """Sources that are a few large arrays or tables: each part is loaded once in a process, and rows are taken
-from it."""
+from it.
+"""
 
 from __future__ import annotations
 

@@ -246,7 +246,8 @@ def impute_by_model(name: str, seed: int, settings: Settings, changes: Mapping[s
 
 def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tuple[Values, Values, Values]:
     """Returns conditional means [N,D] and multiple imputations [M,N,D], in the columns' own units, and the smaller of the
-    effective numbers of draws of both, [N]."""
+    effective numbers of draws of both, [N].
+    """
     means, many, effective = [], [], []
     for number, batch in enumerate(InOrder(Share.of(dataset, "train", device=device()), batch_size=512)):
         inputs: Inputs = inputs_of(model, batch, seed)

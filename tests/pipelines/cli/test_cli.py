@@ -129,7 +129,8 @@ def test_example_of_set_is_of_its_command(command: str, example: str) -> None:
 
 def test_what_the_command_line_names_is_not_replaced_by_a_default(tmp_path: Path) -> None:
     """A file is the configuration; a preset's name and `--set` are laid over what suits the data. A search file without a
-    base leaves the base open."""
+    base leaves the base open.
+    """
     changed = {"changes": {"objective.beta": 2}}
     assert training(None, None, ["objective.beta=2"], {}) == {"preset": None, **changed}
     assert training("beta_vae", None, ["objective.beta=2"], {}) == {"preset": "beta_vae", **changed}

@@ -125,7 +125,8 @@ def hostile() -> Subject:
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Digits by a champion and a challenger that know gaps, noise and directions; by one that is told the class; by one for
-    every β; digits in colour; a table of wines; an enemy's."""
+    every β; digits in colour; a table of wines; an enemy's.
+    """
     data = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
     splits = {"train": 1400, "validation": 197, "test": 200}
@@ -170,7 +171,8 @@ def site(shelf: Shelf) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A browser without a window. Not for the session: while it is there, Playwright's event loop is this thread's, and no
-    flow of another file's tests would start."""
+    flow of another file's tests would start.
+    """
     playwright = pytest.importorskip("playwright.sync_api")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no browser at {CHROMIUM}; set BETALINE_TEST_CHROMIUM")
@@ -183,7 +185,8 @@ def browser() -> Iterator[Any]:
 @pytest.fixture
 def visit(browser: Any, site: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
     """Opens a path in a context of its own, and waits for the first answer. Nothing may go wrong in the browser meanwhile,
-    and nothing may be loaded from elsewhere."""
+    and nothing may be loaded from elsewhere.
+    """
     faults: list[str] = []
     opened: list[Any] = []
 

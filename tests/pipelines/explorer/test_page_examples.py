@@ -1,5 +1,6 @@
 """An example made into another, in a real browser: on the way to one, under a condition, edited, at another β or by another
-model."""
+model.
+"""
 
 from __future__ import annotations
 

@@ -55,7 +55,8 @@ def upload(page: Any, name: str, data: bytes) -> str:
 
 def test_row_is_uploaded_and_imputed(visit: Any, shelf: Shelf) -> None:
     """A file with two rows: the first is taken, its gap filled in as `impute` does, and the link leads there again. Then
-    the second, which has no gap."""
+    the second, which has no gap.
+    """
     page = visit("/repair?model=wine&seed=1")
     frame = shelf["wine"].rows.take([7, 8]).astype(object)
     frame["alcohol"], frame["cultivar"] = [None, 13.0], ["barolo", "barbera"]

@@ -85,7 +85,8 @@ def test_killed_job_goes_on_to_the_same_bytes(
     services: Services, champion: registry.Version, rows: Dataset, home: Path, tmp_path: Path
 ) -> None:
     """SIGKILL of the job's driver on its way: the flow tries again, keeps what is there, and ends with the bytes that one
-    process gives which nobody disturbs."""
+    process gives which nobody disturbs.
+    """
 
     def kill_the_driver() -> None:
         wait_until(lambda: any((tmp_path / "broken").glob("*.parquet")), what="a shard is written")

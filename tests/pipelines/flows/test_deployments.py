@@ -42,7 +42,8 @@ def test_schedule_trains_by_itself_until_it_is_removed(
     prefect: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig
 ) -> None:
     """What `betaline schedule` makes is listed with its next run, starts a run that leaves a trained model, is paused, and
-    goes."""
+    goes.
+    """
     from pipelines.flows import deployments
 
     request = TrainRequest(dataset="digits", name="by-itself", config=tiny)

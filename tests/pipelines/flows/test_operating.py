@@ -85,7 +85,8 @@ def command(site: Site, *arguments: str) -> dict[str, Any]:
 @pytest.mark.timeout(1500)
 def test_data_that_lands_is_trained_on_and_a_person_decides_after_a_restart(site: Site, tiny: RunConfig) -> None:
     """A watched folder starts an ingest, whose event starts a training, whose promotion waits for a person; all servers and
-    the worker are ended meanwhile; the person's yes moves the alias. Then drift starts a training."""
+    the worker are ended meanwhile; the person's yes moves the alias. Then drift starts a training.
+    """
     from pipelines.flows import approvals, deployments
     from pipelines.models import registry
 

@@ -100,7 +100,7 @@ def test_examine_refuses_a_remote_home_without_servers() -> None:
 
 
 def test_package_check_sees_what_pip_check_misses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """fastapi 0.165 breaks Prefect at import; a version outside the project's own range fails with the cure."""
+    """Fastapi 0.165 breaks Prefect at import; a version outside the project's own range fails with the cure."""
     real = metadata.version
     monkeypatch.setattr(metadata, "version", lambda name: "0.165.0" if name == "fastapi" else real(name))
     assert doctor._package(Requirement("fastapi<0.150")) == Check(

@@ -93,7 +93,8 @@ def publish_normal(
     publish_table: Callable[..., Dataset], folder: Path, changes: dict[int, float], rows: int
 ) -> Dataset:
     """Two standard normal columns, of which the first has other values in some rows; the last two hundred rows are those of
-    validation and test."""
+    validation and test.
+    """
     rng = np.random.default_rng(1)
     price_N, size_N = rng.normal(size=(2, rows))
     price_N[list(changes)] = list(changes.values())

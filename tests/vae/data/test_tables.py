@@ -142,7 +142,8 @@ def nll_of(result: TrainingResult, dataset: Dataset) -> float:
 
 def test_absurd_training_value_leaves_the_model_right(train: Train, rows: pd.DataFrame) -> None:
     """Ordinary rows are reconstructed to a fraction of a standard deviation, and the test score is that of the same data
-    with a gap in the place of 1e12."""
+    with a gap in the place of 1e12.
+    """
     dataset, result = train({(17, "two"): 1e12})
     ordinary = rows.iloc[-500:].reset_index(drop=True)
     found = answer(result.model, ordinary, {"task": "reconstruct"})
@@ -155,7 +156,8 @@ def test_absurd_training_value_leaves_the_model_right(train: Train, rows: pd.Dat
 
 def test_absurd_value_of_other_splits_moves_no_score(train: Train, sound: tuple[Dataset, TrainingResult]) -> None:
     """1e30 in validation and in test leaves the training as it was, and the scores are off by what a gap in one row costs a
-    model that has met no gaps."""
+    model that has met no gaps.
+    """
     dataset, result = train({(2017, "two"): 1e30, (2317, "three"): 1e30})
     for epoch, other in zip(result.history, sound[1].history, strict=True):
         assert epoch.train_distortion == other.train_distortion

@@ -193,7 +193,8 @@ def corners(rows: int) -> Tensor:
 
 def best_evidence(x_ND: Tensor) -> float:
     """Tipping & Bishop, Probabilistic Principal Component Analysis (1999), eq. 7 and 8: σ² is the mean of the eigenvalues
-    that are left out, and the principal directions keep theirs."""
+    that are left out, and the principal directions keep theirs.
+    """
     centred = x_ND - x_ND.mean(0)
     values, vectors = torch.linalg.eigh(centred.T @ centred / len(x_ND))
     values = torch.cat([values[:-LATENT].mean().expand(VALUES - LATENT), values[-LATENT:]])

@@ -15,7 +15,8 @@ from vae.inference.importance import weighted_draws
 
 def test_imputations_do_not_depend_on_how_many_draws_come_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One draw at a time, each stays in place of the earlier ones with the chance of its weight among them: standardised
-    by the exact conditional moments, the imputations have mean 0 and variance 1, where the proposal has variance 2."""
+    by the exact conditional moments, the imputations have mean 0 and variance 1, where the proposal has variance 2.
+    """
     torch.manual_seed(0)
     made, inputs, mean, std = gappy(256)
     monkeypatch.setattr(imputation, "weighted_draws", partial(weighted_draws, max_rows=256))

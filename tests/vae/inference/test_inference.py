@@ -192,7 +192,8 @@ def test_denoised_is_the_mean_over_draws_with_their_spread() -> None:
 
 def gappy(rows: int = 64) -> tuple[ppca.Ppca, Inputs, torch.Tensor, torch.Tensor]:
     """A linear-Gaussian model with a posterior too wide, rows of which three values are missing, and the exact mean and
-    standard deviation of those given the rest, [N,3]."""
+    standard deviation of those given the rest, [N,3].
+    """
     made = ppca.build(gap=0.7)
     x_ND = made.evidence.sample((rows,))
     observed = torch.tensor([True, False, True, True, False, False])

@@ -26,7 +26,7 @@ def proposal(latent: int = 3) -> StudentTProposal:
 
 
 def test_density_of_draws_is_the_multivariate_students() -> None:
-    """log q of each draw equals SciPy's multivariate t with the same location and scale matrix."""
+    """Log q of each draw equals SciPy's multivariate t with the same location and scale matrix."""
     made = proposal()
     drawn = made.draw(torch.randn(5, 2, made.noise_dim, generator=torch.Generator().manual_seed(1)))
     for row in range(2):

@@ -164,7 +164,7 @@ def test_iwae_of_one_draw_is_the_elbo() -> None:
 
 
 def test_ciwae_lies_between() -> None:
-    """mix · ELBO + (1 − mix) · IWAE: at 1 and 0 the two themselves, between them in proportion."""
+    """Mix · ELBO + (1 − mix) · IWAE: at 1 and 0 the two themselves, between them in proportion."""
     terms = build()(batch(), noise(4))
     elbo, iwae = bound_loss(terms, ELBO, 2.0).loss, bound_loss(terms, IWAE, 2.0).loss
     for mix in (0.0, 0.3, 1.0):

@@ -167,7 +167,7 @@ def test_geco_moves_beta_towards_its_target(distortion: float, direction: int) -
 
 
 def test_geco_is_a_moving_average_of_relative_violations() -> None:
-    """log β falls by speed · (Σ v̄ + 50 v̄), with v̄ ← decay · v̄ + (1 − decay) · v and v within ± 0.1.
+    """Log β falls by speed · (Σ v̄ + 50 v̄), with v̄ ← decay · v̄ + (1 − decay) · v and v within ± 0.1.
 
     The violation v is that of a target 5 % below the one that was asked for: −52.5 nats.
     """
@@ -212,7 +212,8 @@ def test_control_is_the_papers_equation() -> None:
 
 def test_control_leaves_its_bounds_as_soon_as_the_error_turns() -> None:
     """β stays within its bounds, and a long time at one does not wind up: once the rate is right, β moves within a few
-    steps."""
+    steps.
+    """
     config = ControlVae(rate=8.0, proportional=0.01, integral=0.05, lowest=0.0, highest=5.0)
     controller = Controller(ObjectiveConfig(controller=config), 100)
     betas = []

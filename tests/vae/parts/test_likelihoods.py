@@ -99,7 +99,7 @@ def test_bernoulli_is_finite_at_certain_logits() -> None:
 
 
 def log_scale(raw: Tensor, initial: float = 0.25) -> Tensor:
-    """log s = −6 + log(1 + exp(raw + c)), with c so that s = `initial` at raw = 0."""
+    """Log s = −6 + log(1 + exp(raw + c)), with c so that s = `initial` at raw = 0."""
     return torch.log1p(torch.exp(raw + math.log(math.expm1(math.log(initial) + 6)))) - 6
 
 

@@ -38,7 +38,7 @@ def student_t(degrees: float, mean: float = 0.0, log_scale: float = 0.0) -> Stud
 
 
 def test_gaussian_draws_and_density_match_torch_distributions() -> None:
-    """z = μ + σ·ε, and log q of it is an independent implementation's."""
+    """Z = μ + σ·ε, and log q of it is an independent implementation's."""
     mean, log_std, noise = normal(3, 4), normal(3, 4, seed=1), normal(5, 3, 4, seed=2)
     posterior = GaussianPosterior(mean, log_std)
     draw = posterior.draw(noise)
@@ -66,7 +66,7 @@ def test_student_t_draws_are_student_t(degrees: float) -> None:
 
 @pytest.mark.parametrize("degrees", [2.5, 5.0, 100.0])
 def test_student_t_density_is_scipys(degrees: float) -> None:
-    """log q(z|x) of draws, far ones included."""
+    """Log q(z|x) of draws, far ones included."""
     draw = student_t(degrees, 1.5, -0.7).draw(3 * normal(50, 1, 2))
     expected = stats.t(degrees, 1.5, math.exp(-0.7)).logpdf(draw.z.double().numpy()).sum(-1)
     torch.testing.assert_close(draw.log_prob().double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-3)

@@ -114,7 +114,8 @@ def test_choose_takes_weights_for_each_row() -> None:
 @pytest.mark.parametrize("noise", [-40.0, 40.0])
 def test_choose_keeps_to_the_range_at_the_ends(noise: float) -> None:
     """Noise so far out that its quantile is rounded to 0 or 1 gives the first or the last index, also where rounding
-    leaves the sum of the weights below 1."""
+    leaves the sum of the weights below 1.
+    """
     for count in range(2, 60):
         log_weights = torch.full((count,), 1 / count).log()
         assert choose(log_weights, torch.tensor([noise])).item() == (0 if noise < 0 else count - 1)
@@ -190,7 +191,7 @@ def test_standard_normal_kl_matches_torch_distributions() -> None:
 
 
 def test_hierarchical_density_is_the_chain_rule() -> None:
-    """log p(z) = log N(z_1; 0, I) + log p(z_2 | z_1): the lower group depends on the top one, never the other way."""
+    """Log p(z) = log N(z_1; 0, I) + log p(z_2 | z_1): the lower group depends on the top one, never the other way."""
     prior, z_SBL = HierarchicalPriorModule(2, 8, 4), normal(3, 2, 4)
     with torch.no_grad():
         lower = prior.group(1, z_SBL[..., :2])

@@ -363,7 +363,8 @@ def test_early_stopping_survives_a_resume(small: Dataset, tmp_path: Path) -> Non
 
 def test_moving_average_is_what_is_shipped(small: Dataset) -> None:
     """The weights returned are the average of the weights after each step, by hand, and hold no graph. The first weights
-    are soon forgotten: the decay begins at a tenth and rises to what is configured."""
+    are soon forgotten: the decay begins at a tenth and rises to what is configured.
+    """
     config = override(BASE, {"training.epochs": 1, "training.ema_decay": 0.25})
     training = Training(config, small)
     name = "decoder.out.weight"

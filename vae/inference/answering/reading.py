@@ -30,7 +30,8 @@ def read_inputs(
     model: VAE, examples: Any, request: Request, *, noisy: bool = False, told: bool = True, empty: bool = False
 ) -> Inputs:
     """Rows as the model takes them: `noisy` ones may leave the range of pixels, `told` ones have a condition, and of
-    `empty` ones nothing need be observed."""
+    `empty` ones nothing need be observed.
+    """
     if examples is None:
         raise ValueError(f"{request.where} needs inputs, got None")
     if model.examples.columns is None:
@@ -85,7 +86,8 @@ def _every_second(inputs: Inputs, start: int) -> Inputs:
 
 def _images(model: VAE, images: Any, request: Request, *, noisy: bool = False) -> tuple[Tensor, Tensor | None]:
     """Images [N,C,H,W], float32 in [0, 1] and 0 where missing, and which pixels are there; None where all are. Refuses any
-    other size: nothing is resized in silence."""
+    other size: nothing is resized in silence.
+    """
     array = _array(images, request)
     channels, height, width = shape = model.examples.shape
     allowed = [shape, (model.examples.num_values,), *([(height, width)] if channels == 1 else [])]

@@ -15,7 +15,8 @@ from vae.parts.likelihoods import restore
 
 def write_examples(model: VAE, x: Tensor, *levels: str, labels: Sequence[Sequence[Any] | None] = ()) -> Any:
     """Examples [N,…,*shape]: images as an array; rows of a table as a data frame, whose index says which of the `levels`
-    between N and the shape each belongs to."""
+    between N and the shape each belongs to.
+    """
     if model.examples.columns is None:
         return x.cpu().numpy()
     values = restore(x.cpu(), model.examples).flatten(0, -2).numpy()

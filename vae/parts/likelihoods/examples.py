@@ -26,7 +26,7 @@ class Likelihood(nn.Module, ABC):
     """Whether every value is discrete, so that log p(x) is of a probability and can be told in bits per dimension."""
 
     def log_prob(self, x: Tensor, outputs: Tensor, observed: Tensor | None = None) -> Tensor:
-        """log p(x|z) in nats, [S,B]: the sum over the observed values.
+        """Log p(x|z) in nats, [S,B]: the sum over the observed values.
 
         Args:
             x: Prepared examples, [B,*shape].
@@ -43,17 +43,19 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def log_prob_entries(self, x: Tensor, outputs: Tensor) -> Tensor:
-        """log p of each value in nats, [S,B,*shape]; x is prepared and nowhere missing."""
+        """Log p of each value in nats, [S,B,*shape]; x is prepared and nowhere missing."""
 
     @abstractmethod
     def mean(self, outputs: Tensor) -> Tensor:
         """E[x|z], [...,*shape] of outputs [...,*outputs_shape]: in [0, 1] for images, in standard deviations of the column
-        for its numbers. For categories it is the most probable code."""
+        for its numbers. For categories it is the most probable code.
+        """
 
     @abstractmethod
     def std(self, outputs: Tensor) -> Tensor:
         """Standard deviation of each value, [...,*shape]. For categories √(1 − largest probability), the root mean square
-        of being wrong."""
+        of being wrong.
+        """
 
     @abstractmethod
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:

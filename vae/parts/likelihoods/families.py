@@ -37,7 +37,7 @@ class Family(nn.Module, ABC):
 
     @abstractmethod
     def log_prob(self, x: Tensor, params: Tensor) -> Tensor:
-        """log p(x), [...], of values [...] in the family's support and parameters [P,...]; 0 is in every support."""
+        """Log p(x), [...], of values [...] in the family's support and parameters [P,...]; 0 is in every support."""
 
     @abstractmethod
     def mean(self, params: Tensor) -> Tensor:
@@ -266,7 +266,7 @@ def held(value: Tensor, low: float, high: float = math.inf) -> Tensor:
 
 
 def inverse_softplus(y: float) -> float:
-    """x with log(1 + eˣ) = y > 0."""
+    """X with log(1 + eˣ) = y > 0."""
     return y + math.log(-math.expm1(-y))
 
 

@@ -45,7 +45,7 @@ class FixedScale(nn.Module):
         self.register_buffer("raw", torch.tensor(math.log(scale)))
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
-        """log s, a scalar."""
+        """Log s, a scalar."""
         return self.raw
 
 
@@ -69,7 +69,7 @@ class LearnedScale(nn.Module):
         self.raw = nn.Parameter(torch.tensor(inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)))
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
-        """log s, a scalar."""
+        """Log s, a scalar."""
         return held(LOG_SIGMA_FLOOR + F.softplus(self.raw), low=self.log_floor)
 
 
@@ -89,7 +89,7 @@ class DecodedScale(nn.Module):
         self.offset = inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
-        """log s, [...]."""
+        """Log s, [...]."""
         return held(LOG_SIGMA_FLOOR + F.softplus(raw[1] + self.offset), low=self.log_floor)
 
 

@@ -44,7 +44,8 @@ def prepare(
 
 def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
     """Returns prepared examples of a table, [...,D], in the columns' own units and in float64, categories as codes; images
-    unchanged."""
+    unchanged.
+    """
     if examples.columns is None:
         return x
     mean_D, std_D, _, _ = _units(examples.columns, x.device)
@@ -54,7 +55,8 @@ def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
 @lru_cache(maxsize=64)
 def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Returns the mean, the standard deviation, the lowest and the highest plausible value of each column, float64 [D].
-    For categories these are 0, 1, -∞ and ∞."""
+    For categories these are 0, 1, -∞ and ∞.
+    """
     mean_std = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
     units = np.stack([*np.transpose(mean_std), *plausible_bounds(columns)])
     mean_D, std_D, lowest_D, highest_D = torch.from_numpy(units).to(device)
