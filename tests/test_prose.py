@@ -44,7 +44,7 @@ FILES = sorted(
 )
 VERB = re.compile(r"r?[A-Z][a-z]+s\b")
 FRAGMENT = re.compile(
-    r"(Of|What|For|As|At|By|How|Where|That|In|To|From|With|Which|Who|When|Why|If|On|Beside|So|Whether (it|they|that|this))\b"
+    r"(Of|What|For|As|At|By|How|Where|That|In|To|From|With|Which|Who|When|Why|If|On|Beside|Whether (it|they|this))\b"
 )
 RIDDLE = re.compile(r"\b(is told|are told|was told|of which|is not there|so that it is there|it is asked for)\b")
 
