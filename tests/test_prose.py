@@ -30,7 +30,6 @@ UNREAD = (
     "pipelines/cluster",
     "pipelines/models",
     "pipelines/cli",
-    "pipelines/services",
     "pipelines/report",
     "pipelines/explorer",
     "pipelines/data",

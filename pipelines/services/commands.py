@@ -1,4 +1,4 @@
-"""How each embedded service is started, what it may listen to, and when it is ready."""
+"""Commands and environments that start the embedded services, and the requests that tell when they are ready."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import sys
 import tempfile
@@ -26,13 +27,12 @@ _CLIENT_PREFIXES = ("PREFECT_", "MLFLOW_", "RAY_ADDRESS", "RAY_API_SERVER_ADDRES
 # What Ray adds, session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store, must fit a Unix socket's 107 bytes.
 _LONGEST_RAY_FOLDER = 40
 MLFLOW_USER = "betaline"
-# What leads a client past the login of an MLflow server.
 _MLFLOW_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ports:
-    """One port of loopback for each listener that clients look for; Ray chooses the others itself."""
+    """Loopback ports of the listeners that clients look for; Ray chooses its other ports itself."""
 
     prefect: int
     mlflow: int
@@ -43,34 +43,28 @@ class Ports:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """What starting one service takes."""
+    """Everything needed to start one service."""
 
     name: str
     command: list[str]
     environment: dict[str, str] = field(repr=False)
-    """Passwords included."""
+    """The whole environment of the process, passwords included."""
     is_ready: Callable[[], bool]
 
 
 def choose_ports(home: Path) -> Ports:
-    """Free ports, derived from the home: a restart finds the same ones, and two homes do not collide."""
+    """Returns free ports derived from the home: a restart gets the same ones, and two homes do not collide."""
     taken: set[int] = set()
 
     def near(name: str) -> int:
-        digest = hashlib.sha256(f"{home}/{name}".encode()).digest()
+        digest = hashlib.sha256(f"{home}/{name.replace('_', ' ')}".encode()).digest()
         return free_port(int.from_bytes(digest[:4], "big") % NUM_PORTS, taken)
 
-    return Ports(
-        prefect=near("prefect"),
-        mlflow=near("mlflow"),
-        ray_dashboard=near("ray dashboard"),
-        ray_gcs=near("ray gcs"),
-        ray_client=near("ray client"),
-    )
+    return Ports(**{name: near(name) for name in Ports.__dataclass_fields__})
 
 
 def make_secrets(home: Path) -> None:
-    """Draw the tokens of a home once; files of mode 600 in a folder of mode 700."""
+    """Draws the tokens of a home once, into files of mode 600 in a folder of mode 700."""
     folder = home / "secrets"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -81,39 +75,56 @@ def make_secrets(home: Path) -> None:
         "prefect_encryption_key": base64.urlsafe_b64encode(secrets.token_bytes(32)).decode(),
     }
     for name, value in drawn.items():
-        path = folder / name
         try:
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            write_private(folder / name, value)
         except FileExistsError:
-            path.chmod(0o600)
-            continue
-        with os.fdopen(descriptor, "w") as file:
-            file.write(value)
+            (folder / name).chmod(0o600)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Writes a new file that its owner alone can read; raises FileExistsError if the file exists."""
+    with open(path, "x", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+        file.write(text)
+
+
+def betaline(command: str, home: str | Path) -> str:
+    """Returns a command of betaline for a home, as it is typed in a shell."""
+    return f"betaline {command} --home {shlex.quote(str(home))}"
 
 
 def read_secret(home: Path, name: str) -> str:
-    """A token of this home.
+    """Returns a token of this home.
 
     Raises:
-        ServiceError: If there is none.
+        ServiceError: If its file is missing.
     """
     path = home / "secrets" / name
     try:
         return path.read_text().strip()
     except FileNotFoundError:
-        raise ServiceError(f"{path} is missing; stop the services (betaline down) and start them again") from None
+        again = f"{betaline('down', home)}; {betaline('up', home)}"
+        raise ServiceError(f"{path} is missing; stop the services and start them again: {again}") from None
 
 
 def mlflow_login(home: Path, *, embedded: bool) -> dict[str, str]:
-    """What leads past the login of the home's own MLflow server, or of the one that the environment names."""
+    """Returns the variables that log a client in to MLflow.
+
+    Args:
+        home: Folder with the password of the embedded server.
+        embedded: Whether MLflow is the embedded server; otherwise the login is copied from this process's environment.
+    """
     if not embedded:
         return {name: os.environ[name] for name in _MLFLOW_LOGIN if name in os.environ}
     return {"MLFLOW_TRACKING_USERNAME": MLFLOW_USER, "MLFLOW_TRACKING_PASSWORD": read_secret(home, "mlflow_password")}
 
 
 def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
-    """The Prefect server with its scheduler and its UI, behind basic authentication; over HOME/prefect.db unless told
-    otherwise.
+    """Returns how to start the Prefect server, with its scheduler and UI, behind basic authentication.
+
+    Args:
+        home: Folder of the tokens, the settings and the default database.
+        ports: Ports to listen on.
+        database: SQLAlchemy URL; None means SQLite in HOME/prefect.db.
     """
     url = f"http://{LOOPBACK}:{ports.prefect}"
     auth = read_secret(home, "prefect_auth")
@@ -127,7 +138,7 @@ def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_ENCRYPTION_KEY": read_secret(home, "prefect_encryption_key"),
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": database or f"sqlite+aiosqlite:///{home / 'prefect.db'}",
-        # In memory, leases would go with the server: a run that is to renew one which is gone ends itself.
+        # In memory, leases would end with the server, and a run that cannot renew its lease ends itself.
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
         "DO_NOT_TRACK": "1",
@@ -140,91 +151,70 @@ def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
         name="prefect",
         command=command,
         environment=_server_environment(environment),
-        is_ready=lambda: prefect_is_ready(f"{url}/api"),
+        is_ready=lambda: is_healthy(f"{url}/api"),
     )
 
 
 def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: str | None = None) -> Launch:
-    """The MLflow server behind basic authentication, over HOME/mlflow.db and HOME/artifacts unless told otherwise.
+    """Returns how to start the MLflow server behind basic authentication.
 
-    It passes artifacts through, so that clients need HTTP alone.
+    The server passes artifacts through, so clients need nothing but HTTP.
+
+    Args:
+        home: Folder of the password, the default database and the default artifacts.
+        ports: Ports to listen on.
+        database: SQLAlchemy URL; None means SQLite in HOME/mlflow.db.
+        artifacts: Folder or URI of the artifacts; None means HOME/artifacts.
     """
     url = f"http://{LOOPBACK}:{ports.mlflow}"
-    hosts = f"{LOOPBACK}:{ports.mlflow},localhost:{ports.mlflow}"
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports.mlflow)),
         *("--artifacts-destination", artifacts or str(home / "artifacts")),
         # The check is exact, port included; the defaults accept every name that looks like a private address.
-        *("--allowed-hosts", hosts),
+        *("--allowed-hosts", f"{LOOPBACK}:{ports.mlflow},localhost:{ports.mlflow}"),
         *("--cors-allowed-origins", f"{url},http://localhost:{ports.mlflow}"),
         # One process: SQLite has one writer, and the first start migrates the database without a lock.
         *("--workers", "1"),
         *("--app-name", "basic-auth"),
     ]
-    # Users are kept with their passwords' hashes; this one is made anew, with the password that the home has now.
+    # MLflow keeps its users with hashed passwords; an empty file makes it add the user with the home's present password.
     users = home / "secrets" / "mlflow_users.db"
     users.unlink(missing_ok=True)
     users.touch(mode=0o600)
-    environment = {
+    environment = _server_environment(_mlflow_settings(home, database))
+    return Launch(name="mlflow", command=command, environment=environment, is_ready=lambda: is_healthy(url))
+
+
+def _mlflow_settings(home: Path, database: str | None) -> dict[str, str]:
+    return {
         # Not an argument: a database's URL holds a password, and every user of the machine can read arguments.
         "MLFLOW_BACKEND_STORE_URI": database or f"sqlite:///{home / 'mlflow.db'}",
         # Evaluation jobs for language models: seven idle Python processes.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "true",
-        # A connection for each thread: one that waits 30 s for its turn answers 400, which no client tries again.
+        # One connection per thread: a request that waits 30 s for one is answered with 400, which no client retries.
         "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE": "40",
         "MLFLOW_AUTH_CONFIG_PATH": str(Path(__file__).with_name("mlflow_users.ini")),
         "MLFLOW_AUTH_ADMIN_USERNAME": MLFLOW_USER,
         "MLFLOW_AUTH_ADMIN_PASSWORD": read_secret(home, "mlflow_password"),
-        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",  # a route that nobody thought of is closed
+        "MLFLOW_BASIC_AUTH_FAIL_CLOSED": "true",  # a route without a rule of its own is closed
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(32),  # signs the forms of its page for new users
     }
-    return Launch(
-        name="mlflow",
-        command=command,
-        environment=_server_environment(environment),
-        is_ready=lambda: mlflow_is_ready(url),
-    )
 
 
 def ray(home: Path, ports: Ports, *, login: Mapping[str, str], num_cpus: int | None = None) -> Launch:
-    """A Ray head node that listens on loopback alone and asks every caller for the home's token.
+    """Returns how to start a Ray head node that listens on loopback alone and asks every caller for the home's token.
 
     Args:
-        home: Of the token, and by its digest of the folder for sockets and logs.
-        ports: Where it listens.
-        login: Variables that lead its jobs to MLflow. They inherit them from the head: what a job brings along in its
-            runtime environment stands in Ray's logs and, while a worker starts, in its command line.
-        num_cpus: CPUs that it may hand out; None means the machine's.
+        home: Folder of the token; its digest also names the folder for sockets and logs.
+        ports: Ports to listen on.
+        login: Variables that log jobs in to MLflow. Jobs inherit them from the head: a job's own runtime environment is
+            written to Ray's logs and, while a worker starts, to its command line.
+        num_cpus: CPUs that the head may hand out; None means those of the machine.
     """
     address = f"http://{LOOPBACK}:{ports.ray_dashboard}"
     token_path = home / "secrets" / "ray_token"
-    environment = {
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token_path),
-        # `ray start` replaces 127.0.0.1 by the machine's outward address, and what it starts then listens on
-        # every interface. This switch, made for systems that cannot form clusters, keeps the loopback one.
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
-        # Nice 15, the default, costs a fifth of a training loop's throughput on a small machine.
-        "RAY_worker_niceness": "0",
-        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        # Ray Train asks the dashboard who lives. Without this it looks for a head on the machine, and gives up if
-        # it finds two, so that a stopped run's cleaner stays behind.
-        "RAY_API_SERVER_ADDRESS": address,
-        # A job that is stopped may end its runs in order: Ray Train and Python take SIGINT as an interrupt.
-        "RAY_JOB_STOP_SIGNAL": "SIGINT",
-        "RAY_JOB_STOP_WAIT_TIME_S": "8",
-        # How old, in seconds, the counts of free CPUs may be; 5 by default.
-        "AUTOSCALER_UPDATE_INTERVAL_S": "2",
-        # What it does while nobody asks anything of it: how often it looks for new logs, and what it measures itself by.
-        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
-        "LOG_NAME_UPDATE_INTERVAL_S": "1",
-        "REPORTER_UPDATE_INTERVAL_MS": "15000",
-        "METRICS_RECORD_INTERVAL_S": "60",
-        **login,
-    }
     command = [
         *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block"),
         *("--node-ip-address", LOOPBACK, "--port", str(ports.ray_gcs)),
@@ -234,19 +224,45 @@ def ray(home: Path, ports: Ports, *, login: Mapping[str, str], num_cpus: int | N
         *("--dashboard-agent-listen-port", "0", "--min-worker-port", "0", "--max-worker-port", "0"),
         *("--object-store-memory", str(OBJECT_STORE_BYTES), "--temp-dir", str(ray_folder(home))),
         *("--disable-usage-stats", "--log-style", "record", "--log-color", "false"),
+        *(("--num-cpus", str(num_cpus)) if num_cpus is not None else ()),
     ]
-    if num_cpus is not None:
-        command += ["--num-cpus", str(num_cpus)]
     return Launch(
         name="ray",
         command=command,
-        environment=_server_environment(environment),
+        environment=_server_environment({**_ray_settings(address, token_path), **login}),
         is_ready=lambda: ray_is_ready(address, token_path.read_text().strip()),
     )
 
 
+def _ray_settings(address: str, token_path: Path) -> dict[str, str]:
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token_path),
+        # `ray start` replaces 127.0.0.1 by the machine's outward address, and what it starts then listens on
+        # every interface. This switch, made for systems that cannot form clusters, keeps the loopback one.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        # Nice 15, the default, costs a fifth of a training loop's throughput on a small machine.
+        "RAY_worker_niceness": "0",
+        "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray Train asks the dashboard which processes live. Without this address it looks for a head on the machine, and
+        # gives up if it finds two, so that the cleaner of a stopped run stays behind.
+        "RAY_API_SERVER_ADDRESS": address,
+        # A job that is stopped may end its runs in order: Ray Train and Python take SIGINT as an interrupt.
+        "RAY_JOB_STOP_SIGNAL": "SIGINT",
+        "RAY_JOB_STOP_WAIT_TIME_S": "8",
+        # Age in seconds that the counts of free CPUs may reach; 5 by default.
+        "AUTOSCALER_UPDATE_INTERVAL_S": "2",
+        # Work of an idle head: how often it looks for new logs, and how often it measures itself.
+        "RAY_LOG_MONITOR_MANY_FILES_THRESHOLD": "0",
+        "LOG_NAME_UPDATE_INTERVAL_S": "1",
+        "REPORTER_UPDATE_INTERVAL_MS": "15000",
+        "METRICS_RECORD_INTERVAL_S": "60",
+    }
+
+
 def ray_folder(home: Path) -> Path:
-    """Where Ray keeps sockets and logs: a short path, because a Unix socket's is limited to 107 bytes.
+    """Makes and returns the folder of Ray's sockets and logs, a short path: that of a Unix socket has at most 107 bytes.
 
     Raises:
         ServiceError: If the folder belongs to another user.
@@ -265,7 +281,7 @@ def ray_folder(home: Path) -> Path:
 
 
 def sweep_ray_folder(home: Path) -> None:
-    """Remove what earlier Ray heads of this home left; call it when none is running."""
+    """Removes what earlier Ray heads of this home left; call it while none is running."""
     for path in ray_folder(home).iterdir():
         if path.is_symlink() or path.is_file():
             path.unlink()
@@ -274,18 +290,13 @@ def sweep_ray_folder(home: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def prefect_is_ready(api_url: str) -> bool:
-    """Whether a Prefect server answers its health check."""
-    return _get(f"{api_url}/health") is not None
-
-
-def mlflow_is_ready(url: str) -> bool:
-    """Whether an MLflow server answers its health check."""
+def is_healthy(url: str) -> bool:
+    """Returns whether a Prefect API or an MLflow server answers its health check."""
     return _get(f"{url}/health") is not None
 
 
 def ray_is_ready(address: str, token: str) -> bool:
-    """Whether a head node takes jobs: its dashboard answers, and its own node is alive."""
+    """Returns whether a Ray head takes jobs: its dashboard answers, and its own node is alive."""
     body = _get(f"{address}/api/v0/nodes", {"Authorization": f"Bearer {token}"})
     if body is None:
         return False
@@ -294,7 +305,7 @@ def ray_is_ready(address: str, token: str) -> bool:
 
 
 def _get(url: str, headers: Mapping[str, str] | None = None) -> bytes | None:
-    """The body of a 200 answer, or None while there is no such answer."""
+    """Returns the body of a 200 answer; None for any other answer, or none."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback, never through a proxy
     try:
         with opener.open(urllib.request.Request(url, headers=dict(headers or {})), timeout=5) as answer:

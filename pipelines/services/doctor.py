@@ -1,4 +1,4 @@
-"""What is wrong with an installation, its home and its services, and how to mend it."""
+"""Checks of an installation, its home and its services, each with the way to mend what is wrong."""
 
 from __future__ import annotations
 
@@ -17,31 +17,39 @@ from packaging.requirements import Requirement
 from pipelines import services
 from pipelines.cluster.resources import current_cluster, total_resources
 from pipelines.services import Services, commands, process
-from pipelines.services.embedded import STATE_FILE, local_home, read
+from pipelines.services.commands import betaline
+from pipelines.services.embedded import STATE_FILE, VARIABLES, local_home, read
 from vae.errors import ClusterError, ServiceError
 
 DISTRIBUTION = "betaline"
 GIB = 1 << 30
-# What the main job writes to a fresh home is well under 1 GiB; a data set of one's own is what fills a disk.
+# What the main job writes to a fresh home is well under 1 GiB; a dataset of one's own is what fills a disk.
 LEAST_DISK_BYTES, COMFORTABLE_DISK_BYTES = GIB, 10 * GIB
 COMFORTABLE_MEMORY_BYTES = 4 * GIB
+ANSWER_SECONDS = 5.0
 Status = Literal["ok", "warn", "fail"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing that was looked at."""
+    """Result of one check."""
 
     name: str
     status: Status
-    """"warn" is what works and may disappoint; "fail" is what will not work."""
+    """"warn" for something that works and may disappoint; "fail" for something that will not work."""
     found: str
+    """State of the checked thing, as a phrase."""
     mend: str = ""
-    """What to do; empty where nothing is to be done."""
+    """Advice; empty for a check that is ok."""
+
+
+def _check(name: str, found: str, *, is_well: bool = True, otherwise: Status = "fail", mend: str = "") -> Check:
+    """Returns a check that is ok, or has another status and says how to mend it."""
+    return Check(name=name, status="ok" if is_well else otherwise, found=found, mend="" if is_well else mend)
 
 
 def examine(home: str | Path) -> list[Check]:
-    """Look at everything a run needs. Changes nothing, and starts nothing.
+    """Checks everything a run needs. Changes nothing, and starts nothing.
 
     Args:
         home: BETALINE_HOME, a path or a URI.
@@ -51,206 +59,184 @@ def examine(home: str | Path) -> list[Check]:
         folder = local_home(home)
         running = read(folder)
     except ServiceError as error:
-        # A home elsewhere is fine as long as the servers are elsewhere too, which is what the message is about.
-        elsewhere = "://" in str(home) and not _missing_addresses()
-        found = f"{home}, with servers of your own" if elsewhere else str(error)
-        home_check = Check(name="home", status="ok" if elsewhere else "fail", found=found)
-        return [*checks, home_check, *_cluster(None)]
+        # A home elsewhere is fine if all three servers are elsewhere too, which is what the error asks for.
+        is_well = "://" in str(home) and all(map(os.environ.get, VARIABLES.values()))
+        found = f"{home}, with servers of your own" if is_well else str(error)
+        return [*checks, _check("home", found, is_well=is_well), *_cluster(None)]
     return [*checks, _disk(folder), *_private_files(folder), *_services(folder, running), *_cluster(running)]
 
 
 def _python() -> Check:
-    found = ".".join(str(part) for part in sys.version_info[:3])
-    if (3, 11) <= sys.version_info[:2] < (3, 13):
-        return Check(name="python", status="ok", found=found)
-    return Check(
-        name="python",
-        status="fail",
-        found=f"{found}, supported are 3.11 and 3.12",
-        mend="make a virtual environment with Python 3.11: python3.11 -m venv .venv",
+    return _check(
+        "python",
+        ".".join(map(str, sys.version_info[:3])),
+        is_well=(3, 11) <= sys.version_info[:2] < (3, 13),
+        mend="Python 3.11 and 3.12 are supported; make a virtual environment with one: python3.11 -m venv .venv",
     )
 
 
 def _packages() -> Iterator[Check]:
-    """The installed versions against what the project declares; `pip check` misses some of what it declares."""
+    """Compares installed versions with those the project declares; `pip check` misses some of these."""
     try:
         declared = [Requirement(line) for line in metadata.requires(DISTRIBUTION) or []]
     except metadata.PackageNotFoundError:
-        yield Check(
-            name="packages",
-            status="warn",
-            found=f"{DISTRIBUTION} itself is not installed, so its requirements are not known",
-            mend="pip install -e . in the checkout, or make",
-        )
+        found = f"{DISTRIBUTION} itself is not installed, so its requirements are not known"
+        yield _check("packages", found, is_well=False, otherwise="warn", mend="in the checkout: pip install -e .")
         return
     wrong = [check for item in declared if (check := _package(item)) is not None]
     yield from wrong
     if not wrong:
         names = ("ray", "prefect", "mlflow", "torch")
-        versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-        yield Check(name="packages", status="ok", found=versions)
+        yield _check("packages", ", ".join(f"{name} {metadata.version(name)}" for name in names))
 
 
 def _package(requirement: Requirement) -> Check | None:
-    """What is wrong with one package; None when nothing is, or it is for another platform or an extra."""
+    """Returns the check of a package with a wrong version; None if the version is right or no package is needed here."""
     if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
         return None
-    wanted = str(requirement.specifier) or "any version"
     try:
         version = metadata.version(requirement.name)
-    except metadata.PackageNotFoundError:
-        found = f"not installed, {wanted} is needed"
-    else:
         if requirement.specifier.contains(version, prereleases=True):
             return None
-        found = f"{version}, {wanted} is needed"
+    except metadata.PackageNotFoundError:
+        version = "not installed"
+    found = f"{version}, {str(requirement.specifier) or 'any version'} is needed"
     mend = f"pip install '{requirement.name}{requirement.specifier}'"
-    return Check(name=f"package {requirement.name}", status="fail", found=found, mend=mend)
+    return _check(f"package {requirement.name}", found, is_well=False, mend=mend)
 
 
 def _accelerator() -> Check:
-    """Whether there is a GPU, and whether this build of torch can use it."""
+    """Checks whether there is a GPU, and whether this build of torch can use it."""
     version = metadata.version("torch")
-    driver = Path("/proc/driver/nvidia/version")
-    if not driver.exists():
-        return Check(name="gpu", status="ok", found=f"none; torch {version} trains on the CPU")
+    if not Path("/proc/driver/nvidia/version").exists():
+        return _check("gpu", f"none; torch {version} trains on the CPU")
     import torch  # takes seconds, so only where the answer matters
 
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count()))
-        return Check(name="gpu", status="ok", found=f"{names}; torch {version}")
-    return Check(
-        name="gpu",
-        status="warn",
-        found=f"a driver is loaded, and torch {version} sees no GPU",
-        mend="install a CUDA build of torch (pip install torch from its CUDA index), or update the driver",
-    )
+        return _check("gpu", f"{names}; torch {version}")
+    found = f"a driver is loaded, and torch {version} sees no GPU"
+    mend = "install a CUDA build of torch (pip install torch from its CUDA index), or update the driver"
+    return _check("gpu", found, is_well=False, otherwise="warn", mend=mend)
 
 
 def _memory() -> Check:
     available = psutil.virtual_memory().available
-    found = f"{available / GIB:.1f} GiB available"
-    if available >= COMFORTABLE_MEMORY_BYTES:
-        return Check(name="memory", status="ok", found=found)
-    mend = f"close other programs: the services and two workers take about {COMFORTABLE_MEMORY_BYTES / GIB:.0f} GiB"
-    return Check(name="memory", status="warn", found=found, mend=mend)
+    return _check(
+        "memory",
+        f"{available / GIB:.1f} GiB available",
+        is_well=available >= COMFORTABLE_MEMORY_BYTES,
+        otherwise="warn",
+        mend=f"close other programs: the services and two workers take about {COMFORTABLE_MEMORY_BYTES / GIB:.0f} GiB",
+    )
 
 
 def _shared_memory() -> Check:
-    """Ray keeps its object store in /dev/shm, and on a disk, slowly, where that is too small."""
+    """Checks /dev/shm, where Ray keeps its object store; if it is too small, Ray uses a disk, slowly."""
     folder = Path("/dev/shm")
     if not folder.exists():
-        return Check(name="shared memory", status="ok", found="this system has no /dev/shm")
+        return _check("shared memory", "this system has no /dev/shm")
     free = shutil.disk_usage(folder).free
-    found = f"{free / GIB:.1f} GiB free in /dev/shm"
-    if free >= commands.OBJECT_STORE_BYTES:
-        return Check(name="shared memory", status="ok", found=found)
-    mend = "give the container more (docker run --shm-size=2g), or remove what is left in /dev/shm"
-    return Check(name="shared memory", status="warn", found=found, mend=mend)
+    return _check(
+        "shared memory",
+        f"{free / GIB:.1f} GiB free in /dev/shm",
+        is_well=free >= commands.OBJECT_STORE_BYTES,
+        otherwise="warn",
+        mend="give the container more (docker run --shm-size=2g), or remove files from /dev/shm",
+    )
 
 
 def _disk(folder: Path) -> Check:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(existing, os.W_OK):
-        return Check(
-            name="home",
-            status="fail",
-            found=f"{existing} cannot be written to",
-            mend="choose another home with BETALINE_HOME, or change the folder's permissions",
-        )
+        mend = "choose another home with BETALINE_HOME, or change the folder's permissions"
+        return _check("home", f"{existing} cannot be written to", is_well=False, mend=mend)
     free = shutil.disk_usage(existing).free
-    found = f"{folder}, {free / GIB:.1f} GiB free"
-    if free >= COMFORTABLE_DISK_BYTES:
-        return Check(name="home", status="ok", found=found)
-    mend = "free some space, or choose a home on another disk with BETALINE_HOME"
-    return Check(name="home", status="warn" if free >= LEAST_DISK_BYTES else "fail", found=found, mend=mend)
+    return _check(
+        "home",
+        f"{folder}, {free / GIB:.1f} GiB free",
+        is_well=free >= COMFORTABLE_DISK_BYTES,
+        otherwise="warn" if free >= LEAST_DISK_BYTES else "fail",
+        mend="free some space, or choose a home on another disk with BETALINE_HOME",
+    )
 
 
 def _private_files(folder: Path) -> Iterator[Check]:
-    """Whether tokens and the state file are their owner's alone."""
+    """Checks that only their owner can read the tokens and the state file."""
     secrets = folder / "secrets"
-    wanted = {folder / STATE_FILE: 0o600, secrets: 0o700}
+    modes = {folder / STATE_FILE: 0o600, secrets: 0o700}
     if secrets.is_dir() and os.access(secrets, os.R_OK):
-        wanted |= dict.fromkeys(sorted(secrets.iterdir()), 0o600)
-    present = {path: mode for path, mode in wanted.items() if path.exists()}
-    wrong = [path for path, mode in present.items() if path.stat().st_mode & 0o777 != mode]
-    for path in wrong:
-        mode = present[path]
-        yield Check(
-            name=f"permissions of {path.name}",
-            status="fail",
-            found=f"{path} has mode {path.stat().st_mode & 0o777:o}, others may read it",
-            mend=f"chmod {mode:o} {path}; if others have been on this machine, run betaline down, "
-            f"remove {secrets}, and run betaline up for new tokens",
+        modes |= dict.fromkeys(sorted(secrets.iterdir()), 0o600)
+    present = {path: path.stat().st_mode & 0o777 for path in modes if path.exists()}
+    wrong = {path: mode for path, mode in present.items() if mode != modes[path]}
+    for path, mode in wrong.items():
+        yield _check(
+            f"permissions of {path.name}",
+            f"{path} has mode {mode:o}, others may read it",
+            is_well=False,
+            mend=f"chmod {modes[path]:o} {path}; if others use this machine, make new tokens: "
+            f"{betaline('down', folder)}; rm -r {secrets}; {betaline('up', folder)}",
         )
     if not wrong:
         found = f"{len(present)} private files" if present else "no tokens yet; they are made with the services"
-        yield Check(name="tokens", status="ok", found=found)
+        yield _check("tokens", found)
 
 
 def _services(folder: Path, recorded: Services | None) -> Iterator[Check]:
-    """Whether the embedded services run, answer, and listen on loopback alone; and servers named elsewhere."""
-    variables = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI", "ray": "RAY_ADDRESS"}
-    again = "betaline down, then betaline up"
+    """Checks whether embedded services run, answer, and listen on loopback alone; then servers of the environment."""
+    addresses = {} if recorded is None else recorded.addresses
     if recorded is None:
-        yield Check(name="services", status="ok", found="not running; betaline up starts them, betaline run its own")
+        yield _check(
+            "services", f"not running; {betaline('up', folder)} starts them, and other commands start their own"
+        )
     else:
-        for root in recorded.processes:
-            if process.find(root) is None:
-                found = f"process {root.pid} has ended; its log: {root.log}"
-                yield Check(name=root.name, status="fail", found=found, mend=again)
-        if all(process.find(root) is not None for root in recorded.processes):
-            yield _answer(folder, recorded, again)
-        yield from _listeners(recorded)
-    for name, variable in variables.items():
-        url = os.environ.get(variable)
-        if url and name != "ray" and (recorded is None or url not in recorded.environment().values()):
-            yield _server(name, variable, url)
+        again = f"{betaline('down', folder)}; {betaline('up', folder)}"
+        ended = [root for root in recorded.processes if process.find(root) is None]
+        for root in ended:
+            found = f"process {root.pid} has ended; its log: {root.log}"
+            yield _check(root.name, found, is_well=False, mend=again)
+        if not ended:
+            is_well = services.attach(folder, limit_seconds=ANSWER_SECONDS) is not None
+            names = ", ".join(root.name for root in recorded.processes)
+            found = f"{names} run and answer" if is_well else f"{names} run and do not answer; logs: {folder / 'logs'}"
+            yield _check("services", found, is_well=is_well, mend=again)
+        yield from _listeners(folder, recorded)
+    for name in ("prefect", "mlflow"):
+        url = os.environ.get(VARIABLES[name])
+        if url and url not in addresses.values():
+            yield _server(name, url)
 
 
-def _answer(folder: Path, recorded: Services, again: str) -> Check:
-    if services.attach(folder, limit_seconds=5.0) is None:
-        logs = folder / "logs"
-        return Check(name="services", status="fail", found=f"running, without answer; their logs: {logs}", mend=again)
-    names = ", ".join(root.name for root in recorded.processes)
-    return Check(name="services", status="ok", found=f"{names} run and answer")
-
-
-def _listeners(recorded: Services) -> Iterator[Check]:
-    """Whether anything that the services started can be reached from elsewhere."""
+def _listeners(folder: Path, recorded: Services) -> Iterator[Check]:
+    """Reports everything started by the services that other machines can reach."""
     for root in recorded.processes:
         for member, address, port in process.listeners(root):
             if not process.is_loopback(address):
-                yield Check(
-                    name="listeners",
-                    status="fail",
-                    found=f"{member.name()} ({root.name}) listens on {address}:{port}, beyond loopback",
-                    mend=f"stop it with betaline down, and close port {port} in the firewall",
-                )
+                found = f"{member.name()} ({root.name}) listens on {address}:{port}, beyond loopback"
+                mend = f"stop it with {betaline('down', folder)}, and close port {port} in the firewall"
+                yield _check("listeners", found, is_well=False, mend=mend)
 
 
-def _server(name: str, variable: str, url: str) -> Check:
-    """Whether a server that the environment names answers."""
+def _server(name: str, url: str) -> Check:
+    """Checks whether a server that the environment names answers."""
+    variable = VARIABLES[name]
     if not url.startswith(("http://", "https://")):
-        return Check(name=name, status="ok", found=f"{variable} is {url}")
-    ready = commands.prefect_is_ready if name == "prefect" else commands.mlflow_is_ready
-    if ready(url.rstrip("/")):
-        return Check(name=name, status="ok", found=f"{url} answers")
-    mend = f"start it, correct {variable}, or unset it to use an embedded one"
-    return Check(name=name, status="fail", found=f"{variable} is {url}, which does not answer", mend=mend)
+        return _check(name, f"{variable} is {url}")
+    is_well = commands.is_healthy(url.rstrip("/"))
+    found = f"{url} answers" if is_well else f"{variable} is {url}, which does not answer"
+    return _check(
+        name, found, is_well=is_well, mend=f"start it, correct {variable}, or unset it to use an embedded one"
+    )
 
 
 def _cluster(recorded: Services | None) -> Iterator[Check]:
-    """What the cluster has, where there is one."""
+    """Checks the resources of the cluster, if one is running."""
     address = os.environ.get("RAY_ADDRESS")
-    if address is None and (recorded is None or not recorded.is_embedded("ray")):
-        return
-    if recorded is not None and address in (None, recorded.ray_address):
-        if services.attach(recorded.home, limit_seconds=5.0) is None:
-            return  # said above
-        with services.exported(recorded):
-            yield _cluster_check()
-    else:
+    if recorded is not None and recorded.is_embedded("ray") and address in (None, recorded.ray_address):
+        if services.attach(recorded.home, limit_seconds=ANSWER_SECONDS) is not None:  # otherwise reported already
+            with services.exported(recorded):
+                yield _cluster_check()
+    elif address is not None:
         yield _cluster_check()
 
 
@@ -260,12 +246,6 @@ def _cluster_check() -> Check:
         cpus, gpus, num_nodes = total_resources(cluster)
     except (ClusterError, ConnectionError) as error:
         mend = "start the cluster, or correct RAY_ADDRESS and RAY_AUTH_TOKEN_PATH; unset them to use an embedded one"
-        return Check(name="cluster", status="fail", found=str(error), mend=mend)
+        return _check("cluster", str(error), is_well=False, mend=mend)
     found = f"{cluster.address}: {num_nodes} node(s), {cpus:g} CPU, {gpus:g} GPU"
-    if cpus >= 2:
-        return Check(name="cluster", status="ok", found=found)
-    return Check(name="cluster", status="warn", found=found, mend="training with 2 workers needs 2 CPUs")
-
-
-def _missing_addresses() -> list[str]:
-    return [name for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS") if not os.environ.get(name)]
+    return _check("cluster", found, is_well=cpus >= 2, otherwise="warn", mend="training with 2 workers needs 2 CPUs")

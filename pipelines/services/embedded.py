@@ -11,68 +11,72 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from pipelines.services import commands
-from pipelines.services.commands import NAMES
+from pipelines.services.commands import NAMES, betaline
 from pipelines.services.process import LOOPBACK, Process, end, find, last_lines, spawn
 from vae.errors import ServiceError
 
 STATE_FILE = "services.json"
-# Of a client's environment; what is printed for a program to keep goes without.
+VARIABLES = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI", "ray": "RAY_ADDRESS"}
+"""Environment variables that hold the services' addresses; each that a user sets replaces the embedded service."""
 SECRETS = ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD")
+"""Variables of a client's environment that hold passwords; `--json` leaves them out."""
 SOURCE_ROOT = Path(__file__).parents[2]
 STATE_FORMAT = 1
-# How long a live service may take to answer, on a machine that is busy with other things.
 ANSWER_SECONDS = 20.0
+"""Seconds that a live service may take to answer, on a machine that is busy with other things."""
 Progress = Callable[[str, float], None]
-"""Called with a service's name and the seconds it took when it is ready."""
+"""A function that is called with a service's name and the seconds it took to become ready."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Services:
-    """Where Prefect, MLflow and Ray are, and the processes that are ours among them."""
+    """Addresses of Prefect, MLflow and Ray, and the processes of those that are embedded."""
 
     home: str
     prefect_url: str
-    """The UI."""
+    """Address of Prefect's UI."""
     prefect_api_url: str
     mlflow_url: str
     ray_address: str
-    """The dashboard, which is also where the Jobs API is."""
+    """Address of Ray's dashboard, which also serves the Jobs API."""
     processes: tuple[Process, ...] = ()
-    """One for each embedded service; none for a service elsewhere."""
+    """One process for each embedded service; none for a service elsewhere."""
     leash: Process | None = None
-    """What ends the services when nobody uses them any more; None for those that `betaline up` started."""
+    """The process that ends the services once nobody uses them; None for services that `betaline up` started."""
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Address of each service, by its name, as its clients' environment variable has it."""
+        return dict(zip(NAMES, (self.prefect_api_url, self.mlflow_url, self.ray_address), strict=True))
 
     def is_embedded(self, name: str) -> bool:
-        """Whether a service ("prefect", "mlflow" or "ray") is one that runs on this machine for this home."""
+        """Returns whether a service ("prefect", "mlflow" or "ray") runs on this machine for this home."""
         return any(process.name == name for process in self.processes)
 
     def environment(self) -> dict[str, str]:
-        """What a client process needs in its environment to reach the services, tokens included."""
+        """Returns the variables that lead a client process to the services, tokens included."""
         home = Path(self.home)
-        found = {
-            "PREFECT_API_URL": self.prefect_api_url,
-            "MLFLOW_TRACKING_URI": self.mlflow_url,
-            "RAY_ADDRESS": self.ray_address,
-            "BETALINE_HOME": self.home,
-        }
+        variables = {VARIABLES[name]: address for name, address in self.addresses.items()}
+        variables["BETALINE_HOME"] = self.home
         if self.is_embedded("prefect"):
-            found["PREFECT_API_AUTH_STRING"] = commands.read_secret(home, "prefect_auth")
+            variables["PREFECT_API_AUTH_STRING"] = commands.read_secret(home, "prefect_auth")
             # A profile in the user's own folder may hold a key for another server.
-            found["PREFECT_HOME"] = str(home / "prefect")
-            found["DO_NOT_TRACK"] = "1"
+            variables["PREFECT_HOME"] = str(home / "prefect")
+            variables["DO_NOT_TRACK"] = "1"
         if self.is_embedded("mlflow"):
-            found |= commands.mlflow_login(home, embedded=True)
+            variables |= commands.mlflow_login(home, embedded=True)
         if self.is_embedded("ray"):
-            found["RAY_AUTH_MODE"] = "token"
-            found["RAY_AUTH_TOKEN_PATH"] = str(home / "secrets" / "ray_token")
-        return found
+            variables["RAY_AUTH_MODE"] = "token"
+            variables["RAY_AUTH_TOKEN_PATH"] = str(home / "secrets" / "ray_token")
+        return variables
 
 
 def local_home(home: str | Path) -> Path:
-    """The absolute folder of a home that embedded services can keep their state in.
+    """Returns the absolute folder of a home, in which embedded services can keep their state.
 
     Raises:
         ServiceError: If the home is a URI of another filesystem.
@@ -80,8 +84,8 @@ def local_home(home: str | Path) -> Path:
     text = str(home)
     if "://" in text and not text.startswith("file://"):
         raise ServiceError(
-            f"embedded services keep their state on a local disk, and the home is {text}; "
-            "set MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS, or choose a local home"
+            f"the home is {text}, and embedded services keep their state on a local disk; "
+            "choose a local home, or set MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS"
         )
     return Path(text.removeprefix("file://")).expanduser().absolute()
 
@@ -96,58 +100,50 @@ def start(
     host: str = LOOPBACK,
     limit_seconds: float = 120.0,
 ) -> Services:
-    """Start the embedded services of a home in parallel and wait until they answer; running ones are kept.
+    """Starts the embedded services of a home in parallel and waits until they answer; running ones are kept.
 
     Args:
         home: Folder of the databases, the artifacts, the logs and the tokens.
         on_progress: Called as each service becomes ready.
-        lasting: Whether they live on when nobody uses them. Otherwise the caller holds the home's lease
-            (see `connect`), and they end with its last holder, however that ends.
-        names: Which services.
+        lasting: Whether they live on when nobody uses them. If not, the caller must hold the home's lease (see `connect`).
+        names: Services to start.
         num_cpus: CPUs that Ray may hand out; None means the machine's.
-        host: Where to listen.
-        limit_seconds: How long to wait for all.
+        host: Address to listen on; only loopback is accepted.
+        limit_seconds: Seconds to wait for all of them.
 
     Raises:
-        ServiceError: If one does not start, or `host` is beyond loopback; what was started is stopped then. Or if
-            some run already that others may be using, and do not answer: they are left as they are.
+        ServiceError: If `host` is not loopback; if a service does not start, in which case those already started are
+            stopped; or if running services that others may be using do not answer, in which case they are left alone.
     """
     _refuse_beyond_loopback(host)
     folder = local_home(home)
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder):
-        recorded = read(folder)
-        silent = None if recorded is None else _silent(recorded, min(limit_seconds, ANSWER_SECONDS))
-        if recorded is not None and silent == []:
-            return _adopt(recorded, lasting=lasting, names=names)
-        if recorded is not None and silent:
-            _refuse_to_replace(recorded, silent)
-        _clear(folder)
-        told = on_progress or (lambda name, seconds: None)
+        if kept := _keep_or_clear(folder, lasting, names, min(limit_seconds, ANSWER_SECONDS)):
+            return kept
+        launch = partial(_launch, folder, names, num_cpus, limit_seconds, on_progress or (lambda name, seconds: None))
         try:
-            services = _start(folder, names, num_cpus, limit_seconds, told)
+            services = launch()
         except _EndedError:
             # Ray gives a node 30 s to register, which the first start after an installation may miss on a busy machine.
-            services = _start(folder, names, num_cpus, limit_seconds, told)
-        if not lasting:
-            services = replace(services, leash=_spawn_leash(folder))
+            services = launch()
+        services = replace(services, leash=None if lasting else _spawn_leash(folder))
         _write(services)
         return services
 
 
 class _EndedError(ServiceError):
-    """A service ended by itself while it was starting."""
+    """Raised when a service ends by itself while it starts."""
 
 
 def stop(services: Services) -> None:
-    """End exactly the processes of these services, with all they started, and forget them."""
-    folder = Path(services.home)
-    with locked(folder):
+    """Ends the processes of these services, with everything they started, and removes the state file."""
+    with locked(Path(services.home)):
         stop_locked(services)
 
 
 def stop_locked(services: Services) -> None:
-    """`stop` for a caller that holds the home's lock."""
+    """Does the same as `stop`, for a caller that holds the home's lock."""
     # The leash goes first, or it would see its services end and try the same.
     end([services.leash] if services.leash else [])
     end(services.processes)
@@ -155,21 +151,21 @@ def stop_locked(services: Services) -> None:
 
 
 def attach(home: str | Path, *, limit_seconds: float = ANSWER_SECONDS) -> Services | None:
-    """The running services of a home, or None when there are none or one of them has died.
+    """Returns the running services of a home; None if there are none or one of them has died.
 
     Args:
-        home: Their home.
-        limit_seconds: How long a live service may take to answer before it counts as dead.
+        home: Folder of the services' state.
+        limit_seconds: Seconds after which a service without an answer counts as dead.
     """
     services = read(local_home(home))
     return services if services is not None and _silent(services, limit_seconds) == [] else None
 
 
 def read(folder: Path) -> Services | None:
-    """What services.json says, whether or not it is still true.
+    """Returns the services that services.json records, whether or not they still run; None without a record.
 
     Raises:
-        ServiceError: If it cannot be read.
+        ServiceError: If the file is not JSON, or another version of betaline wrote it.
     """
     path = folder / STATE_FILE
     try:
@@ -177,7 +173,7 @@ def read(folder: Path) -> Services | None:
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise ServiceError(f"{path} is not JSON ({error}); remove it, and end what still runs yourself") from None
+        raise ServiceError(f"{path} is not JSON ({error}); remove it, and end its services yourself") from None
     if record.pop("format", None) != STATE_FORMAT:
         raise ServiceError(f"{path} was written by another version of betaline; stop its services with that one")
     leash = record.pop("leash")
@@ -187,18 +183,18 @@ def read(folder: Path) -> Services | None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the home's lock: one process at a time starts or stops its services."""
+    """Holds the home's lock while the block runs: one process at a time starts or stops its services."""
     with (folder / "services.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def restart_leash(services: Services) -> None:
-    """Give the services a new leash, for a caller that holds the home's lock and has ended the old one."""
+    """Gives the services a new leash; the caller holds the home's lock and has ended the old one."""
     _write(replace(services, leash=_spawn_leash(Path(services.home))))
 
 
-def _start(
+def _launch(
     folder: Path, names: tuple[str, ...], num_cpus: int | None, limit_seconds: float, on_progress: Progress
 ) -> Services:
     for name in ("logs", "artifacts", "runs", "prefect"):
@@ -220,7 +216,7 @@ def _start(
             log = folder / "logs" / f"{launch.name}.log"
             started.append(spawn(launch.name, launch.command, launch.environment, log, folder))
         _wait_until_ready(chosen, started, limit_seconds, on_progress)
-    except BaseException:  # Ctrl-C while they start must leave nothing behind either
+    except BaseException:  # includes Ctrl-C: a start that is interrupted leaves nothing behind
         end(started)
         raise
     return Services(
@@ -255,7 +251,7 @@ def _failure(process: Process, what: str) -> str:
 
 
 def _silent(services: Services, limit_seconds: float) -> list[Process] | None:
-    """The live services that give no answer in time; None where one has died."""
+    """Returns the live services that give no answer in time; None if one has died."""
     deadline = time.monotonic() + limit_seconds
     while all(find(process) is not None for process in services.processes):
         silent = _not_answering(services)
@@ -266,33 +262,39 @@ def _silent(services: Services, limit_seconds: float) -> list[Process] | None:
 
 
 def _not_answering(services: Services) -> list[Process]:
-    checks = {
-        "prefect": lambda: commands.prefect_is_ready(services.prefect_api_url),
-        "mlflow": lambda: commands.mlflow_is_ready(services.mlflow_url),
-        "ray": lambda: commands.ray_is_ready(
-            services.ray_address, commands.read_secret(Path(services.home), "ray_token")
-        ),
-    }
-    return [process for process in services.processes if not checks[process.name]()]
+    def answers(name: str) -> bool:
+        address = services.addresses[name]
+        if name == "ray":
+            return commands.ray_is_ready(address, commands.read_secret(Path(services.home), "ray_token"))
+        return commands.is_healthy(address)
+
+    return [process for process in services.processes if not answers(process.name)]
 
 
-def _refuse_to_replace(running: Services, silent: list[Process]) -> None:
-    """Spare live services that are used: a busy machine may be all that keeps them from answering."""
-    # A live leash means that somebody holds the lease: it waits for just that.
-    if running.leash is None or find(running.leash) is not None:
+def _keep_or_clear(folder: Path, lasting: bool, names: tuple[str, ...], limit_seconds: float) -> Services | None:
+    """Returns the services that run already; otherwise ends what is left of them, and returns None."""
+    recorded = read(folder)
+    if recorded is None:
+        return None
+    silent = _silent(recorded, limit_seconds)
+    if silent == []:
+        return _adopt(recorded, lasting=lasting, names=names)
+    # The machine may be busy. A live leash waits for the last lease, so somebody holds one.
+    if silent and (recorded.leash is None or find(recorded.leash) is not None):
         raise ServiceError(
-            f"the services of {running.home} run, and no answer comes from {', '.join(p.name for p in silent)}. Others may "
-            "be using them: wait and try again, or stop them with betaline down. "
-            f"The log: {', '.join(p.log for p in silent)}"
+            f"no answer from {', '.join(p.name for p in silent)}, which runs in {recorded.home} and may be in use: wait, "
+            f"or stop it with {betaline('down', recorded.home)}. Log: {', '.join(p.log for p in silent)}"
         )
+    stop_locked(recorded)
+    return None
 
 
 def _adopt(running: Services, *, lasting: bool, names: tuple[str, ...]) -> Services:
-    missing = [name for name in names if not running.is_embedded(name)]
-    if missing:
+    if missing := [name for name in names if not running.is_embedded(name)]:
+        variables = ", ".join(VARIABLES[name] for name in missing)
         raise ServiceError(
-            f"the services of {running.home} run without {', '.join(missing)}, because another command has "
-            "set where to find it; wait for that command, or stop them with betaline down"
+            f"the services of {running.home} run without {', '.join(missing)}, because the command that started them had "
+            f"{variables} set; wait until it ends, or stop them with {betaline('down', running.home)}"
         )
     if lasting and running.leash is not None:
         end([running.leash])
@@ -301,16 +303,9 @@ def _adopt(running: Services, *, lasting: bool, names: tuple[str, ...]) -> Servi
     return running
 
 
-def _clear(folder: Path) -> None:
-    """End what is left of services that died in part, and forget them."""
-    stale = read(folder)
-    if stale is not None:
-        stop_locked(stale)
-
-
 def _spawn_leash(folder: Path) -> Process:
     command = [sys.executable, "-m", "pipelines.services.leash", str(folder)]
-    # This very code, also where it runs from a checkout that is not installed.
+    # The leash must run this same code, even from a checkout that is not installed.
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(SOURCE_ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -322,9 +317,7 @@ def _write(services: Services) -> None:
     path = Path(services.home) / STATE_FILE
     staged = path.with_suffix(".staged")
     staged.unlink(missing_ok=True)
-    descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump({"format": STATE_FORMAT, **asdict(services)}, file, indent=2)
+    commands.write_private(staged, json.dumps({"format": STATE_FORMAT, **asdict(services)}, indent=2))
     staged.replace(path)
 
 
@@ -335,9 +328,9 @@ def _refuse_beyond_loopback(host: str) -> None:
         is_loopback = host == "localhost"
     if not is_loopback:
         raise ServiceError(
-            f"refusing to listen on {host}: the embedded servers speak plain HTTP, in which others could read their "
-            f"passwords. Keep them on {LOOPBACK} and reach them by an SSH tunnel, or run servers of your own and set "
+            f"refusing to listen on {host}: the embedded servers speak plain HTTP, so others on the network could read "
+            f"passwords. Listen on {LOOPBACK} and use an SSH tunnel, or run servers of your own and set "
             "MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS"
         )
     if host not in (LOOPBACK, "localhost"):
-        raise ServiceError(f"the services listen on {LOOPBACK}, not on {host}")
+        raise ServiceError(f"the services listen on {LOOPBACK}, not on {host}; leave out --host")

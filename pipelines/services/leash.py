@@ -1,7 +1,7 @@
 """A process that waits until nobody uses the services of a home, and then stops them.
 
-`python -m pipelines.services.leash HOME` is how services end with the command that started them, even when
-that command is killed.
+It is started as `python -m pipelines.services.leash HOME`. Thanks to it services end with the command that started them,
+even if that command is killed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pipelines.services.lease import LEASE_FILE
 
 
 def main(folder: Path) -> None:
-    """Wait for the last lease to end; then stop the services, unless they have become lasting ones."""
+    """Waits for the last lease to end, then stops the services, unless `betaline up` has made them lasting."""
     with (folder / LEASE_FILE).open("w") as lease:
         fcntl.flock(lease, fcntl.LOCK_EX)
         with locked(folder):

@@ -1,14 +1,14 @@
-"""Processes this package starts, known by pid and creation time, and ended as whole trees."""
+"""Processes that betaline starts: identified by pid and creation time, and ended together with everything they started."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,18 +21,20 @@ FIRST_PORT, NUM_PORTS = 20_000, 12_000
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """A process that was started here: a pid alone may have been given to another since."""
+    """A started process. Its creation time tells it from a later process that was given the same pid."""
 
     name: str
+    """Name of the service, such as "mlflow"."""
     pid: int
+    """Process id; also the id of the session that the process leads."""
     create_time: float
-    """Seconds since the epoch, as the kernel counts them."""
+    """Creation time in seconds since the epoch, as the kernel counts it."""
     log: str
-    """Path of the file that holds what it printed."""
+    """Path of the file that holds its output."""
 
 
 def spawn(name: str, command: Sequence[str], environment: Mapping[str, str], log: Path, directory: Path) -> Process:
-    """Start a process in a session of its own, so that a terminal's Ctrl-C and exit pass it by."""
+    """Starts a process in a session of its own, which Ctrl-C in the terminal and the terminal's end do not reach."""
     with log.open("wb") as sink:
         child = subprocess.Popen(
             command,
@@ -43,102 +45,90 @@ def spawn(name: str, command: Sequence[str], environment: Mapping[str, str], log
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    try:
+    created = 0.0  # stays 0 if the process has ended already, which the wait for its health will report
+    with suppress(psutil.NoSuchProcess):
         created = psutil.Process(child.pid).create_time()
-    except psutil.NoSuchProcess:
-        created = 0.0  # it is gone already: the wait for its health will say so
     # The process outlives this object on purpose; without a return code Popen warns when it is collected.
     child.returncode = 0
     return Process(name=name, pid=child.pid, create_time=created, log=str(log))
 
 
 def find(process: Process) -> psutil.Process | None:
-    """The live process behind a record, or None when it has ended or its pid belongs to another by now."""
-    try:
-        found = psutil.Process(process.pid)
-        same = abs(found.create_time() - process.create_time) < 0.01
-        if not same:
+    """Returns the live process of a record; None if it has ended or its pid belongs to another process by now."""
+    with suppress(psutil.NoSuchProcess):
+        live = psutil.Process(process.pid)
+        if abs(live.create_time() - process.create_time) >= 0.01:
             return None
-        if found.status() == psutil.STATUS_ZOMBIE:
-            _reap(process.pid)
-            return None
-    except psutil.NoSuchProcess:
-        return None
-    return found
+        if live.status() != psutil.STATUS_ZOMBIE:
+            return live
+        with suppress(psutil.TimeoutExpired):
+            live.wait(0)  # takes the exit status of a child of this process, which would stay a zombie otherwise
+    return None
 
 
 def tree(process: Process) -> list[psutil.Process]:
-    """The live processes of a record: itself, its descendants, and what they left behind in its session."""
+    """Returns the live processes of a record: itself, its descendants, and what they left behind in its session."""
     root = find(process)
-    members: dict[int, psutil.Process] = {}
-    if root is not None:
-        members[root.pid] = root
-    elif psutil.pid_exists(process.pid) and not _is_zombie(process.pid):
-        return []  # the pid was given to another process, so the session has ended long ago
+    if root is None and _is_alive(process.pid):
+        return []  # another process has the pid, so the session has ended long ago
+    members = {root} if root else set[psutil.Process]()
     for candidate in psutil.process_iter():
-        try:
+        with suppress(ProcessLookupError, psutil.NoSuchProcess):
             if os.getsid(candidate.pid) == process.pid and candidate.status() != psutil.STATUS_ZOMBIE:
-                members[candidate.pid] = candidate
-        except (ProcessLookupError, psutil.NoSuchProcess):
-            continue
-    for member in list(members.values()):
-        try:
-            members.update({child.pid: child for child in member.children(recursive=True)})
-        except psutil.NoSuchProcess:
-            continue
-    return list(members.values())
+                members.add(candidate)
+    for member in list(members):
+        with suppress(psutil.NoSuchProcess):
+            members.update(member.children(recursive=True))
+    return list(members)
 
 
 def end(processes: Iterable[Process], *, limit_seconds: float = 6.0) -> None:
-    """End processes and everything they started: SIGTERM to each root, then to the rest, then SIGKILL.
+    """Ends processes and everything they started, and nothing else.
 
-    The roots come first because `ray start`, `mlflow server` and `prefect server` take their own children
-    down in order. Ends nothing but the recorded processes and their trees.
+    SIGTERM goes to the roots first, because `ray start`, `mlflow server` and `prefect server` end their own children in
+    order; then to whatever is still alive; then SIGKILL.
+
+    Args:
+        processes: The roots.
+        limit_seconds: Seconds until SIGKILL.
     """
     processes = list(processes)
-    members = {member.pid: member for process in processes for member in tree(process)}
-    roots = [root for process in processes if (root := find(process)) is not None]
+    members = {member for process in processes for member in tree(process)}
     deadline = time.monotonic() + limit_seconds
-    _signal(roots, signal.SIGTERM)
-    left = _wait(members.values(), min(deadline, time.monotonic() + limit_seconds / 2))
-    # A second look: what was started, or left its parent, since the first.
-    members = {member.pid: member for process in processes for member in tree(process)}
-    members |= {member.pid: member for member in left}
-    _signal(members.values(), signal.SIGTERM)
-    left = _wait(members.values(), deadline)
-    _signal(left, signal.SIGKILL)
-    _wait(left, time.monotonic() + 5.0)
+    _signal(filter(None, map(find, processes)), signal.SIGTERM)
+    alive = _wait(members, limit_seconds / 2)
+    # A second look: some were started, or left their parent, since the first.
+    alive |= {member for process in processes for member in tree(process)}
+    _signal(alive, signal.SIGTERM)
+    alive = _wait(alive, deadline - time.monotonic())
+    _signal(alive, signal.SIGKILL)
+    _wait(alive, 5.0)
     for process in processes:
-        _reap(process.pid)
+        find(process)  # takes the exit status of a child of this process
 
 
 def listeners(process: Process) -> list[tuple[psutil.Process, str, int]]:
-    """Every (process, address, port) that a record's tree listens on."""
-    found = []
+    """Returns every (process, address, port) that a record's processes listen on."""
+    sockets = []
     for member in tree(process):
-        try:
-            sockets = member.net_connections(kind="inet")
-        except psutil.NoSuchProcess:
-            continue
-        found += [(member, at.laddr.ip, at.laddr.port) for at in sockets if at.status == psutil.CONN_LISTEN]
-    return found
+        with suppress(psutil.NoSuchProcess):
+            sockets += [(member, one) for one in member.net_connections(kind="inet")]
+    return [(member, one.laddr.ip, one.laddr.port) for member, one in sockets if one.status == psutil.CONN_LISTEN]
 
 
 def is_loopback(address: str) -> bool:
-    """Whether an address, IPv4 within IPv6 included, is reachable from this machine alone."""
+    """Returns whether only this machine can reach an address; recognises IPv4 addresses mapped into IPv6."""
     return address.removeprefix("::ffff:").startswith("127.") or address == "::1"
 
 
 def last_lines(log: str, num_lines: int = 20) -> str:
-    """The end of a log file, for a message; the empty string when there is none."""
+    """Returns the last lines of a log file; the empty string if the file does not exist."""
     path = Path(log)
-    if not path.exists():
-        return ""
-    return "\n".join(path.read_text(errors="replace").splitlines()[-num_lines:])
+    return "\n".join(path.read_text(errors="replace").splitlines()[-num_lines:]) if path.exists() else ""
 
 
 def free_port(preferred: int, taken: set[int]) -> int:
-    """The first port of loopback from `preferred` on that nobody listens on; adds it to `taken`.
+    """Returns the first loopback port, counted from `preferred`, that nobody listens on, and adds it to `taken`.
 
     Raises:
         OSError: If every port of the range is in use.
@@ -161,37 +151,25 @@ def free_port(preferred: int, taken: set[int]) -> int:
 
 def _signal(members: Iterable[psutil.Process], number: int) -> None:
     for member in members:
-        try:
+        with suppress(psutil.NoSuchProcess):
             member.send_signal(number)  # psutil checks the creation time once more
-        except psutil.NoSuchProcess:
-            continue
 
 
-def _wait(members: Iterable[psutil.Process], deadline: float) -> list[psutil.Process]:
-    """Wait for processes to end; returns those that live on. A zombie has ended: its parent may never ask."""
-    left = list(members)
-    while True:
-        left = [member for member in left if _is_alive(member)]
-        if not left or time.monotonic() >= deadline:
-            return left
+def _wait(members: Iterable[psutil.Process], limit_seconds: float) -> set[psutil.Process]:
+    """Waits for processes to end; returns those still alive.
+
+    A zombie has ended: its parent may never ask for it, so `psutil.wait_procs` would wait in vain.
+    """
+    deadline = time.monotonic() + limit_seconds
+    while alive := {member for member in members if _is_alive(member.pid)}:
+        if time.monotonic() >= deadline:
+            break
         time.sleep(0.05)
+    return alive
 
 
-def _is_alive(member: psutil.Process) -> bool:
+def _is_alive(pid: int) -> bool:
     try:
-        return member.is_running() and member.status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
-
-
-def _is_zombie(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
-def _reap(pid: int) -> None:
-    """Take the exit status of a child of this process, which would stay a zombie otherwise."""
-    with contextlib.suppress(ChildProcessError):  # one of another process, which is gone or takes it itself
-        os.waitpid(pid, os.WNOHANG)

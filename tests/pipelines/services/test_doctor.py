@@ -43,7 +43,7 @@ def test_examine_changes_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
     checks = examine(home)
     assert not [check for check in checks if check.status == "fail"]
-    assert named(checks, "services").found.startswith("not running; betaline up starts them")
+    assert named(checks, "services").found.startswith(f"not running; betaline up --home {home} starts them")
     assert not home.exists()
 
 
@@ -70,7 +70,7 @@ def test_examine_finds_a_dead_service(services: Services, tmp_path: Path) -> Non
     check = named(examine(tmp_path), "mlflow")
     assert check.status == "fail"
     assert "process 999999999 has ended; its log: " in check.found
-    assert check.mend == "betaline down, then betaline up"
+    assert check.mend == f"betaline down --home {tmp_path}; betaline up --home {tmp_path}"
 
 
 def test_examine_finds_a_server_that_does_not_answer(
@@ -96,7 +96,7 @@ def test_examine_refuses_a_remote_home_without_servers() -> None:
     """A home in an object store needs servers elsewhere, and the message says which variables name them."""
     check = named(examine("s3://bucket/home"), "home")
     assert check.status == "fail"
-    assert "set MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS" in check.found
+    assert "or set MLFLOW_TRACKING_URI, PREFECT_API_URL and RAY_ADDRESS" in check.found
 
 
 def test_package_check_sees_what_pip_check_misses(monkeypatch: pytest.MonkeyPatch) -> None:
