@@ -34,12 +34,6 @@ MUTATIONS: dict[str, list[Mutation]] = {
             (f"{TRAINING}::test_moving_average_is_what_is_shipped",),
         ),
         Mutation(
-            'weight_decay=group["weight_decay"],',
-            "weight_decay=0.0,",
-            "training.weight_decay would be ignored.",
-            (f"{OPTIMIZER}::test_advance_is_torchs_step_bit_for_bit",),
-        ),
-        Mutation(
             "weight_decay=self.weight_decay,",
             "weight_decay=0.0,",
             "A search would train without the weight decay that its winner is then trained with.",
@@ -50,12 +44,6 @@ MUTATIONS: dict[str, list[Mutation]] = {
             "self.means = {name: value[: len(lanes)] for name, value in self.means.items()}",
             "When a lane leaves its stack, those after it would go on with the momentum of another.",
             (f"{LANES}::test_lanes_stop_one_by_one[None]",),
-        ),
-        Mutation(
-            "super().load_state_dict(state_dict)\n        self._lists = None",
-            "super().load_state_dict(state_dict)",
-            "A resumed run would go on with the moments of the process that resumed it.",
-            (f"{OPTIMIZER}::test_restored_state_goes_on_bit_for_bit",),
         ),
         Mutation(
             "self._advance([list(tensors) for tensors in lane], rate)",
@@ -115,6 +103,18 @@ MUTATIONS: dict[str, list[Mutation]] = {
         ),
     ],
     "vae/training/loop.py": [
+        Mutation(
+            "weight_decay=training.weight_decay, fused=True",
+            "weight_decay=0.0, fused=True",
+            "training.weight_decay would be ignored.",
+            (f"{LANES}::test_lane_is_the_run_that_its_configuration_says[averaged, clipped, decayed, conditional]",),
+        ),
+        Mutation(
+            'restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"])',
+            "pass",
+            "A resumed run would start with fresh moments.",
+            (f"{TRAINING}::test_resume_repeats_the_unbroken_run_however_often",),
+        ),
         Mutation(
             "average.copy_(current)",
             "pass",

@@ -11,7 +11,6 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from vae.config import Adversary
-from vae.training.optimizer import FusedAdamW
 
 
 class Discriminator:
@@ -35,7 +34,9 @@ class Discriminator:
                 layers += [nn.Linear(features, hidden), nn.LeakyReLU(0.2)]
                 features = hidden
             self.network = nn.Sequential(*layers, nn.Linear(features, 1)).to(device)
-        self.optimizer = FusedAdamW(self.network.parameters(), config.learning_rate, 0.0, config.adam_betas)
+        self.optimizer = torch.optim.Adam(
+            self.network.parameters(), lr=config.learning_rate, betas=config.adam_betas, fused=True
+        )
 
     def penalty(self, z_BL: Tensor) -> Tensor:
         """The weighted estimate of the total correlation, in nats: the mean logit of its density ratio.
@@ -54,7 +55,7 @@ class Discriminator:
         loss.backward()
         if distributed.is_available() and distributed.is_initialized():
             self._average_gradients()
-        self.optimizer.advance()
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         return loss.detach()
 

@@ -26,7 +26,7 @@ from vae.parts.controllers import Controller, check_schedule
 from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
 from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
-from vae.training.optimizer import FusedAdamW, check_warmup, ema_decay_at, learning_rate_at
+from vae.training.optimizer import check_warmup, ema_decay_at, learning_rate_at
 from vae.training.record import EpochParts, Record
 from vae.training.reports import EpochReport, Hooks, Progress, TrainingResult
 from vae.training.state import Checkpoint, CheckpointStore, Tensors, load_model, optimizer_tensors, restore_optimizer
@@ -76,16 +76,19 @@ class Training:
         self.model = build_model(config, dataset, device)
         if start is not None:
             _start_from(self.model, start)
-        self.averaged = _frozen_copy(self.model) if training.ema_decay else None
+        self.averaged = copy.deepcopy(self.model).requires_grad_(False) if training.ema_decay else None
         self.batch_size = training.batch_size // size
         self.feed, self.validation = open_feeds(config, dataset, rank, size, device)
         self.total_steps = self.feed.steps_per_epoch * training.epochs
         check_schedule(config.objective, self.total_steps)
         check_warmup(training, self.total_steps)
-        self.optimizer = FusedAdamW(self.model.parameters(), training.learning_rate, training.weight_decay)
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
+        )
         self.guard = FiniteGuard(self.model.parameters(), device)
         if device.type != "cpu":  # where every step is looked at before it is taken
-            self.optimizer.found_inf = self.guard.flag
+            # The fused kernel leaves weights and moments as they are while this flag is 1, as for a GradScaler.
+            self.optimizer.found_inf = self.guard.flag  # pyright: ignore[reportAttributeAccessIssue]
         self.controller = Controller(config.objective, self.total_steps, device)
         self.discriminator = self._discriminator()
         self.autocast = autocast_of(training, device)
@@ -159,7 +162,7 @@ class Training:
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
         self.optimizer.param_groups[0]["lr"] = learning_rate_at(training, self.steps_done, self.total_steps)
-        self.optimizer.advance()
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.averaged is not None and training.ema_decay is not None:
             decay = ema_decay_at(training.ema_decay, self.steps_done)
@@ -366,9 +369,3 @@ def _start_from(model: VAE, start: str) -> None:
         raise ConfigError(f"cannot start from the weights of {start}: model.{', model.'.join(changed)}")
     weights = trained.state_dict()
     model.load_state_dict({name: weights[name] for name in model.state_dict()})
-
-
-def _frozen_copy(model: VAE) -> VAE:
-    copy = VAE(model.config, model.examples).to(next(model.parameters()).device)
-    copy.load_state_dict(model.state_dict())
-    return copy.requires_grad_(False)
