@@ -50,7 +50,7 @@ class Table:
     def page(self, lines: Sequence[Line]) -> str:
         """The table in Markdown, with a line for each row that is missed."""
         # What it needs is slow to import.
-        from tests.benchmarks.reproduce.page import grid, machine
+        from tests.benchmarks.page import grid, machine
 
         entered = {line[0] for line in lines}
         missed = [(row, *[""] * (len(self.header) - 2), "did not run") for row in self.rows if row not in entered]

@@ -26,8 +26,8 @@ from pipelines.flows.requests import TuneRequest
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.rates import rates
-from tests.benchmarks.reproduce.work import published
 from tests.benchmarks.train_throughput import services
+from tests.benchmarks.work import published
 from tuning.frontier import Trial, hypervolume
 from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset

@@ -11,12 +11,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from tests.benchmarks.evidence import by_seed, interval, paired
+from tests.benchmarks.page import RESULTS, VERDICTS, WORDS, Claim, Table, Words, write
 from tests.benchmarks.reproduce import disentanglement, nll
-from tests.benchmarks.reproduce.evidence import by_seed, interval, paired
-from tests.benchmarks.reproduce.page import write
-from tests.benchmarks.reproduce.work import Claim, Outcome, Table
-
-RESULTS = Path(__file__).parent / "results"
+from tests.benchmarks.work import Outcome
 
 
 def test_interval_is_that_of_students_test() -> None:
@@ -59,7 +57,8 @@ def test_page_tells_failures_first_and_keeps_every_seed(tmp_path: Path) -> None:
         Claim("second", "2", "1", False),
         Claim("third", "3", "1 (one seed: no interval)", None),
     ]
-    table = Table("A table", ("Done.",), ("Short.",), (), lambda outcomes: "| figures |", lambda outcomes: claims)
+    words = Words("A table", "Legend.", {"Protocol": ["Done."], "Shortfalls": ["Short."]})
+    table = Table(words, (), lambda outcomes: "| figures |", lambda outcomes: claims)
     outcomes = [Outcome("row", "data", seed, {"score": seed / 3}, 1.0) for seed in range(2)]
     write(tmp_path / "page.md", table, outcomes, "command", 1.0, 1)
     page = (tmp_path / "page.md").read_text()
@@ -116,12 +115,19 @@ def test_claims_follow_from_the_seeds_of_the_page(
     page: str, claims_of: Callable[[], Sequence[Claim]], rounding: float
 ) -> None:
     """Each verdict and interval is that of the figures which the same page lists by seed, up to their rounding."""
-    words = {True: "holds", False: "**does not hold**", None: "**not shown**"}
-    written = {line[1]: line for line in cells(page) if line[0] in words.values()}
+    written = {line[1]: line for line in cells(page) if line[0] in VERDICTS.values()}
     claims = claims_of()
     assert list(written) == [claim.text for claim in claims]
     for claim in claims:
         verdict, _, target, found = written[claim.text]
-        assert (verdict, target) == (words[claim.holds], claim.target), claim
+        assert (verdict, target) == (VERDICTS[claim.holds], claim.target), claim
         figures, expected = ([float(f) for f in re.findall(r"[+-]\d+\.\d+", text)] for text in (found, claim.found))
         assert figures == pytest.approx(expected, abs=rounding), claim
+
+
+@pytest.mark.parametrize("file", sorted(WORDS.glob("*.md")), ids=lambda file: file.stem)
+def test_prose_of_every_page_has_a_title_and_a_protocol(file: Path) -> None:
+    """Every template of `tests/benchmarks/words` has a title, a legend, shortfalls and a protocol."""
+    headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+    assert headings[-1] == "Protocol"
+    assert any(heading.startswith("Shortfalls") for heading in headings[1:-1])

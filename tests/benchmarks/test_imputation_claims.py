@@ -6,7 +6,7 @@ import pytest
 
 from tests.benchmarks.reproduce.imputation import BUDGETS, MEAN, OURS, RIDGE, claims
 from tests.benchmarks.reproduce.incomplete import complete_table, hidden
-from tests.benchmarks.reproduce.work import Outcome
+from tests.benchmarks.work import Outcome
 
 
 def outcomes(setting: str, row: str, errors: list[float], **more: float) -> list[Outcome]:

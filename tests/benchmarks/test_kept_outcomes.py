@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.reproduce.work import Figures, Job, Outcome, _outcome
+from tests.benchmarks.work import Figures, Job, Outcome, _outcome
 
 
 def refuse() -> Figures:

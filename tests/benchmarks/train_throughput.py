@@ -26,16 +26,13 @@ interpreter BETALINE_PYTHAE_PYTHON, else installed into a virtual environment in
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 import uuid
-import venv
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -49,6 +46,7 @@ import torch
 
 from pipelines.data.ingest import IngestConfig, ingest
 from tests.benchmarks.ingest import data_folder
+from tests.benchmarks.loops import find_pythae, run_loop
 from vae.config import RunConfig, parse
 from vae.data.batches import Share
 from vae.data.parquet import Dataset
@@ -57,10 +55,10 @@ from vae.training.loop import Training, World
 HERE = Path(__file__).parent
 BATCH_SIZE, WORKER_BATCH_SIZE, LEARNING_RATE = 128, 512, 1e-3
 THREADS = 1
-"""Of every loop: what a worker has unless it asks for more. A thread for each of two CPUs, which the daemons of Ray,
-Prefect and MLflow share, measures how often those interrupt a barrier."""
+"""Threads of every loop: the default of a worker. With a thread for each of two CPUs, the daemons of Ray, Prefect and
+MLflow would interrupt barriers."""
 QUIET_PERCENT = 25.0
-"""Of all CPUs, that other work may take when a row begins. The services alone take some 10 % of two."""
+"""Largest load of all CPUs by other work when a row starts. The services alone take about 10 % of two."""
 ROWS = ("bare", "betaline", "pythae", "pythae-fused", "one", "two", "streaming")
 CHECKOUTS = ("after", "before")
 GPU_ROWS = ROWS[:4]
@@ -68,12 +66,12 @@ GPU_ROWS = ROWS[:4]
 
 @dataclass(frozen=True)
 class Ratio:
-    """A claim: one row's throughput over another's."""
+    """A ratio of two rows' throughputs, and its claim."""
 
     above: str
     below: str
     floor: float | None
-    """None where nothing is claimed."""
+    """Least ratio; None claims nothing."""
 
 
 RATIOS = (
@@ -89,7 +87,7 @@ GPU_RATIOS = (Ratio("betaline", "bare", 0.95), Ratio("betaline", "pythae", 10.0)
 
 @dataclass(frozen=True)
 class Bench:
-    """What all rows train on, and for how long."""
+    """Data and length of every row."""
 
     dataset: Dataset
     data: Path
@@ -104,32 +102,15 @@ class Bench:
         """Returns the examples per second of each epoch of a training by the code of a checkout."""
         config = self.configuration(1, THREADS, BATCH_SIZE).model_dump(mode="json")
         values = {"config": config, "dataset": self.dataset.uri, "threads": THREADS}
-        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS), "PYTHONPATH": str(folder)}
-        command = [sys.executable, str(HERE / "direct_loop.py"), json.dumps(values)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{folder} failed:\n{done.stderr[-2000:]}")
-        return json.loads(done.stdout.splitlines()[-1])
+        return run_loop("direct_loop.py", sys.executable, folder, **values)
 
     def script(self, name: str, python: str | Path, **arguments: Any) -> list[float]:
-        """Examples per second of each epoch of a loop in a process of its own."""
-        values = {
-            "data": str(self.data),
-            "epochs": self.epochs,
-            "batch_size": BATCH_SIZE,
-            "threads": THREADS,
-            "learning_rate": LEARNING_RATE,
-            **arguments,
-        }
-        environment = {**os.environ, "OMP_NUM_THREADS": str(THREADS)}
-        command = [str(python), str(HERE / name), json.dumps(values)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(f"{name} failed:\n{done.stderr[-2000:]}")
-        return json.loads(done.stdout.splitlines()[-1])
+        """Returns the examples per second of each epoch of a loop in a process of its own."""
+        arguments |= {"batch_size": BATCH_SIZE, "threads": THREADS, "learning_rate": LEARNING_RATE}
+        return run_loop(name, python, data=str(self.data), epochs=self.epochs, **arguments)
 
     def configuration(self, num_workers: int, threads: int, batch_size: int, feed: str = "resident") -> RunConfig:
-        """Of a betaline row."""
+        """Returns the run of a betaline row."""
         pixels = self.dataset.num_rows("train") * 784
         values = {
             "model": {
@@ -149,7 +130,7 @@ class Bench:
         return parse(RunConfig, values)
 
     def cluster(self, config: RunConfig) -> list[float]:
-        """Examples per second of each epoch of a `betaline train`."""
+        """Returns the examples per second of each epoch of a `betaline train`."""
         from pipelines.flows import listening
         from pipelines.flows import stages as flows  # Prefect reads its settings when it is imported
         from pipelines.flows.requests import TrainRequest
@@ -160,12 +141,12 @@ class Bench:
         return [epoch["examples_per_second"] for epoch in history]
 
     def direct(self, config: RunConfig) -> list[float]:
-        """The same without a cluster, in a fresh process."""
+        """Returns the same without a cluster, in a fresh process."""
         with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
             return pool.submit(train_directly, config, self.dataset).result()
 
     def row(self, name: str) -> list[float]:
-        """Measure a row once."""
+        """Measures a row once."""
         match name:
             case "bare":
                 return self.script("bare_loop.py", sys.executable)
@@ -192,35 +173,16 @@ class Bench:
 
 
 def train_directly(config: RunConfig, dataset: Dataset) -> list[float]:
-    """Examples per second of each epoch of `Training` in this process, on the GPU if there is one."""
+    """Trains in this process, on the GPU if there is one; returns the examples per second of each epoch."""
     result = Training(config, dataset, World.current("cuda" if torch.cuda.is_available() else "cpu")).run()
     return [report.examples_per_second for report in result.history]
 
 
 def make_dataset(home: Path) -> Dataset:
-    """MNIST, ingested as a user would."""
+    """Ingests MNIST as a user would."""
     config = IngestConfig(source=str(data_folder()), name="mnist")
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         return Dataset.open(ingest(config, str(home), pool.map, lambda done, total: None).uri)
-
-
-def find_pythae() -> tuple[Path | None, str]:
-    """An interpreter that has Pythae 0.1.2, or why there is none."""
-    named = os.environ.get("BETALINE_PYTHAE_PYTHON")
-    folder = Path(tempfile.gettempdir()) / f"betaline-pythae-0.1.2-{os.getuid()}"
-    python = Path(named) if named else folder / "bin" / "python"
-    check = [str(python), "-c", "import pythae.trainers"]
-    try:
-        if not named and (not python.exists() or subprocess.run(check, capture_output=True, check=False).returncode):
-            print(f"installing pythae 0.1.2 into {folder} …", flush=True)
-            venv.create(folder, with_pip=True, clear=True)
-            install = [str(python), "-m", "pip", "install", "--quiet", "pythae==0.1.2", "torch==2.13.0"]
-            subprocess.run(install, capture_output=True, text=True, check=True)
-        subprocess.run(check, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        output = getattr(error, "stderr", None) or str(error)
-        return None, str(output).strip().splitlines()[-1]
-    return python, ""
 
 
 def wait_until_quiet(patience_seconds: int) -> float:
@@ -233,7 +195,7 @@ def wait_until_quiet(patience_seconds: int) -> float:
 
 @contextmanager
 def services(home: Path) -> Iterator[None]:
-    """The embedded services, which also idle beside the rows that do not need them; none on a GPU."""
+    """Starts the embedded services, which also idle beside the rows without them; none on a GPU."""
     os.environ["PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"] = "CRITICAL"
     from pipelines.services import connect
 
@@ -242,7 +204,7 @@ def services(home: Path) -> Iterator[None]:
 
 
 def measure(bench: Bench, rows: list[str], rounds: int, patience_seconds: int) -> dict[str, list[list[float]]]:
-    """Examples per second of every row in every round, for each epoch but the first."""
+    """Returns the examples per second of every row in every round, for each epoch but the first."""
     rates: dict[str, list[list[float]]] = {row: [] for row in rows}
     print(f"\n{'round':>5}  {'row':<14}{'examples/s':>12}{'slowest':>12}{'fastest':>12}   CPUs busy before")
     for number in range(1, rounds + 1):
@@ -259,7 +221,7 @@ def measure(bench: Bench, rows: list[str], rounds: int, patience_seconds: int) -
 
 
 def report(rates: dict[str, list[list[float]]], ratios: Iterable[Ratio]) -> None:
-    """The table. Beside a ratio's median and range over the rounds, that of the two rows' fastest epochs of all."""
+    """Prints the table: medians and ranges over the rounds, and the fastest epoch of all."""
     medians = {row: [statistics.median(steady) for steady in rounds] for row, rounds in rates.items()}
     best = {row: max(max(steady) for steady in rounds) for row, rounds in rates.items()}
     print(f"\n{'examples/s':<24}{'median':>10}{'min':>10}{'max':>10}{'fastest':>10}")
@@ -276,7 +238,7 @@ def report(rates: dict[str, list[list[float]]], ratios: Iterable[Ratio]) -> None
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     on_gpu = torch.cuda.is_available()
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.train_throughput", description="See the module.")
     parser.add_argument("--rounds", type=int, default=5)

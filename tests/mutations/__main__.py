@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from tests.benchmarks.reproduce.page import grid, machine
+from tests.benchmarks.page import grid, machine
 from tests.mutations.catalogue import every_mutation
 from tests.mutations.running import Outcome, outcomes
 from tests.tables import RESULTS

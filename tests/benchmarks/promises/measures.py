@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from tests.benchmarks.reproduce.work import Figures
 from tests.benchmarks.uses.work import fit_judge, judged
+from tests.benchmarks.work import Figures
 from vae.config import GaussianNoise, RunConfig, VectorQuantized
 from vae.data.batches import Batch, Share
 from vae.data.parquet import Dataset

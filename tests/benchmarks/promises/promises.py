@@ -9,22 +9,23 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from tests.benchmarks.page import Claim
 from tests.benchmarks.promises.measures import BETAS
-from tests.benchmarks.reproduce.work import Claim, Figures, Outcome
+from tests.benchmarks.work import Figures, Outcome
 
 RATE_TOLERANCE = 0.05
-"""Share of a held rate within which the shipped rate lies."""
+"""Largest distance of the shipped rate from a held rate, as a share of it."""
 
 
 class Against(NamedTuple):
-    """A `vae` of another β, with which presets are compared."""
+    """A `vae` of another β to compare presets with."""
 
     name: str
     changes: Mapping[str, float]
 
 
 SWEEP = tuple(Against(f"vae, β = {beta:g}", {"objective.beta": beta}) for beta in (0.75, 1.5, 2.5))
-"""Beside `vae` itself, the β-VAEs between which the total correlation is interpolated."""
+"""The β-VAEs, beside `vae` itself, between which the total correlation is interpolated."""
 BARE = Against("vae, β = 0.01", {"objective.beta": 0.01})
 ENDS = tuple(Against(f"vae, β = {beta:g}", {"objective.beta": beta}) for beta in (BETAS[0], BETAS[-1]))
 COMPARED = (*SWEEP, BARE, *ENDS)
@@ -51,9 +52,9 @@ class Promise:
     """One figure of a preset's shipped model, and its bar."""
 
     text: str
-    """What is measured, in one sentence that goes on after the preset's name."""
+    """The promise and its figure, a sentence that starts with the preset's name."""
     figure: Callable[[Figures, Seed], float]
-    """Takes the preset's own figures and those of all models of the same seed."""
+    """Takes the preset's own figures and those of all models of its seed."""
     bar: float
     side: Literal["≥", "≤"]
 
@@ -70,6 +71,11 @@ def at_least(bar: float, text: str, figure: Callable[[Figures, Seed], float]) ->
 def at_most(bar: float, text: str, figure: Callable[[Figures, Seed], float]) -> Promise:
     """Returns the promise of a figure at or below a bar."""
     return Promise(text, figure, bar, "≤")
+
+
+def below(other: str, name: str) -> Callable[[Figures, Seed], float]:
+    """Returns how far a figure lies below that of another model of the same seed."""
+    return lambda own, seed: seed[other][name] - own[name]
 
 
 NO_COLLAPSE = at_least(1.0, "has not collapsed: rate in nats", lambda own, seed: own["rate"])
@@ -89,25 +95,17 @@ HELD_RATE = at_most(
     lambda own, seed: abs(own["rate"] / own["held"] - 1),
 )
 
-USED_RATE = at_least(
-    0.0,
-    "uses its rate: distortion of `vae` less its own, nats",
-    lambda own, seed: seed["vae"]["distortion"] - own["distortion"],
-)
-
-
-def _nll_near_vae(own: Figures, seed: Seed) -> float:
-    return own["nll"] - seed["vae"]["nll"]
+USED_RATE = at_least(0.0, "uses its rate: distortion of `vae` less its own, nats", below("vae", "distortion"))
 
 
 def _excess(own: Figures, seed: Seed) -> float:
     """Returns the largest excess of the loss of a model of every β over those of models of one, as a share."""
-    found = []
+    excesses = []
     for beta in BETAS:
         single = seed["vae" if beta == 1 else f"vae, β = {beta:g}"]
         alone = single["distortion"] + beta * single["rate"]
-        found.append(own[f"objective_{beta:g}"] / alone - 1)
-    return max(found)
+        excesses.append(own[f"objective_{beta:g}"] / alone - 1)
+    return max(excesses)
 
 
 def _fall(own: Figures, seed: Seed) -> float:
@@ -120,11 +118,7 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
     "beta_vae": (
         at_least(1.01, "weighs the rate by more than 1: β", lambda own, seed: own["beta"]),
         NO_COLLAPSE,
-        at_least(
-            0.0,
-            "has a simpler code: rate of `vae` less its own, nats",
-            lambda own, seed: seed["vae"]["rate"] - own["rate"],
-        ),
+        at_least(0.0, "has a simpler code: rate of `vae` less its own, nats", below("vae", "rate")),
     ),
     "annealed_vae": (HELD_RATE, USED_RATE),
     "cvae": (
@@ -170,7 +164,7 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
         at_least(
             0.0,
             "has means whose covariance is nearer to the identity: Frobenius distance of `vae` less its own",
-            lambda own, seed: seed["vae"]["covariance_of_means"] - own["covariance_of_means"],
+            below("vae", "covariance_of_means"),
         ),
     ),
     "dip_vae_ii": (
@@ -178,7 +172,7 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
         at_least(
             0.0,
             "has draws whose covariance is nearer to the identity: Frobenius distance of `vae` less its own",
-            lambda own, seed: seed["vae"]["covariance_of_draws"] - own["covariance_of_draws"],
+            below("vae", "covariance_of_draws"),
         ),
     ),
     "info_vae": (
@@ -186,7 +180,7 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
         at_least(
             0.0,
             "has an aggregate posterior nearer to the prior than β = 0.01 alone gives: MMD of `vae` with it less its own",
-            lambda own, seed: seed[BARE.name]["mmd"] - own["mmd"],
+            below(BARE.name, "mmd"),
         ),
     ),
     "gmm_vae": (NO_COLLAPSE, LEARNED_PRIOR),
@@ -194,7 +188,11 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
     "flow_prior_vae": (NO_COLLAPSE, LEARNED_PRIOR),
     "iaf_vae": (
         NO_COLLAPSE,
-        at_most(0.5, "has no worse a likelihood: NLL less that of `vae`, nats", _nll_near_vae),
+        at_most(
+            0.5,
+            "has no worse a likelihood: NLL less that of `vae`, nats",
+            lambda own, seed: own["nll"] - seed["vae"]["nll"],
+        ),
     ),
     "ladder_vae": (
         NO_COLLAPSE,
@@ -244,18 +242,15 @@ PROMISES: Mapping[str, tuple[Promise, ...]] = {
 
 
 def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
-    """Returns the verdicts: a promise is kept where the figure of every seed meets its bar."""
-    found = []
+    """Returns the verdicts: a promise is kept if the figure of every seed meets its bar."""
+    out = []
     for name, promises in PROMISES.items():
         for data in dict.fromkeys(outcome.setting for outcome in outcomes if outcome.row == name):
             here = [outcome for outcome in outcomes if outcome.setting == data]
+            seeds = {one.seed: Seed([other for other in here if other.seed == one.seed]) for one in here}
             for promise in promises:
-                values = [
-                    promise.figure(one.figures, Seed([other for other in here if other.seed == one.seed]))
-                    for one in here
-                    if one.row == name
-                ]
+                values = [promise.figure(one.figures, seeds[one.seed]) for one in here if one.row == name]
                 each = ", ".join(f"{value:.3g}" for value in values)
                 holds = all(promise.keeps(value) for value in values)
-                found.append(Claim(f"`{name}`, {data}, {promise.text}", f"{promise.side} {promise.bar:g}", each, holds))
-    return found
+                out.append(Claim(f"`{name}`, {data}, {promise.text}", f"{promise.side} {promise.bar:g}", each, holds))
+    return out

@@ -16,7 +16,7 @@ from pipelines.data.ingest import IngestConfig
 from pipelines.data.sources.config import SplitConfig
 from tests.benchmarks.promises.measures import HIDDEN_SHARE, Shipped, figures
 from tests.benchmarks.promises.promises import COMPARED, PROMISES
-from tests.benchmarks.reproduce.work import Figures, Job, published, train
+from tests.benchmarks.work import Figures, Job, published, train
 from vae.config import Capacity, ControlVae, Geco, ModelConfig, RunConfig, TableBody, override
 from vae.config.presets import preset
 from vae.config.suiting import fitted
@@ -29,7 +29,7 @@ from vae.training.state import save_model
 SPLIT = SplitConfig(validation=0.15, test=0.15)
 SPRITES = {"source": "sprites", "resize": (16, 16), "max_rows": 1_800}
 LARGE_SPRITES, NUM_LARGE_SPRITES = "large sprites", 8_000
-"""Sprites whose shape shows at 16×16, for the preset that is told the shape."""
+"""Sprites whose shape is visible at 16×16, for the preset conditioned on the shape."""
 IMAGES, TABLES = ("digits", "sprites", LARGE_SPRITES), ("wine", "breast")
 AT_17 = "geco_vae, distortion 17"
 WEAK = "vae, β = 0.15, 150 epochs"
@@ -37,7 +37,7 @@ EXTRA: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     AT_17: ("geco_vae", {"objective.controller.distortion": 17.0}),
     WEAK: ("vae", {"objective.beta": 0.15, "training.epochs": 150}),
 }
-"""Rows of the second table, on digits alone: a preset and changes."""
+"""Further rows of the table of digits: a preset and changes."""
 
 
 def dataset_of(data: str, home: Path) -> Dataset:
@@ -68,7 +68,7 @@ def write_large_sprites(file: Path) -> None:
 
 
 def config_of(row: str, dataset: Dataset, seed: int) -> RunConfig:
-    """Returns the run behind a row: a preset that is fitted to the data, or what presets are compared with."""
+    """Returns the run of a row: a preset fitted to the data, or a model to compare presets with."""
     compared = {one.name: ("vae", one.changes) for one in COMPARED}
     name, changes = {**compared, **EXTRA}.get(row, (row, {}))
     hidden = {"data.missing": {"kind": "mcar", "share": HIDDEN_SHARE}} if row == "miwae" else {}
@@ -76,7 +76,7 @@ def config_of(row: str, dataset: Dataset, seed: int) -> RunConfig:
 
 
 def measured(row: str, data: str, seed: int, home: Path, kept: Path | None) -> Figures:
-    """Returns the figures of one model and the seconds that they took: those in the kept folder if there are any."""
+    """Returns the figures of one model and the seconds they took, from the folder of kept figures if it has them."""
     file = None if kept is None else kept / f"{row}, {data}, {seed}.json"
     if file is not None and file.exists():
         return json.loads(file.read_text())
@@ -113,7 +113,7 @@ def measure(row: str, data: str, seed: int, home: Path) -> Figures:
 
 
 def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
-    """Returns the model as MLflow gives it back to whoever pulls it."""
+    """Registers the model in MLflow, and returns it as a user pulls it."""
     import mlflow
 
     from pipelines.models import packaging, tracking
@@ -126,7 +126,7 @@ def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
 
 
 def jobs(home: Path, seeds: int, kept: Path | None) -> Iterator[Job]:
-    """Yields a job for each model: every preset, and what they are compared with."""
+    """Yields a job for every preset and every model to compare with."""
     tables = [name for name in PROMISES if isinstance(preset(name).model.encoder, TableBody)]
     images = [name for name in PROMISES if name not in tables]
     compared = list(dict.fromkeys(one.name for one in COMPARED))

@@ -9,9 +9,9 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+from tests.benchmarks.page import write
 from tests.benchmarks.reproduce import disentanglement, imputation, nll
-from tests.benchmarks.reproduce.page import write
-from tests.benchmarks.reproduce.work import BUDGET_NAMES, run_jobs
+from tests.benchmarks.work import BUDGET_NAMES, run_jobs
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 TABLES = {"nll": nll.table, "disentanglement": disentanglement.table, "imputation": imputation.table}

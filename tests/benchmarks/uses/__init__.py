@@ -1,5 +1,5 @@
-"""What a trained model is good for, each use against a yardstick: `python -m tests.benchmarks.uses --use USE`.
+"""Uses of a trained model, each against a yardstick: `python -m tests.benchmarks.uses --use USE`.
 
-Every model is trained by betaline's own loop on a CPU, within minutes. What is tuned is tuned on the validation split, what
-is reported is of the test split, and a page says what was claimed and whether it held.
+Betaline's own loop trains every model on a CPU within minutes. Settings are tuned on the validation split and figures are
+reported of the test split. A page states its claims and whether each holds.
 """

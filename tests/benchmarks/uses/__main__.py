@@ -1,4 +1,4 @@
-"""See the package."""
+"""Command line of the package."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from pipelines.report.theme import png
-from tests.benchmarks.reproduce.page import write
-from tests.benchmarks.reproduce.work import run_jobs
+from tests.benchmarks.page import RESULTS, Table, read_words, write
 from tests.benchmarks.uses import augment, denoise, edit, generate, impute, interpolate, score, transfer, traverse
-from tests.benchmarks.uses.work import Use, table_of
+from tests.benchmarks.uses.work import Use
+from tests.benchmarks.work import run_jobs
 
-REPOSITORY = Path(__file__).resolve().parents[3]
+REPOSITORY = RESULTS.parents[2]
 USES: dict[str, Use] = {
     "generate": generate,
     "denoise": denoise,
@@ -43,7 +43,8 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as home:
         use = USES[chosen.use]
-        table = table_of(use, Path(home))
+        words = read_words(f"use-{chosen.use}", vars(use), use.configuration())
+        table = Table(words, use.jobs(Path(home)), use.render, use.claims)
         outcomes = sorted(run_jobs(table.jobs, chosen.processes), key=lambda outcome: outcome.seed)
         picture = chosen.into / "docs" / f"{chosen.use}.png"
         picture.parent.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.ingest import IngestConfig
-from tests.benchmarks.reproduce.work import published
+from tests.benchmarks.work import published
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
@@ -20,25 +20,6 @@ from vae.errors import ConfigError
 
 NAMES = ("digits", "sprites", "breast", "diabetes", "factors", "curves")
 IMAGES = ("digits", "sprites")
-DISTRIBUTION: Sequence[str] = (
-    "Dataset: one of six, equally likely. scikit-learn's digits (8×8), 1,200 sprites of 16×16 pixels, the tables breast "
-    "and diabetes of scikit-learn, and two tables of 1,000 rows made here: eight numbers and two categories, linear in "
-    "three normal factors, and five numbers and a category along a spiral and a circle. 60 % of the rows train, 15 % "
-    "validate, 25 % are the test split.",
-    "β: log-uniform from 0.001 to 100. Latent dimensions: 2, 4, 8 or 16. Learning rate: log-uniform from 0.0005 to 0.005.",
-    "Body of images: an MLP with hidden layers 32, 64, 64-32 or 128-64, or (one in five) convolutions with 8 or 8-16 "
-    "channels; of tables: hidden layers 32, 64 or 64-64.",
-    "Likelihood of images: Bernoulli (2 in 6), Gaussian with σ learned, fixed at 0.25 or from the decoder, Laplace; of "
-    "tables: mixed, with Gaussian (3 in 5), Laplace or Student-t numbers.",
-    "Prior: N(0, I) (7 in 10), a mixture of 10 Gaussians, an autoregressive flow, or a VampPrior of 30 pseudo-inputs (of "
-    "tables another mixture).",
-    "Controller: constant (6 in 10), warm-up over 30 % of the run, four cycles of 15 %, free bits of 0.1 nats, or a "
-    "capacity of 10 nats. Bound: the ELBO, or (1 in 10) IWAE with 5 draws. A discrepancy (MMD) of weight 1 to 300, "
-    "log-uniform, in 1 of 15.",
-    "Batches of 64 (breast and diabetes 32), the product's 100 epochs with patience for 20, a seed of its own. A draw that "
-    "the product refuses is drawn again.",
-)
-"""What `draw` draws from, in words."""
 
 
 def datasets(home: Path) -> Mapping[str, Dataset]:

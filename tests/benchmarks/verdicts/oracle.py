@@ -12,7 +12,7 @@ from typing import Literal
 
 import torch
 
-from tests.benchmarks.reproduce.work import inputs_of
+from tests.benchmarks.work import inputs_of
 from vae import inference
 from vae.config import RunConfig
 from vae.data.parquet import Dataset

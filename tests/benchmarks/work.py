@@ -1,4 +1,4 @@
-"""The work behind a table: jobs in processes of their own, and the training that they share."""
+"""Jobs behind a table, each in its own process, and the training that they share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from vae.training.world import World
 Budget = Literal["smoke", "cpu", "full"]
 BUDGET_NAMES: tuple[Budget, ...] = ("smoke", "cpu", "full")
 Figures = Mapping[str, float]
-"""What a job found, by the figure's name."""
+"""Figures that a job measured, by name."""
 
 
 @dataclass(frozen=True)
@@ -35,53 +35,25 @@ class Job:
     """One model, one seed."""
 
     row: str
-    """Of the table."""
+    """Row of the table."""
     setting: str
-    """Data and protocol: what is compared only within itself."""
+    """Data and protocol. Rows are compared within one setting."""
     seed: int
     work: Callable[[], Figures]
-    """Picklable."""
+    """Measures; picklable."""
     weight: float = 1.0
-    """How long it takes, in any unit; the longest begin first."""
+    """Duration in any unit; the longest jobs start first."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job came to."""
+    """The result of a job."""
 
     row: str
     setting: str
     seed: int
     figures: Figures
     seconds: float
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement that a table is to show, and the verdict on it."""
-
-    text: str
-    target: str
-    found: str
-    holds: bool | None
-    """None where the figures show neither that it holds nor that it does not."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table to be filled."""
-
-    title: str
-    protocol: Sequence[str]
-    """What was done, a sentence or two each."""
-    shortfalls: Sequence[str]
-    """What differs from the papers, and why."""
-    jobs: Sequence[Job]
-    render: Callable[[Sequence[Outcome]], str]
-    """The table itself, in Markdown."""
-    claims: Callable[[Sequence[Outcome]], Sequence[Claim]]
-    legend: str = "Mean ± standard deviation over seeds (each seed). ° recalled from the paper's table, not read again."
-    """Under the table."""
 
 
 def run_jobs(jobs: Sequence[Job], num_processes: int, kept: Path | None = None) -> list[Outcome]:
@@ -124,12 +96,12 @@ def _outcome(job: Job, kept: Path | None) -> Outcome:
 
 
 def device() -> torch.device:
-    """The GPU where there is one."""
+    """Returns the GPU if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _LastWeights(Hooks):
-    """Keeps the weights of the last epoch, which a run gives up for those of the best one."""
+    """Keeps the weights of the last epoch, which a run replaces by those of the best one."""
 
     def __init__(self) -> None:
         self.model: VAE | None = None
@@ -141,13 +113,13 @@ class _LastWeights(Hooks):
 
 
 def train(config: RunConfig, dataset: Dataset, *, last: bool = False, latents: bool = False) -> TrainingResult:
-    """A finished run, with the weights of the epoch with the best validation bound, or of the last one.
+    """Trains, and returns the result with the weights of the best validation bound, or of the last epoch.
 
     Args:
-        config: The run.
-        dataset: What it learns from.
-        last: Take the last epoch's weights.
-        latents: Give the model what a finished run learns of its latents, such as directions.
+        config: Configuration of the run.
+        dataset: Training and validation data.
+        last: Whether to take the last epoch's weights.
+        latents: Whether to fit what a finished run fits to its latents, such as directions.
     """
     hooks = _LastWeights()
     training = Training(config, dataset, World(device=device()), hooks=hooks)
@@ -161,11 +133,11 @@ def train(config: RunConfig, dataset: Dataset, *, last: bool = False, latents: b
 
 
 def published(config: IngestConfig, home: Path) -> Dataset:
-    """A dataset, ingested as a user would."""
+    """Ingests a dataset as a user would, and opens it."""
     return Dataset.open(ingest(config, str(home), map, lambda done, total: None).uri)
 
 
 def inputs_of(model: VAE, batch: Batch, seed: int) -> Inputs:
-    """A batch as the model takes it."""
+    """Returns a batch as the inputs of a model."""
     generator = torch.Generator(batch.values.device).manual_seed(seed)
     return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)

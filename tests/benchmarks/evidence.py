@@ -1,4 +1,4 @@
-"""What figures of several seeds show: paired differences, their 95 % intervals, and the verdicts that follow."""
+"""Evidence of several seeds: paired differences, their 95 % intervals, and the verdicts that follow."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from scipy.stats import t
 
-from tests.benchmarks.reproduce.work import Outcome
+from tests.benchmarks.page import Claim
+from tests.benchmarks.work import Outcome
 
 LEVEL = 0.95
 
@@ -47,6 +49,21 @@ def interval(values: Sequence[float]) -> Interval:
         return Interval(mean, -math.inf, math.inf)
     half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * statistics.stdev(values) / math.sqrt(count)
     return Interval(mean, mean - half, mean + half)
+
+
+def interval_claim(
+    text: str,
+    values: Sequence[float],
+    side: Literal["above", "below"],
+    bound: str = "0",
+    *,
+    decimals: int,
+    unit: str = "",
+) -> Claim:
+    """Returns the claim that the interval of one figure per seed lies above or below a bound, such as `1.0 nats`."""
+    measured = interval(values)
+    holds = getattr(measured, side)(float(bound.split()[0]))
+    return Claim(text, f"95 % interval {side} {bound}", measured.text(decimals, "+") + unit, holds)
 
 
 def by_seed(outcomes: Sequence[Outcome], row: str, figure: str, setting: str | None = None) -> dict[int, float]:
