@@ -22,24 +22,24 @@ PAGE = RESULTS / "mutations.md"
 def main() -> int:
     """Tests the mutations that the command line asks for; returns the exit status."""
     parser = argparse.ArgumentParser(prog="python -m tests.mutations", description=__doc__.splitlines()[0])
-    parser.add_argument("--only", metavar="SUBSTRING", default="", help="of the file, the code or the harm")
+    parser.add_argument("--only", metavar="SUBSTRING", default="", help="text in the file, the code or the harm")
     parser.add_argument("--jobs", type=int, default=2, help="mutations tested at once (default: 2)")
     arguments = parser.parse_args()
     chosen = [one for one in every_mutation() if arguments.only in f"{one} {one.mutation.harm}"]
     if not chosen:
         parser.error(f"no mutation has {arguments.only!r} in its file, its code or its harm")
-    started, found = time.monotonic(), []
+    started, tested = time.monotonic(), []
     for outcome in outcomes(chosen, arguments.jobs):
         print(*_line(outcome), sep="  ", flush=True)
-        found.append(outcome)
+        tested.append(outcome)
     seconds = time.monotonic() - started
-    alive = [outcome for outcome in found if outcome.verdict != "killed"]
-    print(f"\n{len(found) - len(alive)} of {len(found)} mutations killed in {seconds:.0f} s")
+    alive = [outcome for outcome in tested if outcome.verdict != "killed"]
+    print(f"\n{len(tested) - len(alive)} of {len(tested)} mutations killed in {seconds:.0f} s")
     for outcome in alive:
         harm = outcome.planted.mutation.harm
         print(f"\n{outcome.verdict}: {outcome.planted}\n{harm}\n{outcome.reason}", file=sys.stderr)
     if not arguments.only:
-        PAGE.write_text(page(found, seconds, arguments.jobs))
+        PAGE.write_text(page(tested, seconds, arguments.jobs))
         print(f"wrote {PAGE}")
     return 1 if alive else 0
 

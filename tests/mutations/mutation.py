@@ -16,9 +16,9 @@ class Mutation:
     new: str
     """The faulty code that replaces it."""
     harm: str
-    """What would go wrong for a user, in one sentence."""
+    """Consequence for a user, in one sentence."""
     tests: tuple[str, ...]
-    """Ids of pytest's, relative to the repository."""
+    """Ids of pytest, relative to the repository."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Planted:
     """A mutation and the file that it belongs in."""
 
     file: str
-    """Relative to the repository."""
+    """Path relative to the repository."""
     mutation: Mutation
 
     def __str__(self) -> str:
@@ -39,10 +39,10 @@ class Planted:
 
 
 def check_fits(mutations: Iterable[Planted], root: Path) -> None:
-    """Refuses mutations whose old code does not occur exactly once, which are out of date.
+    """Checks that the old code of each mutation occurs exactly once in its file.
 
     Raises:
-        ValueError: If there are any; names each.
+        ValueError: If some do not; names each.
     """
     faults = []
     for planted in mutations:
