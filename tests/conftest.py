@@ -6,13 +6,15 @@ import os
 import re
 import shutil
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from pipelines import cli
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
@@ -87,6 +89,21 @@ def services(home: Path) -> Iterator[embedded.Services]:
         with embedded.connect(home) as running:
             yield running
     shutil.rmtree(ray_folder(home), ignore_errors=True)
+
+
+@pytest.fixture
+def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command, which must refuse with status 1, and returns its message; its home is `home` in the test's folder."""
+
+    def run(*arguments: str) -> str:
+        monkeypatch.delenv("BETALINE_HOME", raising=False)
+        monkeypatch.setattr(sys, "argv", ["betaline", *arguments, "--home", str(tmp_path / "home")])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        assert end.value.code == 1
+        return " ".join(capsys.readouterr().err.split())
+
+    return run
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Docstrings are sentences that stand alone: a verb for a function, a noun phrase for everything else."""
+"""Docstrings are sentences that stand alone: a verb for a function or a command, a noun phrase for everything else."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ UNREAD = (
     "pipelines/jobs",
     "pipelines/cluster",
     "pipelines/models",
-    "pipelines/cli",
     "pipelines/report",
     "pipelines/explorer",
     "pipelines/data",
@@ -42,6 +41,8 @@ FILES = sorted(
     if not str(file.relative_to(ROOT)).startswith(UNREAD)
 )
 VERB = re.compile(r"r?[A-Z][a-z]+s\b")
+IMPERATIVE = re.compile(r"[A-Z][a-z]+(?<!s)\b")
+"""First word of a command's docstring, which is its help."""
 FRAGMENT = re.compile(
     r"(Of|What|For|As|At|By|How|Where|That|In|To|From|With|Which|Who|When|Why|If|On|Beside|Whether (it|they|this))\b"
 )
@@ -53,7 +54,8 @@ class Docstring(NamedTuple):
 
     where: str
     text: str
-    of_function: bool
+    pattern: re.Pattern[str] | None
+    """What its first line must match; None for anything but a function."""
 
 
 def docstrings(file: str) -> Iterator[Docstring]:
@@ -62,14 +64,8 @@ def docstrings(file: str) -> Iterator[Docstring]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
-            decorators = getattr(node, "decorator_list", [])
-            names = {getattr(one, "id", getattr(one, "attr", "")) for one in decorators}
-            is_function = not isinstance(node, ast.Module | ast.ClassDef) and not names & {
-                "property",
-                "cached_property",
-            }
             if text:
-                yield Docstring(f"{file}:{getattr(node, 'lineno', 1)}", text, is_function)
+                yield Docstring(f"{file}:{getattr(node, 'lineno', 1)}", text, pattern_of(node))
         body = getattr(node, "body", [])
         if not isinstance(body, list):  # a lambda's
             continue
@@ -77,15 +73,24 @@ def docstrings(file: str) -> Iterator[Docstring]:
             if not (isinstance(field, ast.Assign | ast.AnnAssign) and isinstance(below, ast.Expr)):
                 continue
             if isinstance(below.value, ast.Constant) and isinstance(below.value.value, str):
-                yield Docstring(f"{file}:{below.lineno}", below.value.value, False)
+                yield Docstring(f"{file}:{below.lineno}", below.value.value, None)
+
+
+def pattern_of(node: ast.AST) -> re.Pattern[str] | None:
+    """Returns what the first line of a node's docstring must match."""
+    decorators = [getattr(one, "func", one) for one in getattr(node, "decorator_list", [])]
+    names = {getattr(one, "id", getattr(one, "attr", "")) for one in decorators}
+    if isinstance(node, ast.Module | ast.ClassDef) or names & {"property", "cached_property"}:
+        return None
+    return IMPERATIVE if "command" in names else VERB
 
 
 @pytest.mark.parametrize("file", FILES)
 def test_docstrings_stand_alone(file: str) -> None:
-    """Functions begin with a verb in the third person; the rest with a noun phrase; none is a riddle."""
+    """Functions begin with a verb in the third person, commands with an imperative, the rest with a noun phrase."""
     wrong = []
     for found in docstrings(file):
         first = found.text.strip().split("\n", 1)[0]
-        if (found.of_function and not VERB.match(first)) or FRAGMENT.match(first) or RIDDLE.search(found.text):
+        if (found.pattern and not found.pattern.match(first)) or FRAGMENT.match(first) or RIDDLE.search(found.text):
             wrong.append(f"{found.where}: {first}")
     assert not wrong, "\n".join(wrong)

@@ -1,4 +1,4 @@
-"""The `betaline` command. Each subcommand takes `--json`, and says what to do next."""
+"""The `betaline` command. Most subcommands take `--json`, and all of these say which command comes next."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from vae.errors import BetalineError
 
 app = typer.Typer(
     name="betaline",
-    help="Train variational autoencoders on a cluster and ship them.",
+    help="Train variational autoencoders on a cluster, and ship them. Start with `betaline run`.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 GROUPS = {
-    "Make a model": stages,
+    "Make and apply a model": stages,
     "Look at models": models,
-    "Let it run by itself": operating,
+    "Automate": operating,
     "Servers": services,
 }
 for title, room in GROUPS.items():
@@ -32,23 +32,23 @@ for title, room in GROUPS.items():
     app.add_typer(room.app)
 
 
-def _say_version(asked: bool) -> None:
+def _print_version(asked: bool) -> None:
     if asked:
         print(f"betaline {version('betaline')}")
         raise typer.Exit
 
 
 @app.callback()
-def _of_every_command(
+def _options_before_the_command(
     version: Annotated[
-        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Print the version, and end.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
     pass
 
 
 def main() -> None:
-    """Runs the command; errors that explain themselves are printed without a traceback, and the exit status is 1."""
+    """Runs the command. An error of betaline is printed without a traceback, and the exit status is 1."""
     try:
         app()
     except BetalineError as error:

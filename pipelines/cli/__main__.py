@@ -1,4 +1,4 @@
-"""`python -m pipelines.cli`, which is `betaline`."""
+"""Entry point of `python -m pipelines.cli`, which does the same as `betaline`."""
 
 from pipelines.cli import main
 

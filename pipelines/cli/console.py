@@ -1,60 +1,46 @@
-"""What every command shares: where it prints, the services it uses, and the options that come back."""
+"""The terminal that commands print to, and the services that they use."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.console import Console
 from rich.markup import escape
 
+from pipelines.cli.parameters import DEFAULT_HOME
 from vae.errors import BetalineError
 
 if TYPE_CHECKING:
     from pipelines.services import Services
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON object as the last line on stdout.")]
-Home = Annotated[
-    str, typer.Option("--home", envvar="BETALINE_HOME", help="Where datasets, runs and the services' state are kept.")
-]
-RunName = Annotated[
-    str | None, typer.Option("--run", help="Name of the run; the same name goes on where an earlier one stopped.")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="YAML or JSON file; docs/configuration.md lists its fields.")
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a field: --set objective.beta=4 (repeatable).")
-]
-PresetName = Annotated[
-    str | None, typer.Option("--preset", help="Start from a published model; `betaline presets` lists them.")
-]
-ProjectionName = Annotated[
-    str, typer.Option("--projection", help="The report's map of the latent: pca, or umap (the extra report-umap).")
-]
-DatasetName = Annotated[str, typer.Argument(help="NAME, NAME@ID, or the URI of a dataset's folder.")]
-ModelName = Annotated[str | None, typer.Option("--name", help="Of the model; the dataset's name by default.")]
-DEFAULT_HOME = ".betaline"
-
 
 class Screen:
-    """Where a command prints: everything for people goes to stderr where stdout carries JSON."""
+    """Output of one command: text for people, which goes to stderr if stdout carries JSON, and hints that can be pasted."""
 
-    def __init__(self, as_json: bool) -> None:
+    def __init__(self, as_json: bool, home: str = "") -> None:
         self.as_json = as_json
         self.console = Console(stderr=as_json)
+        usual = os.environ.get("BETALINE_HOME", DEFAULT_HOME)
+        self._home_flag = f" --home {shlex.quote(home)}" if home not in ("", usual) else ""
 
     def say(self, *lines: Any) -> None:
+        """Prints lines of text, or tables."""
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
 
+    def say_ready(self, name: str, seconds: float) -> None:
+        """Reports that a service is ready."""
+        self.say(f"{name} is ready after {seconds:.1f} s")
+
     def say_report(self, url: str | None) -> None:
-        """Where a browser shows the report of a run; nothing of one that left none."""
+        """Prints the address of a run's report; nothing for a run without one."""
         if url is not None:
             self.say(f"Report and plots: {escape(url)}")
 
@@ -65,24 +51,26 @@ class Screen:
             name = finding["name"].replace("_", "-")
             self.say(f"  {name}: {escape(finding['says'])}", f"    try: {escape(finding['advice'])}")
 
+    def hint(self, command: str) -> str:
+        """Returns a command of betaline that finds the same home when it is pasted into this shell."""
+        return command if "--home" in command else f"{command}{self._home_flag}"
+
     def end(self, result: dict[str, Any], next_command: str) -> None:
-        """The next sensible command for a person, the result for a program."""
-        self.say(f"\nNext: [bold]{escape(next_command)}[/]")
+        """Prints the next sensible command for a person, and the result for a program."""
+        self.say(f"\nNext: [bold]{escape(self.hint(next_command))}[/]")
         if self.as_json:
-            print(json.dumps(result), flush=True)
+            print(json.dumps(result, default=datetime.isoformat), flush=True)
 
 
 def prepare(home: str) -> None:
-    """Sets the home that flows look for, and who draws bars on the terminal. Before Prefect is imported, which reads its
-    settings then.
-    """
+    """Sets the environment for flows. Must run before Prefect is imported, which reads its settings then."""
     os.environ["BETALINE_HOME"] = home if "://" in home else str(Path(home).expanduser().absolute())
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
 
 @contextmanager
 def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
-    """The services, and a live view of what runs on them. A job that fails leads to the report that it has left."""
+    """Yields the services, with a live view of what runs on them. A failed job's report is printed before the error."""
     prepare(home)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from pipelines.cli.live import watched
@@ -97,3 +85,20 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
         except BetalineError:
             screen.say_report(view.report_url)
             raise
+
+
+def run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> Any:
+    """Runs a stage's flow, with a live view of it; returns its result.
+
+    Args:
+        stage: Name of the flow, which is also that of its command.
+        subject: Name shown in the title of the view.
+        request: Request of the flow.
+        home: Home of the services.
+        screen: Output of the command.
+        options: Further arguments of the flow, such as the name of its run.
+    """
+    with connected(home, screen, f"betaline {stage} {subject}"):
+        from pipelines.flows import stages as flows
+
+        return getattr(flows, stage)(request, **options)

@@ -1,4 +1,4 @@
-"""What `betaline ingest --dry-run` prints."""
+"""Text of `betaline ingest --dry-run`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pipelines.data.ingest import DryRun
 from vae.data.manifest import ImageSpec, TableSpec
 
 SHOWN = 20
-"""Columns, classes or problems that are listed; the others are counted."""
+"""Most columns, classes or problems that are listed; further ones are counted."""
 
 
 def dry_run_lines(plan: DryRun) -> Iterator[Any]:
-    """Returns what an ingest would do: the dataset, its examples, and what would be left out."""
+    """Yields what an ingest would do: the dataset, its examples, and the examples it would leave out."""
     rows = ", ".join(f"{count:,} {split}" for split, count in plan.rows.items())
     yield f"Dataset {plan.dataset_id[:12]}{' (exists already)' if plan.exists else ''}: {rows}."
     yield f"Folder: {escape(plan.uri)}"

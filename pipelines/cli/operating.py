@@ -1,29 +1,48 @@
-"""The commands of those who let betaline run by itself."""
+"""Commands that let betaline run by itself: deployments, schedules, drift, approvals and status."""
 
 from __future__ import annotations
 
+import getpass
+import shlex
+import signal
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
 from pipelines.cli import options
-from pipelines.cli.console import DEFAULT_HOME, ConfigFile, Home, Json, PresetName, RunName, Screen, connected, prepare
-from vae.config import parse
+from pipelines.cli.console import Screen, connected, prepare, run_flow
+from pipelines.cli.parameters import (
+    DEFAULT_HOME,
+    Alias,
+    Approve,
+    ConfigFile,
+    Home,
+    Json,
+    Pool,
+    PresetName,
+    Register,
+    Registered,
+    RunName,
+    ScheduledSettings,
+)
 
 app = typer.Typer()
 
 
 @app.command()
 def deploy(
-    file: Annotated[Path, typer.Option(help="What to deploy.")] = Path("prefect.yaml"),
-    pool: Annotated[str, typer.Option(help="Process work pool; made where it is missing.")] = "betaline",
+    file: Annotated[Path, typer.Option(help="File that lists the deployments.")] = Path("prefect.yaml"),
+    pool: Pool = "betaline",
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Register every flow of a prefect.yaml with Prefect."""
-    screen = Screen(as_json)
+    """Register every flow of a prefect.yaml with Prefect, so that a worker can run it."""
+    screen = Screen(as_json, home)
     with connected(home, screen, "betaline deploy"):
         from pipelines.flows import deployments
 
@@ -34,20 +53,16 @@ def deploy(
 
 @app.command()
 def worker(
-    pool: Annotated[str, typer.Option(help="Process work pool; made where it is missing.")] = "betaline",
-    limit: Annotated[int | None, typer.Option(help="Flow runs at once, at most.")] = None,
+    pool: Pool = "betaline",
+    limit: Annotated[int | None, typer.Option(help="Most flow runs at the same time; unlimited by default.")] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Run what is scheduled, triggered or submitted, until it is interrupted."""
-    import signal
-    import subprocess
-    import sys
-
+    """Run flows that are scheduled, triggered or submitted, until Ctrl-C."""
     from pipelines import services
 
     screen = Screen(as_json=False)
     prepare(home)
-    with services.connect(home, on_progress=lambda name, seconds: screen.say(f"{name} is ready after {seconds:.1f} s")):
+    with services.connect(home, on_progress=screen.say_ready):
         from pipelines.flows import deployments
 
         deployments.ensure_pool(pool)
@@ -57,61 +72,52 @@ def worker(
         while True:
             try:
                 raise typer.Exit(running.wait())
-            except KeyboardInterrupt:  # the worker has had it as well, and ends what it runs
+            except KeyboardInterrupt:  # the worker has received it as well, and ends what it runs
                 continue
 
 
 @app.command()
 def schedule(
-    flow: Annotated[str, typer.Argument(help="train, tune, watch or drift.")],
+    flow: Annotated[Literal["train", "tune", "watch", "drift"], typer.Argument(help="Flow to run.")],
     subject: Annotated[
         str,
         typer.Argument(
             metavar="DATASET",
-            help="NAME (the newest at each time), NAME@ID, or a dataset's folder; for watch a source.",
+            help="Dataset: NAME (its newest version at each run), NAME@ID, or its folder; for watch the source.",
         ),
     ],
-    cron: Annotated[str | None, typer.Option(help="Five fields, such as '0 2 * * *'.")] = None,
+    cron: Annotated[str | None, typer.Option(help="Times as five cron fields, such as '0 2 * * *'.")] = None,
     every: Annotated[float | None, typer.Option(help="Seconds between runs, instead of --cron.")] = None,
     on: Annotated[
-        str | None, typer.Option(help="Instead of both: data, each new dataset of the name; or drift, of the model.")
+        Literal["data", "drift"] | None,
+        typer.Option(help="Event instead of a time: each new version of the dataset, or drift of the model."),
     ] = None,
-    timezone: Annotated[str, typer.Option(help="Of the cron line, such as Europe/Vienna.")] = "UTC",
+    timezone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Vienna.")] = "UTC",
     overlap: Annotated[
-        str | None,
-        typer.Option(
-            help="A run that is due while another one runs: queue it, as by default but for watch, or refuse it."
-        ),
+        Literal["queue", "refuse"] | None,
+        typer.Option(help="Treatment of a run due while another one runs; by default queue, but refuse for watch."),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="Of the model, the dataset's name by default; for watch of the dataset.")
+        str | None,
+        typer.Option(help="Name of the model, for watch of the dataset to make; by default the dataset's name."),
     ] = None,
     preset: PresetName = None,
     config: ConfigFile = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="Override a field: objective.beta=4 of train, base.objective.beta=4 of tune, header=false of watch "
-            "(repeatable).",
-        ),
-    ] = None,
-    register: Annotated[
-        str | None, typer.Option(help="The alias that a trained model may take, such as champion.")
-    ] = None,
-    approve: Annotated[bool, typer.Option("--approve", help="A person decides on the alias.")] = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Start no more runs for now.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Start runs again.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Forget it.")] = False,
+    settings: ScheduledSettings = None,
+    register: Register = None,
+    approve: Approve = False,
+    pause: Annotated[bool, typer.Option("--pause", help="Start no more runs until --resume.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Start runs again after --pause.")] = False,
+    remove: Annotated[bool, typer.Option("--remove", help="Delete the schedule.")] = False,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Let a flow run by itself, by the clock or on an event; `betaline schedules` lists what does."""
-    from dataclasses import asdict
-
-    screen = Screen(as_json)
+    """Schedule a flow: run it at times or on an event. `betaline schedules` lists the schedules."""
+    screen = Screen(as_json, home)
     name = name or options.name_of(subject)
-    request = options.scheduled_request(flow, subject, name, preset, config, settings, register, approve)
+    given = options.Given(preset, config, settings)
+    request = options.scheduled_request(flow, subject, name, given, register, approve)
+    times = {"cron": cron, "every_seconds": every, "on": on, "timezone": timezone, "overlap": overlap}
     if not (pause or resume or remove):
         options.check_subject(home, request, on)
     with connected(home, screen, f"betaline schedule {flow} {name}"):
@@ -123,127 +129,114 @@ def schedule(
             screen.end({"removed": f"{flow}/{name}"}, "betaline schedules")
             return
         if pause or resume:
-            found = deployments.pause(flow, name, active=resume)
+            scheduled = deployments.pause(flow, name, active=resume)
         else:
-            found = deployments.schedule(
-                flow,
-                request,
-                cron=cron,
-                every_seconds=every,
-                on=options.occasion(on),
-                timezone=timezone,
-                overlap=options.overlap(overlap),
-            )
-    state = "runs" if found.is_active else "is paused:"
-    screen.say(f"[bold]{found.flow}/{found.name}[/] {state} {escape(found.when)}.")
-    screen.end({**asdict(found), "next_run": found.next_run and found.next_run.isoformat()}, "betaline worker")
+            scheduled = deployments.schedule(flow, request, **times)
+    state = "runs" if scheduled.is_active else "is paused:"
+    screen.say(f"[bold]{scheduled.flow}/{scheduled.name}[/] {state} {escape(scheduled.when)}.")
+    screen.end(asdict(scheduled), "betaline worker")
 
 
 @app.command("schedules")
 def list_schedules(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """List what runs by itself, and when next."""
-    from dataclasses import asdict
-
+    """List the scheduled flows, with the time of the next run of each."""
     from rich.table import Table
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     with connected(home, screen, "betaline schedules"):
         from pipelines.flows import deployments
 
-        found = deployments.schedules()
+        schedules = deployments.schedules()
     table = Table("flow", "model", "when", "next run", "")
-    for one in found:
+    for one in schedules:
         following = one.next_run.isoformat(" ", "minutes") if one.next_run else ""
         table.add_row(one.flow, one.name, one.when, following, "" if one.is_active else "paused")
-    screen.say(table if found else "Nothing runs by itself yet.")
-    listed = [{**asdict(one), "next_run": one.next_run and one.next_run.isoformat()} for one in found]
-    screen.end({"schedules": listed}, "betaline worker")
+    screen.say(table if schedules else "Nothing runs by itself yet.")
+    screen.end({"schedules": [asdict(one) for one in schedules]}, "betaline worker")
 
 
 @app.command()
 def drift(
-    name: Annotated[str, typer.Argument(help="Registered model.")],
-    dataset: Annotated[str, typer.Argument(help="Fresh data: NAME, NAME@ID, or a dataset's folder.")],
-    alias: Annotated[str, typer.Option(help="Which version of the model.")] = "champion",
+    name: Registered,
+    dataset: Annotated[
+        str, typer.Argument(help="Fresh data: NAME, NAME@ID, or the path or URI of a dataset's folder.")
+    ],
+    alias: Alias = "champion",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Compare fresh data with what a registered model was trained on."""
+    """Compare fresh data with the data that a registered model was trained on."""
     from rich.table import Table
 
     from pipelines.cli.summary import drift_verdict
     from pipelines.flows.requests import DriftRequest
+    from vae.config import parse
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     values = {"name": name, "dataset": options.absolute(dataset), "alias": alias}
-    request = parse(DriftRequest, values, "drift")
-    with connected(home, screen, f"betaline drift {name}"):
-        from pipelines.flows import stages as flows
-
-        result = flows.drift(request, run=run)
+    result = run_flow("drift", name, parse(DriftRequest, values, "drift"), home, screen, run=run)
     table = Table("", "trained on", "fresh", "may differ by", "")
     for one in result["findings"]:
         figures = (f"{one[field]:.4g}" for field in ("expected", "found", "allowed"))
         table.add_row(f"{one['what']} ({one['unit']})", *figures, "[bold red]drifted[/]" if one["drifted"] else "")
     screen.say(f"{result['num_examples']:,} rows of {escape(dataset)}, {name} version {result['version']}:", table)
     screen.say(f"Verdict: [bold]{escape(drift_verdict(result['findings']))}[/].")
-    screen.end(result, f"betaline train {dataset} --name {name}" if result["drifted"] else "betaline schedules")
+    again = shlex.join(["betaline", "train", dataset, "--name", name])
+    screen.end(result, again if result["drifted"] else "betaline schedules")
 
 
 @app.command()
 def approve(
     run: Annotated[
         str | None,
-        typer.Argument(metavar="[RUN]", help="Flow run, or training run; without one, what waits is listed."),
+        typer.Argument(metavar="[RUN]", help="Flow run, or training run; without it, waiting promotions are listed."),
     ] = None,
-    reject: Annotated[bool, typer.Option("--reject", help="Say no.")] = False,
-    reason: Annotated[str, typer.Option(help="Kept with the decision.")] = "",
-    by: Annotated[str | None, typer.Option(help="Who decides; the user's name by default.")] = None,
+    reject: Annotated[bool, typer.Option("--reject", help="Refuse the promotion.")] = False,
+    reason: Annotated[str, typer.Option(help="Reason, kept with the decision.")] = "",
+    by: Annotated[str | None, typer.Option(help="Name of the person who decides; by default this user's.")] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Decide on a promotion that waits for a person."""
-    import getpass
-    from dataclasses import asdict
-
-    from rich.table import Table
-
-    screen = Screen(as_json)
+    """Decide on a promotion that waits for a person, or list those that wait."""
+    screen = Screen(as_json, home)
     with connected(home, screen, "betaline approve"):
         from pipelines.flows import approvals
 
-        if run is None:
-            found = approvals.waiting()
-        else:
-            found = [approvals.answer(run, approve=not reject, by=by or getpass.getuser(), reason=reason)]
-    listed = [{**asdict(one), "since": one.since and one.since.isoformat()} for one in found]
-    if run is not None:
-        verb = "stays as it is" if reject else f"may move to run {found[0].run}"
-        screen.say(f"{found[0].alias} of [bold]{found[0].name}[/] {verb}; a worker takes the flow run up again.")
-        screen.end({"answered": listed[0], "approved": not reject}, f"betaline models {found[0].name}")
+        waiting = approvals.waiting() if run is None else []
+        answered = run and approvals.answer(run, approve=not reject, by=by or getpass.getuser(), reason=reason)
+    if not answered:
+        _list_waiting(screen, waiting)
         return
+    verb = "stays as it is" if reject else f"may move to run {answered.run}"
+    screen.say(f"{answered.alias} of [bold]{answered.name}[/] {verb}; a worker takes the flow run up again.")
+    screen.end({"answered": asdict(answered), "approved": not reject}, f"betaline models {answered.name}")
+
+
+def _list_waiting(screen: Screen, waiting: list[Any]) -> None:
+    from rich.table import Table
+
     table = Table("flow run", "model", "alias", "training run", "since")
-    for one in found:
+    for one in waiting:
         since = one.since.isoformat(" ", "minutes") if one.since else ""
         table.add_row(one.flow_run, one.name, one.alias, one.run, since)
-    screen.say(table if found else "Nothing waits for a person.")
-    screen.end({"waiting": listed}, f"betaline approve {found[0].flow_run}" if found else "betaline status")
+    screen.say(table if waiting else "Nothing waits for a person.")
+    following = f"betaline approve {waiting[0].flow_run}" if waiting else "betaline status"
+    screen.end({"waiting": [asdict(one) for one in waiting]}, following)
 
 
 @app.command()
 def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """Show what runs, and what everything else waits for."""
-    from dataclasses import asdict
-
+    """Show flow runs, what each waits for, the workers and the cluster."""
     from pydantic_core import to_jsonable_python
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     with connected(home, screen, "betaline status"):
         from pipelines.cli.status_view import status_lines
         from pipelines.cluster import status as asked
 
-        found = asked.collect()
-    screen.say(*status_lines(found))
-    paused = [run.name for run in found.runs if run.state in ("Paused", "Suspended")]
-    screen.end(to_jsonable_python(asdict(found)), f"betaline approve {paused[0]}" if paused else "betaline schedules")
+        current = asked.collect()
+    screen.say(*status_lines(current))
+    paused = [run.name for run in current.runs if run.state in ("Paused", "Suspended")]
+    following = f"betaline approve {paused[0]}" if paused else "betaline schedules"
+    screen.end(to_jsonable_python(asdict(current)), following)

@@ -1,34 +1,81 @@
-"""From what is written on the command line to configurations. Heavy imports wait until they are needed."""
+"""Requests made from the command line. Heavy imports wait until they are needed."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.cli.yaml_files import read_mapping, read_yaml
-from vae.config import parse
 from vae.errors import ConfigError
-from vae.storage import locate
+
+Values = dict[str, Any]
 
 
-def configured(
-    kind: Any, preset: dict[str, Any], file: Path | None, settings: list[str] | None, options: dict[str, Any]
-) -> Any:
-    """A configuration from a preset, then a file, then `--set`, then options of their own."""
-    from vae.config import merged, override
+@dataclass(frozen=True)
+class Given:
+    """The options --preset, --config and --set of one command."""
 
-    config = parse(kind, merged(preset, read_mapping(file) if file else {}), str(file or "preset"))
-    return override(config, {**assignments(settings), **options}, "--set")
+    preset: str | None = None
+    file: Path | None = None
+    settings: list[str] | None = None
+
+    def training(self, extra: Mapping[str, Any], base: Values | None = None) -> Values:
+        """Returns the configuration of a training, as fields of its request.
+
+        Without a file and a base these are a preset's name and changes, which the job fits to the dataset.
+
+        Args:
+            extra: Fields that options of their own set.
+            base: Configuration to start from if no preset is given.
+        """
+        from vae.config import RunConfig, presets
+
+        if self.file is None and base is None:
+            return {"preset": self.preset, "changes": {**assignments(self.settings), **extra}}
+        values = presets.preset(self.preset).model_dump() if self.preset else base or {}
+        return {"config": self.configured(RunConfig, values, extra)}
+
+    def searching(self, extra: Mapping[str, Any]) -> Values:
+        """Returns the configuration of a search, as fields of its request.
+
+        If the file names no base, these are a preset's name and changes, which the job fits to the dataset.
+
+        Args:
+            extra: Fields that options of their own set.
+        """
+        from tuning.space import SearchConfig
+        from vae.config import presets
+
+        content = read_mapping(self.file) if self.file else {}
+        if "base" not in content:
+            return {"preset": self.preset, "changes": {**content, **assignments(self.settings), **extra}}
+        base = {"base": presets.preset(self.preset).model_dump()} if self.preset else {}
+        return {"search": self.configured(SearchConfig, base, extra)}
+
+    def configured(self, kind: Any, values: Values, extra: Mapping[str, Any]) -> Any:
+        """Returns a configuration: the values, then the file, then `--set`, then options of their own."""
+        from vae.config import merged, override, parse
+
+        content = read_mapping(self.file) if self.file else {}
+        config = parse(kind, merged(values, content), str(self.file or "preset"))
+        return override(config, {**assignments(self.settings), **extra}, "--set")
+
+    def typed(self, dataset: str) -> str:
+        """Returns the arguments of `betaline train` as they are typed in a shell."""
+        named = {"--preset": [self.preset], "--config": [self.file], "--set": self.settings or []}
+        flags = [(flag, str(value)) for flag, values in named.items() for value in values if value]
+        return shlex.join([dataset, *(part for flag in flags for part in flag)])
 
 
-def configuration_of(home: str, run: str) -> dict[str, Any]:
+def configuration_of(home: str, run: str) -> Values:
     """Returns the configuration of a training that has ended, or has diverged.
 
     Raises:
-        ConfigError: If there is no such run.
+        ConfigError: If no such run has left a model.
     """
     from pipelines.cluster.runs import LEFT, RESULT, RunFolder
 
@@ -40,179 +87,103 @@ def configuration_of(home: str, run: str) -> dict[str, Any]:
 
 
 def mending(findings: list[dict[str, Any]]) -> str:
-    """Returns the flags that mend a run whose model takes no alias; nothing for any other run."""
+    """Returns the flags that mend a run whose model takes no alias; the empty string for any other run."""
     from vae.training.verdict import BLOCKING
 
     return next((finding["advice"] for finding in findings if finding["name"] in BLOCKING), "")
 
 
-def spelled(dataset: str, preset: str | None, config: Path | None, settings: list[str] | None) -> str:
-    """Returns arguments of `betaline train` as they are typed."""
-    flags = [*(("--preset", preset) if preset else ()), *(("--config", str(config)) if config else ())]
-    flags += [part for setting in settings or () for part in ("--set", setting)]
-    return shlex.join([dataset, *flags])
-
-
 def typed_without(*flags: str) -> str:
-    """Returns the command as it was typed, but for some flags."""
+    """Returns the command as it was typed, without some of its flags."""
     return shlex.join(["betaline", *(argument for argument in sys.argv[1:] if argument not in flags)])
 
 
-def assignments(settings: list[str] | None) -> dict[str, Any]:
-    """What `--set FIELD=VALUE` says, with values as YAML."""
-    pairs: dict[str, Any] = {}
-    for setting in settings or []:
-        field, equals, text = setting.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {setting}: expected FIELD=VALUE, such as objective.beta=4")
-        pairs[field] = read_yaml(text, f"--set {field}")
-    return pairs
+def assignments(settings: Iterable[str] | None) -> Values:
+    """Returns the values of `--set FIELD=VALUE` by field, read as YAML."""
+    pairs = [_assignment("--set", setting, "FIELD=VALUE, such as objective.beta=4") for setting in settings or ()]
+    return {field: read_yaml(text, f"--set {field}") for field, text in pairs}
 
 
-def task_params(texts: list[str] | None) -> dict[str, str]:
-    """What `--param NAME=VALUE` says; the job reads values by the types of the model's signature."""
-    found: dict[str, str] = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not equals:
-            raise ConfigError(f"--param {text}: expected NAME=VALUE, such as num_samples=100")
-        if name in found:
-            raise ConfigError(f"--param {text}: {name} is there twice")
-        found[name] = value
-    return found
+def task_params(texts: Iterable[str] | None) -> dict[str, str]:
+    """Returns the values of `--param NAME=VALUE` by name; the job reads them by the types of the model's signature."""
+    params: dict[str, str] = {}
+    for text in texts or ():
+        name, value = _assignment("--param", text, "NAME=VALUE, such as num_samples=100")
+        if name in params:
+            raise ConfigError(f"--param {text}: {name} is given twice")
+        params[name] = value
+    return params
 
 
-def ingest_config(
-    source: str,
-    name: str,
-    split: str,
-    seed: int,
-    resize: str | None,
-    color: str,
-    on_bad: str,
-    label: str | None,
-    settings: list[str] | None,
-) -> Any:
-    """What `betaline ingest` asks for."""
-    from pipelines.flows.requests import IngestConfig
-
-    values: dict[str, Any] = {
-        "source": source,
-        "name": name,
-        "seed": seed,
-        "color": color,
-        "on_bad": on_bad,
-        "label": label,
-        "split": _parts(split, ("validation", "test"), ",", float, "--split"),
-        **assignments(settings),
-    }
-    if resize:
-        values["resize"] = tuple(_parts(resize, ("height", "width"), "x", int, "--resize").values())
-    return parse(IngestConfig, values, "ingest")
+def _assignment(option: str, text: str, expected: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise ConfigError(f"{option} {text}: expected {expected}")
+    return name, value
 
 
-def _parts(
-    text: str, names: tuple[str, ...], separator: str, convert: Callable[[str], Any], option: str
-) -> dict[str, Any]:
+def split_fractions(text: str) -> dict[str, float]:
+    """Returns the value of `--split`: fractions of the examples, by split."""
+    return _parts("--split", text, ",", {"validation": float, "test": float})
+
+
+def image_size(text: str | None) -> dict[str, tuple[int, ...]]:
+    """Returns the value of `--resize` in pixels, as a field of an ingest; no field without the option."""
+    return {"resize": tuple(_parts("--resize", text, "x", {"height": int, "width": int}).values())} if text else {}
+
+
+def _parts(option: str, text: str, separator: str, kinds: Mapping[str, Callable[[str], Any]]) -> Values:
     try:
-        return dict(zip(names, map(convert, text.split(separator)), strict=True))
+        parts = zip(kinds.items(), text.split(separator), strict=True)
+        return {name: convert(part) for (name, convert), part in parts}
     except ValueError:
-        raise ConfigError(f"{option} {text}: expected {separator.join(name.upper() for name in names)}") from None
+        raise ConfigError(f"{option} {text}: expected {separator.join(map(str.upper, kinds))}") from None
 
 
-def training(
-    preset: str | None,
-    file: Path | None,
-    settings: list[str] | None,
-    options: dict[str, Any],
-    base: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Returns the configuration of a training as its request states it.
-
-    Without a file and a base these are a preset's name and changes, which the job fits to the dataset.
-    """
-    from vae.config import RunConfig, presets
-
-    if file is None and base is None:
-        return {"preset": preset, "changes": {**assignments(settings), **options}}
-    values = presets.preset(preset).model_dump() if preset else base or {}
-    return {"config": configured(RunConfig, values, file, settings, options)}
-
-
-def searching(
-    preset: str | None, file: Path | None, settings: list[str] | None, options: dict[str, Any]
-) -> dict[str, Any]:
-    """Returns a search as its request states it.
-
-    Where the file names no base, these are a preset's name and changes, which the job fits to the dataset.
-    """
-    from tuning.space import SearchConfig
-    from vae.config import presets
-
-    content = read_mapping(file) if file else {}
-    if "base" not in content:
-        return {"preset": preset, "changes": {**content, **assignments(settings), **options}}
-    base = {"base": presets.preset(preset).model_dump()} if preset else {}
-    return {"search": configured(SearchConfig, base, file, settings, options)}
-
-
-def scheduled_request(
-    flow: str,
-    subject: str,
-    name: str,
-    preset: str | None,
-    config: Path | None,
-    settings: list[str] | None,
-    alias: str | None,
-    approve: bool,
-) -> Any:
-    """What a flow that runs by itself is asked each time.
+def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: str | None, approve: bool) -> Any:
+    """Returns the request of each run of a scheduled flow.
 
     Args:
         flow: One of `pipelines.flows.deployments.SCHEDULED`.
-        subject: A source to watch; for the others a dataset.
-        name: Of the dataset to make, or of the model.
-        preset: What to start from.
-        config: What changes.
-        settings: What changes further.
-        alias: That the trained model may take.
-        approve: Whether a person decides.
+        subject: A source to watch; for the other flows a dataset.
+        name: Name of the dataset to make, or of the model.
+        given: Configuration of a training or a search.
+        alias: Alias that the trained model may take; None registers nothing.
+        approve: Whether a person decides on the alias.
 
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
     """
     from pipelines.flows.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
-    from vae.config import override
+    from vae.config import override, parse
 
     if flow in ("watch", "drift"):
-        _refuse_options_of_training(flow, preset=preset, config=config, register=alias, approve=approve)
+        _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve)
     if approve and alias is None:
         raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
-        return parse(IngestConfig, {"source": subject, "name": name, **assignments(settings)}, "schedule").absolute()
-    asked = {"dataset": absolute(subject), "name": name}
+        values = {"source": subject, "name": name, **assignments(given.settings)}
+        return parse(IngestConfig, values, "schedule").absolute()
+    values = {"dataset": absolute(subject), "name": name}
     if flow == "drift":
-        return override(parse(DriftRequest, asked, "schedule"), assignments(settings), "--set")
-    if flow == "tune":
-        asked |= {**searching(preset, config, settings, {}), "alias": alias, "approve": approve}
-        return parse(TuneRequest, asked, "schedule")
-    asked |= {**training(preset, config, settings, {}), "alias": alias, "approve": approve}
-    return parse(TrainRequest, asked, "schedule")
+        return override(parse(DriftRequest, values, "schedule"), assignments(given.settings), "--set")
+    kind, config = (TuneRequest, given.searching({})) if flow == "tune" else (TrainRequest, given.training({}))
+    return parse(kind, {**values, **config, "alias": alias, "approve": approve}, "schedule")
 
 
-def _refuse_options_of_training(flow: str, **options: Any) -> None:
+def _refuse(flow: str, **options: Any) -> None:
     if given := [f"--{option}" for option, value in options.items() if value]:
         raise ConfigError(
-            f"schedule {flow}: {', '.join(given)}: {flow} trains no model, so leave it out; `betaline schedule train` and "
-            "`betaline schedule tune` take it"
+            f"schedule {flow}: leave out {', '.join(given)}: {flow} trains no model; `betaline schedule train` and "
+            "`betaline schedule tune` do"
         )
 
 
 def check_subject(home: str, request: Any, occasion: str | None) -> None:
-    """Refuses to schedule what is not there to begin with; a dataset that an event will bring need not be.
+    """Refuses to schedule a flow whose source or dataset does not exist, unless an event will bring the dataset.
 
     Raises:
-        DataError: If there is no such source, or no such dataset; says what there is.
+        DataError: If the source or the dataset does not exist; names the existing ones.
     """
     from pipelines.data.ingest.watching import fingerprint
     from pipelines.flows.requests import IngestConfig
@@ -224,36 +195,24 @@ def check_subject(home: str, request: Any, occasion: str | None) -> None:
         resolve(home, request.dataset)
 
 
-def overlap(text: str | None) -> Any:
-    """What becomes of a run that is due while another one runs."""
-    if text not in (None, "queue", "refuse"):
-        raise ConfigError(f"--overlap {text}: expected queue or refuse")
-    return text
-
-
-def occasion(text: str | None) -> Any:
-    """What starts a flow instead of the clock."""
-    if text not in (None, "data", "drift"):
-        raise ConfigError(f"--on {text}: expected data or drift")
-    return text
-
-
-def after_apply(result: dict[str, Any]) -> str:
-    """The command that goes on with what an apply has written: codes are decoded, a training split is trained on."""
+def after_apply(result: Mapping[str, Any]) -> str:
+    """Returns the command that uses what an apply has written: codes are decoded, and a training split is trained on."""
     provenance, uri = result["provenance"], result["uri"]
     if not result["examples"] and provenance["task"] == "encode":
-        return f"betaline apply decode {provenance['model']}/{provenance['version']} {uri}"
+        return shlex.join(["betaline", "apply", "decode", f"{provenance['model']}/{provenance['version']}", uri])
     if result["examples"] and {"train", "validation"} <= result["rows"].keys():
-        return f"betaline train {uri} --name {result['name']}"
+        return shlex.join(["betaline", "train", uri, "--name", result["name"]])
     return "betaline models"
 
 
 def absolute(dataset: str) -> str:
-    """A dataset's folder as the job sees it, which runs elsewhere; a name stays a name."""
+    """Returns the full address of a dataset's folder, because jobs run elsewhere; a name stays a name."""
+    from vae.storage import locate
+
     return locate(dataset).uri if "/" in dataset else dataset
 
 
 def name_of(dataset: str) -> str:
-    """The dataset's name, which is the second last part of its folder."""
+    """Returns the name of a dataset given by name, or by its folder, whose second last part is the name."""
     parts = dataset.rstrip("/").split("/")
     return parts[-2] if len(parts) > 1 else dataset.partition("@")[0]

@@ -1,4 +1,4 @@
-"""The commands that run flows: the main job, and its stages one by one."""
+"""Commands that run flows: the main job, and its stages one by one."""
 
 from __future__ import annotations
 
@@ -9,49 +9,37 @@ import typer
 from rich.markup import escape
 
 from pipelines.cli import options
-from pipelines.cli.console import (
+from pipelines.cli.console import Screen, connected, run_flow
+from pipelines.cli.parameters import (
     DEFAULT_HOME,
+    Alias,
+    Approve,
     ConfigFile,
-    DatasetName,
+    Dataset,
     Home,
+    IngestSettings,
     Json,
     ModelName,
     PresetName,
-    ProjectionName,
+    Projection,
+    Register,
     RunName,
-    Screen,
+    SearchSettings,
     Settings,
-    connected,
 )
-from vae.config import parse
-from vae.storage import locate
 
 app = typer.Typer()
-IngestSettings = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a field: --set header=false (repeatable).")
-]
-SearchSettings = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a field: --set base.training.epochs=20 (repeatable).")
-]
-
-
-def _run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> dict[str, Any]:
-    """What a stage's flow comes to, watched while it runs."""
-    with connected(home, screen, f"betaline {stage} {subject}"):
-        from pipelines.flows import stages as flows
-
-        return getattr(flows, stage)(request, **options)
 
 
 @app.command()
 def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
-    """The main job on scikit-learn's digits: ingest, search β and architecture, train the best, promote it."""
+    """Run the whole pipeline on a small dataset of digits: ingest, search, train the best model, promote it."""
     import time
 
     from pipelines.cli import summary
     from pipelines.data import examples
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     started = time.monotonic()
     with connected(home, screen, "betaline run") as services:
         ready = time.monotonic() - started
@@ -63,32 +51,62 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     screen.say(*described.lines)
     screen.say_report(described.result["report_url"])
     screen.say(*described.pull)
-    screen.end(described.result, described.next_command)
+    screen.end(described.result, f"betaline models {described.result['model']['name']}")
 
 
 @app.command()
 def ingest(
-    source: Annotated[str, typer.Argument(help="IDX or image folder, .npz, CSV, Parquet, or sklearn:digits.")],
-    name: Annotated[str, typer.Argument(help="Of the dataset.")],
-    split: Annotated[str, typer.Option(help="Fractions: validation,test (of a source without splits).")] = "0.1,0.1",
-    seed: Annotated[int, typer.Option(help="Of the shuffle and the splits.")] = 0,
-    resize: Annotated[str | None, typer.Option(help="HEIGHTxWIDTH; never silently.")] = None,
-    color: Annotated[str, typer.Option(help="keep, grey or rgb.")] = "keep",
-    on_bad: Annotated[str, typer.Option(help="reject or quarantine.")] = "reject",
-    label: Annotated[str | None, typer.Option(help="Label column, or the name of an .npz label array.")] = None,
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of IDX files or images, .npz, CSV or Parquet file, or the built-in sklearn:digits or sprites."
+        ),
+    ],
+    name: Annotated[str, typer.Argument(help="Name of the dataset to make.")],
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Fractions of the examples for VALIDATION,TEST; used only if the source has no splits of its own."
+        ),
+    ] = "0.1,0.1",
+    seed: Annotated[int, typer.Option(help="Seed of the shuffle and of the splits.")] = 0,
+    resize: Annotated[
+        str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Size of all images in pixels; by default kept.")
+    ] = None,
+    color: Annotated[str, typer.Option(help="Conversion of images: keep, grey or rgb.")] = "keep",
+    on_bad: Annotated[
+        str, typer.Option(help="Treatment of bad examples: reject the source, or quarantine (leave out and keep) them.")
+    ] = "reject",
+    label: Annotated[
+        str | None,
+        typer.Option(help="Label column, or name of the label array of an .npz file; by default one is looked for."),
+    ] = None,
     settings: IngestSettings = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what it would do, and do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Turn a source into a content-addressed Parquet dataset."""
+    """Turn a source into a Parquet dataset, checked and identified by its content."""
     from pydantic_core import to_jsonable_python
 
     from pipelines.data import ingest as ingesting
+    from pipelines.flows.requests import IngestConfig
+    from vae.config import parse
 
-    screen = Screen(as_json)
-    config = options.ingest_config(source, name, split, seed, resize, color, on_bad, label, settings)
+    screen = Screen(as_json, home)
+    values = {
+        "source": source,
+        "name": name,
+        "split": options.split_fractions(split),
+        "seed": seed,
+        "color": color,
+        "on_bad": on_bad,
+        "label": label,
+        **options.image_size(resize),
+        **options.assignments(settings),
+    }
+    config = parse(IngestConfig, values, "ingest")
     if dry_run:
         from dataclasses import asdict
 
@@ -98,7 +116,7 @@ def ingest(
         screen.say(*dry_run_lines(plan))
         screen.end(to_jsonable_python(asdict(plan)), options.typed_without("--dry-run", "--json"))
         return
-    result = _run_flow("ingest", name, config, home, screen, run=run)
+    result = run_flow("ingest", name, config, home, screen, run=run)
     rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
     verb = "was there already, nothing was written" if result["reused"] else "is written"
     screen.say(f"Dataset [bold]{name}[/]@{result['dataset_id'][:12]} {verb}: {rows}.", *result["notes"])
@@ -111,20 +129,20 @@ def ingest(
 
 @app.command()
 def train(
-    dataset: DatasetName,
+    dataset: Dataset,
     name: ModelName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    workers: Annotated[int | None, typer.Option(help="Workers of the job; scaling.num_workers.")] = None,
-    register: Annotated[
-        str | None, typer.Option(help="Evaluate and register it, and let it take this alias if it is better.")
+    workers: Annotated[
+        int | None, typer.Option(help="Number of worker processes, the same as --set scaling.num_workers.")
     ] = None,
+    register: Register = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help="Start from the weights, and the configuration, of this run, such as one that diverged."),
+        typer.Option(help="Name of a run, such as one that diverged, whose weights and configuration to use."),
     ] = None,
-    projection: ProjectionName = "pca",
+    projection: Projection = "pca",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -132,15 +150,17 @@ def train(
     """Train one configuration on the cluster."""
     from pipelines.cli import summary
     from pipelines.flows.requests import TrainRequest
+    from vae.config import parse
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
+    given = options.Given(preset, config, settings)
     further = {} if workers is None else {"scaling.num_workers": workers}
     base = options.configuration_of(home, start_from) if start_from else None
     name = name or options.name_of(dataset)
     values = {
         "dataset": options.absolute(dataset),
         "name": name,
-        **options.training(preset, config, settings, further, base),
+        **given.training(further, base),
         "alias": register,
         "start_from": start_from,
         "projection": projection,
@@ -148,7 +168,7 @@ def train(
     request = parse(TrainRequest, values, "train")
     run = run or f"train-{uuid.uuid4().hex}"
     try:
-        result = _run_flow("train", name, request, home, screen, run=run)
+        result = run_flow("train", name, request, home, screen, run=run)
     except KeyboardInterrupt:
         _say_stopped(screen, run)
         raise
@@ -166,43 +186,43 @@ def train(
     else:
         screen.say_report(result["report_url"])
     if mend := options.mending(result["findings"]):
-        asked = options.spelled(dataset=dataset, preset=preset, config=config, settings=settings)
-        screen.end(result, f"betaline train {asked} {mend}")
+        screen.end(result, f"betaline train {given.typed(dataset)} {mend}")
     else:
         screen.end(result, f"betaline models {name}" if register else f"betaline promote {result['run']} {name}")
 
 
 @app.command()
 def tune(
-    dataset: DatasetName,
+    dataset: Dataset,
     name: ModelName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: SearchSettings = None,
-    trials: Annotated[int | None, typer.Option(help="How many; every combination by default.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Number of configurations to try; by default every combination.")
+    ] = None,
     select: Annotated[
         str | None,
         typer.Option(
-            help="What the best is chosen by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …; see docs/train.md."
+            help="Metric to choose by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …; see docs/train.md."
         ),
     ] = None,
-    register: Annotated[
-        str | None,
-        typer.Option(help="Register the best model under this alias, such as challenger; also where Ctrl-C ends it."),
-    ] = None,
-    projection: ProjectionName = "pca",
+    register: Register = None,
+    projection: Projection = "pca",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Search β and architecture with Ray Tune."""
+    """Search configurations, by default over β and the architecture. Ctrl-C ends the search and keeps its best."""
     from pipelines.cli import summary
     from pipelines.flows.requests import PromoteRequest, TuneRequest
     from tuning.frontier import Trial
+    from vae.config import parse
+    from vae.storage import locate
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     further = {name: value for name, value in {"num_trials": trials, "select": select}.items() if value is not None}
-    search = options.searching(preset, config, settings, further)
+    search = options.Given(preset, config, settings).searching(further)
     name = name or options.name_of(dataset)
     values = {"dataset": options.absolute(dataset), "name": name, **search, "projection": projection}
     request = parse(TuneRequest, values, "tune")
@@ -233,38 +253,39 @@ def tune(
 def promote(
     run_name: Annotated[
         str,
-        typer.Argument(
-            metavar="RUN", help="A training run, as `betaline train` printed it; or a search, for its best."
-        ),
+        typer.Argument(metavar="RUN", help="Name of a training, as `betaline train` printed it, or of a search."),
     ],
-    name: Annotated[str, typer.Argument(help="Registered model to become a version of.")],
-    alias: Annotated[str, typer.Option(help="What people pull by.")] = "champion",
-    threshold: Annotated[float | None, typer.Option(help="Highest NLL allowed, in nats per example.")] = None,
+    name: Annotated[str, typer.Argument(help="Registered model that gets a new version.")],
+    alias: Alias = "champion",
+    threshold: Annotated[
+        float | None,
+        typer.Option(help="Highest negative log-likelihood allowed, in nats per example; by default any."),
+    ] = None,
     metrics: Annotated[
         list[str] | None,
         typer.Option(
-            help="Measure more: reconstruction, information, disentanglement, generation, denoising, imputation "
-            "(repeatable)."
+            help="Further metrics to measure: reconstruction, information, disentanglement, generation, denoising, "
+            "imputation (repeatable)."
         ),
     ] = None,
     require: Annotated[
         list[str] | None,
-        typer.Option(help="What a metric must come to, such as 'denoise_psnr_db >= 20' (repeatable)."),
+        typer.Option(help="Limit that a metric must keep, such as 'denoise_psnr_db >= 20' (repeatable)."),
     ] = None,
     accept: Annotated[
-        list[str] | None, typer.Option(help="Promote in spite of a finding: collapsed or diverged (repeatable).")
+        list[str] | None,
+        typer.Option(help="Finding that does not prevent the promotion: collapsed or diverged (repeatable)."),
     ] = None,
-    approve: Annotated[
-        bool, typer.Option("--approve", help="A person decides: the flow run is left to a worker, and waits for one.")
-    ] = False,
-    projection: ProjectionName = "pca",
+    approve: Approve = False,
+    projection: Projection = "pca",
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a run on the test split, register it, and let it take the alias if it is better."""
+    """Evaluate a run's model on the test split, register it, and give it the alias if it is better."""
     from pipelines.flows.requests import PromoteRequest
+    from vae.config import parse
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     values = {
         "run": run_name,
         "name": name,
@@ -287,7 +308,7 @@ def promote(
         screen.say(f"Flow run [bold]{waiting['flow_run']}[/] evaluates it on a worker, and then waits for a person.")
         screen.end(waiting, f"betaline approve {waiting['flow_run']}")
         return
-    result = _run_flow("promote", name, request, home, screen)
+    result = run_flow("promote", name, request, home, screen)
     _say_promotion(screen, name, alias, result)
     screen.end(result, f"betaline models {name}")
 
@@ -298,9 +319,11 @@ def _say_chosen(screen: Screen, result: dict[str, Any]) -> None:
 
 
 def _say_stopped(screen: Screen, run: str) -> None:
+    typed = options.typed_without()
+    again = typed if f"--run {run}" in typed else f"{typed} --run {run}"
     screen.say(
-        f"Stopped. To go on: the same command with [bold]--run {run}[/]",
-        f"To see how far it came: [bold]betaline report {run}[/]",
+        f"Stopped. To resume: [bold]{escape(again)}[/]",
+        f"To see how far it came: [bold]{escape(screen.hint(f'betaline report {run}'))}[/]",
     )
 
 
@@ -314,28 +337,35 @@ def _say_promotion(screen: Screen, name: str, alias: str, result: dict[str, Any]
 
 @app.command()
 def apply(
-    task: Annotated[str, typer.Argument(help="One of the model's tasks, such as reconstruct or score, or augment.")],
-    model: Annotated[str, typer.Argument(help="NAME (its champion), NAME@ALIAS, NAME/VERSION or a models:/ URI.")],
+    task: Annotated[str, typer.Argument(help="Task of the model, such as reconstruct, encode or score; or augment.")],
+    model: Annotated[
+        str, typer.Argument(help="Model: NAME (its champion), NAME@ALIAS, NAME/VERSION or a models:/ URI.")
+    ],
     dataset: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="NAME, NAME@ID, or a dataset's folder; for decode, what encode wrote."),
+        typer.Argument(metavar="INPUT", help="Dataset: NAME, NAME@ID or its folder; for decode, the output of encode."),
     ],
     output: Annotated[
-        str | None, typer.Argument(help="Folder or URI to write; HOME/applied/TASK-ID by default.")
+        str | None, typer.Argument(help="Folder or URI to write to; by default HOME/applied/TASK-ID.")
     ] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Only this split (repeatable); all by default.")] = None,
+    split: Annotated[list[str] | None, typer.Option(help="Split to use (repeatable); by default all.")] = None,
     param: Annotated[
-        list[str] | None, typer.Option(help="A parameter of the task: --param num_samples=100 (repeatable).")
+        list[str] | None, typer.Option(help="Parameter of the task: --param num_samples=100 (repeatable).")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Models held at once, at most.")] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Most processes, each with a copy of the model; by default one for each free CPU."),
+    ] = None,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Run one task of a registered model over a whole dataset."""
     from pipelines.flows.requests import ApplyRequest
+    from vae.config import parse
+    from vae.storage import locate
 
-    screen = Screen(as_json)
+    screen = Screen(as_json, home)
     values = {
         "task": task,
         "model": model,
@@ -346,7 +376,7 @@ def apply(
         "workers": workers,
     }
     request = parse(ApplyRequest, values, "apply")
-    result = _run_flow("apply", task, request, home, screen, run=run)
+    result = run_flow("apply", task, request, home, screen, run=run)
     rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
     verb = "was there already, nothing was written" if result["reused"] else "is written"
     screen.say(f"{escape(result['uri'])} {verb}: {rows}.")

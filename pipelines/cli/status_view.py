@@ -1,4 +1,4 @@
-"""What `betaline status` prints."""
+"""Text of `betaline status`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pipelines.cluster.demands import ClusterStatus, amounts
 from pipelines.cluster.status import RunStatus, Status, Workers
 
 MAX_CHARACTERS = 200
-"""Length of what a flow run waits for, or has ended with, on a line."""
+"""Most characters that the last column shows of a flow run's message."""
 STYLES = {"Completed": "green", "Failed": "red", "Crashed": "red", "Running": "yellow"}
 
 
 def status_lines(status: Status) -> Iterator[Any]:
-    """Flow runs with what each waits for, then who works for them and on what."""
+    """Yields the flow runs with what each waits for, then the workers, the cluster and jobs without a flow run."""
     yield _table(status.runs) if status.runs else "No flow has run yet."
     for pool in status.workers:
         yield _pool(pool)
@@ -27,7 +27,7 @@ def status_lines(status: Status) -> Iterator[Any]:
     else:
         yield _cluster(status.cluster)
     for job in status.strays:
-        yield f"[yellow]Job {escape(job)} runs, and belongs to no flow run that is going on:[/] ray job stop {escape(job)}"
+        yield f"[yellow]Job {escape(job)} runs without a flow run; to stop it:[/] ray job stop {escape(job)}"
 
 
 def _table(runs: tuple[RunStatus, ...]) -> Table:
@@ -47,7 +47,7 @@ def _table(runs: tuple[RunStatus, ...]) -> Table:
 
 
 def _one_line(text: str) -> str:
-    """Returns the first line of a message, such as an exception's with its traceback; `--json` has all of it."""
+    """Returns the first line of a message, such as an exception with its traceback; `--json` has all of it."""
     first, *rest = text.strip().splitlines() or [""]
     return f"{first[:MAX_CHARACTERS]} …" if rest or len(first) > MAX_CHARACTERS else first
 

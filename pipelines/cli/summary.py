@@ -1,4 +1,4 @@
-"""What a command prints when a search or a pipeline is over."""
+"""Text that a command prints when a search or a pipeline has ended."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ from tuning.frontier import Trial, pareto
 
 BETA = "objective.beta"
 MAX_COLUMNS = 8
+"""Most values of β that a table has a column for."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """For a person and for a program."""
+    """Outcome of the main job, for a person and for a program."""
 
     lines: tuple[Any, ...]
+    """Text and tables."""
     pull: tuple[str, ...]
-    """How to get the model."""
+    """Lines of a shell and of Python that load the model."""
     result: dict[str, Any]
-    next_command: str
+    """The same for a program."""
 
 
 def search_table(trials: Sequence[Trial], chosen: str) -> Table:
-    """Architectures against β: the bound at β = 1, and of what rate and distortion it is made.
+    """Returns a table of architectures against β: the bound at β = 1, with its distortion and rate.
 
     Searches over other dimensions get a row for each trial, best first.
     """
@@ -45,8 +47,8 @@ def search_table(trials: Sequence[Trial], chosen: str) -> Table:
     for beta in betas:
         table.add_column(f"β = {beta:g}", justify="right")
     for value in dict.fromkeys(trial.parameters[others[0]] for trial in trials):
-        found = {t.parameters[BETA]: t for t in trials if t.parameters[others[0]] == value}
-        cells = [_cell(found[beta], chosen, front) if beta in found else Text("") for beta in betas]
+        by_beta = {t.parameters[BETA]: t for t in trials if t.parameters[others[0]] == value}
+        cells = [_cell(by_beta[beta], chosen, front) if beta in by_beta else Text("") for beta in betas]
         table.add_row(str(value), *cells)
     table.caption = "bold: chosen   ◆: on the rate–distortion front   …: stopped early for being worse than others"
     return table
@@ -77,7 +79,7 @@ def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, fro
 
 
 def bound_note(bound: Mapping[str, Any]) -> str:
-    """Returns why a bound is not the sum of the distortion and the rate beside it; empty where it is.
+    """Returns why a bound is not the sum of the distortion and the rate beside it; the empty string if it is.
 
     Args:
         bound: `objective.bound` of the run's configuration.
@@ -90,7 +92,7 @@ def bound_note(bound: Mapping[str, Any]) -> str:
 
 
 def drift_verdict(findings: Sequence[Mapping[str, Any]]) -> str:
-    """Returns in a sentence whether the data has drifted, and in what."""
+    """Returns a sentence that says whether the data has drifted, and in which figures."""
     drifted = [finding["what"] for finding in findings if finding["drifted"]]
     if drifted:
         return f"drifted: {', '.join(drifted)} moved further than it may"
@@ -98,7 +100,13 @@ def drift_verdict(findings: Sequence[Mapping[str, Any]]) -> str:
 
 
 def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[str, float]) -> Summary:
-    """What the main job came to."""
+    """Returns the outcome of the main job.
+
+    Args:
+        result: Result of the flow `pipeline`.
+        services: Services that it ran on.
+        seconds: Duration of each stage.
+    """
     dataset, search, promoted = result["dataset"], result["search"], result["promotion"]
     version, alias = promoted["version"], promoted["alias"]
     trials = [Trial(**trial) for trial in search["trials"]]
@@ -117,7 +125,7 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
     )
     pull = (
-        f'\nPull the model, after `eval "$(betaline up --env --home {services.home})"`:\n',
+        f'\nPull the model, after `eval "$(betaline up --env --home {shlex.quote(services.home)})"`:\n',
         "  import mlflow.pyfunc",
         f'  model = mlflow.pyfunc.load_model("{uri}")',
         '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})',
@@ -139,4 +147,4 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         "report_url": promoted["report_url"],
         "seconds": dict(seconds),
     }
-    return Summary(lines, pull, described, f"betaline models {name} --home {shlex.quote(services.home)}")
+    return Summary(lines, pull, described)

@@ -1,4 +1,4 @@
-"""YAML as people write it: no objects, no key given twice, and no more of it than a person writes."""
+"""Plain YAML: no objects, no key given twice, and no more values than a person writes."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ _MOST_VALUES = 100_000
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """Plain values out of YAML (or JSON, which is YAML).
+    """Returns the plain values of a YAML text, or of a JSON text, which is YAML.
+
+    Args:
+        text: The YAML.
+        where: Name of the file or option that holds it, for errors.
 
     Raises:
-        ConfigError: If it is not YAML, names an object to build, gives a key twice, or unfolds to what nobody wrote.
+        ConfigError: If it is not YAML, names an object to build, gives a key twice, or has too many values.
     """
     reader = YAML(typ="safe", pure=True)
     try:
@@ -33,7 +37,7 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 def _refuse_unfolding(node: Node | None, where: str) -> None:
-    """A few lines of aliases to aliases are billions of values to whoever walks through them, merging included."""
+    """Refuses a few lines of aliases to aliases, which unfold to billions of values."""
     waiting, seen = [node], 0
     while waiting:
         part = waiting.pop()
@@ -47,23 +51,23 @@ def _refuse_unfolding(node: Node | None, where: str) -> None:
 
 
 def read_mapping(file: Path) -> dict[str, Any]:
-    """A file's top-level mapping.
+    """Returns the top-level mapping of a YAML or JSON file.
 
     Raises:
-        ConfigError: If there is no such file, or it holds something else.
+        ConfigError: If the file cannot be read, or holds something else.
     """
     try:
         text = file.read_text()
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {file}: {error}") from None
-    found = read_yaml(text, str(file))
-    if not isinstance(found, dict):
-        raise ConfigError(f"{file}: expected a mapping of fields to values, found {type(found).__name__}")
-    return found
+    values = read_yaml(text, str(file))
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected a mapping of fields to values, found {type(values).__name__}")
+    return values
 
 
 def write_yaml(values: Mapping[str, Any]) -> str:
-    """Plain values as YAML that `read_mapping` reads back."""
+    """Returns plain values as YAML that `read_mapping` reads back."""
     writer = YAML(typ="safe", pure=True)
     writer.default_flow_style = False
     stream = io.StringIO()

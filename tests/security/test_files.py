@@ -9,7 +9,6 @@ import json
 import pickle
 import re
 import struct
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -23,7 +22,6 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from pipelines import cli
 from pipelines.cli.yaml_files import read_yaml
 from tests.security.table import Answered
 from vae.config import Conv, ModelConfig
@@ -62,20 +60,6 @@ def payload(marker: Path) -> bytes:
 
 
 Said = Callable[..., str]
-
-
-@pytest.fixture
-def refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Said:
-    """What the command says when it refuses, with status 1, in one message."""
-
-    def said(*arguments: str) -> str:
-        monkeypatch.setattr(sys, "argv", ["betaline", *arguments, "--home", str(tmp_path / "home")])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        assert end.value.code == 1
-        return " ".join(capsys.readouterr().err.split())
-
-    return said
 
 
 def npz_of_objects(folder: Path, payload: bytes) -> str:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
@@ -48,13 +48,12 @@ def test_secrets_are_readable_by_their_owner_alone(services: Services, answered:
         ("::1", "the services listen on 127.0.0.1, not on ::1"),
     ],
 )
-def test_up_refuses_every_host_but_its_own(host: str, message: str, tmp_path: Path, answered: Answered) -> None:
+def test_up_refuses_every_host_but_its_own(
+    host: str, message: str, tmp_path: Path, refusal: Callable[..., str], answered: Answered
+) -> None:
     """`betaline up --host` takes 127.0.0.1 and localhost; anything else is refused before anything is made."""
-    done = betaline("up", "--host", host, home=tmp_path / "home")
-    said = " ".join(done.stderr.split())
-    assert done.returncode == 1
+    said = refusal("up", "--host", host)
     assert message in said
-    assert "Traceback" not in said
     assert not (tmp_path / "home").exists()
     answered("betaline up --host", host, said)
 
