@@ -1,6 +1,6 @@
-"""Curves, the latent space and its dimensions.
+"""Charts of a model and its training: the curves, the latent dimensions, and the rows in the latent space.
 
-Shapes: N rows, L latent.
+Shapes: N rows, L latent dimensions.
 """
 
 from __future__ import annotations
@@ -16,104 +16,119 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from pipelines.report import wording
-from pipelines.report.evidence import Evidence
-from pipelines.report.plan import Plan
+from pipelines.report.evidence import Evidence, LeftOut
+from pipelines.report.formats import nats
 from pipelines.report.projections import DESCRIBED, plane
-from pipelines.report.theme import (
-    CHART_INCHES,
-    COLOURS,
-    FONT_SIZE,
-    INK,
-    MARKERS,
-    MUTED,
-    SMALL_SIZE,
-    SURFACE,
-    blank,
-    dress,
-    plain,
-)
+from pipelines.report.theme import CHART_INCHES, COLOURS, FONT_SIZE, MARKERS, Plan, Theme, plain
 from vae import inference
 from vae.metrics.likelihood import Bound
 
-# More classes than this are not told apart by colour and shape.
+Array = NDArray[np.float64]
+
+# More classes than this cannot be distinguished by colour and shape.
 MOST_CLASSES = 20
 MOST_BARS = 24
-# Of the epochs, those left out of the vertical range where they are far above the rest.
-EARLY = 0.1
+# Share of the epochs that is left out of the vertical range if they are far above the rest, in a run of at least 20.
+EARLY, FEWEST_EPOCHS = 0.1, 20
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------
 
 
-def curves(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None) -> Figure:
-    """Distortion above rate over the epochs, in training and validation, with the best epoch marked."""
-    figure = blank(CHART_INCHES)
+def plan_curves(evidence: Evidence) -> Plan:
+    """Plans distortion and rate over the epochs."""
+    if not evidence.history:
+        raise LeftOut("no epoch was finished" if evidence.model is None else "its epochs were not kept")
+    history, best = evidence.history, evidence.best
+    caption = (
+        "Training values are means over the epoch, while the weights move; validation is measured at the end of the epoch. "
+        "The best epoch has the lowest validation value of the loss that is trained; its weights are kept."
+    )
+    if any(_frame(_lines(history, part)) for part in ("distortion", "rate")):
+        caption += " The first tenth of the epochs lies partly outside the frame."
+    alt = f"Distortion and rate in nats per example over {len(history)} epochs, training and validation"
+    alt += f"; best epoch {best['epoch']}." if best else "."
+    return Plan(lambda theme: curves(history, best, theme), alt, caption)
+
+
+def curves(history: Sequence[Mapping[str, Any]], best: Mapping[str, Any] | None, theme: Theme) -> Figure:
+    """Draws distortion above rate over the epochs, in training and validation, with the best epoch marked."""
+    figure = theme.figure(CHART_INCHES)
     epochs = [epoch["epoch"] for epoch in history]
+    dots = {"marker": "o", "markersize": 4} if len(history) == 1 else {}
+    train = {"color": COLOURS[0], "linewidth": 1.3, "linestyle": (0, (4, 1.5)), "label": "train", **dots}
+    validation = {"color": COLOURS[1], "linewidth": 1.8, "label": "validation", **dots}
     for axes, part in zip(figure.subplots(2, 1, sharex=True), ("distortion", "rate"), strict=True):
-        dress(axes, "epoch" if part == "rate" else "", f"{part}\n(nats per example)")
-        lines = {split: _finite([epoch[f"{split}_{part}"] for epoch in history]) for split in ("train", "validation")}
-        dots = {"marker": "o", "markersize": 4} if len(history) == 1 else {}
-        dashes = (0, (4, 1.5))
-        axes.plot(epochs, lines["train"], color=COLOURS[0], linewidth=1.3, linestyle=dashes, label="train", **dots)
-        axes.plot(epochs, lines["validation"], color=COLOURS[1], linewidth=1.8, label="validation", **dots)
-        _fit(axes, np.concatenate(list(lines.values())), np.concatenate([v[_settled(v)] for v in lines.values()]))
+        theme.dress(axes, "epoch" if part == "rate" else "", f"{part}\n(nats per example)")
+        lines = _lines(history, part)
+        for values, style in zip(lines, (train, validation), strict=True):
+            axes.plot(epochs, values, **style)
+        if frame := _frame(lines):
+            axes.set_ylim(frame)
         if best is not None:
-            axes.axvline(best["epoch"], color=MUTED, linewidth=1, linestyle=":")
+            axes.axvline(best["epoch"], color=theme.muted, linewidth=1, linestyle=":")
             axes.plot(
                 best["epoch"], best[f"validation_{part}"], marker="o", markersize=6,
-                markerfacecolor=SURFACE, markeredgecolor=COLOURS[1], markeredgewidth=1.8, linestyle="",
+                markerfacecolor=theme.surface, markeredgecolor=COLOURS[1], markeredgewidth=1.8, linestyle="",
                 label=f"best epoch, {best['epoch']}",
             )  # fmt: skip
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        if part == "distortion":
-            _legend(axes)
+    theme.legend(figure, ncols=3, handles=axes.get_legend_handles_labels()[0])
     return figure
 
 
-def is_clipped(history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether early epochs lie outside the frame of `curves`."""
-    keys = [f"{split}_{part}" for split in ("train", "validation") for part in ("distortion", "rate")]
-    return any(_frame(v, v[_settled(v)]) is not None for key in keys if len(v := _finite([e[key] for e in history])))
+def _lines(history: Sequence[Mapping[str, Any]], part: str) -> Array:
+    """Returns the values of training and validation over the epochs [2, epochs], NaN for what is not finite."""
+    values = np.array(
+        [[epoch[f"{split}_{part}"] for epoch in history] for split in ("train", "validation")], np.float64
+    )
+    return np.where(np.isfinite(values), values, np.nan)
 
 
-def _settled(values: NDArray[np.float64]) -> slice:
-    return slice(math.ceil(EARLY * len(values)) if len(values) >= 20 else 0, None)
-
-
-def _frame(values: NDArray[np.float64], settled: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The vertical range without early epochs, where those would squeeze the rest into less than half of it."""
+def _frame(lines: Array) -> tuple[float, float] | None:
+    """Returns a vertical range without the early epochs, if those would squeeze the rest into less than half of it."""
+    num_epochs = lines.shape[1]
+    settled = lines[:, math.ceil(EARLY * num_epochs) if num_epochs >= FEWEST_EPOCHS else 0 :]
     if not np.isfinite(settled).any():
         return None
     low, high = np.nanmin(settled), np.nanmax(settled)
     span = high - low
-    if not span or np.nanmax(values) - np.nanmin(values) < 2 * span:
+    if not span or np.nanmax(lines) - np.nanmin(lines) < 2 * span:
         return None
     return low - 0.08 * span, high + 0.08 * span
 
 
-def _fit(axes: Axes, values: NDArray[np.float64], settled: NDArray[np.float64]) -> None:
-    if (frame := _frame(values, settled)) is not None:
-        axes.set_ylim(frame)
+# --- latent dimensions ----------------------------------------------------------------------------------------------
 
 
-def _finite(values: Sequence[float]) -> NDArray[np.float64]:
-    array = np.asarray(values, np.float64)
-    return np.where(np.isfinite(array), array, np.nan)
+def plan_dimensions(evidence: Evidence) -> Plan:
+    """Plans the information in each latent dimension."""
+    bound, count = evidence.bound, evidence.config.model.latent_dim
+    if bound is None:
+        raise LeftOut(f"nothing was measured on the {evidence.split} split")
+    if bound.kl_per_dimension:
+        measure = "KL to the prior of each of"
+        caption = f"Means over the {evidence.split} split; they add up to the rate, {nats(bound.rate)} nats."
+    else:
+        measure = f"Variance of the posterior mean over the {evidence.split} split, for each of"
+        caption = f"{measure} the latent dimensions: this model's KL has no closed form for each of them."
+    return Plan(
+        lambda theme: dimensions(bound, theme),
+        f"{measure} {count} latent dimensions, the largest first.",
+        f"{caption} {bound.active_units} of {count} dimensions are active: their posterior mean varies over the data "
+        "by more than 0.01.",
+    )
 
 
-# --- the latent space -----------------------------------------------------------------------------------------------
-
-
-def dimensions(bound: Bound) -> Figure:
-    """The latent dimensions, the most informative first: by KL, or by the mean's variance where there is no KL."""
-    figure = blank(CHART_INCHES)
+def dimensions(bound: Bound, theme: Theme) -> Figure:
+    """Draws a bar for each latent dimension, largest first: its KL, or its mean's variance if there is no KL."""
+    figure = theme.figure(CHART_INCHES)
     axes = figure.subplots()
     by_kl, order = bound.kl_per_dimension, bound.informative_dimensions
     values = np.asarray(by_kl or bound.mean_variance_per_dimension)
     many = len(values) > MOST_BARS
     measure = "KL to the prior (nats per example)" if by_kl else "variance of the posterior mean"
-    dress(axes, f"dimensions by {'KL' if by_kl else 'variance'}" if many else "latent dimension", measure)
+    theme.dress(axes, f"dimensions by {'KL' if by_kl else 'variance'}" if many else "latent dimension", measure)
     axes.grid(visible=False, axis="x")
     axes.bar(np.arange(1, len(values) + 1), values[order], width=1.0 if many else 0.7, color=COLOURS[0])
     axes.set_xlim(0.4, len(values) + 0.6)
@@ -124,14 +139,45 @@ def dimensions(bound: Bound) -> Figure:
     return figure
 
 
-def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, str]]:
-    """Posterior means of the rows in two dimensions [N,2], and what the axes are.
+# --- latent space ---------------------------------------------------------------------------------------------------
 
-    One latent dimension is shown against its posterior standard deviation, two as they are, more as the evidence's
+
+def plan_latent(evidence: Evidence) -> Plan:
+    """Plans the posterior means in the plane."""
+    points, labels = latent_plane(evidence)
+    classes, count = evidence.manifest.classes or (), evidence.num_rows
+    caption = f"Posterior means of {count} {evidence.split} rows"
+    caption += f", {DESCRIBED[evidence.projection]}." if evidence.config.model.latent_dim > 2 else "."
+    by_class = None if evidence.labels is None or not classes else np.asarray(evidence.labels)
+    is_given_class = "class" in evidence.config.model.condition
+    if is_given_class:
+        caption += " The model is given the class, so a good latent mixes the classes."
+    if len(classes) > MOST_CLASSES and by_class is not None:
+        caption += f" {len(classes)} classes are too many to distinguish by colour."
+        by_class = None
+
+    def draw(theme: Theme) -> Figure:
+        figure = theme.figure(CHART_INCHES)
+        axes = figure.subplots()
+        theme.dress(axes, *labels)
+        scatter(axes, points, by_class, classes)
+        if by_class is not None:
+            if not is_given_class:
+                _name_clusters(axes, points, by_class, classes, theme)
+            ncols = 5 if max(map(len, classes)) < 8 else 3
+            theme.legend(figure, ncols=ncols, handletextpad=0.2, columnspacing=1.0)
+        return figure
+
+    return Plan(draw, f"Scatter of {count} latent means.", caption)
+
+
+def latent_plane(evidence: Evidence) -> tuple[Array, tuple[str, str]]:
+    """Returns the posterior means of the rows in two dimensions [N,2], and the labels of the axes.
+
+    One latent dimension is plotted against its posterior standard deviation, two as they are, and more as the evidence's
     projection lays them out.
     """
-    assert evidence.model is not None, "callers ask `cannot_run` first"
-    code = inference.encode(evidence.model, evidence.inputs(slice(None)))
+    code = inference.encode(evidence.runnable(), evidence.inputs(slice(None)))
     mean_NL = code.mean.double().cpu().numpy()
     if mean_NL.shape[1] == 1:
         return np.hstack([mean_NL, code.std.double().cpu().numpy()]), ("posterior mean", "posterior standard deviation")
@@ -140,113 +186,39 @@ def latent_plane(evidence: Evidence) -> tuple[NDArray[np.float64], tuple[str, st
     return plane(mean_NL, evidence.projection)
 
 
-def latent(evidence: Evidence) -> Figure:
-    """Posterior means of the rows, by class where there are labels."""
-    points, (xlabel, ylabel) = latent_plane(evidence)
-    figure = blank(CHART_INCHES)
-    axes = figure.subplots()
-    dress(axes, xlabel, ylabel)
-    classes = evidence.manifest.classes
-    size = 26 if len(points) <= 200 else 12
-    if evidence.labels is None or not classes or len(classes) > MOST_CLASSES:
-        axes.scatter(*points.T, s=size, color=COLOURS[0], alpha=0.85, linewidths=0)
-        return figure
-    labels = np.asarray(evidence.labels[: len(points)])
+def scatter(axes: Axes, points_N2: Array, class_N: NDArray[np.int64] | None, classes: Sequence[str]) -> None:
+    """Draws points, those of each class in a colour and a shape of their own.
+
+    Args:
+        axes: The axes to draw on.
+        points_N2: Coordinates of the points.
+        class_N: Index of each point's class; None draws all points alike.
+        classes: Names of the classes, for the legend.
+    """
+    style = {"s": 26 if len(points_N2) <= 200 else 12, "alpha": 0.85, "linewidths": 0}
+    if class_N is None:
+        axes.scatter(*points_N2.T, color=COLOURS[0], **style)
+        return
     for index, name in enumerate(classes):
-        of_class = points[labels == index]
-        if len(of_class):
-            axes.scatter(
-                *of_class.T, s=size, color=COLOURS[index % len(COLOURS)], marker=MARKERS[index % len(MARKERS)],
-                alpha=0.85, linewidths=0, label=plain(name, 16),
-            )  # fmt: skip
-    if "class" not in evidence.config.model.condition:
-        _name_clusters(axes, points, labels, classes)
-    figure.legend(
-        loc="outside lower center", ncols=5 if max(map(len, classes)) < 8 else 3, fontsize=SMALL_SIZE, frameon=False,
-        labelcolor=INK, handletextpad=0.2, columnspacing=1.0,
-    )  # fmt: skip
-    return figure
+        if (class_N == index).any():
+            colour, marker = COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+            axes.scatter(*points_N2[class_N == index].T, color=colour, marker=marker, label=plain(name, 16), **style)
 
 
-def _name_clusters(axes: Axes, points: NDArray[np.float64], labels: NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Writes each class's name in the middle of its points, where no other name stands yet."""
-    spread = np.ptp(points, 0).clip(np.finfo(float).tiny)
-    placed: list[NDArray[np.float64]] = []
+def _name_clusters(
+    axes: Axes, points_N2: Array, class_N: NDArray[np.int64], classes: Sequence[str], theme: Theme
+) -> None:
+    """Writes the name of each class in the middle of its points, unless another name stands there already."""
+    spread = np.ptp(points_N2, 0).clip(np.finfo(float).tiny)
+    placed: list[Array] = []
     for index, name in enumerate(classes):
-        if not (labels == index).any():
+        if not (class_N == index).any():
             continue
-        x, y = middle = np.median(points[labels == index], 0)
+        x, y = middle = np.median(points_N2[class_N == index], 0)
         if any((np.abs(middle - other) / spread < 0.05).all() for other in placed):
             continue
         placed.append(middle)
         axes.text(
-            x, y, plain(name, 16), color=INK, fontsize=FONT_SIZE, fontweight="bold", ha="center", va="center",
-            path_effects=[withStroke(linewidth=3, foreground=SURFACE)],
+            x, y, plain(name, 16), color=theme.ink, fontsize=FONT_SIZE, fontweight="bold", ha="center", va="center",
+            path_effects=[withStroke(linewidth=3, foreground=theme.surface)],
         )  # fmt: skip
-
-
-def _legend(axes: Axes) -> None:
-    axes.legend(
-        loc="upper right",
-        fontsize=SMALL_SIZE,
-        labelcolor=INK,
-        facecolor=SURFACE,
-        edgecolor="none",
-        framealpha=0.8,
-    )
-
-
-# --- on the page ----------------------------------------------------------------------------------------------------
-
-
-def plan_curves(evidence: Evidence) -> Plan | str:
-    """Distortion and rate over the epochs."""
-    if not evidence.history:
-        return "no epoch was finished" if evidence.model is None else "its epochs were not kept"
-    history, best = list(evidence.history), evidence.best
-    caption = (
-        "Training figures are means over the epoch while the weights move; validation is measured at the epoch's end. "
-        "The best epoch has the lowest validation value of the loss that is trained, and its weights are kept."
-    )
-    if is_clipped(history):
-        caption += " The first tenth of the epochs goes beyond the frame."
-    alt = f"Distortion and rate in nats per example over {len(history)} epochs, training and validation"
-    return Plan(
-        lambda: curves(history, best),
-        f"{alt}; best epoch {best['epoch']}." if best else f"{alt}.",
-        caption,
-    )
-
-
-def plan_dimensions(evidence: Evidence) -> Plan | str:
-    """What each latent dimension carries."""
-    bound, count = evidence.bound, evidence.config.model.latent_dim
-    if bound is None:
-        return f"nothing was measured on the {evidence.split} split"
-    if bound.kl_per_dimension:
-        measure = "KL to the prior of each of"
-        caption = f"Means over the {evidence.split} split; they add up to the rate, {wording.nats(bound.rate)} nats."
-    else:
-        measure = f"Variance of the posterior mean over the {evidence.split} split, for each of"
-        caption = f"{measure} the latent dimensions: this model's KL has no closed form for each of them."
-    return Plan(
-        lambda: dimensions(bound),
-        f"{measure} {count} latent dimensions, the largest first.",
-        f"{caption} {bound.active_units} of {count} dimensions are active: their posterior mean varies over the data "
-        "by more than 0.01.",
-    )
-
-
-def plan_latent(evidence: Evidence) -> Plan | str:
-    """The posterior means in the plane."""
-    if reason := evidence.cannot_run:
-        return reason
-    classes = evidence.manifest.classes
-    count = evidence.num_rows
-    laid_out = f", {DESCRIBED[evidence.projection]}" if evidence.config.model.latent_dim > 2 else ""
-    caption = f"Posterior means of {count} {evidence.split} rows{laid_out}."
-    if "class" in evidence.config.model.condition:
-        caption += " The model is told the class, so a good latent mixes the classes."
-    if classes and evidence.labels is not None and len(classes) > MOST_CLASSES:
-        caption += f" {len(classes)} classes are too many to tell apart by colour."
-    return Plan(lambda: latent(evidence), f"Scatter of {count} latent means.", caption)

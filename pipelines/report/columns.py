@@ -1,6 +1,6 @@
-"""A table's columns: the rows beside as many that the model draws, and how well the model fills its gaps.
+"""A table's columns in the data and in as many draws from the model, and how well the model fills in their gaps.
 
-Shapes: N rows, D columns.
+Shapes: N rows, D columns, K categories.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 
 from pipelines.report import column_charts
 from pipelines.report.column_charts import Gap, Marginal
-from pipelines.report.evidence import Evidence
-from pipelines.report.plan import Plan
+from pipelines.report.evidence import Evidence, LeftOut
+from pipelines.report.formats import minus
+from pipelines.report.theme import Plan
 from vae import inference
 from vae.data.manifest import Column, TableSpec
 from vae.data.schema import without_absurd
@@ -26,8 +27,6 @@ from vae.parts.likelihoods import restore
 
 SEED = 0
 MOST_MARGINALS, MOST_ASSOCIATIONS, MOST_GAPS = 16, 24, 24
-MOST_ROWS = 1000
-"""In which entries are hidden."""
 MOST_CATEGORIES, BINS = 8, 24
 
 
@@ -36,129 +35,136 @@ MOST_CATEGORIES, BINS = 8, 24
 
 @dataclass(frozen=True)
 class Comparison:
-    """Rows and as many draws, numbers in their own units, categories as codes, NaN where missing or absurd."""
+    """Rows and as many draws: numbers in their own units, categories as codes, NaN for missing and absurd values."""
 
     columns: tuple[Column, ...]
     data: Array
-    """[N,D]"""
+    """Rows, [N,D]."""
     model: Array | None
-    """[N,D], draws from the model, each told what its row is; None where the model cannot draw."""
+    """Draws from the model under the conditions of the rows, [N,D]; None if the model cannot draw."""
 
 
 @lru_cache(maxsize=1)
 def compare(evidence: Evidence) -> Comparison | None:
-    """None for images, or without rows. Figures and tables of one page share one draw."""
+    """Returns the rows of a table and as many draws, which the figures and tables of a page share; None without rows."""
     if evidence.dataset is None or evidence.rows is None or not evidence.num_rows:
         return None
-    example = evidence.dataset.example
+    example, model = evidence.dataset.example, evidence.model
     if not isinstance(example, TableSpec):
         return None
     drawn, data_ND = None, evidence.rows.values.double().cpu().numpy()
-    if evidence.model is not None and evidence.model.examples.columns is not None:
-        data_ND = without_absurd(data_ND, evidence.model.examples.columns)
-    if not evidence.cannot_run and evidence.model is not None:
+    if model is not None and model.examples.columns is not None:
+        data_ND = without_absurd(data_ND, model.examples.columns)
+    if model is not None and not evidence.cannot_run:
         condition_NK = evidence.inputs(slice(None)).condition
-        x = inference.generate(evidence.model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
-        drawn = restore(x, evidence.model.examples).double().cpu().numpy()
+        x = inference.generate(model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
+        drawn = restore(x, model.examples).double().cpu().numpy()
     return Comparison(example.columns, data_ND, drawn)
 
 
 @dataclass(frozen=True)
 class ColumnSummary:
-    """One column, in words. Numbers as mean ± standard deviation in their own unit, categories as the most frequent."""
+    """One column of the page's table: mean ± standard deviation of numbers, the most frequent of categories."""
 
     name: str
     kind: str
     missing: str
-    """Share of the rows, with what was hidden from the model."""
+    """Share of missing entries in the rows, with those that were hidden from the model."""
     data: str
-    """Of the rows."""
+    """Summary of the rows."""
     model: str
-    """Of the draws; a dash where there is no model."""
+    """Summary of the draws; a dash without a model."""
     distance: str
-    """Between the two distributions, from 0 to 1: see `vae.metrics.tables.column_distance`."""
+    """Distance between the two distributions, from 0 to 1: see `vae.metrics.tables.column_distance`."""
 
 
 def columns(evidence: Evidence) -> list[ColumnSummary]:
-    """Of every column; none for images, or without rows."""
-    if (found := compare(evidence)) is None:
+    """Returns a summary of every column; none for images, or without rows."""
+    if (both := compare(evidence)) is None:
         return []
-    data_ND, model_ND = found.data, found.model
-    return [
-        ColumnSummary(
-            name=column.name,
-            kind="numbers" if column.categories is None else f"{len(column.categories)} categories",
-            missing=f"{100 * np.isnan(data_ND[:, number]).mean():.0f} %",
-            data=_in_words(data_ND[:, number], column),
-            model="–" if model_ND is None else _in_words(model_ND[:, number], column),
-            distance="–" if model_ND is None else f"{_apart(data_ND[:, number], model_ND[:, number], column):.2f}",
+    summaries = []
+    for number, column in enumerate(both.columns):
+        data_N, model_N = both.data[:, number], None if both.model is None else both.model[:, number]
+        summaries.append(
+            ColumnSummary(
+                name=column.name,
+                kind="numbers" if column.categories is None else f"{len(column.categories)} categories",
+                missing=f"{100 * np.isnan(data_N).mean():.0f} %",
+                data=_in_words(data_N, column),
+                model="–" if model_N is None else _in_words(model_N, column),
+                distance="–" if model_N is None else f"{_distance(data_N, model_N, column):.2f}",
+            )
         )
-        for number, column in enumerate(found.columns)
-    ]
+    return summaries
 
 
 def _in_words(values_N: Array, column: Column) -> str:
-    there = observed(values_N)
-    if not len(there):
+    values_N = observed(values_N)
+    if not len(values_N):
         return "–"
     if column.categories is None:
-        return f"{there.mean():.4g} ± {there.std():.4g}".replace("-", "−")
-    shares_K = shares(there, len(column.categories))
+        return minus(f"{values_N.mean():.4g} ± {values_N.std():.4g}")
+    shares_K = shares(values_N, len(column.categories))
     return f"{column.categories[shares_K.argmax()]} ({100 * shares_K.max():.0f} %)"
 
 
-def _apart(data_N: Array, model_N: Array, column: Column) -> float:
-    return column_distance(data_N, model_N, None if column.categories is None else len(column.categories))
+def _num_categories(column: Column) -> int | None:
+    return None if column.categories is None else len(column.categories)
 
 
-def _with_draws(evidence: Evidence) -> Comparison | str | None:
-    """Rows and draws; or why there are none to draw; or None for images."""
+def _distance(data_N: Array, model_N: Array, column: Column) -> float:
+    return column_distance(data_N, model_N, _num_categories(column))
+
+
+def _with_draws(evidence: Evidence) -> tuple[Comparison, Array]:
+    """Returns the comparison of a table, and the draws in it."""
     if not evidence.is_table:
-        return None
-    found = compare(evidence)
-    if reason := evidence.cannot_run:
-        return reason
-    return "no rows were given" if found is None or found.model is None else found
+        raise LeftOut
+    evidence.runnable()
+    both = compare(evidence)
+    assert both is not None, "a table with rows"
+    assert both.model is not None, "a model that can run"
+    return both, both.model
 
 
 # --- marginals ------------------------------------------------------------------------------------------------------
 
 
-def plan_marginals(evidence: Evidence) -> Plan | str | None:
-    """The distribution of each column, in the data and from the model."""
-    if not isinstance(found := _with_draws(evidence), Comparison):
-        return found
-    drawn = marginals(found)
-    which = "" if len(drawn) == len(found.columns) else f" The {len(drawn)} of {len(found.columns)} that differ most."
+def plan_marginals(evidence: Evidence) -> Plan:
+    """Plans the distribution of each column, in the data and from the model."""
+    both, model_ND = _with_draws(evidence)
+    drawn, total = marginals(both.columns, both.data, model_ND), len(both.columns)
+    most = "" if len(drawn) == total else f" These are the {len(drawn)} of {total} columns that differ most."
+    rows = f"{evidence.num_rows} {evidence.split} rows"
     return Plan(
-        lambda: column_charts.marginals(drawn),
-        f"Histograms of {len(drawn)} columns: {evidence.num_rows} {evidence.split} rows, and as many drawn from the model.",
-        f"Share of rows in percent, over each column's values in its own unit: {evidence.num_rows} {evidence.split} rows, "
-        "and as many drawn from the prior. What lies beyond the frame is counted at its edge. Δ is the largest difference "
-        f"of the two cumulative distributions, of categories half the sum of the differences.{which}",
+        lambda theme: column_charts.marginals(drawn, theme),
+        f"Histograms of {len(drawn)} columns: {rows}, and as many drawn from the model.",
+        f"Share of rows in percent, over the values of each column in its own unit: {rows}, and as many drawn from the "
+        "prior. Values beyond the frame are counted at its edge. Δ is the distance of the two distributions, from 0 to 1: "
+        "the largest difference of their cumulative distributions, or half the sum of the differences between the shares "
+        f"of the categories.{most}",
     )
 
 
-def marginals(found: Comparison) -> list[Marginal]:
-    """Of the columns that differ most, in the order of the table."""
-    assert found.model is not None, "callers ask first"
+def marginals(columns: tuple[Column, ...], data_ND: Array, model_ND: Array) -> list[Marginal]:
+    """Returns the distributions of the columns that differ most, in the order of the table."""
     made = []
-    for data_N, model_N, column in zip(found.data.T, found.model.T, found.columns, strict=True):
+    for data_N, model_N, column in zip(data_ND.T, model_ND.T, columns, strict=True):
         data, model = observed(data_N), observed(model_N)
         if not len(data):
             continue
-        apart = _apart(data_N, model_N, column)
+        distance = _distance(data_N, model_N, column)
         if column.categories is None:
             edges = bin_edges(data, column)
-            made.append(Marginal(column.name, apart, _histogram(data, edges), _histogram(model, edges), edges=edges))
+            made.append(Marginal(column.name, distance, _histogram(data, edges), _histogram(model, edges), edges))
         else:
-            made.append(_bars(column, apart, *(shares(part, len(column.categories)) for part in (data, model))))
+            made.append(_bars(column.name, distance, column.categories, data, model))
     worst = sorted(made, key=lambda one: -one.distance)[:MOST_MARGINALS]
     return [one for one in made if one in worst]
 
 
 def bin_edges(values_N: Array, column: Column) -> Array:
-    """Even bins over all but one in 200 of the values at either end; of whole numbers, bins of whole width."""
+    """Returns even bins over all values but one in 200 at either end; bins of whole width for whole numbers."""
     low, high = np.quantile(values_N, [0.005, 0.995])
     if column.dtype.startswith(("int", "uint")):
         width = max(1.0, math.ceil((high - low + 1) / BINS))
@@ -169,99 +175,91 @@ def bin_edges(values_N: Array, column: Column) -> Array:
 
 
 def _histogram(values_N: Array, edges: Array) -> Array:
-    """Share of the values in each bin, in percent; what lies beyond is counted in the first and the last."""
+    """Returns the share of the values in each bin in percent; values beyond are counted in the first and the last."""
     counts, _ = np.histogram(values_N.clip(edges[0], edges[-1]), edges)
     return 100 * counts / max(1, len(values_N))
 
 
-def _bars(column: Column, apart: float, data: Array, model: Array) -> Marginal:
-    """The most frequent categories, and the rest as one."""
-    assert column.categories is not None
-    order = np.argsort(-data, kind="stable")
-    names = [column.categories[index] for index in order[:MOST_CATEGORIES]]
-    heights = [100 * part[order[:MOST_CATEGORIES]] for part in (data, model)]
-    if len(order) > MOST_CATEGORIES:
-        names.append(f"{len(order) - MOST_CATEGORIES} others")
-        rest = order[MOST_CATEGORIES:]
-        heights = [np.append(shown, 100 * part[rest].sum()) for shown, part in zip(heights, (data, model), strict=True)]
-    return Marginal(column.name, apart, *heights, names=tuple(names))
+def _bars(name: str, distance: float, categories: tuple[str, ...], data_N: Array, model_N: Array) -> Marginal:
+    """Returns the shares of the most frequent categories, and of the others together."""
+    shares_2K = 100 * np.stack([shares(values_N, len(categories)) for values_N in (data_N, model_N)])
+    order = np.argsort(-shares_2K[0], kind="stable")
+    first, rest = order[:MOST_CATEGORIES], order[MOST_CATEGORIES:]
+    names, bars = [categories[index] for index in first], shares_2K[:, first]
+    if len(rest):
+        names.append(f"{len(rest)} others")
+        bars = np.column_stack([bars, shares_2K[:, rest].sum(1)])
+    return Marginal(name, distance, *bars, names=tuple(names))
 
 
 # --- associations ---------------------------------------------------------------------------------------------------
 
 
-def plan_associations(evidence: Evidence) -> Plan | str | None:
-    """How the columns depend on each other, in the draws against the data."""
-    if not isinstance(found := _with_draws(evidence), Comparison):
-        return found
-    if len(found.columns) < 2:
-        return "it takes two columns"
-    shown, names = association_differences(found)
-    kinds = {column.categories is None for column in found.columns}
+def plan_associations(evidence: Evidence) -> Plan:
+    """Plans how the columns depend on each other, in the draws against the data."""
+    both, model_ND = _with_draws(evidence)
+    columns = both.columns[:MOST_ASSOCIATIONS]
+    if len(columns) < 2:
+        raise LeftOut("it takes two columns")
+    difference_DD = association_differences(columns, both.data, model_ND)
     measure = "Pearson's r"
-    if False in kinds:
+    if any(column.categories is not None for column in both.columns):
         measure += "; the correlation ratio η of a number and a category, Cramér's V of two categories"
-    first = f" The first {len(names)} of {len(found.columns)} columns." if len(names) < len(found.columns) else ""
-    far = f"the largest is {np.nanmax(np.abs(shown)):.2f}" if np.isfinite(shown).any() else "none is known"
+    far = np.nanmax(np.abs(difference_DD), initial=-1.0)
+    largest = f"the largest difference is {far:.2f}" if far >= 0 else "no difference is known"
+    few = f" Only the first {len(columns)} of {len(both.columns)} columns." if len(columns) < len(both.columns) else ""
     return Plan(
-        lambda: column_charts.differences(shown, names),
-        f"Heat map of the differences of correlations between {len(names)} columns, {far}.",
+        lambda theme: column_charts.differences(difference_DD, [column.name for column in columns], theme),
+        f"Heat map of the differences of correlations between {len(columns)} columns, {largest}.",
         f"Correlation of each pair of columns among draws from the model, minus that among the {evidence.split} rows that "
-        f"have both ({measure}); {far}. Zero is best: orange pairs hang together more in the model, blue ones less.{first}",
+        f"have both values ({measure}); {largest}. Zero is best: the columns of an orange pair are more correlated in the "
+        f"model than in the data, those of a blue pair less.{few}",
     )
 
 
-def association_differences(found: Comparison) -> tuple[Array, list[str]]:
-    """Associations among the draws minus those among the rows [D,D], NaN on the diagonal, and the columns' names."""
-    assert found.model is not None, "callers ask first"
-    shown = found.columns[:MOST_ASSOCIATIONS]
-    sizes = [None if column.categories is None else len(column.categories) for column in shown]
-    data_DD, model_DD = (associations(part[:, : len(shown)], sizes) for part in (found.data, found.model))
+def association_differences(columns: tuple[Column, ...], data_ND: Array, model_ND: Array) -> Array:
+    """Returns the associations among the draws minus those among the rows [D,D], NaN on the diagonal."""
+    sizes = [_num_categories(column) for column in columns]
+    data_DD, model_DD = (associations(part[:, : len(columns)], sizes) for part in (data_ND, model_ND))
     difference_DD = model_DD - data_DD
     np.fill_diagonal(difference_DD, np.nan)
-    return difference_DD, [column.name for column in shown]
+    return difference_DD
 
 
 # --- gaps -----------------------------------------------------------------------------------------------------------
 
 
-def plan_imputation(evidence: Evidence) -> Plan | str | None:
-    """How well each column's gaps are filled, against its mean or commonest category."""
+def plan_imputation(evidence: Evidence) -> Plan:
+    """Plans how well the gaps of each column are filled in, against its mean or commonest category."""
     if not evidence.is_table:
-        return None
-    if reason := evidence.cannot_run:
-        return reason
-    assert evidence.model is not None, "it can run"
-    if reason := abilities(evidence.model)["impute"]:
-        return reason
+        raise LeftOut
+    if reason := abilities(evidence.runnable())["impute"]:
+        raise LeftOut(reason)
     try:
-        found = gaps(evidence)
+        errors = gaps(evidence)
     except DataError as nothing_to_hide:
-        return str(nothing_to_hide)
-    better = sum(gap.error < gap.simple for gap in found)
-    rows = min(evidence.num_rows, MOST_ROWS)
-    shown = sorted(found, key=lambda gap: gap.error - gap.simple)[:MOST_GAPS]
-    most = f" The {MOST_GAPS} columns in which it gains most." if len(found) > MOST_GAPS else ""
+        raise LeftOut(str(nothing_to_hide)) from None
+    better, total = sum(gap.error < gap.simple for gap in errors), len(errors)
+    shown = sorted(errors, key=lambda gap: gap.error - gap.simple)[:MOST_GAPS]
+    most = f" These are the {MOST_GAPS} columns in which the model gains most." if total > MOST_GAPS else ""
     return Plan(
-        lambda: column_charts.imputation(shown),
-        f"Error of imputed entries in {len(found)} columns; the model beats the simplest answer in {better}.",
-        f"{100 * HIDDEN_SHARE:.0f} % of what is there of {rows} {evidence.split} rows was hidden and filled in again, by "
-        "the mean of 100 importance samples. Numbers: root mean squared error in standard deviations of the training "
-        "split. Categories: share that is wrong. Beside it what each column's mean, or its commonest category, comes to; "
-        f"the model is better in {better} of {len(found)} columns.{most}",
+        lambda theme: column_charts.imputation(shown, theme),
+        f"Error of imputed entries in {total} columns; the model beats the simplest answer in {better}.",
+        f"{100 * HIDDEN_SHARE:.0f} % of the observed entries of {evidence.num_rows} {evidence.split} rows were hidden and "
+        "filled in again by the mean of 100 importance samples. Numbers: root mean squared error in standard deviations of "
+        "the training split. Categories: share of wrong entries. The diamond is the error of the column's mean, or of its "
+        f"commonest category; the model is better in {better} of {total} columns.{most}",
     )
 
 
 def gaps(evidence: Evidence) -> list[Gap]:
-    """Of each column of which something was hidden, by the protocol of `vae.metrics.uses.fill_in`.
+    """Returns the error of each column that had entries hidden, by the protocol of `vae.metrics.uses.fill_in`.
 
     Raises:
-        DataError: If nothing is there to hide.
+        DataError: If the rows have no entry to hide.
     """
-    model = evidence.model
-    assert model is not None, "callers ask first"
-    assert evidence.rows is not None, "callers ask first"
-    filled = fill_in(model, evidence.rows.take(slice(MOST_ROWS)), seed=SEED)
+    assert evidence.rows is not None, "callers have a model that can run"
+    filled = fill_in(evidence.runnable(), evidence.rows, seed=SEED)
     errors = zip(filled.columns, filled.column_errors(filled.model), filled.column_errors(filled.simple), strict=True)
     return [
         Gap(column.name, column.categories is not None, error, simple)

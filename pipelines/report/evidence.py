@@ -1,4 +1,4 @@
-"""What a report is made of, and what follows from it."""
+"""Everything that a report is made of, and what follows from it."""
 
 from __future__ import annotations
 
@@ -24,58 +24,64 @@ from vae.training.verdict import Finding
 TERMINAL_CODES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+class LeftOut(Exception):  # noqa: N818  named for what happened
+    """A figure that the evidence does not suffice for. The message is the reason; an empty one is not reported."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Evidence:
-    """Everything a report is made of. What is None or empty is left out of the page, which says so."""
+    """Everything that a report is made of. The page leaves out what is None or empty, and says so."""
 
     config: RunConfig
+    """Configuration of the run."""
     dataset: Manifest | None
-    """None where it could not be opened."""
+    """Manifest of the dataset; None if it could not be opened."""
     name: str
-    """Of the registered model, or what it would be called."""
+    """Name of the registered model, or the name it would get."""
     model: VAE | None = None
-    """In evaluation mode; None for a run that trained none."""
+    """Trained model in evaluation mode; None for a run that trained none."""
     why_no_model: str = "there is no trained model"
+    """Reason why `model` is None."""
     model_note: str | None = None
-    """A sentence on which weights the model has, or why there are none, where they are not those a run ended with."""
+    """Sentence on which weights the model has, or why there are none; None for the weights that a finished run keeps."""
     stage: Literal["training", "search", "promotion"] = "promotion"
-    """What the report is of."""
+    """Kind of run that the report is about."""
     split: SplitName = "test"
-    """Which split the rows and the figures are of: a training is looked at on `validation`, so that the test split is left
-    to the promotion."""
+    """Split of the rows and the scores. A training is judged on `validation`; the test split is for the promotion."""
     rows: Batch | None = None
-    """Fixed rows of the split on the model's device, pixels as they are and not binarised. The pictures show the first of
-    them, the latent scatter all."""
+    """Fixed rows of the split on the model's device, pixels not binarised. The pictures show the first, the scatter all."""
     history: Sequence[Mapping[str, Any]] = ()
-    """Fields of `vae.training.loop.EpochReport`, one mapping for each epoch."""
+    """One mapping for each epoch, with the fields of `EpochReport`."""
     bound: Bound | None = None
-    """On the split."""
+    """Negative ELBO on the split."""
     nll: NegativeLogLikelihood | None = None
-    """On the split."""
+    """Negative log-likelihood on the split."""
     metrics: Mapping[str, float] = field(default_factory=dict)
-    """Of the model's uses on the split, as `vae.metrics.suite.measure` names them."""
+    """Metrics of the model's uses on the split, by the names of `vae.metrics.suite.measure`."""
     findings: Sequence[Finding] = ()
-    """The verdict on the run; empty for a sound run, and for one that trained no model."""
+    """Verdict on the run; empty for a sound run, and for one that trained no model."""
     trials: Sequence[Trial] = ()
-    """Of the search that chose the configuration."""
+    """Trials of the search that chose the configuration."""
     chosen_trial: str | None = None
+    """Id of the chosen trial; None without a search."""
     rule: str = "bound"
-    """By which the trial was chosen: see `tuning.frontier.score_of`."""
+    """Rule by which the trial was chosen: see `tuning.frontier.score_of`."""
     projection: Projection = "pca"
-    """How the latent scatter is laid out in the plane."""
+    """Layout of the latent scatter in the plane."""
     stages: Sequence[Stage] = ()
-    """How long each took."""
+    """Duration of each stage of the run."""
     version: str | None = None
+    """Version of the registered model; None before it is registered."""
     run_id: str | None = None
-    """MLflow's."""
+    """Id of the MLflow run."""
     failure: str | None = None
-    """What a failed run said; None for one that did not fail."""
+    """Message of a failed run; None for one that did not fail."""
     is_over: bool = True
-    """False of a run that still runs, was stopped or was killed."""
+    """False for a run that still runs, was stopped or was killed."""
 
     @property
     def best(self) -> Mapping[str, Any] | None:
-        """The epoch whose weights are kept, as the last epoch tells."""
+        """Epoch whose weights are kept, by the record of the last epoch."""
         if not self.history:
             return None
         kept = self.history[-1]["best_epoch"]
@@ -83,66 +89,81 @@ class Evidence:
 
     @property
     def chosen(self) -> Trial | None:
-        """The trial that was chosen."""
+        """Chosen trial; None without a search."""
         return next((trial for trial in self.trials if trial.trial_id == self.chosen_trial), None)
 
     @property
     def has_finished(self) -> bool:
-        """Whether the run came to its end, and well."""
+        """True for a run that came to its end without failing."""
         return self.is_over and self.failure is None
 
     @property
     def failure_text(self) -> str:
-        """What a failed run said, without the codes by which terminals colour it."""
+        """Message of a failed run, without the codes by which terminals colour it."""
         return TERMINAL_CODES.sub("", self.failure or "").strip() or "no reason was given"
 
     @property
     def cannot_run(self) -> str | None:
-        """Why the model cannot be looked at through the rows; None where it can."""
+        """Reason why the model cannot be shown the rows; None if it can."""
         if self.model is None:
             return self.why_no_model
         if not self.is_finite:
             return "the model's weights are not finite numbers"
-        if not self.num_rows:
+        if self.rows is None or not self.num_rows:
             return f"no {self.split} rows were given"
-        assert self.rows is not None, "it has been counted"
-        told = self.config.model.condition
-        if "class" in told and self.rows.labels is None:
+        condition = set(self.config.model.condition)
+        if "class" in condition and self.rows.labels is None:
             return f"the model is conditional and the {self.split} rows have no labels"
-        if set(told) - {"class"} and self.rows.attributes is None:
+        if condition - {"class"} and self.rows.attributes is None:
             return f"the model is conditional and the {self.split} rows have no attributes"
         return None
 
+    def runnable(self) -> VAE:
+        """Returns the model.
+
+        Raises:
+            LeftOut: If it cannot be shown the rows.
+        """
+        if self.cannot_run:
+            raise LeftOut(self.cannot_run)
+        assert self.model is not None, "a model that can run"
+        return self.model
+
     @property
     def is_finite(self) -> bool:
-        """Whether every weight of the model is a number."""
+        """True if every weight of the model is a finite number."""
         return self.model is None or all(bool(value.isfinite().all()) for value in self.model.state_dict().values())
 
     @property
+    def num_parameters(self) -> int | None:
+        """Number of weights of the model; None without a model."""
+        return None if self.model is None else sum(p.numel() for p in self.model.parameters())
+
+    @property
     def num_rows(self) -> int:
-        """Rows that were given."""
+        """Number of rows."""
         return 0 if self.rows is None else len(self.rows)
 
     @property
     def is_table(self) -> bool:
-        """Whether an example is a row of a table, which is no picture."""
+        """True if an example is a row of a table, and not an image."""
         return self.dataset is not None and self.dataset.example.kind == "table"
 
     @property
     def manifest(self) -> Manifest:
-        """The dataset, of evidence that has rows of it."""
-        assert self.dataset is not None, "rows are of a dataset"
+        """Manifest of the dataset, of evidence that has rows."""
+        assert self.dataset is not None, "rows belong to a dataset"
         return self.dataset
 
     @property
     def labels(self) -> list[int] | None:
-        """Class index of each row."""
+        """Class index of each row; None for rows without labels."""
         return None if self.rows is None or self.rows.labels is None else self.rows.labels.tolist()
 
     def inputs(self, which: slice) -> Inputs:
-        """Some of the rows as the model takes them; grey pixels stay grey."""
-        assert self.model is not None, "callers ask `cannot_run` first"
-        assert self.rows is not None, "callers ask `cannot_run` first"
+        """Returns some of the rows as the model takes them; grey pixels stay grey."""
+        assert self.model is not None, "callers have a model that can run"
+        assert self.rows is not None, "callers have a model that can run"
         rows = self.rows.take(which)
         if self.is_table:
             return self.model.inputs(rows.values, rows.labels, rows.attributes, generator=torch.Generator())
@@ -150,15 +171,13 @@ class Evidence:
         return Inputs(rows.values.float() / 255, rows.observed, None, condition_NK)
 
     def conditions(self, most: int) -> list[str]:
-        """What the model is told of the first rows, as `predict` takes it; empty for a model without a condition."""
+        """Returns the conditions of the first rows, as `predict` takes them; empty for an unconditional model."""
         if self.model is None or self.rows is None or not self.model.conditions:
             return []
-        rows, told = self.rows.take(slice(most)), []
+        rows, columns = self.rows.take(slice(most)), []
         for column in self.model.conditions:
             by_class = column.name == "class"
             values = rows.labels if by_class else rows.attributes
-            assert values is not None, "callers ask `cannot_run` first"
-            told.append(values if by_class else values[:, self.model.examples.attributes.index(column)])
-        return [
-            write_condition(self.model.conditions, values) for values in zip(*(v.tolist() for v in told), strict=True)
-        ]
+            assert values is not None, "callers have a model that can run"
+            columns.append((values if by_class else values[:, self.model.examples.attributes.index(column)]).tolist())
+        return [write_condition(self.model.conditions, values) for values in zip(*columns, strict=True)]

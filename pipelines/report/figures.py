@@ -1,4 +1,4 @@
-"""The figures of the page in their order: each is planned from the evidence, or left out with the reason."""
+"""Figures of the page in their order: each is planned from the evidence, or left out with the reason."""
 
 from __future__ import annotations
 
@@ -6,67 +6,53 @@ import base64
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from PIL import Image
 
 from pipelines.report import charts, columns, pictures, search, walks
-from pipelines.report.evidence import Evidence
-from pipelines.report.plan import Plan
-from pipelines.report.theme import paint
-from pipelines.report.wording import shorten
+from pipelines.report.evidence import Evidence, LeftOut
+from pipelines.report.formats import shorten
+from pipelines.report.theme import Plan, paint
 
-
-class Figure(NamedTuple):
-    """A place on the page."""
-
-    name: str
-    """Of its file, without `.png`."""
-    heading: str
-    plan: Callable[[Evidence], Plan | str | None]
-    """What is drawn; or why nothing is; or None where nobody would look for it."""
-
-
-OF_SEARCH = (
-    Figure("frontier", "Rate and distortion of the trials", search.plan_frontier),
-    Figure("parallel", "Settings of the trials", search.plan_parallel),
-    Figure("importance", "What the bound depends on", search.plan_importance),
+# Name of the file without `.png`, heading on the page, and the function that plans the figure.
+Place = tuple[str, str, Callable[[Evidence], Plan]]
+OF_SEARCH: tuple[Place, ...] = (
+    ("frontier", "Rate and distortion of the trials", search.plan_frontier),
+    ("parallel", "Settings of the trials", search.plan_parallel),
+    ("importance", "What the bound depends on", search.plan_importance),
 )
-OF_MODEL = (
-    Figure("reconstructions", "Reconstructions", pictures.plan_reconstructions),
-    Figure("samples", "Samples from the prior", pictures.plan_samples),
-    Figure("traversals", "Traversals of the latent", walks.plan_traversals),
-    Figure("interpolations", "Interpolations", walks.plan_interpolations),
-    Figure("marginals", "Columns in the data and from the model", columns.plan_marginals),
-    Figure("associations", "Correlations, model minus data", columns.plan_associations),
-    Figure("imputation", "Imputation error by column", columns.plan_imputation),
-    Figure("curves", "Distortion and rate", charts.plan_curves),
-    Figure("kl", "Latent dimensions", charts.plan_dimensions),
-    Figure("latent", "Latent space", charts.plan_latent),
+OF_MODEL: tuple[Place, ...] = (
+    ("reconstructions", "Reconstructions", pictures.plan_reconstructions),
+    ("samples", "Samples from the prior", pictures.plan_samples),
+    ("traversals", "Traversals of the latent space", walks.plan_traversals),
+    ("interpolations", "Interpolations", walks.plan_interpolations),
+    ("marginals", "Columns in the data and from the model", columns.plan_marginals),
+    ("associations", "Correlations, model minus data", columns.plan_associations),
+    ("imputation", "Imputation error by column", columns.plan_imputation),
+    ("curves", "Distortion and rate", charts.plan_curves),
+    ("kl", "Latent dimensions", charts.plan_dimensions),
+    ("latent", "Latent space", charts.plan_latent),
 )
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of the page, for light and dark."""
+    """A figure of the page, painted for light and for dark."""
 
     name: str
-    """Of its file, without `.png`."""
+    """Name of its file, without `.png`."""
     heading: str
     light: Image.Image
     dark: Image.Image
     plan: Plan
 
     @property
-    def light_uri(self) -> str:
-        return self._uri(self.light)
-
-    @property
-    def dark_uri(self) -> str:
-        return self._uri(self.dark)
+    def uris(self) -> tuple[str, str]:
+        """Light and dark image as data URIs."""
+        return self._uri(self.light), self._uri(self.dark)
 
     def _uri(self, image: Image.Image) -> str:
-        """In WebP, of less than half the size of a PNG: without loss, but for images."""
+        """Returns an image in WebP, less than half the size of a PNG; only photographs are compressed with loss."""
         buffer = io.BytesIO()
         # Without loss, quality is effort: more of it saves a quarter of the bytes in four times the time.
         how = {"quality": 90, "method": 0} if self.plan.photographic else {"lossless": True, "quality": 20, "method": 1}
@@ -74,35 +60,30 @@ class Picture:
         return f"data:image/webp;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
     @property
-    def size(self) -> tuple[int, int]:
-        """Width and height in pixels."""
-        return self.light.size
-
-    @property
     def is_tall(self) -> bool:
-        """Whether it takes two rows of the page."""
-        width, height = self.size
-        return height > 1.5 * width
+        """True if the figure takes two rows of the page."""
+        return self.light.height > 1.5 * self.light.width
 
 
 def draw(evidence: Evidence) -> tuple[list[Picture], list[str]]:
-    """The figures in the order of the page, and what is left out of it and why. A search begins with its trials.
+    """Draws the figures in the order of the page, which begins with the trials for a search.
 
-    What an unfinished run has left may be such that a figure cannot be drawn: the page is then without it, and says so.
+    Returns:
+        The figures, and what is left out of the page with the reason. An unfinished run may leave something that cannot be
+        drawn: its page is written without that figure.
     """
     ordered = OF_SEARCH + OF_MODEL if evidence.stage == "search" else OF_MODEL + OF_SEARCH
     drawn: list[Picture] = []
     left_out: list[str] = []
     for name, heading, planner in ordered:
         try:
-            planned = planner(evidence)
-            if isinstance(planned, Plan):
-                drawn.append(Picture(name, heading, *paint(planned.draw()), planned))
-                continue
+            plan = planner(evidence)
+            drawn.append(Picture(name, heading, *paint(plan.draw), plan))
+        except LeftOut as reason:
+            left_out += [f"{heading}: {reason}."] if str(reason) else []
         except Exception as error:
             if evidence.has_finished:
                 raise
-            planned = f"it could not be drawn: {type(error).__name__}: {shorten(str(error), 200)}"
-        if planned is not None:
-            left_out.append(f"{heading}: {planned}.")
+            what = shorten(str(error), 200)
+            left_out.append(f"{heading}: it could not be drawn: {type(error).__name__}: {what}.")
     return drawn, left_out

@@ -1,12 +1,14 @@
-"""What was measured of a model's uses, each beside the simplest answers to the same question."""
+"""Metrics of a model's uses, each beside the simplest answers to the same question."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
-# Metric, with no suffix: what it is called, its unit, and which way is better. See `vae.metrics.suite` for the protocols.
-KNOWN: Mapping[str, tuple[str, str, Literal["higher", "lower"]]] = {
+from pipelines.report.formats import minus
+
+# Metric without suffix: its name on the page, its unit, and which way is better. `vae.metrics.suite` has the protocols.
+METRICS: Mapping[str, tuple[str, str, Literal["higher", "lower"]]] = {
     "psnr_db": ("Reconstruction, PSNR", "dB", "higher"),
     "ssim": ("Reconstruction, SSIM", "of 1", "higher"),
     "denoise_psnr_db": ("Denoising, PSNR", "dB", "higher"),
@@ -28,59 +30,49 @@ KNOWN: Mapping[str, tuple[str, str, Literal["higher", "lower"]]] = {
     "dci_completeness": ("Disentanglement, DCI completeness", "of 1", "higher"),
     "dci_informativeness": ("Disentanglement, DCI informativeness", "of 1", "higher"),
 }
-# Suffixes of the simplest answers; any other one says in which features a metric was measured.
+# Suffixes of the simplest answers; any other suffix names the features in which a metric was measured.
 BASELINES: Mapping[str, str] = {
     "noisy": "the noisy images",
     "median": "3×3 median filter",
     "simple": "each column's mean or commonest category",
 }
-COUNTS = ("num_train", "num_test")
-"""Rows that a metric was measured on, which are none themselves."""
 PIXEL_BASELINES: Mapping[str, str] = {**BASELINES, "simple": "each pixel's mean"}
 PIXEL_UNITS: Mapping[str, str] = {"standard deviations": "of the pixels' range"}
+COUNTS = ("num_train", "num_test")
+"""Numbers of rows that a metric was measured on; they are no metrics themselves."""
 
 
 class Measure(NamedTuple):
-    """One metric of the model, and what the simplest answers come to."""
+    """One metric of the model, and the same metric of the simplest answers."""
 
     name: str
     value: str
     unit: str
     better: Literal["higher", "lower", ""]
     baselines: tuple[tuple[str, str], ...]
-    """Of each simple answer its name and its value; none where chance is all there is to compare with."""
+    """Name and value of each simple answer; empty if there is only chance to compare with."""
     beats: bool | None
-    """Whether the model is better than all of them; None without one."""
+    """True if the model is better than all simple answers; None without any."""
 
 
 def measures(metrics: Mapping[str, float], *, is_table: bool) -> list[Measure]:
-    """The metrics of `vae.metrics.suite` by name, each with its baselines."""
+    """Returns the metrics of `vae.metrics.suite` by name, each with its baselines."""
     named, units = (BASELINES, {}) if is_table else (PIXEL_BASELINES, PIXEL_UNITS)
-    found = []
+    rows = []
     for metric, value in metrics.items():
         base, _, suffix = metric.partition(".")
         if suffix in BASELINES or base in COUNTS:
             continue
-        name, unit, better = KNOWN.get(base, (metric, "", ""))
+        name, unit, better = METRICS.get(base, (metric, "", ""))
+        name = f"{name} ({suffix})" if suffix and base in METRICS else name
         simple = {named[end]: metrics[f"{metric}.{end}"] for end in BASELINES if f"{metric}.{end}" in metrics}
-        found.append(
-            Measure(
-                f"{name} ({suffix})" if suffix and base in KNOWN else name,
-                _figure(value),
-                units.get(unit, unit),
-                better,
-                tuple((answer, _figure(reached)) for answer, reached in simple.items()),
-                _beats(value, [*simple.values()], better),
-            )
-        )
-    return found
+        baselines = tuple((answer, _written(reached)) for answer, reached in simple.items())
+        beats = None
+        if simple and better:
+            beats = value > max(simple.values()) if better == "higher" else value < min(simple.values())
+        rows.append(Measure(name, _written(value), units.get(unit, unit), better, baselines, beats))
+    return rows
 
 
-def _figure(value: float) -> str:
-    return (f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}").replace("-", "−")
-
-
-def _beats(value: float, simple: list[float], better: str) -> bool | None:
-    if not simple or not better:
-        return None
-    return value > max(simple) if better == "higher" else value < min(simple)
+def _written(value: float) -> str:
+    return minus(f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}")

@@ -1,12 +1,11 @@
-"""A latent of many dimensions in the plane. The only file that imports umap, which is an extra.
+"""Layout of a latent space of many dimensions in the plane. The only file that imports umap, which is an extra.
 
-Shapes: N rows, L latent.
+Shapes: N rows, L latent dimensions.
 """
 
 from __future__ import annotations
 
 import importlib.util
-from typing import assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +23,10 @@ DESCRIBED = {
 
 
 def check(projection: Projection) -> None:
-    """Refuses what cannot be drawn here, before anything is trained for it.
+    """Checks that a projection can be drawn here, before anything is trained for it.
 
     Raises:
-        ConfigError: If the extra is not installed.
+        ConfigError: If its extra is not installed.
     """
     if projection == "umap" and importlib.util.find_spec("umap") is None:
         raise ConfigError(
@@ -37,18 +36,12 @@ def check(projection: Projection) -> None:
 
 
 def plane(points_NL: Points, projection: Projection) -> tuple[Points, tuple[str, str]]:
-    """Three dimensions or more in two, [N,2], and what the axes are.
+    """Returns three dimensions or more in two [N,2], and the labels of the axes.
 
     Raises:
-        ConfigError: If the extra that it takes is not installed.
+        ConfigError: If the extra of the projection is not installed.
     """
-    match projection:
-        case "pca":
-            return _principal_components(points_NL)
-        case "umap":
-            return _umap(points_NL), ("UMAP 1", "UMAP 2")
-        case _:
-            assert_never(projection)
+    return _principal_components(points_NL) if projection == "pca" else (_umap(points_NL), ("UMAP 1", "UMAP 2"))
 
 
 def _principal_components(points_NL: Points) -> tuple[Points, tuple[str, str]]:
@@ -67,7 +60,7 @@ def _principal_components(points_NL: Points) -> tuple[Points, tuple[str, str]]:
 
 
 def _umap(points_NL: Points) -> Points:
-    """By the authors' implementation, seeded; few rows are all neighbours.
+    """Lays out points by the authors' implementation of UMAP, seeded.
 
     References:
         McInnes, Healy & Melville, UMAP: Uniform Manifold Approximation and Projection (2018).
@@ -78,7 +71,7 @@ def _umap(points_NL: Points) -> Points:
     check("umap")
     from umap import UMAP  # pyright: ignore[reportMissingImports]
 
-    # Where the rows are few it would refuse as many neighbours, and its spectral start as many eigenvectors.
+    # It refuses more neighbours than rows, and for few rows its spectral start refuses as many eigenvectors.
     neighbours, start = min(15, len(points_NL) - 1), "spectral" if len(points_NL) > 10 else "random"
-    made = UMAP(n_neighbors=neighbours, init=start, random_state=UMAP_SEED, n_jobs=1)
-    return np.asarray(made.fit_transform(points_NL), np.float64)
+    layout = UMAP(n_neighbors=neighbours, init=start, random_state=UMAP_SEED, n_jobs=1)
+    return np.asarray(layout.fit_transform(points_NL), np.float64)

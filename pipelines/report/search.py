@@ -1,61 +1,67 @@
-"""What a search found, on the page: its figures' plans, and the rows of its table."""
+"""Figures and tables of a search."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pipelines.report import search_charts, wording
-from pipelines.report.evidence import Evidence
-from pipelines.report.plan import Plan
-from tuning.frontier import Trial, pareto
+from pipelines.report.evidence import Evidence, LeftOut
+from pipelines.report.formats import bits_per_dimension, minus, nats, value
+from pipelines.report.templates import escape
+from pipelines.report.theme import Plan
+from tuning.frontier import Trial, pareto, score_of, select
 
 
-def plan_frontier(evidence: Evidence) -> Plan | str:
-    """The rate–distortion plane of the trials."""
+def plan_frontier(evidence: Evidence) -> Plan:
+    """Plans the rate–distortion plane of the trials."""
     if not evidence.trials:
-        return "the configuration was not searched for"
+        raise LeftOut("the configuration was not searched for")
     trials, chosen = _scored(evidence), evidence.chosen
     if not trials:
-        return f"none of the {len(evidence.trials)} trials came to a result"
-    caption = "Each point is a trial at its last epoch on validation data."
+        raise LeftOut(f"none of the {len(evidence.trials)} trials came to a result")
+    caption = "Each point is a trial at its last epoch, on validation data."
     if len({wording.beta_of(trial) for trial in trials}) > 1:
-        caption += " Colour is β."
+        caption += " Its colour is β."
     if len({wording.architecture_of(trial) for trial in trials}) > 1:
-        caption += " Shape is the architecture."
+        caption += " Its shape is the architecture."
     if any(trial.status != "finished" for trial in trials):
-        caption += " Hollow points did not train to the end."
+        caption += " Hollow points were not trained to the end."
     if chosen is not None:
-        caption += " Points on the dotted line have the chosen trial's bound; points below it would be better."
+        caption += (
+            " On the dotted line, rate and distortion add up to the same negative ELBO as the chosen trial's; points below "
+            "it have a lower one, which is better."
+        )
     num_dimensions = None if evidence.dataset is None else evidence.dataset.example.num_values
     return Plan(
-        lambda: search_charts.frontier(trials, chosen, num_dimensions),
+        lambda theme: search_charts.frontier(trials, chosen, num_dimensions, theme),
         f"Rate against distortion of {len(trials)} trials with the Pareto front and the chosen trial.",
         caption,
     )
 
 
-def plan_parallel(evidence: Evidence) -> Plan | str | None:
-    """Every trial's settings and bound."""
+def plan_parallel(evidence: Evidence) -> Plan:
+    """Plans the settings and the bound of every trial."""
     if (chosen := evidence.chosen) is None:
-        return "no trial was chosen" if evidence.trials else None
+        raise LeftOut("no trial was chosen" if evidence.trials else "")
     return Plan(
-        lambda: search_charts.parallel(evidence.trials, chosen),
-        f"Parallel coordinates of {len(evidence.trials)} trials: what was searched, and the bound each came to.",
-        "A line is a trial, its colour the bound it came to on validation data, in nats per example at β = 1.",
+        lambda theme: search_charts.parallel(evidence.trials, chosen, theme),
+        f"Parallel coordinates of {len(evidence.trials)} trials: the settings that were searched, and the bound of each.",
+        "Each line is a trial. Its colour is its bound on validation data, in nats per example at β = 1.",
     )
 
 
-def plan_importance(evidence: Evidence) -> Plan | str | None:
-    """How much of the bound each searched setting explains."""
+def plan_importance(evidence: Evidence) -> Plan:
+    """Plans how much of the bound each searched setting explains."""
     if not evidence.trials:
-        return None
-    # Here and not above: it brings Optuna, which a report without trials can do without.
+        raise LeftOut
+    # Imported here because it brings Optuna, which a report without trials does not need.
     from tuning.importance import importances
 
     if not (shares := importances(evidence.trials)):
-        return "fewer than two settings vary, or no two bounds differ"
+        raise LeftOut("fewer than two settings vary, or no two bounds differ")
     return Plan(
-        lambda: search_charts.importance(shares),
+        lambda theme: search_charts.importance(shares, theme),
         f"Share of the bound's variance that each of {len(shares)} settings explains, in percent.",
         "How much of the variance of the trials' bounds each setting explains by itself, by a functional analysis of "
         "variance. A setting that explains little need not be searched again.",
@@ -63,7 +69,7 @@ def plan_importance(evidence: Evidence) -> Plan | str | None:
 
 
 def table(evidence: Evidence) -> dict[str, Any] | None:
-    """The columns and rows of the table of trials; None without trials."""
+    """Returns the columns and rows of the table of trials; None without trials."""
     if not evidence.trials:
         return None
     names = wording.parameter_names(evidence.trials)
@@ -71,7 +77,66 @@ def table(evidence: Evidence) -> dict[str, Any] | None:
         "columns": [(name, wording.column_name(name)) for name in names],
         "trials": wording.in_order(evidence.trials),
         "front": {trial.trial_id for trial in pareto(_scored(evidence))},
+        "note": bound_note(evidence.trials),
     }
+
+
+def bound_note(trials: Sequence[Trial]) -> str:
+    """Returns why the bounds are not the sums of the rates and distortions beside them; empty if they are."""
+    pairs = [(score_of(trial, "elbo"), trial.negative_bound) for trial in trials]
+    if all(elbo is None or bound is None or elbo - bound < 0.01 for elbo, bound in pairs):
+        return ""
+    return (
+        " The bound is the importance-weighted one that the trials were trained for. Rate and distortion add up to the "
+        "negative ELBO, which is a looser bound."
+    )
+
+
+def search_table(trials: Sequence[Trial], num_dimensions: int, chosen: str | None = None) -> str:
+    """Returns the trials of a search as a markdown table: settings, bound, rate, distortion, and how each ended.
+
+    Args:
+        trials: Trials as the search returned them.
+        num_dimensions: Values of an example, for the bound in bits per dimension.
+        chosen: Id of the chosen trial; by default the one that `tuning.frontier.select` chooses.
+    """
+    if not trials:
+        return "The search tried nothing.\n"
+    scored = [trial for trial in trials if wording.is_scored(trial)]
+    if chosen is None and scored:
+        chosen = select(scored).trial_id
+    front = {trial.trial_id for trial in pareto(scored)}
+    names = wording.parameter_names(trials)
+    figures = ["bound (β = 1)", "bits/dim", "rate", "distortion", "active", "epochs"]
+    headings = [*map(wording.column_name, names), *figures, "status"]
+    aligned = [*["---"] * len(names), *["---:"] * len(figures), "---"]
+    rows = [f"| {' | '.join(['', *map(escape, headings)])} |", f"| {' | '.join(['---', *aligned])} |"]
+    for trial in wording.in_order(trials):
+        marks = ["**chosen**"] * (trial.trial_id == chosen) + ["front"] * (trial.trial_id in front)
+        ended = trial.status if trial.error is None else f"{trial.status}: {trial.error}"
+        cells = [
+            ", ".join(marks),
+            *(escape(value(trial.parameters.get(name, "–"))) for name in names),
+            nats(trial.negative_bound),
+            _bits(trial.negative_bound, num_dimensions),
+            *map(nats, (trial.rate, trial.distortion)),
+            "–" if trial.active_units is None else str(trial.active_units),
+            str(trial.epochs),
+            escape(ended, 120),
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+    legend = (
+        "Rate, distortion and bound are of the validation split, in nats per example; *bits/dim* is the bound in bits for "
+        f"each of the {num_dimensions:,} dimensions of an example.{bound_note(trials)} *front*: no other trial is better "
+        "in both rate and distortion. *stopped*: ended early by the scheduler for being worse than others."
+    )
+    return "\n".join(rows) + f"\n\n{legend}\n"
+
+
+def _bits(negative_bound: float | None, num_dimensions: int) -> str:
+    if negative_bound is None:
+        return "–"
+    return minus(f"{bits_per_dimension(negative_bound, num_dimensions):.4f}")
 
 
 def _scored(evidence: Evidence) -> list[Trial]:

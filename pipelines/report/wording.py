@@ -61,50 +61,6 @@ from vae.data.manifest import ImageSpec, Manifest, TableSpec
 
 BETA, ARCHITECTURE = "objective.beta", "model.encoder"
 COLUMN_NAMES: Mapping[str, str] = {BETA: "β", ARCHITECTURE: "architecture"}
-UNIT = "nats per example"
-
-
-# --- figures --------------------------------------------------------------------------------------------------------
-
-
-def nats(value: float | None) -> str:
-    """Two decimals and a true minus sign; a dash for what is not known."""
-    return "–" if value is None else f"{value:.2f}".replace("-", "−")
-
-
-def bits_per_dimension(nats: float, num_dimensions: int) -> float:
-    """Nats per example, shared among the example's pixels times channels or columns, in bits."""
-    return nats / (num_dimensions * math.log(2))
-
-
-def seconds(value: float) -> str:
-    """`0.42 s`, `12.3 s`, `4 min 05 s`, `2 h 03 min`."""
-    if value < 60:
-        return f"{value:.2f} s" if value < 1 else f"{value:.1f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest:02d} s"
-    return f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def hours(value: float) -> str:
-    """Of a processor, to two figures where there are few: `0`, `0.0012`, `0.35`, `12`."""
-    return "0" if not value else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
-
-
-def size(num_bytes: int) -> str:
-    """Bytes in a unit that suits them."""
-    amount = float(num_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if amount < 1000:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1000
-    return f"{amount:.1f} TB"
-
-
-def shorten(text: str, most: int) -> str:
-    """The text, cut to so many characters."""
-    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 # --- the configuration ----------------------------------------------------------------------------------------------
@@ -349,8 +305,3 @@ def in_order(trials: Sequence[Trial]) -> list[Trial]:
         return [(0, float(v), "") if isinstance(v, int | float) else (1, 0.0, str(v)) for v in values]
 
     return sorted(trials, key=key)
-
-
-def value(parameter: object) -> str:
-    """A parameter's value: numbers to four figures."""
-    return f"{parameter:.4g}" if isinstance(parameter, float) else str(parameter)

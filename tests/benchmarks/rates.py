@@ -14,7 +14,7 @@ from functools import partial
 import torch
 from matplotlib.figure import Figure
 
-from pipelines.report.theme import COLOURS, INK, SMALL_SIZE, blank, dress, png
+from pipelines.report.theme import COLOURS, LIGHT, SMALL_SIZE, png
 from tests.benchmarks.evidence import interval
 from tests.benchmarks.page import RESULTS, Claim, Table, figures_of, grid, read_words, write
 from tests.benchmarks.work import Outcome, device, train
@@ -184,10 +184,10 @@ STYLES = {SEPARATE: ("o", 7.0, "none"), LANES: ("s", 2.6, COLOURS[1]), MULTI_RAT
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Draws rate against distortion, means over seeds with their standard errors."""
-    figure = blank(4.0)
+    figure = LIGHT.figure(4.0)
     axes = figure.subplots()
     axes.margins(0.08)
-    dress(axes, "rate (nats per example)", "distortion (nats per example)")
+    LIGHT.dress(axes, "rate (nats per example)", "distortion (nats per example)")
     for way, colour in zip(WAYS, COLOURS, strict=False):
         marker, size, filling = STYLES[way]
         x, y = ([figures_of(outcomes, f"{part} {beta:g}", way) for beta in BETAS] for part in ("rate", "distortion"))
@@ -208,6 +208,6 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
                 )  # fmt: skip
     axes.legend(
         title="CPU seconds of training; points by their β", title_fontsize=SMALL_SIZE, fontsize=SMALL_SIZE, frameon=False,
-        labelcolor=INK, loc="upper right",
+        labelcolor=LIGHT.ink, loc="upper right",
     )  # fmt: skip
     return figure

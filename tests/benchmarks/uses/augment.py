@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from sklearn.semi_supervised import LabelSpreading
 from torch import Tensor
 
-from pipelines.report.theme import COLOURS, FONT_SIZE, INK, MARKERS, SMALL_SIZE, blank, dress
+from pipelines.report.theme import COLOURS, FONT_SIZE, LIGHT, MARKERS, SMALL_SIZE
 from tests.benchmarks.evidence import interval, interval_claim
 from tests.benchmarks.page import Claim, figures_of, grid, summary
 from tests.benchmarks.uses.work import digits, fit_judge, judged, mnist, pixels, plain_run, seeded, show
@@ -155,20 +155,20 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws accuracies by seed on top, real digits and samples of each class below."""
-    figure = blank(5.2)
+    figure = LIGHT.figure(5.2)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.15])
     axes = upper.subplots()
-    dress(axes, "accuracy on the test split, %")
+    LIGHT.dress(axes, "accuracy on the test split, %")
     for number, row in enumerate(ROWS):
         values = [100 * o.figures[row] for o in outcomes]
         height = [len(ROWS) - 1 - number] * len(values)
         axes.plot(values, height, MARKERS[number], color=COLOURS[number], markersize=5, alpha=0.8)
-        axes.plot([np.mean(values)] * 2, [height[0] - 0.3, height[0] + 0.3], color=INK, linewidth=1.5)
-    axes.set_yticks(range(len(ROWS)), ROWS[::-1], color=INK, fontsize=SMALL_SIZE)
+        axes.plot([np.mean(values)] * 2, [height[0] - 0.3, height[0] + 0.3], color=LIGHT.ink, linewidth=1.5)
+    axes.set_yticks(range(len(ROWS)), ROWS[::-1], color=LIGHT.ink, fontsize=SMALL_SIZE)
     axes.set_ylim(-0.6, len(ROWS) - 0.4)
     with np.load(home / f"augment-{SEEDS[0]}.npz") as kept:
         real, more = kept["real"].reshape(10, PER_CLASS, 28, 28), kept["more"].reshape(10, 10, 28, 28)
-    lower.suptitle("top three rows: of the hundred images; below: samples", fontsize=FONT_SIZE, color=INK)
+    lower.suptitle("top three rows: of the hundred images; below: samples", fontsize=FONT_SIZE, color=LIGHT.ink)
     lines = lower.subplots(6, 10)
     for row, line in enumerate(lines):
         for label, one in enumerate(line):

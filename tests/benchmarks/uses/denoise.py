@@ -18,7 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from pipelines.report.theme import INK, SURFACE, blank
+from pipelines.report.theme import LIGHT
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.work import mnist, run_config, scaled, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
@@ -234,11 +234,11 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     reached = {(o.row, o.setting): o.figures["psnr"] for o in outcomes}
     clean_NHW = scaled(mnist(home), "test", 12)
     shown, columns = ("non-local means", "BM3D", VAE_ROW), 5
-    figure = blank(5.6)
+    figure = LIGHT.figure(5.6)
     parts = figure.subfigures(2, 1)
     for part, noise in zip(parts, MARGINS, strict=True):
-        part.set_facecolor(SURFACE)
-        part.suptitle(f"Gaussian noise, {noise}; PSNR over {NUM_TEST} digits", fontsize=9.5, color=INK)
+        part.set_facecolor(LIGHT.surface)
+        part.suptitle(f"Gaussian noise, {noise}; PSNR over {NUM_TEST} digits", fontsize=9.5, color=LIGHT.ink)
         names = [name for name in shown if (name, noise) in reached]
         rows = {"noisy": noisy(clean_NHW, noise, seed=1)}
         rows |= {f"{n}\n{reached[n, noise]:.1f} dB": np.load(home / f"{n}, {noise}.npy") for n in names}

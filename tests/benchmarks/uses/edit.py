@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipelines.report.theme import COLOURS, INK, LINE, MARKERS, MUTED, SMALL_SIZE, blank, dress
+from pipelines.report.theme import COLOURS, LIGHT, MARKERS, SMALL_SIZE
 from tests.benchmarks.page import Claim, figures_of, grid, summary
 from tests.benchmarks.reproduce.disentanglement import ORIENTATION, grid_of
 from tests.benchmarks.uses.work import fit, mean_of, run_config, seeded, show
@@ -201,7 +201,7 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws sprites at each strength above, the predictor's word below."""
-    figure = blank(4.4)
+    figure = LIGHT.figure(4.4)
     upper, lower = figure.subfigures(2, 1, height_ratios=[1, 1.1])
     with np.load(home / f"edit-{SEEDS[0]}.npz") as kept:
         shape_N = kept["codes"][:, 0]
@@ -213,7 +213,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
             for one, image, strength in zip(row[1:], kept["means images"][number], STRENGTHS, strict=True):
                 show(one, image, _strength(strength) if first else "")
     axes = lower.subplots()
-    dress(axes, "strength along the direction of scale, σ", "share of the range")
+    LIGHT.dress(axes, "strength along the direction of scale, σ", "share of the range")
     lines = {"scale, predicted": "scale", "shape moved": "shape", "place moved": "place"}
     for (words, name), colour, marker in zip(lines.items(), COLOURS, MARKERS, strict=False):
         values = []
@@ -221,10 +221,10 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
             with np.load(home / f"edit-{outcome.seed}.npz") as kept:
                 values.append(kept[f"means {name}"])
         axes.plot(STRENGTHS, np.mean(values, axis=0), color=colour, marker=marker, markersize=4, label=words)
-    axes.axhline(MOST_MOVED, color=MUTED, linewidth=0.8, linestyle="--")
-    axes.axvspan(-WITHIN, WITHIN, color=LINE, alpha=0.25, linewidth=0)
+    axes.axhline(MOST_MOVED, color=LIGHT.muted, linewidth=0.8, linestyle="--")
+    axes.axvspan(-WITHIN, WITHIN, color=LIGHT.line, alpha=0.25, linewidth=0)
     axes.set_ylim(-0.03, 1.03)
-    axes.legend(fontsize=SMALL_SIZE, frameon=False, labelcolor=INK)
+    axes.legend(fontsize=SMALL_SIZE, frameon=False, labelcolor=LIGHT.ink)
     return figure
 
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pipelines.report.theme import INK, SMALL_SIZE, blank
+from pipelines.report.theme import LIGHT, SMALL_SIZE
 from tests.benchmarks.evidence import interval_claim
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.work import (
@@ -133,7 +133,7 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws a row for each class with five samples of each sampler."""
-    figure = blank(3.1)
+    figure = LIGHT.figure(3.1)
     axes = figure.subplots(1, len(SAMPLERS))
     words = {PRIOR: "prior,\ntemperature 1", NARROW: "prior,\ntemperature 0.7", AGGREGATE: "aggregate\nmixture"}
     with np.load(home / f"generate-{SEEDS[0]}.npz") as kept:
@@ -142,6 +142,6 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
             show(one, mosaic(kept[name]), f"{words[name]}\n{100 * share:.1f} % as asked")
             one.spines[:].set_visible(False)
     places = [29 * label + 14 for label in range(10)]
-    axes[0].set_yticks(places, list(map(str, range(10))), color=INK, fontsize=SMALL_SIZE)
+    axes[0].set_yticks(places, list(map(str, range(10))), color=LIGHT.ink, fontsize=SMALL_SIZE)
     axes[0].tick_params(length=0)
     return figure

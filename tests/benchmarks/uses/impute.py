@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from pipelines.report.theme import COLOURS, FONT_SIZE, INK, SURFACE, blank
+from pipelines.report.theme import COLOURS, FONT_SIZE, LIGHT
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.work import digits, mnist, run_config, scaled, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
@@ -226,12 +226,12 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     source = mnist(home)
     truth_NHW = scaled(source, "test", NUM_LEFT)
     shown = ((VAE_ROW, HALF), (VAE_ROW, LOWER), (SQUARES, LOWER))
-    figure = blank(5.6)
+    figure = LIGHT.figure(5.6)
     colour = np.array(to_rgb(COLOURS[0]), np.float32)
     for part, (row, setting) in zip(np.ravel(figure.subfigures(len(shown), 1)), shown, strict=True):
-        part.set_facecolor(SURFACE)
+        part.set_facecolor(LIGHT.surface)
         words = f"{setting} missing; {row}, RMSE {figures[row][setting]:.3f}"
-        part.suptitle(words, fontsize=FONT_SIZE, color=INK)
+        part.suptitle(words, fontsize=FONT_SIZE, color=LIGHT.ink)
         seen_NHW = observed(source, setting, "test", NUM_LEFT)
         axes = part.subplots(len(SHOWN), 8)
         with np.load(home / f"{row}.npz") as kept:

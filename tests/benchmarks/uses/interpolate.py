@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.report.theme import SURFACE, blank
+from pipelines.report.theme import LIGHT
 from tests.benchmarks.page import Claim, figures_of, grid
 from tests.benchmarks.uses.work import (
     digits,
@@ -131,10 +131,10 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws each given pair at the ends of the three paths between its reconstructions."""
-    figure = blank(3.5)
+    figure = LIGHT.figure(3.5)
     with np.load(home / f"interpolate-{SEEDS[0]}.npz") as kept:
         for pair, part in enumerate(np.ravel(figure.subfigures(SHOWN, 1))):
-            part.set_facecolor(SURFACE)
+            part.set_facecolor(LIGHT.surface)
             first, last = kept["given"][pair]
             nothing = np.ones_like(first)
             for path, one in zip(PATHS, part.subplots(len(PATHS), 1), strict=True):

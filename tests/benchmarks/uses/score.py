@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import grey_erosion
 from sklearn.metrics import roc_auc_score
 
-from pipelines.report.theme import COLOURS, INK, MUTED, SMALL_SIZE, blank, dress
+from pipelines.report.theme import COLOURS, LIGHT, SMALL_SIZE
 from tests.benchmarks.page import Claim, figures_of, grid, summary
 from tests.benchmarks.uses.work import digits, mean_of, mnist, plain_run, seeded, show, summaries
 from tests.benchmarks.work import Figures, Job, Outcome, train
@@ -118,7 +118,7 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws the spread of log p(x) of each kind beside one of its images."""
     names = ("digits 0–8", *KINDS)
-    figure = blank(4.6)
+    figure = LIGHT.figure(4.6)
     left, right = figure.subfigures(1, 2, width_ratios=[1, 4.6])
     with np.load(home / f"score-{SEEDS[0]}.npz") as kept:
         scores = [kept[f"score {name}"] for name in names]
@@ -126,13 +126,13 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     for one, image in zip(left.subplots(len(names), 1), pictures, strict=True):
         show(one, image)
     axes = right.subplots()
-    dress(axes, "−log p(x) in nats, 5 % to 95 %")
+    LIGHT.dress(axes, "−log p(x) in nats, 5 % to 95 %")
     axes.set_xscale("log")
     places = range(len(names) - 1, -1, -1)
     for place, values, colour in zip(places, scores, (COLOURS[0], *[COLOURS[1]] * len(KINDS)), strict=True):
         low, middle, high = np.percentile(-values, [5, 50, 95])
         axes.plot([low, high], [place] * 2, color=colour, linewidth=5, alpha=0.5, solid_capstyle="butt")
         axes.plot(middle, place, "o", color=colour, markersize=6)
-    axes.set_yticks(list(places), names, color=INK, fontsize=SMALL_SIZE)
-    axes.axvline(-np.median(scores[0]), color=MUTED, linewidth=0.8, linestyle="--")
+    axes.set_yticks(list(places), names, color=LIGHT.ink, fontsize=SMALL_SIZE)
+    axes.axvline(-np.median(scores[0]), color=LIGHT.muted, linewidth=0.8, linestyle="--")
     return figure

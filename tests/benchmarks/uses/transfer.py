@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import grey_dilation
 from torch import Tensor
 
-from pipelines.report.theme import blank
+from pipelines.report.theme import LIGHT
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.work import digits, fit_judge, judged, mnist, run_config, seeded, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
@@ -164,7 +164,7 @@ def claims(outcomes: Sequence[Outcome]) -> list[Claim]:
 
 def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws two digits of each source style, as given and in every style."""
-    figure = blank(2.2)
+    figure = LIGHT.figure(2.2)
     with np.load(home / "transfer.npz") as kept:
         labels = kept["labels"]
         different = dict.fromkeys(labels.tolist())

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from sklearn.feature_selection import mutual_info_regression
 
-from pipelines.report.theme import INK, SMALL_SIZE, blank
+from pipelines.report.theme import LIGHT, SMALL_SIZE
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.edit import SPLITS, configuration, dataset_of, sprites_of  # noqa: F401  SPLITS for the page
 from tests.benchmarks.uses.work import mosaic, seeded, show
@@ -107,7 +107,7 @@ def draw(home: Path, outcomes: Sequence[Outcome]) -> Figure:
     """Draws a row for each dimension, the most informative on top."""
     first = next(outcome for outcome in outcomes if outcome.seed == SEEDS[0])
     rows = dimensions(first.figures)
-    figure, small = blank(3.9), {"color": INK, "fontsize": SMALL_SIZE}
+    figure, small = LIGHT.figure(3.9), {"color": LIGHT.ink, "fontsize": SMALL_SIZE}
     axes = figure.subplots()
     with np.load(home / f"traverse-{SEEDS[0]}.npz") as kept:
         images_DTHW, values_T = kept["examples"], kept["values"]

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 
 from pipelines.data.ingest import IngestConfig
 from pipelines.data.sources.config import SplitConfig
-from pipelines.report.theme import INK, LINE, SMALL_SIZE
+from pipelines.report.theme import LIGHT, SMALL_SIZE
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.page import Claim, figures_of, summary
 from tests.benchmarks.work import Figures, Job, Outcome, published
@@ -170,8 +170,8 @@ def show(axes: Axes, image: NDArray[np.float32], title: str = "", left: str = ""
     axes.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.spines[:].set_color(LINE)
+    axes.spines[:].set_color(LIGHT.line)
     if title:
-        axes.set_title(title, fontsize=SMALL_SIZE, color=INK, pad=3)
+        axes.set_title(title, fontsize=SMALL_SIZE, color=LIGHT.ink, pad=3)
     if left:
-        axes.set_ylabel(left, fontsize=SMALL_SIZE, color=INK, rotation=0, ha="right", va="center", labelpad=4)
+        axes.set_ylabel(left, fontsize=SMALL_SIZE, color=LIGHT.ink, rotation=0, ha="right", va="center", labelpad=4)

@@ -1,4 +1,4 @@
-"""The evidence of small runs, and a reader of pages."""
+"""Evidence of small runs, and a reader of pages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HOSTILE = (
     "{{ 7 * 7 }}{% raw %}",
     'it\'s \\ "quoted"',
 )
-# What costs time to draw, left out where a test looks at something else.
+# Evidence that takes long to draw, left out by tests of something else.
 BRIEF: dict[str, Any] = {"history": (), "bound": None, "nll": None, "trials": (), "chosen_trial": None}
 TABLE_PARTS: dict[str, Any] = {"encoder": {"kind": "table", "hidden": [8]}, "likelihood": {"kind": "mixed"}}
 Make = Callable[..., Evidence]
@@ -72,7 +72,7 @@ def manifest(classes: tuple[str, ...] | None, shape: tuple[int, ...] = (1, 8, 8)
 
 
 def epochs(num: int) -> list[dict[str, Any]]:
-    """A run whose third epoch is the best."""
+    """Returns the epochs of a run whose third epoch is the best."""
     reports = []
     for epoch in range(1, num + 1):
         distortion, rate = 20 + abs(epoch - 3) + 0.5 * epoch, 2.0
@@ -89,7 +89,7 @@ def epochs(num: int) -> list[dict[str, Any]]:
 
 
 def search(num: int = 6) -> list[Trial]:
-    """Trials over two architectures and β, one of them failed, one stopped early; `t0` has the lowest bound."""
+    """Returns trials over two architectures and β; one failed, one was stopped early; `t0` has the lowest bound."""
     made = []
     for index in range(num):
         parameters = {"model.encoder": ("mlp 8", "conv 4")[index % 2], "objective.beta": 2.0**index}
@@ -102,7 +102,7 @@ def search(num: int = 6) -> list[Trial]:
 
 
 def batch(classes: tuple[str, ...] | None, shape: tuple[int, ...]) -> Batch:
-    """30 rows: images with attributes, or of a table with holes."""
+    """Returns 30 rows: images with attributes, or rows of a table with gaps."""
     rng = np.random.default_rng(0)
     values = rng.integers(0, 256, (30, *shape), np.uint8)
     columns = np.stack([rng.normal(5, 2, 30), rng.integers(0, 2, 30)], axis=1).astype(np.float32)
@@ -116,7 +116,7 @@ def batch(classes: tuple[str, ...] | None, shape: tuple[int, ...]) -> Batch:
 
 @pytest.fixture(scope="module")
 def make() -> Make:
-    """Builds the evidence of a small run, on digits-like images of any shape or on a table; `parts` are the model's."""
+    """Returns a function that builds the evidence of a small run on images of any shape or on a table."""
 
     def build(
         condition: Any = "none",
@@ -149,7 +149,7 @@ def make() -> Make:
 
 @pytest.fixture(scope="module")
 def written(make: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The files of the full report, for the tests that only look at it."""
+    """Returns the files of a full report, for the tests that only read it."""
     settings = dict(matplotlib.rcParams)
     files = write(make(), tmp_path_factory.mktemp("new") / "report")
     assert dict(matplotlib.rcParams) == settings
@@ -157,7 +157,7 @@ def written(make: Make, tmp_path_factory: pytest.TempPathFactory) -> dict[str, P
 
 
 class Page(HTMLParser):
-    """What a browser would find in the page: its elements and the words it shows."""
+    """Elements of a page, and the words that a browser shows."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The model card, which runs as it stands, and the table of a search."""
+"""The model card, whose Python is executed, and the table of a search."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from pipelines.report import card, search_table
-from pipelines.report.wording import nats
+from pipelines.report.formats import nats
 from tests.pipelines.report.conftest import HOSTILE, TABLE_PARTS, Make, search
 from vae.data.schema import Experience
 from vae.parts.aggregate import AggregateMixture
@@ -63,21 +63,21 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
     assert scope["rows" if evidence.is_table else "images"].shape == (16, 2) if evidence.is_table else (16, 1, 8, 8)
     for line in more.splitlines():
         exec(f"answer = {line}", scope)
-        found = scope["answer"]
-        if isinstance(found, dict):
-            found = found["examples"] if '"traverse"' in line else found["std"]
-        assert _num_rows(found) == (8 if '"interpolate"' in line else 16), line
-    told = dict(re.findall(r"^- (\w+): (.*)\.$", card(evidence, stored), re.MULTILINE))
+        answer = scope["answer"]
+        if isinstance(answer, dict):
+            answer = answer["examples"] if '"traverse"' in line else answer["std"]
+        assert _num_rows(answer) == (8 if '"interpolate"' in line else 16), line
+    reasons = dict(re.findall(r"^- (\w+): (.*)\.$", card(evidence, stored), re.MULTILINE))
     cannot = {task: why for task, why in answering.abilities(evidence.model).items() if why}
-    assert {task: told[task] for task in cannot} == cannot
+    assert {task: reasons[task] for task in cannot} == cannot
     assert set(re.findall(r'"task": "(\w+)"', pull + more)) == set(answering.TASKS) - set(cannot)
 
 
-def _num_rows(found: Any) -> int:
-    """Rows that were answered, of which a table's may be several each."""
-    if isinstance(found, pd.DataFrame) and "row" in found.index.names:
-        return found.index.get_level_values("row").nunique()
-    return len(found)
+def _num_rows(answer: Any) -> int:
+    """Returns the number of rows that were answered, each perhaps by several rows of a table."""
+    if isinstance(answer, pd.DataFrame) and "row" in answer.index.names:
+        return answer.index.get_level_values("row").nunique()
+    return len(answer)
 
 
 def test_card_states_data_scores_and_limits(make: Make) -> None:
@@ -96,7 +96,7 @@ def test_card_states_data_scores_and_limits(make: Make) -> None:
 
 
 def test_card_says_how_many_imputed_rows_rest_on_few_draws(make: Make) -> None:
-    """The share comes from the metric; a model that was not measured at imputing says nothing of it."""
+    """The share comes from the metric; the card of a model without it says nothing."""
     assert "0.4 % of the" in card(make(metrics={"impute_few_draws": 0.0042}), "models:/a@champion")
     assert "effective draws" not in card(make(), "models:/a@champion").split("## Limits")[1]
 
@@ -117,7 +117,7 @@ def test_card_fits_what_mlflow_keeps(make: Make) -> None:
 
 
 def test_search_table_marks_chosen_and_front_in_order() -> None:
-    """Rows go by architecture and β; the lowest bound is chosen; the front is what no other trial dominates."""
+    """Rows are sorted by architecture and β; the lowest bound is chosen; the front is dominated by no other trial."""
     rows = [
         [cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]]
         for line in search_table(list(reversed(search())), num_dimensions=64).splitlines()
@@ -137,7 +137,7 @@ def test_search_table_marks_chosen_and_front_in_order() -> None:
 
 
 def test_search_table_of_nothing_says_so() -> None:
-    """No trial, and only failed ones, both give a table that can be read."""
+    """No trial gives a sentence, and only failed trials give a table without a chosen one."""
     assert search_table([], 64) == "The search tried nothing.\n"
     assert "chosen" not in search_table(search(0), 64)
 
@@ -149,5 +149,5 @@ def test_card_says_how_far_a_direction_moves_the_output(make: Make) -> None:
     evidence.model.directions = directions = Directions(["size"], 3)
     assert "root mean square" not in card(evidence, "models:/m@champion")
     directions.effects = {"means": [0.1123], "probe": [0.0987]}
-    said = "one of 1 directions; a step of 1 changes values by 0.11 by means, 0.099 by probe (root mean square)"
-    assert said in card(evidence, "models:/m@champion")
+    effect = "one of 1 directions; a step of 1 changes values by 0.11 by means, 0.099 by probe (root mean square)"
+    assert effect in card(evidence, "models:/m@champion")

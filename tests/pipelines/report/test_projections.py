@@ -1,4 +1,4 @@
-"""A latent in the plane."""
+"""Layout of a latent space in the plane."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_principal_components_keep_the_most_variance() -> None:
     assert second == f"2nd principal component ({share[1]:.0f} % of variance)"
 
 
-def test_umap_is_refused_in_words_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before anything is drawn or trained, with what to install; the principal components need nothing."""
+def test_umap_without_its_extra_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message says what to install; the principal components need nothing."""
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     projections.check("pca")
-    for ask in (lambda: projections.check("umap"), lambda: projections.plane(POINTS, "umap")):
+    for refused in (lambda: projections.check("umap"), lambda: projections.plane(POINTS, "umap")):
         with pytest.raises(ConfigError, match=r"pip install 'betaline\[report-umap\]'"):
-            ask()
+            refused()
 
 
 @pytest.mark.filterwarnings("default")

@@ -1,4 +1,4 @@
-"""The charts of a search: both units, axes that fit their values, and what is drawn of whom."""
+"""Charts of a search: units, positions of lines and bars, and labels that do not touch."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from pipelines.report.search import bound_note
 from pipelines.report.search_charts import frontier, importance, parallel
-from pipelines.report.theme import paint
+from pipelines.report.theme import LIGHT
 from tuning.frontier import Trial
 
 BODY, BETA, RATE = "model.encoder", "objective.beta", "training.learning_rate"
@@ -29,14 +30,14 @@ TRIALS = [
 
 
 def laid_out(figure: Figure) -> Figure:
-    """The same, with everything where it is on the page."""
+    """Returns a figure after its layout."""
     FigureCanvasAgg(figure).draw()
     return figure
 
 
 def test_frontier_tells_both_units() -> None:
-    """The axes above and to the right are those below and to the left over D ln 2."""
-    axes = laid_out(frontier(TRIALS[:3], TRIALS[1], 784)).axes[0]
+    """The axes above and to the right are those below and to the left, divided by D ln 2."""
+    axes = laid_out(frontier(TRIALS[:3], TRIALS[1], 784, LIGHT)).axes[0]
     above, right = axes.child_axes
     bit = 1 / (784 * math.log(2))
     assert above.get_xlim() == pytest.approx([limit * bit for limit in axes.get_xlim()])
@@ -45,8 +46,8 @@ def test_frontier_tells_both_units() -> None:
 
 
 def test_parallel_has_a_line_for_each_trial() -> None:
-    """Labels by name, β by its logarithm, the bound by its size; the failed one's line ends before its bound."""
-    axes = laid_out(parallel(TRIALS, TRIALS[1])).axes[0]
+    """Labels are placed by name, β by its logarithm, the bound by its size; a failed trial's line ends before the bound."""
+    axes = laid_out(parallel(TRIALS, TRIALS[1], LIGHT)).axes[0]
     lines = [list(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) == 4]
     failed, worst, middle, best, chosen = lines
     assert failed == pytest.approx([1 / 2, math.log10(20) / 2, 0, math.nan], nan_ok=True)
@@ -63,7 +64,7 @@ def test_labels_do_not_touch() -> None:
         trial(str(n), 80.0 + 1.3**n, **{BODY: f"conv 32-64-128 residual_blocks={n} hidden=256", BETA: 1 + n / 50})
         for n in range(9)
     ]
-    figure = laid_out(parallel(trials, trials[0]))
+    figure = laid_out(parallel(trials, trials[0], LIGHT))
     boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert not any(one.overlaps(other) for index, one in enumerate(boxes) for other in boxes[:index])
     assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
@@ -72,19 +73,25 @@ def test_labels_do_not_touch() -> None:
 
 def test_importance_names_what_lies_in_combinations() -> None:
     """The bars add up to 100."""
-    axes = laid_out(importance({BETA: 0.6, BODY: 0.3})).axes[0]
+    axes = laid_out(importance({BETA: 0.6, BODY: 0.3}, LIGHT)).axes[0]
     assert [bar.get_width() for bar in axes.patches] == pytest.approx([60, 30, 10])  # pyright: ignore
     assert [label.get_text() for label in axes.get_yticklabels()] == ["β", "architecture", "in combination"]
 
 
 def test_charts_are_drawn_of_little() -> None:
-    """Of one trial, one dimension and one share as well."""
+    """One trial, one setting, and no example size give a chart as well."""
     only = trial("a", 9.0, **{BETA: 1.0})
     for figure in (
-        parallel(TRIALS[:1], TRIALS[0]),
-        parallel([only], only),
-        frontier(TRIALS[:1], None, 8),
-        frontier(TRIALS[:1], None, None),
-        importance({BETA: 1.0}),
+        parallel(TRIALS[:1], TRIALS[0], LIGHT),
+        parallel([only], only, LIGHT),
+        frontier(TRIALS[:1], None, 8, LIGHT),
+        frontier(TRIALS[:1], None, None, LIGHT),
+        importance({BETA: 1.0}, LIGHT),
     ):
-        assert all(len(image.getcolors(1 << 24) or []) > 10 for image in paint(figure))
+        figure.draw_without_rendering()
+
+
+def test_bound_that_is_no_sum_is_explained() -> None:
+    """A tighter bound than distortion + rate has a note; a negative ELBO, and a trial without a bound, have none."""
+    assert bound_note(TRIALS) == ""
+    assert "importance-weighted" in bound_note([*TRIALS, Trial("e", {}, "finished", 5, 80.0, 10.0, 88.5)])

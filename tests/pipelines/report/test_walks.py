@@ -1,4 +1,4 @@
-"""Traversals and interpolations: which dimension in which row, and what the ends are."""
+"""Images of traversals and interpolations, against the decoder's answers at the same latents."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from pipelines.report import walks
-from pipelines.report.plan import Plan
+from pipelines.report.evidence import LeftOut
 from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
 from vae.metrics.likelihood import Bound
@@ -20,7 +20,7 @@ def bound(kl: tuple[float, ...] | None, variance: tuple[float, ...]) -> Bound:
 
 
 def test_traversals_are_sorted_by_kl_of_the_split(make: Make) -> None:
-    """Rows are the active dimensions in the order of the split's KL, each image the decoder's answer at its latent."""
+    """Rows are the active dimensions in the order of the split's KL, and each image is the decoder's answer."""
     measured = bound((0.5, 3.0, 0.0, 1.5), (1.0, 1.0, 0.0, 1.0))
     evidence = make(latent_dim=4, bound=measured)
     grid = walks.traversals(evidence, measured)
@@ -36,18 +36,17 @@ def test_traversals_are_sorted_by_kl_of_the_split(make: Make) -> None:
 
 
 def test_traversals_without_a_kl_go_by_variance(make: Make) -> None:
-    """Where the KL has no closed form, the order is that of the posterior mean's variance, without a unit."""
+    """Without a KL in closed form, the order is that of the posterior mean's variance, which has no unit."""
     measured = bound(None, (0.2, 0.9, 0.4))
     grid = walks.traversals(make(bound=measured), measured)
     assert list(grid.row_names) == ["z1  0.90", "z2  0.40", "z0  0.20"]
-    planned = walks.plan_traversals(make(bound=measured))
-    assert isinstance(planned, Plan)
-    assert "variance of the posterior mean over the test split." in planned.caption
+    caption = walks.plan_traversals(make(bound=measured)).caption
+    assert "variance of the posterior mean over the test split." in caption
 
 
 @pytest.mark.parametrize("condition", ["none", "class"])
 def test_interpolations_go_from_row_to_row(make: Make, condition: Any) -> None:
-    """A strip starts and ends with the data; beside it stand the two reconstructions, and between them the walk."""
+    """A strip starts and ends with the data; the two reconstructions stand next to it."""
     evidence = make(condition)
     model = evidence.model
     assert model is not None
@@ -63,7 +62,7 @@ def test_interpolations_go_from_row_to_row(make: Make, condition: Any) -> None:
 
 
 def test_traversals_of_a_table_are_the_change_of_each_column(make: Make) -> None:
-    """Of numbers the mean difference of the decoder's answers at both ends, of categories the share that changes."""
+    """Numbers change by the mean difference of the decoder's answers at both ends, categories by the share that changes."""
     measured = bound((0.1, 2.0, 0.0), (1.0, 1.0, 0.0))
     evidence = make(shape=(2,), parts=TABLE_PARTS, bound=measured)
     model = evidence.model
@@ -80,14 +79,19 @@ def test_traversals_of_a_table_are_the_change_of_each_column(make: Make) -> None
         low, high = ends
         assert found[row, 0] == pytest.approx((high - low)[:, 0].mean(), abs=1e-6)
         assert found[row, 1] == pytest.approx((high != low)[:, 1].mean())
-    assert isinstance(walks.plan_traversals(evidence), Plan)
+    assert "2 columns" in walks.plan_traversals(evidence).alt
 
 
-def test_walks_say_why_there_are_none(make: Make) -> None:
-    """Codes have nothing between them, one row has no other, and a bound is what dimensions are sorted by."""
+def test_walks_say_why_they_are_left_out(make: Make) -> None:
+    """Codes have nothing between them, one row has no other, and dimensions are sorted by a bound."""
     codes = {"posterior": {"kind": "vector_quantized", "code_dim": 1}, "prior": {"kind": "uniform_codes"}}
-    assert "made of codes" in str(walks.plan_traversals(make(parts=codes)))
     evidence = make()
     assert evidence.rows is not None
-    assert walks.plan_interpolations(make(rows=evidence.rows.take(slice(1)))) == "it takes two rows"
-    assert walks.plan_traversals(make(bound=None)) == "the KL of the dimensions was not measured"
+    one_row = make(rows=evidence.rows.take(slice(1)))
+    for plan, lacking, reason in (
+        (walks.plan_traversals, make(parts=codes), "made of codes"),
+        (walks.plan_interpolations, one_row, "two rows"),
+        (walks.plan_traversals, make(bound=None), "KL of the dimensions was not measured"),
+    ):
+        with pytest.raises(LeftOut, match=reason):
+            plan(lacking)
