@@ -103,7 +103,7 @@ def test_stopped_search_is_shown_as_far_as_it_came(
     assert found["drawn"]
     page = page_of("unfinished", "stopped-search", tmp_path)
     assert "Unfinished search" in page
-    assert re.search(r"Not finished: 0 of \d trials that have begun have ended\.", page)
+    assert re.search(r"Not finished: 0 of the \d trials that have started have ended\.", page)
     assert "the best so far by its validation bound, at its checkpoint of step " in page
     assert "reconstructions" in figures_of("unfinished", "stopped-search")
 
