@@ -1,11 +1,12 @@
-"""What a person takes away: a picture and a table of what is on the page.
+"""Exports of an answer or a map as PNG and CSV.
 
-Shapes: N rows, L latent, R rows of panels, K panels in one, C channels, H height, W width.
+Shapes: N rows, L latent dimensions, R rows of panels, K panels in each, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,86 +17,79 @@ from pipelines.explorer.mapping import Map
 ROW_INCHES = 0.2
 
 
-def csv_of(shown: Shown) -> str:
-    """A line for each panel: its name, and every pixel or column."""
-    flat = [panel for row in shown.panels for panel in row]
-    if isinstance(flat[0].values, pd.DataFrame):
-        return beside(flat).T.to_csv(index_label="panel")
-    pixels = np.stack([panel.values.ravel() for panel in flat])
-    columns = [f"pixel_{number}" for number in range(pixels.shape[1])]
-    return pd.DataFrame(pixels, [panel.name for panel in flat], columns).to_csv(index_label="panel")
+def csv_of(shown: Shown | Map) -> str:
+    """Returns a line for each panel with every pixel or column, or for each row of a map with its class and latent."""
+    if isinstance(shown, Map):
+        codes = shown.codes
+        frame = pd.DataFrame(codes.mean, list(codes.rows)).add_prefix("z")
+        if codes.classes is not None:
+            frame.insert(0, "class", codes.classes)
+        return frame.to_csv(index_label="row")
+    if shown.is_table:
+        return beside(shown.flat).T.to_csv(index_label="panel")
+    pixels = np.stack([panel.values.ravel() for panel in shown.flat])
+    return pd.DataFrame(pixels, [panel.name for panel in shown.flat]).add_prefix("pixel_").to_csv(index_label="panel")
 
 
-def csv_of_map(found: Map) -> str:
-    """A line for each row: its number, its class, and its latent."""
-    codes = found.codes
-    columns = [f"z{number}" for number in range(codes.mean.shape[1])]
-    frame = pd.DataFrame(codes.mean, list(codes.rows), columns)
-    if codes.classes is not None:
-        frame.insert(0, "class", codes.classes)
-    return frame.to_csv(index_label="row")
+def beside(panels: Sequence[Panel]) -> pd.DataFrame:
+    """Returns panels of a table as the columns of one frame, with a line for each of the table's columns."""
+    rows = {number: panel.values.iloc[0].astype(object) for number, panel in enumerate(panels)}
+    return pd.DataFrame(rows).set_axis([panel.name for panel in panels], axis=1)
 
 
-def beside(row: Sequence[Panel]) -> pd.DataFrame:
-    """Panels of a table as the columns of one frame, a line for each of the table's columns."""
-    return pd.DataFrame({number: panel.values.iloc[0].astype(object) for number, panel in enumerate(row)}).set_axis(
-        [panel.name for panel in row], axis=1
-    )
-
-
-def cell_text(value: object) -> str:
-    """A table's cell for the eye; empty where it is missing."""
-    if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
+def cell_text(value: Any) -> str:
+    """Returns a table's cell for the eye; empty for a missing one."""
+    if pd.isna(value):
         return ""
     return f"{value:.5g}" if isinstance(value, float | np.floating) else str(value)
 
 
-def png_of(shown: Shown) -> bytes:
-    """The panels as a picture, light whatever the page is."""
-    # matplotlib takes a second to import, and nobody has waited for it yet.
+def png_of(shown: Shown | Map) -> bytes:
+    """Returns the panels or the map as a picture, light whatever the page is."""
+    # Imported here because matplotlib takes a second, which the start of the page need not wait for.
     from pipelines.report.pictures import Grid
-    from pipelines.report.theme import png
+    from pipelines.report.theme import LIGHT, png
 
-    if isinstance(shown.panels[0][0].values, pd.DataFrame):
-        return _png_of_table([panel for row in shown.panels for panel in row])
+    if isinstance(shown, Map):
+        return _png_of_map(shown)
+    if shown.is_table:
+        return _png_of_table(beside(shown.flat))
     columns = [[panel.name for panel in row] for row in shown.panels]
     images = np.stack([[np.nan_to_num(panel.values / panel.white, nan=0.5) for panel in row] for row in shown.panels])
-    return png(Grid(images, (), columns).draw())
+    return png(Grid(images, (), columns).draw(LIGHT))
 
 
-def png_of_map(found: Map) -> bytes:
-    """The map as a picture."""
-    from pipelines.report.theme import CHART_INCHES, COLOURS, MARKERS, SMALL_SIZE, blank, dress, plain, png
+def _png_of_map(chart: Map) -> bytes:
+    from pipelines.report.charts import scatter
+    from pipelines.report.theme import CHART_INCHES, LIGHT, png
 
-    figure = blank(CHART_INCHES)
+    figure = LIGHT.figure(CHART_INCHES)
     axes = figure.add_subplot()
-    dress(axes, f"z{found.across}", f"z{found.up}")
-    classes = found.codes.classes or [""] * len(found.codes.rows)
-    for number, name in enumerate(sorted(set(classes))):
-        points = found.points[[one == name for one in classes]]
-        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number % len(MARKERS)]
-        axes.scatter(*points.T, s=9, color=colour, marker=marker, linewidths=0, alpha=0.8, label=plain(name))
-    if found.codes.classes is not None:
-        figure.legend(loc="outside right upper", fontsize=SMALL_SIZE, frameon=False)
+    LIGHT.dress(axes, f"z{chart.across}", f"z{chart.up}")
+    if chart.codes.classes is None:
+        scatter(axes, chart.points, None, ())
+    else:
+        names, class_N = np.unique(np.asarray(chart.codes.classes, object), return_inverse=True)
+        scatter(axes, chart.points, class_N, names.tolist())
+        LIGHT.legend(figure, "outside right upper", ncols=1)
     return png(figure)
 
 
-def _png_of_table(row: Sequence[Panel]) -> bytes:
-    from pipelines.report.theme import INK, SMALL_SIZE, blank, plain, png
+def _png_of_table(frame: pd.DataFrame) -> bytes:
+    from matplotlib.transforms import Bbox
 
-    frame = beside(row)
-    height = ROW_INCHES * (len(frame) + 2)
-    figure = blank(height, layout=None)
-    axes = figure.add_axes((0, 0, 1, 1))
+    from pipelines.report.theme import LIGHT, SMALL_SIZE, plain, png
+
+    figure = LIGHT.figure(ROW_INCHES * (len(frame) + 2), layout=None)
+    axes = figure.add_axes((0.02, 0.02, 0.96, 0.96))
     axes.set_axis_off()
-    axes.set_xlim(0, 1)
-    axes.set_ylim(len(frame) + 1, -1)
-    places = [0.4 + 0.58 * (number + 1) / len(row) for number in range(len(row))]
-    words = {"color": INK, "fontsize": SMALL_SIZE, "va": "center"}
-    for place, name in zip(places, frame.columns, strict=True):
-        axes.text(place, -0.2, plain(name, 18), ha="right", fontweight="bold", **words)
-    for line, (name, values) in enumerate(frame.iterrows()):
-        axes.text(0.02, line + 0.8, plain(name, 26), ha="left", **words)
-        for place, value in zip(places, values, strict=True):
-            axes.text(place, line + 0.8, plain(cell_text(value), 14), ha="right", **words)
+    rows = [[plain(name, 26), *(plain(cell_text(value), 14) for value in values)] for name, values in frame.iterrows()]
+    head = ["", *(plain(name, 18) for name in frame.columns)]
+    table = axes.table([head, *rows], cellLoc="right", bbox=Bbox.unit(), edges="open",
+                       colWidths=[0.4, *[0.6 / len(frame.columns)] * len(frame.columns)])  # fmt: skip
+    table.auto_set_font_size(False)
+    for (line, column), cell in table.get_celld().items():
+        cell.set_text_props(color=LIGHT.ink, fontsize=SMALL_SIZE, fontweight="normal" if line else "bold")
+        if not column:
+            cell.set_text_props(ha="left")
     return png(figure)

@@ -47,6 +47,16 @@ class Shown:
     figures: Sequence[tuple[str, str]] = ()
     """Names and values beside the panels."""
 
+    @property
+    def flat(self) -> list[Panel]:
+        """All panels in one list."""
+        return [panel for row in self.panels for panel in row]
+
+    @property
+    def is_table(self) -> bool:
+        """True if the panels are rows of a table, and not images."""
+        return isinstance(self.panels[0][0].values, pd.DataFrame)
+
 
 def look(view: View, subject: Subject, models: Models) -> Shown:
     """What a view shows.

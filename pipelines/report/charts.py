@@ -186,7 +186,9 @@ def latent_plane(evidence: Evidence) -> tuple[Array, tuple[str, str]]:
     return plane(mean_NL, evidence.projection)
 
 
-def scatter(axes: Axes, points_N2: Array, class_N: NDArray[np.int64] | None, classes: Sequence[str]) -> None:
+def scatter(
+    axes: Axes, points_N2: NDArray[np.floating], class_N: NDArray[np.int64] | None, classes: Sequence[str]
+) -> None:
     """Draws points, those of each class in a colour and a shape of their own.
 
     Args:

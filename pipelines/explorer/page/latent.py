@@ -190,8 +190,8 @@ class _Page:
 
     def _png(self) -> bytes:
         assert self.found is not None
-        return exports.png_of_map(self.found)
+        return exports.png_of(self.found)
 
     def _csv(self) -> str:
         assert self.found is not None
-        return exports.csv_of_map(self.found)
+        return exports.csv_of(self.found)

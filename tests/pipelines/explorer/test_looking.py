@@ -197,9 +197,9 @@ def test_map_is_of_the_codes_that_predict_gives(
     assert np.array_equal(found.codes.mean, mean)
     assert [found.across, found.up] == found.codes.order[:2]
     assert np.array_equal(executed(found.codes.call, shelf, tmp_path, monkeypatch)["result"]["mean"], mean)
-    frame = pd.read_csv(io.StringIO(exports.csv_of_map(found)))
+    frame = pd.read_csv(io.StringIO(exports.csv_of(found)))
     np.testing.assert_allclose(frame["z0"], mean[:, 0], rtol=1e-6)
-    assert Image.open(io.BytesIO(exports.png_of_map(found))).size[0] > 500
+    assert Image.open(io.BytesIO(exports.png_of(found))).size[0] > 500
 
 
 @pytest.mark.parametrize("model", ["digits/1", "digits-by-class", "digits-any-rate", "wine"])
