@@ -6,82 +6,24 @@ and (D,) of a table. Every density is per example, in nats; only an objective re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.config import ModelConfig, VectorQuantized
+from vae.config.model import ModelConfig
 from vae.data.schema import Column, ExampleSpec, Experience
 from vae.errors import ConfigError, DataError
 from vae.parts.aggregate import AggregateMixture
-from vae.parts.bodies import Context, ContextDims, decoder_body, encoder_body
+from vae.parts.bodies.body import Context, ContextDims
 from vae.parts.directions import Directions
-from vae.parts.likelihoods import build_likelihood, prepare
-from vae.parts.posteriors import Draw, LadderPosteriorModule, Posterior, VectorQuantizedPosterior, build_posterior
-from vae.parts.priors import ConditionalPriorModule, Prior, VampPrior, build_prior
+from vae.parts.likelihoods.preparing import prepare
+from vae.parts.posteriors.posterior import Posterior
+from vae.parts.priors.prior import Prior
+from vae.parts.terms import Inputs, Terms
 
 __all__ = ["VAE", "Column", "ExampleSpec", "Inputs", "Terms"]
-
-
-class Inputs(NamedTuple):
-    """A batch as the model takes it: see `likelihoods.prepare`."""
-
-    x: Tensor
-    """What the likelihood scores, [B,*shape]"""
-    observed: Tensor | None = None
-    """Which entries are there, bool [B,*shape]; None where all are."""
-    seen: Tensor | None = None
-    """What the encoder sees instead of `x`, such as a corrupted `x`."""
-    condition: Tensor | None = None
-    """[B,K]"""
-    log_beta: Tensor | None = None
-    """[B,1], for a model with β gates; None stands for β = 1."""
-
-    def take(self, rows: slice | Tensor) -> Inputs:
-        """Returns some of the rows, by a slice or by their numbers."""
-        return Inputs(self.x[rows], *(None if part is None else part[rows] for part in self[1:]))
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What the model says of a batch, per sample and example, in nats. Each term is computed when it is asked for."""
-
-    log_likelihood: Tensor
-    """log p(x|z), [S,B]"""
-    outputs: Tensor
-    """The decoder's, which are the likelihood's parameters, [S,B,*outputs_shape]"""
-    draw: Draw
-    posterior: Posterior
-    prior: Prior
-
-    @property
-    def z(self) -> Tensor:
-        """Draws from the posterior, [S,B,L]."""
-        return self.draw.z
-
-    @property
-    def distortion(self) -> Tensor:
-        """−log p(x|z), [S,B]."""
-        return -self.log_likelihood
-
-    @property
-    def kl(self) -> Tensor | None:
-        """KL(q(z|x) ‖ p(z)) for each latent dimension, [1 or S,B,L]; None where there is no closed form."""
-        return self.prior.kl(self.posterior, self.draw)
-
-    @property
-    def rate(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), [1 or S,B]; where there is no closed form, log q(z|x) − log p(z) of each draw."""
-        kl = self.kl
-        return self.draw.log_prob() - self.prior.log_prob(self.draw) if kl is None else kl.sum(-1)
-
-    @property
-    def log_weight(self) -> Tensor:
-        """Log p(x,z) − log q(z|x), [S,B]: the importance weight of each draw (Burda et al. 2016, eq. 8)."""
-        return self.log_likelihood + self.prior.log_prob(self.draw) - self.draw.log_prob()
 
 
 class VAE(nn.Module):
@@ -117,12 +59,12 @@ class VAE(nn.Module):
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.likelihood = build_likelihood(config.likelihood, examples)
-            self.encoder, features = encoder_body(config.encoder, examples, context)
-            self.posterior = build_posterior(config, features)
-            self.prior = build_prior(config, self.condition_dim, examples)
-            self.decoder = decoder_body(
-                config.decoder or config.encoder, config.latent_dim, self.likelihood.outputs_shape, context
+            self.likelihood = config.likelihood.build(examples)
+            self.encoder = config.encoder.encoder(examples, context)
+            self.posterior = config.posterior.build(config.encoder.num_features, config.latent_dim, config.prior)
+            self.prior = config.prior.build(config.latent_dim, config.posterior, self.condition_dim, examples)
+            self.decoder = config.mirrored_decoder.decoder(
+                config.latent_dim, self.likelihood.outputs_shape, context._replace(decodes=True)
             )
 
     # --- what the model is told -------------------------------------------------------------------------------------
@@ -203,6 +145,11 @@ class VAE(nn.Module):
     # --- the parts, one after the other -----------------------------------------------------------------------------
 
     @property
+    def has_codes(self) -> bool:
+        """Whether the latent is made of codes."""
+        return self.config.posterior.has_codes
+
+    @property
     def noise_dim(self) -> int:
         """Standard normal numbers that one draw of the posterior takes."""
         return self.posterior.noise_dim
@@ -216,10 +163,7 @@ class VAE(nn.Module):
 
     def encode(self, inputs: Inputs) -> Posterior:
         """q(z|x) of a batch."""
-        features_BF = self._features(inputs)
-        if isinstance(self.posterior, LadderPosteriorModule):
-            return self.posterior(features_BF, self.prior_of(inputs.condition))
-        return self.posterior(features_BF)
+        return self.posterior(self._features(inputs), lambda: self.prior_of(inputs.condition))
 
     def _features(self, inputs: Inputs) -> Tensor:
         """What the encoder's body makes of the observed entries, [B,features]."""
@@ -237,10 +181,7 @@ class VAE(nn.Module):
 
     def sample_prior(self, noise_BN: Tensor, condition_BK: Tensor | None = None, temperature: float = 1.0) -> Tensor:
         """Latents [B,L] from the prior, out of standard normal noise [B,N]."""
-        drawn = self.prior_of(condition_BK).sample(noise_BN, temperature)
-        if isinstance(self.posterior, VectorQuantizedPosterior):
-            return self.posterior.codebook.embed(drawn)
-        return drawn
+        return self.posterior.latents_of(self.prior_of(condition_BK).sample(noise_BN, temperature))
 
     def terms(self, inputs: Inputs, posterior: Posterior, prior: Prior, noise_SBN: Tensor) -> Terms:
         """What the model says of draws from a posterior that has been inferred already."""
@@ -263,7 +204,7 @@ class VAE(nn.Module):
         Raises:
             ConfigError: If none was, or the latents of each condition are distributed in their own way.
         """
-        if isinstance(self.prior, ConditionalPriorModule):
+        if self.prior.depends_on_condition:
             raise ConfigError(
                 "the mixture fitted to the aggregate posterior knows no condition, and this model's conditional prior "
                 "gives each its own latents; use the prior"
@@ -280,19 +221,14 @@ class VAE(nn.Module):
     @property
     def num_starting_examples(self) -> int:
         """Examples of the training split that `start_at` needs; 0 for a model that begins without data."""
-        if isinstance(self.prior, VampPrior):
-            return len(self.prior.pseudo_inputs)
-        return 1024 if isinstance(self.config.posterior, VectorQuantized) else 0
+        return max(self.prior.num_starting_examples, self.posterior.num_starting_examples)
 
     @torch.no_grad()
     def start_at(self, inputs: Inputs) -> None:
         """Lets pseudo-inputs and codes begin with real examples, of which the same come to every rank."""
-        if isinstance(self.prior, VampPrior):
-            self.prior.start_at(inputs.x, inputs.condition)
-        if isinstance(self.posterior, VectorQuantizedPosterior):
-            encoded_BL = self.posterior.head(self._features(inputs)).float()
-            codebook = self.posterior.codebook
-            codebook.start_at(encoded_BL.unflatten(-1, (-1, codebook.code_dim)).flatten(0, 1))
+        self.prior.start_at(inputs.x, inputs.condition)
+        if self.posterior.num_starting_examples:
+            self.posterior.start_at(self._features(inputs))
 
 
 def _conditions(names: tuple[str, ...], examples: ExampleSpec) -> tuple[Column, ...]:

@@ -18,7 +18,7 @@ from mlflow.pyfunc import PyFuncModel
 from mlflow.pyfunc.model import PythonModel
 from mlflow.types import ParamSchema, ParamSpec
 
-from vae.config import FlowPosterior, FlowPrior, ModelConfig, TableBody
+from vae.config import ModelConfig
 from vae.data.conditions import example_condition
 from vae.inference.answering import ENTRIES, Request, abilities, answer, read_request
 from vae.model import VAE
@@ -43,11 +43,7 @@ def params() -> ParamSchema:
 
 def requirements(config: ModelConfig) -> list[str]:
     """What an environment must hold to load such a model: exact versions of what it was made with."""
-    names: list[str] = [*REQUIREMENTS]
-    if isinstance(config.encoder, TableBody):
-        names.append("pandas")
-    if isinstance(config.posterior, FlowPosterior) or isinstance(config.prior, FlowPrior):
-        names.append("zuko")
+    names = dict.fromkeys([*REQUIREMENTS, *(name for part in config.parts for name in part.requirements)])
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 

@@ -23,20 +23,9 @@ from pipelines.report import projections
 from pipelines.report.costs import Stage, training_stage
 from tuning.frontier import Trial
 from vae import serving
-from vae.config import (
-    Categorical,
-    ContinuousBernoulli,
-    Gaussian,
-    Laplace,
-    MetricFamily,
-    Missing,
-    ModelConfig,
-    RunConfig,
-    StudentTLikelihood,
-    VectorQuantized,
-    parse,
-)
+from vae.config import MetricFamily, ModelConfig, RunConfig, parse
 from vae.data.batches import Batch, InOrder, Share
+from vae.data.missing import MissingConfig
 from vae.data.parquet import Dataset
 from vae.data.schema import Column, ExampleSpec
 from vae.data.statistics import example_spec
@@ -45,7 +34,7 @@ from vae.errors import DataError, Diverged, RegistryError
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import NOISE, claimed, measure
 from vae.model import VAE
-from vae.parts.likelihoods import binarization, prepare
+from vae.parts.likelihoods.preparing import prepare
 from vae.storage import locate, sha256_of, write_whole
 from vae.training.state import WEIGHTS, load_model
 from vae.training.verdict import Finding, words
@@ -190,8 +179,8 @@ def _registered(
     }
 
 
-def _test_split(dataset: Dataset, config: ModelConfig, missing: Missing | None) -> InOrder:
-    return InOrder(Share.of(dataset, "test", binarization=binarization(config.likelihood), missing=missing))
+def _test_split(dataset: Dataset, config: ModelConfig, missing: MissingConfig | None) -> InOrder:
+    return InOrder(Share.of(dataset, "test", binarization=config.likelihood.binarization_policy, missing=missing))
 
 
 def _register(
@@ -245,23 +234,17 @@ def _announced(batches: InOrder) -> Iterator[Batch]:
         done += len(batch)
 
 
-PIXEL_DENSITIES = (ContinuousBernoulli, Gaussian, Laplace, StudentTLikelihood)
-
-
-def protocol(config: ModelConfig, missing: Missing | None, num_samples: int) -> str:
+def protocol(config: ModelConfig, missing: MissingConfig | None, num_samples: int) -> str:
     """Returns the name of the score. Figures under different binarisation policies, densities or holes are not comparable,
     and a vector-quantised model has a bound where others have an estimate.
 
     `grey` marks densities over pixels whose scales have the floor of one grey level: a score without it is of a version
     with a lower floor.
     """
-    likelihood, policy = config.likelihood, binarization(config.likelihood)
-    quantized = isinstance(config.posterior, VectorQuantized)
+    quantized = config.posterior.has_codes
     parts = [
         "nelbo" if quantized else "nll",
-        f"{likelihood.kind}{likelihood.levels}" if isinstance(likelihood, Categorical) else likelihood.kind,
-        policy,
-        "grey" if isinstance(likelihood, PIXEL_DENSITIES) else None,
+        config.likelihood.protocol,
         missing and f"{missing.kind}{missing.share:g}",
         None if quantized else f"is{num_samples}",
     ]
@@ -272,7 +255,7 @@ def _score_champion(
     champion: registry.Version | None,
     candidate: registry.Score,
     dataset: Dataset,
-    missing: Missing | None,
+    missing: MissingConfig | None,
     num_samples: int,
     scratch: Path,
 ) -> registry.Score | None:

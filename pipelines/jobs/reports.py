@@ -20,7 +20,6 @@ from vae.data.parquet import Dataset
 from vae.errors import BetalineError
 from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
-from vae.parts.likelihoods import binarization
 from vae.training.reports import EpochReport
 from vae.training.verdict import judge, judge_data, measure
 
@@ -83,7 +82,7 @@ def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:
     """The same with a model, and what it does on the first rows of the split."""
     config = known.config
     share = Share.of(
-        dataset, known.split, binarization=binarization(config.model.likelihood), missing=config.data.missing
+        dataset, known.split, binarization=config.model.likelihood.binarization_policy, missing=config.data.missing
     )
     few = replace(share, stop=min(share.stop, MOST_BOUND_ROWS))
     bound = bound_sums(model, InOrder(few), seed=0).bound()

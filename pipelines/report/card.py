@@ -7,7 +7,6 @@ from pipelines.report.evidence import Evidence
 from pipelines.report.findings import Score, remarks, scores, verdict
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
-from vae.config import Bernoulli
 from vae.data.conditions import example_condition
 from vae.inference.answering import abilities
 from vae.parts.directions import Directions
@@ -71,7 +70,7 @@ def _limits(evidence: Evidence) -> list[str]:
             '10 effective draws of the latent. `"output": "ess"` gives that number for each row.'
         )
     likelihood = evidence.config.model.likelihood
-    if isinstance(likelihood, Bernoulli) and likelihood.binarization != "none":
+    if likelihood.binarization_policy in ("static", "dynamic"):
         lines.append(
             "It was trained on binarised pixels: grey in its output is the probability of white, not brightness."
         )

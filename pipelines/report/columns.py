@@ -23,7 +23,7 @@ from vae.errors import DataError
 from vae.inference.answering import abilities
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
 from vae.metrics.uses import HIDDEN_SHARE, fill_in
-from vae.parts.likelihoods import restore
+from vae.parts.likelihoods.preparing import restore
 
 SEED = 0
 MOST_MARGINALS, MOST_ASSOCIATIONS, MOST_GAPS = 16, 24, 24

@@ -17,7 +17,8 @@ from vae.data.batches import Batch
 from vae.data.conditions import write_condition
 from vae.data.manifest import Manifest, SplitName
 from vae.metrics.likelihood import Bound, NegativeLogLikelihood
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.training.verdict import Finding
 
 # Colours and cursor moves, which the logs of Ray's workers are full of.

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pipelines.report import wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.formats import UNIT, nats, shorten
 from pipelines.report.wording import beta_of
 from tuning.frontier import Trial
-from vae.config import Bernoulli, Categorical, DiscretizedLogistic, Mixed, MultiRate, VectorQuantized
 
 
 class Score(NamedTuple):
@@ -61,27 +59,14 @@ def nll_protocol(evidence: Evidence) -> str:
 def rate_protocol(evidence: Evidence) -> str:
     """Returns the definition of the rate for this kind of model."""
     bound, model = evidence.bound, evidence.config.model
-    if isinstance(model.posterior, VectorQuantized):
+    if model.posterior.has_codes:
         return "−log p(codes)"
     return "KL(q(z|x) ‖ p(z))" if bound and bound.kl_per_dimension else "log q(z|x) − log p(z) of the draw"
 
 
 def _targets(evidence: Evidence) -> str:
-    match evidence.config.model.likelihood:
-        case Bernoulli(binarization="none"):
-            targets = "targets are the data's binary pixels"
-        case Bernoulli():
-            targets = "targets are binarised pixels"
-        case DiscretizedLogistic():
-            targets = "probability of the 256 levels of each pixel"
-        case Categorical(levels=levels):
-            targets = f"probability of {levels} levels of each pixel"
-        case Mixed():
-            targets = "density of standardised numbers (may be negative), probability of categories"
-        case _:
-            targets = "density over pixels in [0, 1], which may be negative in nats"
-    missing = evidence.config.data.missing
-    return targets if missing is None else f"{targets}; {wording.missing(missing)}"
+    targets, missing = evidence.config.model.likelihood.targets, evidence.config.data.missing
+    return targets if missing is None else f"{targets}; {missing.summary}"
 
 
 def verdict(evidence: Evidence) -> str:
@@ -142,8 +127,8 @@ def remarks(evidence: Evidence) -> list[str]:
             f"{dimensions - bound.active_units} of {dimensions} latent dimensions are not in use; a smaller "
             "model.latent_dim would do as well."
         )
-    if isinstance(rates := config.objective.controller, MultiRate):
-        lines.append(f"The model was trained at every β from {rates.low:g} to {rates.high:g}; all scores are at β = 1.")
+    if config.objective.controller.gates_beta:
+        lines.append(f"The model was trained with {config.objective.controller.summary}; all scores are at β = 1.")
     elif config.objective.beta != 1:
         lines.append(
             f"The model was trained with β = {config.objective.beta:g}; all bounds are at β = 1, so that models with "

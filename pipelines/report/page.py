@@ -70,18 +70,18 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
     patience = training.patience_epochs
     missing, parameters = evidence.config.data.missing, evidence.num_parameters
     of_model = [
-        ("encoder", wording.body(model.encoder)),
-        ("decoder", "mirrors the encoder" if model.decoder is None else wording.body(model.decoder)),
+        ("encoder", model.encoder.summary),
+        ("decoder", "mirrors the encoder" if model.decoder is None else model.decoder.summary),
         ("latent dimensions", str(model.latent_dim)),
-        ("posterior", wording.posterior(model.posterior)),
-        ("prior", wording.prior(model.prior)),
-        ("likelihood", wording.likelihood(model.likelihood)),
+        ("posterior", model.posterior.summary),
+        ("prior", model.prior.summary),
+        ("likelihood", model.likelihood.summary),
         ("condition", wording.condition(model) or "none"),
         *([] if parameters is None else [("parameters", f"{parameters:,}")]),
     ]
     of_training = [
-        ("minimises", wording.objective(evidence.config.objective)),
-        *([] if missing is None else [("missing", wording.missing(missing))]),
+        ("minimises", evidence.config.objective.summary),
+        *([] if missing is None else [("missing", missing.summary)]),
         ("epochs", f"{training.epochs} at most" + (f", patience {patience}" if patience else "")),
         ("batch size", f"{training.batch_size} examples over all workers"),
         ("learning rate", wording.learning_rate(training)),

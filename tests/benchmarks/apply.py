@@ -28,12 +28,13 @@ from pipelines.data.apply import ApplyPlan, Worker
 from pipelines.jobs.apply import UNITS_PER_CALL
 from pipelines.models.registry import Version
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
-from vae.config import MLP, ModelConfig
+from vae.config import ModelConfig
 from vae.data.manifest import MANIFEST_NAME, ImageSpec, Manifest, derive_dataset_id
 from vae.data.parquet import Dataset, rows_per_group, write_shard
 from vae.data.rows import arrow_schema
 from vae.data.schema import ExampleSpec
 from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
 from vae.serving import RegisteredVAE
 from vae.storage import locate
 

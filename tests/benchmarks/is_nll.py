@@ -24,10 +24,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
-from vae.config import MLP, ModelConfig
+from vae.config import ModelConfig
 from vae.data.schema import ExampleSpec
 from vae.inference.importance import log_likelihood
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
+from vae.parts.terms import Inputs
 
 HIDDEN, LATENT_DIM, MAX_ROWS = 512, 16, 8192
 FLOOR = 0.95

@@ -18,7 +18,8 @@ from pipelines.data.ingest import IngestConfig, ingest
 from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
 from vae.training.reports import EpochReport, Hooks, TrainingResult

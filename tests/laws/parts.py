@@ -15,7 +15,8 @@ from torch import Tensor
 from vae.config import ModelConfig, parse
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import ConfigError
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 Config = dict[str, Any]
 

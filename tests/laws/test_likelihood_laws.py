@@ -17,9 +17,9 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
-from vae.config import Likelihood as LikelihoodConfig
 from vae.data.schema import Column, ExampleSpec
-from vae.parts.likelihoods import Likelihood, build_likelihood
+from vae.parts.likelihoods import LikelihoodConfig as LikelihoodConfig
+from vae.parts.likelihoods.likelihood import Likelihood
 
 IMAGES = ExampleSpec((2, 3, 2))
 COLUMNS = tuple(
@@ -119,7 +119,7 @@ def generator(seed: int = 0) -> torch.Generator:
 def build(name: str) -> Case:
     entry, grid = LIKELIHOODS[name]
     spec = TABLE if entry["kind"] == "mixed" else IMAGES
-    likelihood = build_likelihood(TypeAdapter(LikelihoodConfig).validate_python(entry), spec).double()
+    likelihood = TypeAdapter(LikelihoodConfig).validate_python(entry).build(spec).double()
     outputs = torch.randn(SAMPLES, ROWS, *likelihood.outputs_shape, generator=generator(1), dtype=torch.double)
     everywhere = (-1, *(1 for _ in spec.shape))
     values, weights = (each.view(everywhere).repeat(1, *spec.shape) for each in (grid.values, grid.weights))

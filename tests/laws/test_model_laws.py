@@ -13,13 +13,22 @@ from torch import Tensor
 
 from tests.laws import parts
 from tests.laws.parts import LATENT, MODELS, PAIRS, ROWS, SAMPLES, Config, build, examples, noise, randomised, rows
-from vae import config as configuration
 from vae import inference
-from vae.config import ConditionalPrior, ObjectiveConfig, VectorQuantized, parse
-from vae.model import VAE, Inputs, Terms
-from vae.parts.bodies import Context
-from vae.parts.bounds import bound_loss
-from vae.parts.posteriors import Draw, GaussianPosterior
+from vae.config import ObjectiveConfig, parse
+from vae.model import VAE
+from vae.parts.bodies import BodyConfig
+from vae.parts.bodies.body import Context
+from vae.parts.bounds.bound import bound_loss
+from vae.parts.controllers import ControllerConfig
+from vae.parts.corruptions import CorruptionConfig
+from vae.parts.likelihoods import LikelihoodConfig
+from vae.parts.posteriors import PosteriorConfig
+from vae.parts.posteriors.posterior import Draw, GaussianPosterior
+from vae.parts.posteriors.vector_quantized import VectorQuantized
+from vae.parts.priors import PriorConfig
+from vae.parts.priors.conditional import ConditionalPrior
+from vae.parts.regularizers import RegularizerConfig
+from vae.parts.terms import Inputs, Terms
 from vae.training.state import load_model, save_model
 from vae.training.step import Draws, Step
 
@@ -44,13 +53,13 @@ def kinds(union: Any) -> set[str]:
 @pytest.mark.parametrize(
     ("union", "listed"),
     [
-        (configuration.Body, parts.BODIES),
-        (configuration.Posterior, parts.POSTERIORS),
-        (configuration.Prior, parts.PRIORS),
-        (configuration.Likelihood, parts.LIKELIHOODS),
-        (configuration.Controller, parts.CONTROLLERS),
-        (configuration.Regularizer, parts.REGULARIZERS),
-        (configuration.Corruption, parts.CORRUPTIONS),
+        (BodyConfig, parts.BODIES),
+        (PosteriorConfig, parts.POSTERIORS),
+        (PriorConfig, parts.PRIORS),
+        (LikelihoodConfig, parts.LIKELIHOODS),
+        (ControllerConfig, parts.CONTROLLERS),
+        (RegularizerConfig, parts.REGULARIZERS),
+        (CorruptionConfig, parts.CORRUPTIONS),
     ],
     ids=("bodies", "posteriors", "priors", "likelihoods", "controllers", "regularizers", "corruptions"),
 )

@@ -16,13 +16,13 @@ from torch import Tensor
 
 from tests.laws import parts
 from tests.laws.parts import BOUNDS, CONTROLLERS, CORRUPTIONS, LATENT, REGULARIZERS, ROWS, Config, build, complete
-from vae.config import Adversary, Mmd, ModelConfig, ObjectiveConfig, parse
-from vae.config.checks import check_objective_fits
+from vae.config import ModelConfig, ObjectiveConfig, parse
 from vae.data.batches import Batch
 from vae.model import VAE
-from vae.parts.adversary import Discriminator
-from vae.parts.bounds import bound_loss
-from vae.parts.regularizers import penalty
+from vae.parts.bounds.bound import bound_loss
+from vae.parts.regularizers.adversary import Adversary, Discriminator
+from vae.parts.regularizers.mmd import Mmd
+from vae.parts.regularizers.regularizer import penalty
 from vae.training.step import Draws, Step, StepResult, draw, present
 
 EXAMPLES = 100
@@ -64,7 +64,7 @@ def models_of(objective: ObjectiveConfig) -> dict[str, VAE]:
 
 def fits(model: ModelConfig, objective: ObjectiveConfig) -> bool:
     try:
-        check_objective_fits(model, objective, ROWS)
+        objective.check_fits(model, ROWS)
     except ValueError:
         return False
     return True

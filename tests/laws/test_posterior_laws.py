@@ -18,10 +18,11 @@ from torch.func import jacrev, vmap
 from tests.laws.parts import POSTERIORS, PRIORS
 from vae.config import ModelConfig, parse
 from vae.data.schema import ExampleSpec
-from vae.model import VAE, Inputs
+from vae.model import VAE
 from vae.parts.distributions import Gaussian
-from vae.parts.posteriors import Draw, Posterior
-from vae.parts.priors import Prior
+from vae.parts.posteriors.posterior import Draw, Posterior
+from vae.parts.priors.prior import Prior
+from vae.parts.terms import Inputs
 
 LATENT, ROWS, DRAWS = 2, 3, 40_000
 DENSE = [name for name in POSTERIORS if name != "vector quantized"]

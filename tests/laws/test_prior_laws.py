@@ -18,8 +18,8 @@ from tests.laws.parts import PRIORS
 from vae.config import ModelConfig, parse
 from vae.data.schema import ExampleSpec
 from vae.model import VAE
-from vae.parts.posteriors import Draw
-from vae.parts.priors import Prior
+from vae.parts.posteriors.posterior import Draw
+from vae.parts.priors.prior import Prior
 
 DRAWS, CODES, PIECES = 40_000, 3, 3
 CELLS, FINE, EDGE = 14, 20, 7.0

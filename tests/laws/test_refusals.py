@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 from pydantic import ValidationError
 
-from vae import config as configuration
+import vae
 from vae.config import RunConfig, parse
 from vae.errors import ConfigError
 
@@ -269,18 +269,18 @@ def raised_at(values: Values) -> tuple[str, int]:
     trace = problem["ctx"]["error"].__traceback__
     while trace.tb_next is not None:
         trace = trace.tb_next
-    return Path(trace.tb_frame.f_code.co_filename).name, trace.tb_lineno
+    return trace.tb_frame.f_code.co_filename, trace.tb_lineno
 
 
 def test_every_refusal_of_the_configuration_is_here() -> None:
-    """Each `raise` in the configuration's files is what one of these cases comes to."""
-    folder = Path(configuration.__file__).parent
+    """Each ValueError that the configuration or a part raises is what one of these cases comes to."""
+    folder = Path(vae.__file__).parent
     raises = {
-        (path.name, node.lineno)
-        for path in folder.glob("*.py")
-        if path.name != "reading.py"
+        (str(path), node.lineno)
+        for room in ("config", "parts")
+        for path in (folder / room).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Raise)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and ast.unparse(node.exc.func) == "ValueError"
     }
     assert len(raises) > 15
     assert raises == {raised_at(refusal.values) for refusal in REFUSALS.values()}

@@ -15,10 +15,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from tests.laws import parts
 from tests.laws.parts import CONTROLLERS, LATENT, REGULARIZERS, Config, complete
-from vae.config import Adversary, ControlVae, Geco, ObjectiveConfig, parse
-from vae.model import VAE, Inputs
-from vae.parts.adversary import Discriminator
-from vae.parts.controllers import Controller
+from vae.config import ObjectiveConfig, parse
+from vae.model import VAE
+from vae.parts.controllers.control import ControlVae
+from vae.parts.controllers.controller import Controller
+from vae.parts.controllers.geco import Geco
+from vae.parts.regularizers.adversary import Adversary, Discriminator
+from vae.parts.terms import Inputs
 from vae.training.step import Draws, Step
 
 BATCH, EXAMPLES = 64, 1000

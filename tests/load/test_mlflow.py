@@ -22,9 +22,10 @@ from pipelines.services.process import end, free_port, spawn
 from tests.load.table import Carried
 from tests.processes import wait_until
 from vae import serving
-from vae.config import MLP, ModelConfig
+from vae.config import ModelConfig
 from vae.data.schema import ExampleSpec
 from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
 from vae.storage import locate, sha256_of
 from vae.training.state import WEIGHTS, save_model
 

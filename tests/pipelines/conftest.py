@@ -19,9 +19,10 @@ from tests.servers import ROOT, worker
 from tests.vae.conftest import _publish
 from tuning.space import Choice, SearchConfig
 from vae import serving
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig, override
+from vae.config import ModelConfig, RunConfig, TrainingConfig, override
 from vae.data.parquet import Dataset
 from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
 from vae.storage import locate, sha256_of
 from vae.training.state import WEIGHTS, save_model
 

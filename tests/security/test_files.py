@@ -24,12 +24,13 @@ from safetensors.torch import save
 
 from pipelines.cli.yaml_files import read_yaml
 from tests.security.table import Answered
-from vae.config import Conv, ModelConfig
+from vae.config import ModelConfig
 from vae.data.manifest import MANIFEST_NAME
 from vae.data.parquet import Dataset
 from vae.data.schema import ExampleSpec
 from vae.errors import CheckpointError, ConfigError, CorruptData
 from vae.model import VAE
+from vae.parts.bodies.conv import Conv
 from vae.training.state import MANIFEST, MODEL, WEIGHTS, Checkpoint, CheckpointStore, load_model, save_model
 
 

@@ -14,10 +14,11 @@ from pipelines.models import packaging, registry, tracking
 from pipelines.services import Services
 from tests.security.table import Answered
 from vae import serving
-from vae.config import MLP, ModelConfig
+from vae.config import ModelConfig
 from vae.data.schema import ExampleSpec
 from vae.errors import BetalineError, CheckpointError, RegistryError
 from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
 from vae.storage import locate, sha256_of
 from vae.training.state import WEIGHTS, save_model
 

@@ -24,7 +24,8 @@ from vae.errors import ConfigError
 from vae.metrics.disentanglement import udr
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import measure
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.training.assembly import build_model, share_of
 from vae.training.lanes import LaneTraining
 

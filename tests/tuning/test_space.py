@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from tuning.space import Choice, SearchConfig, check_space, configuration, grid, grid_size, labels
-from vae.config import MLP, Conv, RunConfig, override, parse
+from vae.config import RunConfig, override, parse
 from vae.errors import ConfigError
+from vae.parts.bodies.conv import Conv
+from vae.parts.bodies.mlp import MLP
 
 ENCODERS = [{"kind": "mlp", "hidden": [8]}, {"kind": "conv", "channels": [4, 8]}]
 

@@ -11,11 +11,18 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from vae.config import MLP, DiagonalGaussian, Gaussian, ModelConfig, Posterior, Prior, StandardNormal
+from vae.config import ModelConfig
 from vae.data.schema import ExampleSpec
 from vae.model import VAE
-from vae.parts.bodies import Context
-from vae.parts.likelihoods import FixedScale, GaussianFamily, ImageLikelihood, anywhere
+from vae.parts.bodies.body import Context
+from vae.parts.bodies.mlp import MLP
+from vae.parts.likelihoods.gaussian import Gaussian, GaussianFamily
+from vae.parts.likelihoods.likelihood import ImageLikelihood
+from vae.parts.likelihoods.location_scale import FixedScale, anywhere
+from vae.parts.posteriors import PosteriorConfig
+from vae.parts.posteriors.diagonal_gaussian import DiagonalGaussian
+from vae.parts.priors import PriorConfig
+from vae.parts.priors.standard_normal import StandardNormal
 
 SHAPE, VALUES, LATENT, SIGMA = (1, 2, 3), 6, 2, 0.4
 
@@ -58,8 +65,8 @@ class Ppca(NamedTuple):
 def build(
     gap: float = 0.0,
     classes: int = 0,
-    posterior: Posterior | None = None,
-    prior: Prior | None = None,
+    posterior: PosteriorConfig | None = None,
+    prior: PriorConfig | None = None,
 ) -> Ppca:
     """A VAE with a linear decoder, the exact posterior mean, and `gap` too much in each log standard deviation.
 

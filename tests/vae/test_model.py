@@ -10,8 +10,9 @@ from torch import Tensor, distributions
 
 from vae.config import ModelConfig, parse
 from vae.errors import DataError
-from vae.model import VAE, Column, ExampleSpec, Inputs
+from vae.model import VAE, Column, ExampleSpec
 from vae.parts.distributions import Gaussian
+from vae.parts.terms import Inputs
 
 SHAPE = (1, 4, 4)
 WEIGHT = "encoder.dense.stages.0.layer.weight"

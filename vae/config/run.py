@@ -2,45 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, Union
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from vae.config.checks import check_objective_fits
 from vae.config.model import ModelConfig
 from vae.config.objective import ObjectiveConfig
-from vae.config.section import Positive, Section
-
-
-class MissingCompletelyAtRandom(Section):
-    """Each value is missing with the same probability."""
-
-    kind: Literal["mcar"] = "mcar"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Of the values."""
-
-
-class MissingAtRandom(Section):
-    """Half of the values of an example are always there, and decide how likely the others are missing."""
-
-    kind: Literal["mar"] = "mar"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Of the values that can be missing."""
-
-
-class MissingNotAtRandom(Section):
-    """The larger a value, the likelier it is missing."""
-
-    kind: Literal["mnar"] = "mnar"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Of the values."""
-
-
-Missing = Annotated[
-    Union[MissingCompletelyAtRandom, MissingAtRandom, MissingNotAtRandom],  # noqa: UP007
-    Field(discriminator="kind"),
-]
-
+from vae.data.missing import MissingConfig
+from vae.parts.part import Positive, Section
 
 MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"]
 """Metrics that are measured together: see `vae.metrics.suite`."""
@@ -49,7 +18,7 @@ MetricFamily = Literal["reconstruction", "information", "disentanglement", "gene
 class DataConfig(Section):
     """What is made of the dataset before the model sees it."""
 
-    missing: Missing | None = None
+    missing: MissingConfig | None = None
     """Entries to hide, by a draw that depends on split and row alone; on top of what is missing already."""
 
 
@@ -130,7 +99,7 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _parts_fit(self) -> Self:
-        check_objective_fits(self.model, self.objective, self.training.batch_size)
+        self.objective.check_fits(self.model, self.training.batch_size)
         return self
 
     @model_validator(mode="after")

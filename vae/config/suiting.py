@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from vae.config import Bernoulli, RunConfig, override
+from vae.config import RunConfig, override
 from vae.config.presets import PRESETS, preset
 from vae.data.manifest import ImageSpec
 from vae.data.parquet import Dataset
@@ -179,7 +179,7 @@ class Misfit(NamedTuple):
 
 def misfits(config: RunConfig, facts: Facts) -> Misfit | None:
     """Returns why a configuration does not suit the data; None where it does."""
-    if isinstance(config.model.likelihood, Bernoulli) and facts.are_photographs:
+    if config.model.likelihood.is_binary and facts.are_photographs:
         return Misfit(
             f"the images look like photographs ({facts.shades:.0%} of their values are neither near black nor near white), "
             "and a bernoulli likelihood scores each value as black or white.",

@@ -19,13 +19,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.config import Missing
 from vae.data.manifest import SPLITS, ImageSpec
+from vae.data.missing import Logistic, MissingConfig, fit_logistic, without_hidden
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows, empty_rows, fill
 from vae.errors import ConfigError
-from vae.parts.corruptions import Logistic, fit_logistic, without_hidden
-from vae.parts.likelihoods import check_binary
+from vae.parts.likelihoods.preparing import check_binary
 from vae.seeds import Stream, derive
 
 Binarization = Literal["none", "static", "dynamic"]
@@ -81,7 +80,7 @@ class Share:
     device: torch.device
     binarization: Binarization | None = None
     """Policy of a Bernoulli likelihood; None for likelihoods over grey pixels."""
-    missing: Missing | None = None
+    missing: MissingConfig | None = None
     """Entries to hide."""
     logistic: Logistic | None = None
     """What decides which, unless they are hidden completely at random."""
@@ -95,7 +94,7 @@ class Share:
         world_size: int = 1,
         device: torch.device | str = "cpu",
         binarization: Binarization | None = None,
-        missing: Missing | None = None,
+        missing: MissingConfig | None = None,
     ) -> Share:
         """The share of one of `world_size` ranks; shares differ by one row at most.
 

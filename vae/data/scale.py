@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.config import Bernoulli, Gaussian, Laplace, Mixed, RunConfig, StudentTLikelihood
+from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
-from vae.parts.likelihoods import prepare
+from vae.parts.likelihoods.preparing import prepare
 from vae.training.assembly import share_of
 
 MOST_ROWS = 4_000
@@ -90,7 +90,7 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     mean = (values.x * there).sum(0) / count
     deviation = (values.x - mean) * there
     variance = deviation.square().sum(0) / count
-    noise, own, nats = _collapsed_decoder(config, mean, variance)
+    noise, own, nats = config.model.likelihood.collapsed_decoder(mean, variance)
     # The Fisher information of a category's probabilities p is diag(1/p).
     noise, nats = torch.where(is_number, noise, mean), torch.where(is_number, nats, torch.special.entr(mean))
     keep = variance > 1e-6
@@ -99,7 +99,7 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     hollowness = _hollowness(deviation)
     y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
     counts = count[keep]
-    if _decodes_scale(config):
+    if config.model.likelihood.decodes_scale:
         y = torch.cat([y, _spread_statistic(y, there[:, keep])[:, is_number[keep]]], 1)
         own = F.pad(own, (0, y.shape[1] - len(own)))
         counts = torch.cat([counts, count[keep & is_number]])
@@ -132,38 +132,6 @@ def _values(config: RunConfig, dataset: Dataset) -> _Values:
     sizes = [len(column.categories or ()) for column in spec.columns]
     is_number = torch.tensor([not size for size in sizes for _ in range(max(size, 1))])
     return _Values(*one_hot_columns(x, there, sizes), is_number)
-
-
-def _collapsed_decoder(config: RunConfig, mean_D: Tensor, variance_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what the likelihood says of each number where the latent tells nothing, each [D].
-
-    Returns:
-        The variance of its noise, the variance that a number's own draw adds, and its nats.
-    """
-    likelihood = config.model.likelihood
-    if isinstance(likelihood, Bernoulli):
-        noise = mean_D * (1 - mean_D)
-        nats = torch.special.entr(mean_D) + torch.special.entr(1 - mean_D)
-        return noise, (noise - variance_D).clamp(min=0), nats  # a grey pixel's draw varies by itself
-    none = torch.zeros_like(variance_D)
-    if isinstance(likelihood, Gaussian) and likelihood.sigma == "fixed":
-        noise = torch.full_like(variance_D, likelihood.initial_sigma**2)
-        return noise, none, 0.5 * (torch.log(2 * torch.pi * noise) + variance_D / noise)
-    noise = variance_D.mean().expand_as(variance_D) if _has_one_sigma(config) else variance_D
-    return noise, none, 0.5 * torch.log(2 * torch.pi * torch.e * noise.clamp(min=1e-12))
-
-
-def _has_one_sigma(config: RunConfig) -> bool:
-    likelihood = config.model.likelihood
-    return isinstance(likelihood, Gaussian) and likelihood.sigma == "learned"
-
-
-def _decodes_scale(config: RunConfig) -> bool:
-    """Whether the latent says how far each number may lie from its mean."""
-    likelihood = config.model.likelihood
-    return isinstance(likelihood, Laplace | StudentTLikelihood | Mixed) or (
-        isinstance(likelihood, Gaussian) and likelihood.sigma == "per_pixel"
-    )
 
 
 def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:

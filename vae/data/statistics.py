@@ -7,20 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 
-from vae.config import Missing
 from vae.data import manifest
 from vae.data.manifest import ImageSpec
+from vae.data.missing import MissingConfig, fit_logistic, without_hidden
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
 from vae.data.plausible import plausible_ranges
 from vae.data.rows import ATTRIBUTE
 from vae.data.schema import Column, ExampleSpec, without_absurd
-from vae.parts.corruptions import fit_logistic, without_hidden
 
 _BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
 
 
-def example_spec(dataset: Dataset, missing: Missing | None = None) -> ExampleSpec:
+def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> ExampleSpec:
     """Returns what one example of a dataset is.
 
     Means and standard deviations are of the entries of the training split that are observed, after some were hidden: a
@@ -43,7 +42,7 @@ def example_spec(dataset: Dataset, missing: Missing | None = None) -> ExampleSpe
     return ExampleSpec(facts.example.shape, facts.classes, columns, attributes)
 
 
-def _table_columns(dataset: Dataset, missing: Missing | None) -> tuple[Column, ...]:
+def _table_columns(dataset: Dataset, missing: MissingConfig | None) -> tuple[Column, ...]:
     example, rows = dataset.manifest.example, dataset.num_rows("train")
     assert not isinstance(example, ImageSpec), "callers ask for tables"
     columns = [

@@ -10,8 +10,8 @@ from torch import Tensor
 from vae.inference import importance
 from vae.inference.importance import Evidence
 from vae.inference.memory import chunks
-from vae.model import VAE, Inputs
-from vae.parts.posteriors import VectorQuantizedPosterior
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 Output = Literal["mean", "sample"]
@@ -123,7 +123,7 @@ def evidence(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 
 
     Of a vector-quantised model, the bound: minus distortion and rate, of the row's one code.
     """
-    if isinstance(model.posterior, VectorQuantizedPosterior):
+    if model.has_codes:
         terms = model(inputs, inputs.x.new_zeros(1, len(inputs.x), 0))
         return Evidence(-(terms.distortion + terms.rate)[0], inputs.x.new_ones(len(inputs.x)))
     generator = generator_of(inputs.x, seed, "score")

@@ -7,7 +7,8 @@ import torch
 from vae.inference.coding import generator_of
 from vae.inference.estimates import Estimate, WeightedMoments
 from vae.inference.importance import weighted_draws
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 
 @torch.no_grad()

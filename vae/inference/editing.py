@@ -7,8 +7,9 @@ from torch import Tensor
 
 from vae.errors import ConfigError
 from vae.inference.coding import decode, encode
-from vae.model import VAE, Inputs
+from vae.model import VAE
 from vae.parts.directions import Directions, Method
+from vae.parts.terms import Inputs
 
 
 @torch.no_grad()

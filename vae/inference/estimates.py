@@ -10,7 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.parts.likelihoods import CategoryFamily, Likelihood, TableLikelihood
+from vae.parts.likelihoods.categorical import CategoryFamily
+from vae.parts.likelihoods.likelihood import Likelihood
+from vae.parts.likelihoods.mixed import TableLikelihood
 
 
 class Estimate(NamedTuple):

@@ -15,8 +15,8 @@ from torch import Tensor
 from vae.errors import ConfigError
 from vae.inference.memory import BUDGET_BYTES, rows_within
 from vae.inference.proposals import StudentTProposal, effective_draws, fit_proposal
-from vae.model import VAE, Inputs, Terms
-from vae.parts.posteriors import VectorQuantizedPosterior
+from vae.model import VAE
+from vae.parts.terms import Inputs, Terms
 
 LEAST_EFFECTIVE_DRAWS = 10.0
 """Effective draws below which an estimate counts as unreliable."""
@@ -49,7 +49,7 @@ def weighted_draws(
         proposal: Distribution to draw from; None for the posterior q(z|x).
         max_rows: Most rows encoded, or latents decoded, at once; None for as many as fit `memory.BUDGET_BYTES`.
     """
-    if isinstance(model.posterior, VectorQuantizedPosterior):
+    if model.has_codes:
         num_samples = 1
     batch = len(inputs.x)
     most = rows_within(model) if max_rows is None else max_rows
@@ -98,7 +98,7 @@ def evidence(
     References:
         Burda, Grosse & Salakhutdinov, Importance Weighted Autoencoders (2016), section 3. https://arxiv.org/abs/1509.00519
     """
-    if isinstance(model.posterior, VectorQuantizedPosterior):
+    if model.has_codes:
         raise ConfigError(
             "importance sampling needs a posterior to draw from, and a vector_quantized one is a single code; its bound is "
             "the distortion plus the rate of that code"
@@ -143,7 +143,7 @@ def better_proposals(
     Yields:
         The numbers of some rows, and a proposal for each of them.
     """
-    if isinstance(model.posterior, VectorQuantizedPosterior):
+    if model.has_codes:
         return
     poor = (effective_B < enough).nonzero().flatten()
     # In float64, with the deviations from the mean beside the draws.

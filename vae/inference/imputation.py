@@ -18,7 +18,8 @@ from vae.inference.estimates import Estimate, WeightedMoments
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS, better_proposals, weighted_draws
 from vae.inference.memory import rows_within
 from vae.inference.proposals import StudentTProposal
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 ENOUGH_EFFECTIVE_DRAWS = 50.0
 """Effective draws below which a row gets a better proposal: from 50 on, an estimated mean has a squared error at most 2 %

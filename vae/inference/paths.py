@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vae.errors import ConfigError
 from vae.inference.coding import decode, encode
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 Interpolation = Literal["linear", "spherical", "geodesic"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae.parts.posteriors import Draw
+from vae.parts.posteriors.posterior import Draw
 
 DEGREES_OF_FREEDOM = 5
 """Of the Student-t: its tails are heavier than those of a Gaussian prior, so that no weight is unbounded."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from vae.errors import ConfigError
 from vae.inference.coding import decode, encode, generator_of
 from vae.inference.importance import log_likelihood
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 MOST_VALUES = 256
 

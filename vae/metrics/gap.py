@@ -14,7 +14,8 @@ from torch import Tensor
 from vae import inference
 from vae.data.scale import one_hot_columns
 from vae.inference.memory import BUDGET_BYTES, chunks
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 DRAWS = 4

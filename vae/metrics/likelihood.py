@@ -12,15 +12,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vae.config import BoundConfig, Elbo
 from vae.data.batches import Batch
 from vae.errors import ConfigError
 from vae.inference import importance
 from vae.inference.memory import BUDGET_BYTES, chunks
-from vae.model import VAE, Inputs, Terms
-from vae.parts.bounds import importance_weighted
+from vae.model import VAE
+from vae.parts.bounds import BoundConfig
+from vae.parts.bounds.bound import importance_weighted
+from vae.parts.bounds.elbo import Elbo
 from vae.parts.distributions import Gaussian
-from vae.parts.posteriors import VectorQuantizedPosterior
+from vae.parts.terms import Inputs, Terms
 from vae.seeds import Stream, derive
 
 ACTIVE_UNIT_VARIANCE = 0.01
@@ -63,7 +64,7 @@ def batch_sums(terms: Terms, bound: BoundConfig) -> Tensor:
     by_dimension = kl is not None and kl.shape[-1] == mean.shape[-1]
     count = torch.full((), len(mean), dtype=mean.dtype, device=mean.device)
     distortion, rate = (part.mean(0).sum().double() for part in (terms.distortion, terms.rate))
-    negative = distortion + rate if isinstance(bound, Elbo) else -importance_weighted(terms).sum().double()
+    negative = -importance_weighted(terms).sum().double() if bound.weighs_draws else distortion + rate
     return torch.cat(
         [
             torch.stack([count, distortion, rate, negative]),
@@ -181,7 +182,7 @@ def negative_log_likelihood(
         num_observed += inputs.x.numel() if inputs.observed is None else int(inputs.observed.sum())
         for rows in chunks(model, len(batch)):
             part = inputs.take(rows)
-            if is_quantized(model):
+            if model.has_codes:
                 terms = model(part, torch.zeros(1, len(part.x), 0, device=device))
                 nlls.append((terms.distortion + terms.rate)[0])
             else:
@@ -191,18 +192,12 @@ def negative_log_likelihood(
     return NegativeLogLikelihood(
         nats=nll.mean().item(),
         standard_error=nll.std().item() / math.sqrt(len(nll)) if len(nll) > 1 else None,
-        num_samples=0 if is_quantized(model) else num_samples,
+        num_samples=0 if model.has_codes else num_samples,
         num_examples=len(nll),
         bits_per_dim=nll.sum().item() / (num_observed * math.log(2)) if has_bits else None,
     )
 
 
-def is_quantized(model: VAE) -> bool:
-    """Whether the latent is made of codes."""
-    return isinstance(model.posterior, VectorQuantizedPosterior)
-
-
-@torch.no_grad()
 def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_examples: int = 10_000) -> float:
     r"""I(x; z) under q, in nats: E[log q(z|x) − log q(z)], with q(z) the mixture of all the posteriors.
 

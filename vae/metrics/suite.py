@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from vae import inference
-from vae.config import Corruption, GaussianNoise, MetricFamily
+from vae.config import MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import DataError
@@ -24,8 +24,10 @@ from vae.metrics.generation import Array, frechet_distance, generation_suite
 from vae.metrics.likelihood import mutual_information
 from vae.metrics.reconstruction import psnr, ssim
 from vae.metrics.uses import denoising, imputation
-from vae.model import VAE, Inputs
-from vae.parts.likelihoods import binarization
+from vae.model import VAE
+from vae.parts.corruptions import CorruptionConfig
+from vae.parts.corruptions.gaussian_noise import GaussianNoise
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 MAX_ROWS, MAX_USED_ROWS = 15_000, 1_000
@@ -51,7 +53,7 @@ def measure(
     *,
     split: str = "test",
     seed: int = 0,
-    corruption: Corruption = NOISE,
+    corruption: CorruptionConfig = NOISE,
 ) -> dict[str, float]:
     """Metrics by name, such as `mig` or `recall.cnn-64-a1b2c3`; images in [0, 1] as they are in the dataset.
 
@@ -83,7 +85,7 @@ def measure(
     if "reconstruction" in families:
         found |= _reconstruction(model, rows)
     if "information" in families:
-        share = Share.of(dataset, split, binarization=binarization(model.config.likelihood))
+        share = Share.of(dataset, split, binarization=model.config.likelihood.binarization_policy)
         found["mutual_information_nats"] = mutual_information(model, InOrder(share), seed)
     if "disentanglement" in families:
         codes = [inference.encode(model, inputs).mean for inputs in _in_chunks(model, rows)]

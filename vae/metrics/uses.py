@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae import inference
-from vae.config import Corruption
 from vae.data.batches import Batch
 from vae.data.schema import Column
 from vae.errors import DataError
@@ -27,8 +26,9 @@ from vae.metrics.imputation import (
     imputation_rmse,
 )
 from vae.metrics.reconstruction import psnr
-from vae.model import VAE, Inputs
-from vae.parts.corruptions import corrupt
+from vae.model import VAE
+from vae.parts.corruptions import CorruptionConfig
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 HIDDEN_SHARE = 0.2
@@ -36,7 +36,7 @@ LEAST_ROWS_AT_ONCE = 8192
 """Decoded rows within the memory budget, from which on `fill_in` lets `inference.impute` improve its proposals."""
 
 
-def denoising(model: VAE, inputs: Inputs, corruption: Corruption, *, seed: int = 0) -> dict[str, float]:
+def denoising(model: VAE, inputs: Inputs, corruption: CorruptionConfig, *, seed: int = 0) -> dict[str, float]:
     """PSNR of denoised images, and of the noisy images themselves and their 3×3 median filter.
 
     Protocol: the corruption is drawn by the seed; the mean over 32 draws of the posterior; everything clamped to [0, 1].
@@ -48,7 +48,7 @@ def denoising(model: VAE, inputs: Inputs, corruption: Corruption, *, seed: int =
         seed: Of the noise and the draws.
     """
     generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 1))
-    noisy = corrupt(inputs.x, corruption, generator)
+    noisy = corruption.corrupt(inputs.x, generator)
     clean = inference.denoise(model, inputs._replace(x=noisy), num_samples=32, seed=seed).mean
     answers = {"": clean, ".noisy": noisy, ".median": _median(noisy)}
     return {

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from vae.config import RunConfig, TrainingConfig, Vamp
+from vae.config import RunConfig, TrainingConfig
 from vae.data.batches import Feed, InOrder, Share, open_feed
 from vae.data.parquet import Dataset
 from vae.data.schema import Experience
@@ -15,7 +15,6 @@ from vae.data.statistics import example_spec
 from vae.errors import ConfigError, DataError
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
-from vae.parts.likelihoods import binarization
 from vae.seeds import Stream, derive
 
 
@@ -28,7 +27,7 @@ def share_of(
     device: torch.device | str = "cpu",
 ) -> Share:
     """A rank's share of a split, as the likelihood wants it and without the entries that the run hides."""
-    policy = binarization(config.model.likelihood)
+    policy = config.model.likelihood.binarization_policy
     return Share.of(dataset, split, rank, size, device, policy, config.data.missing)
 
 
@@ -107,11 +106,11 @@ def _start_with_data(model: VAE, config: RunConfig, dataset: Dataset, device: to
     wanted, there = model.num_starting_examples, dataset.num_rows("train")
     if not wanted:
         return
-    prior = config.model.prior
-    if isinstance(prior, Vamp) and prior.components > there:
+    needed = model.prior.num_starting_examples
+    if needed > there:
         raise ConfigError(
-            f"model.prior.components: a vamp prior of {prior.components} pseudo-inputs starts with as many examples, "
-            f"and the train split of {dataset.uri} has {there}; use at most {there}"
+            f"model.prior.components: a {config.model.prior.kind} prior of {needed} pseudo-inputs starts with as many "
+            f"examples, and the train split of {dataset.uri} has {there}; use at most {there}"
         )
     rows = share_of(config, dataset, "train", device=device).load(0, min(wanted, there))
     generator = torch.Generator(device)

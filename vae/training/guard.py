@@ -15,7 +15,7 @@ from vae.data.parquet import Dataset
 from vae.data.rows import SOURCE_ROW
 from vae.errors import Diverged
 from vae.model import VAE
-from vae.parts.likelihoods import restore
+from vae.parts.likelihoods.preparing import restore
 from vae.training.step import Draws
 
 SMALL = 4096

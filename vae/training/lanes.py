@@ -19,12 +19,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from vae.config import Adversary, RunConfig, VectorQuantized, differences
+from vae.config import RunConfig, differences
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, Diverged
-from vae.model import VAE, Inputs
-from vae.parts.controllers import Controller, check_schedule
+from vae.model import VAE
+from vae.parts.controllers.controller import Controller, check_schedule
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.training.guard import SMALL, diverged
@@ -45,12 +46,9 @@ PROGRESS_SECONDS = 1.0
 
 def refusal(config: RunConfig) -> str | None:
     """Why a run cannot be a lane, which names the part; None where it can."""
-    if isinstance(config.model.posterior, VectorQuantized):
-        return "model.posterior: a vector_quantized posterior moves its codebook in place, which vmap cannot carry"
-    if any(isinstance(regularizer, Adversary) for regularizer in config.objective.regularizers):
-        return (
-            "objective.regularizers: an adversary has a network and an optimiser of its own, which lanes do not stack"
-        )
+    for part in (*config.model.parts, *config.objective.parts):
+        if part.not_stackable is not None:
+            return part.not_stackable
     if config.training.compile == "on":
         return "training.compile: a stack is not compiled; set it to `auto` or `off`"
     if config.scaling.num_workers > 1:

@@ -15,7 +15,7 @@ from vae import inference
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.memory import rows_within
-from vae.metrics.likelihood import inputs_of, is_quantized
+from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.aggregate import fit_aggregate
 from vae.parts.directions import Directions, Method, fit_directions
@@ -37,7 +37,7 @@ def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
 
     Latents that nothing can be fitted to, as a run that diverges leaves them, are no error: the model goes without.
     """
-    if is_quantized(model):
+    if model.has_codes:
         return
     training, device = config.training, next(model.parameters()).device
     latents = _encode(model, config, dataset)

@@ -16,13 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from vae.config import Adversary, RunConfig, differences
+from vae.config import RunConfig, differences
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.model import VAE
-from vae.parts.adversary import Discriminator
-from vae.parts.controllers import Controller, check_schedule
+from vae.parts.controllers.controller import Controller, check_schedule
+from vae.parts.regularizers.adversary import Discriminator
 from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
 from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
@@ -101,11 +101,12 @@ class Training:
         self.best_weights: Tensors = {}
 
     def _discriminator(self) -> Discriminator | None:
-        for regularizer in self.config.objective.regularizers:
-            if isinstance(regularizer, Adversary):
-                seed = derive(self.config.training.seed, Stream.DISCRIMINATOR)
-                return Discriminator(regularizer, self.config.model.latent_dim, seed, self.world.device)
-        return None
+        seed = derive(self.config.training.seed, Stream.DISCRIMINATOR)
+        made = [
+            regularizer.discriminator(self.config.model.latent_dim, seed, self.world.device)
+            for regularizer in self.config.objective.regularizers
+        ]
+        return next(filter(None, made), None)
 
     # --- the loop ---------------------------------------------------------------------------------------------------
 

@@ -14,9 +14,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from vae.config import Capacity, ControlVae, Geco, RunConfig
+from vae.config import RunConfig
 from vae.model import VAE
-from vae.parts.controllers import at_constraint, constraint_gap, steps_to_settle
 from vae.training.reports import EpochReport, TrainingResult
 from vae.training.validation import Validated
 
@@ -43,7 +42,7 @@ class Record:
     def __init__(self, config: RunConfig, total_steps: int) -> None:
         self.config = config
         self.total_steps = total_steps
-        self.settles_at = steps_to_settle(config.objective, total_steps)
+        self.settles_at = config.objective.controller.steps_to_settle(total_steps)
         self.history: list[EpochReport] = []
 
     @property
@@ -67,7 +66,7 @@ class Record:
             validation_negative_elbo=bound.negative_elbo,
             validation_negative_bound=bound.negative_bound,
             validation_objective=found.objective,
-            constraint_gap=constraint_gap(self.config.objective, bound.distortion, bound.rate),
+            constraint_gap=self.config.objective.controller.gap(bound.distortion, bound.rate),
             active_units=bound.active_units,
             aggregate_std=bound.aggregate_std,
             best_epoch=epoch + 1,
@@ -84,14 +83,12 @@ class Record:
 
     def _order(self, report: EpochReport) -> tuple[bool, float, float]:
         """The key by which epochs are sorted, the best first; see the top of this file."""
-        match self.config.objective.controller:
-            case Geco():
-                value = report.validation_rate
-            case ControlVae() | Capacity():
-                value = report.validation_negative_bound
-            case _:
-                value = report.validation_objective
-        return report.step < self.settles_at, report.constraint_gap, value
+        values = {
+            "objective": report.validation_objective,
+            "rate": report.validation_rate,
+            "bound": report.validation_negative_bound,
+        }
+        return report.step < self.settles_at, report.constraint_gap, values[self.config.objective.controller.epoch_by]
 
     def _has_lost_patience(self, report: EpochReport) -> bool:
         """Whether the run stops after an epoch for want of a better one.
@@ -107,7 +104,9 @@ class Record:
     def _counts(self, report: EpochReport) -> bool:
         """Whether an epoch without a better one takes some of the patience."""
         ready_at = max(self.settles_at, self.config.training.warmup_steps)
-        is_held = at_constraint(self.config.objective, report.validation_distortion, report.validation_rate)
+        is_held = self.config.objective.controller.is_at_constraint(
+            report.validation_distortion, report.validation_rate
+        )
         return report.step >= ready_at and is_held
 
     def result(self, model: VAE, resumed_from_step: int) -> TrainingResult:

@@ -18,7 +18,8 @@ from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.training.lane_kernels import LaneKernels
 from vae.training.state import Tensors
 from vae.training.step import Draws, Step

@@ -5,20 +5,19 @@ Shapes: S samples, B batch, L latent, N noise.
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from vae.config import Adversary, Mmd, MultiRate, ObjectiveConfig
+from vae.config import ObjectiveConfig
 from vae.data.batches import Batch
-from vae.model import VAE, Inputs, Terms
-from vae.parts.adversary import Discriminator
-from vae.parts.bounds import Losses, bound_loss
-from vae.parts.corruptions import corrupt
-from vae.parts.regularizers import penalty
+from vae.model import VAE
+from vae.parts.bounds.bound import Losses, bound_loss
+from vae.parts.regularizers.adversary import Discriminator
+from vae.parts.regularizers.regularizer import penalty
+from vae.parts.terms import Inputs, Terms
 
 
 class Draws(NamedTuple):
@@ -35,7 +34,7 @@ def present(model: VAE, objective: ObjectiveConfig, batch: Batch, generator: tor
     """A batch as the model takes it at a training step, from a generator on the batch's device."""
     inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
     if objective.corruption is not None:
-        inputs = inputs._replace(seen=corrupt(inputs.x, objective.corruption, generator))
+        inputs = inputs._replace(seen=objective.corruption.corrupt(inputs.x, generator))
     return inputs
 
 
@@ -43,12 +42,11 @@ def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, generator: torc
     """What a training step draws for a batch, from a generator on its device."""
     count, device = len(inputs.x), inputs.x.device
     noise = torch.randn(objective.bound.samples, count, model.noise_dim, generator=generator, device=device)
-    if isinstance(objective.controller, MultiRate):
-        low, high = math.log(objective.controller.low), math.log(objective.controller.high)
-        share = torch.rand(count, 1, generator=generator, device=device)
-        inputs = inputs._replace(log_beta=low + (high - low) * share)
+    log_beta = objective.controller.draw_log_beta(count, generator)
+    if log_beta is not None:
+        inputs = inputs._replace(log_beta=log_beta)
     reference = None
-    if any(isinstance(regularizer, Mmd) for regularizer in objective.regularizers):
+    if any(regularizer.compares_with_prior for regularizer in objective.regularizers):
         reference = torch.randn(count, model.prior.noise_dim, generator=generator, device=device)
     return Draws(inputs, noise, reference)
 
@@ -97,7 +95,7 @@ class Step(nn.Module):
     def losses(self, terms: Terms, draws: Draws, beta: Tensor, capacity: Tensor) -> Losses:
         """Returns the bound at a weight β of the rate plus all regularisers, as means over the batch."""
         inputs = draws.inputs
-        if isinstance(self.objective.controller, MultiRate):
+        if self.objective.controller.gates_beta:
             assert inputs.log_beta is not None, "drawn for every example"
             beta = beta * inputs.log_beta.squeeze(-1).exp()
         losses = bound_loss(terms, self.objective, beta, capacity)
@@ -106,7 +104,7 @@ class Step(nn.Module):
         if draws.reference is not None:
             reference_BL = self.model.sample_prior(draws.reference, inputs.condition).detach()
         for regularizer in self.objective.regularizers:
-            if isinstance(regularizer, Adversary):
+            if regularizer.has_optimizer:
                 assert self.discriminator is not None, "made with the run"
                 loss = loss + self.discriminator.penalty(terms.z[0])
             else:

@@ -11,12 +11,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.config import MultiRate, ObjectiveConfig
+from vae.config import ObjectiveConfig
 from vae.data.batches import Batch
 from vae.metrics.likelihood import Bound, Sums, batch_sums, inputs_of
-from vae.model import VAE, Inputs
-from vae.parts.corruptions import corrupt
+from vae.model import VAE
 from vae.parts.ranks import alone
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 from vae.training.step import Draws, Step, draw
 
@@ -43,7 +43,7 @@ def draw_validation(
     clean = inputs_of(model, batch, generator)
     draws = draw(model, objective, clean, generator)
     if objective.corruption is not None:
-        corrupted = draws.inputs._replace(seen=corrupt(clean.x, objective.corruption, generator))
+        corrupted = draws.inputs._replace(seen=objective.corruption.corrupt(clean.x, generator))
         draws = draws._replace(inputs=corrupted)
     return clean, draws
 
@@ -61,7 +61,7 @@ def batch_vector(step: Step, clean: Inputs, draws: Draws, beta: Tensor, capacity
     objective = step.objective
     terms = step.model(clean, draws.noise)
     sums = batch_sums(terms, objective.bound)
-    if objective.corruption is not None or isinstance(objective.controller, MultiRate):
+    if objective.corruption is not None or objective.controller.gates_beta:
         terms = step.model(draws.inputs, draws.noise)
     count = len(clean.x)
     if objective.regularizers and count < 2:  # a regulariser compares the examples of a batch

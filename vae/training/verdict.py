@@ -13,17 +13,7 @@ from typing import Literal
 
 import torch
 
-from vae.config import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    Gaussian,
-    Mmd,
-    RunConfig,
-    TrainingConfig,
-    VectorQuantized,
-)
-from vae.config.objective import Capacity, Constant, ControlVae, Cyclical, Geco, MultiRate, Warmup
+from vae.config import RunConfig, TrainingConfig
 from vae.config.suiting import facts_of, misfits
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
@@ -31,8 +21,8 @@ from vae.data.scale import Scale, scale_of
 from vae.metrics.gap import generation_gap, rows_within_budget
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
-from vae.parts.controllers import holds_constraint
-from vae.parts.posteriors import VectorQuantizedPosterior
+from vae.parts.controllers.cyclical import Cyclical
+from vae.parts.regularizers.mmd import Mmd
 from vae.training.assembly import share_of
 from vae.training.guard import slower
 from vae.training.reports import EpochReport
@@ -130,8 +120,8 @@ class Measured:
 def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
     """Measures a run's data, and its model: that which ships, or that of now while it trains."""
     scale, num_examples = scale_of(config, dataset), dataset.num_rows("train")
-    if isinstance(model.posterior, VectorQuantizedPosterior):
-        return Measured(scale, num_examples, perplexity=model.posterior.codebook.perplexity)
+    if model.has_codes:
+        return Measured(scale, num_examples, perplexity=model.posterior.perplexity)
     if num_examples < 2:
         return Measured(scale, num_examples)
     device = next(model.parameters()).device
@@ -153,7 +143,7 @@ def judge(config: RunConfig, history: Sequence[EpochReport], measured: Measured)
     """
     best, is_over = history[history[-1].best_epoch - 1], history[-1].is_last
     found = [*_blown_up(config, best, measured.scale)] if is_over else []
-    if not isinstance(config.model.posterior, VectorQuantized):
+    if not config.model.posterior.has_codes:
         found += _collapsed(config, best, measured.scale, is_over)
         found += _under_regularised(config, best, measured, is_over)
     elif is_over:
@@ -217,7 +207,7 @@ def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
         return f"--set 'objective.regularizers=[{lighter}]' {epochs}"
     if config.training.learning_rate > FAST * TrainingConfig().learning_rate:
         return f"{slower(config.training)} {epochs}"
-    if isinstance(config.objective.controller, Constant):
+    if _is_scheduled(config) and not config.objective.controller.steps_to_settle(1000):
         return f"--set 'objective.controller={{kind: warmup, steps: 0.5}}' {epochs}"
     return epochs
 
@@ -240,10 +230,7 @@ def expected_rate(config: RunConfig, scale: Scale) -> float:
 
 def _learns_noise(config: RunConfig) -> bool:
     """Whether the likelihood's noise shrinks as the latent explains more: not that of a fixed σ, nor of probabilities."""
-    likelihood = config.model.likelihood
-    if isinstance(likelihood, Gaussian):
-        return likelihood.sigma != "fixed"
-    return not isinstance(likelihood, Bernoulli | Categorical | ContinuousBernoulli)
+    return config.model.likelihood.learns_noise
 
 
 def _suiting_beta(scale: Scale) -> float:
@@ -284,15 +271,16 @@ def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
     objective, scale, latent_dim = config.objective, measured.scale, config.model.latent_dim
     if objective.bound.kind != "elbo" or config.model.prior.kind != "standard_normal":
         return None
-    if isinstance(objective.controller, Geco | ControlVae | MultiRate):
+    if objective.controller.moves_beta:
         return None
-    if any(isinstance(one, Mmd) for one in objective.regularizers):
+    if any(one.compares_with_prior for one in objective.regularizers):
         return None
-    if isinstance(objective.controller, Capacity) and objective.beta > HEAVY * scale.critical_beta:
+    held = objective.controller.held_rate
+    if held is not None and objective.beta > HEAVY * scale.critical_beta:
         if scale.hollowness < NORMAL:
             return None
         return (
-            f"a rate of {objective.controller.capacity:g} nats is held, of which none is worth its price at "
+            f"a rate of {held:g} nats is held, of which none is worth its price at "
             f"β = {objective.beta:g}, so that latents tell what is not of the data, and samples show it."
         )
     if scale.hollowness < HOLLOW or scale.held_by(latent_dim) > HELD:
@@ -323,11 +311,11 @@ def _blown_up(config: RunConfig, best: EpochReport, scale: Scale) -> Iterator[Fi
 
 def _dead_codes(config: RunConfig, used: float) -> Iterator[Finding]:
     posterior = config.model.posterior
-    assert isinstance(posterior, VectorQuantized), "the caller checks"
-    if used >= USED_CODES * posterior.codes:
+    fewer = posterior.fewer_codes(used)
+    if fewer is None or posterior.num_codes is None or used >= USED_CODES * posterior.num_codes:
         return
-    says = f"the codebook's perplexity is {used:.1f} of {posterior.codes} codes."
-    advice = f"--set model.posterior.codes={max(2, round(used))} --set training.epochs={2 * config.training.epochs}"
+    says = f"the codebook's perplexity is {used:.1f} of {posterior.num_codes} codes."
+    advice = f"{fewer} --set training.epochs={2 * config.training.epochs}"
     yield Finding("dead_codes", used, says, advice)
 
 
@@ -358,7 +346,7 @@ def _overfitted(config: RunConfig, best: EpochReport) -> Iterator[Finding]:
 def _still_improving(config: RunConfig, history: Sequence[EpochReport]) -> Iterator[Finding]:
     last = history[-1]
     before = history[-1 - max(1, len(history) // 10)] if len(history) > 1 else None
-    if before is None or holds_constraint(config.objective) or last.epoch < config.training.epochs:
+    if before is None or config.objective.controller.holds_constraint or last.epoch < config.training.epochs:
         return
     gain = before.best_objective - last.best_objective
     if last.best_epoch <= before.epoch or gain <= IMPROVING * max(abs(last.best_objective), 1.0):
@@ -369,7 +357,7 @@ def _still_improving(config: RunConfig, history: Sequence[EpochReport]) -> Itera
 
 def _is_scheduled(config: RunConfig) -> bool:
     """Whether β comes to `objective.beta` by schedule, rather than by a constraint."""
-    return isinstance(config.objective.controller, Constant | Warmup | Cyclical)
+    return config.objective.controller.is_scheduled
 
 
 def _rounded(value: float) -> str:

@@ -17,19 +17,20 @@ from torch import Tensor
 
 from tests.benchmarks.uses.work import fit_judge, judged
 from tests.benchmarks.work import Figures
-from vae.config import GaussianNoise, RunConfig, VectorQuantized
+from vae.config import RunConfig
 from vae.data.batches import Batch, Share
 from vae.data.parquet import Dataset
 from vae.inference.answering.writing import write_examples
 from vae.inference.client import Pulled
-from vae.metrics.likelihood import is_quantized
 from vae.metrics.reconstruction import psnr
-from vae.model import VAE, Inputs, Terms
-from vae.parts.bounds import importance_weighted
-from vae.parts.corruptions import corrupt
+from vae.model import VAE
+from vae.parts.bounds.bound import importance_weighted
+from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.distributions import Gaussian
-from vae.parts.likelihoods import prepare
-from vae.parts.regularizers import maximum_mean_discrepancy
+from vae.parts.likelihoods.preparing import prepare
+from vae.parts.posteriors.vector_quantized import VectorQuantized
+from vae.parts.regularizers.mmd import maximum_mean_discrepancy
+from vae.parts.terms import Inputs, Terms
 
 DRAWS = 20
 """Draws of each posterior."""
@@ -88,7 +89,7 @@ def figures(shipped: Shipped, row: str) -> Figures:
     """Returns everything that the promises of a preset, and those that are compared with it, look at."""
     terms = shipped.terms()
     found = {"rate": terms.rate.mean().item(), "distortion": terms.distortion.mean().item()}
-    if shipped.model.examples.columns is None and not is_quantized(shipped.model):
+    if shipped.model.examples.columns is None and not shipped.model.has_codes:
         found |= {"nll": _nll(shipped), **_aggregate(terms)}
     measure = OF_PRESET.get(row)
     return found if measure is None else {**found, **measure(shipped, terms)}
@@ -140,7 +141,7 @@ def _codes(shipped: Shipped, terms: Terms) -> Figures:
 
 def _denoised(shipped: Shipped, terms: Terms) -> Figures:
     clean = shipped.images
-    noisy = corrupt(clean, NOISE, torch.Generator().manual_seed(3))
+    noisy = NOISE.corrupt(clean, torch.Generator().manual_seed(3))
     found = torch.from_numpy(shipped.pulled.denoise(noisy.numpy(), num_samples=32))
     answers = {"psnr_denoised": found, "psnr_noisy": noisy}
     return {name: psnr(clean, image.clamp(0, 1)).mean().item() for name, image in answers.items()}

@@ -17,12 +17,15 @@ from pipelines.data.sources.config import SplitConfig
 from tests.benchmarks.promises.measures import HIDDEN_SHARE, Shipped, figures
 from tests.benchmarks.promises.promises import COMPARED, PROMISES
 from tests.benchmarks.work import Figures, Job, published, train
-from vae.config import Capacity, ControlVae, Geco, ModelConfig, RunConfig, TableBody, override
+from vae.config import ModelConfig, RunConfig, override
 from vae.config.presets import preset
 from vae.config.suiting import fitted
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
 from vae.inference.client import Pulled
+from vae.parts.controllers.capacity import Capacity
+from vae.parts.controllers.control import ControlVae
+from vae.parts.controllers.geco import Geco
 from vae.serving import ARTIFACT
 from vae.training.state import save_model
 
@@ -127,7 +130,7 @@ def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
 
 def jobs(home: Path, seeds: int, kept: Path | None) -> Iterator[Job]:
     """Yields a job for every preset and every model to compare with."""
-    tables = [name for name in PROMISES if isinstance(preset(name).model.encoder, TableBody)]
+    tables = [name for name in PROMISES if preset(name).model.encoder.of_table]
     images = [name for name in PROMISES if name not in tables]
     compared = list(dict.fromkeys(one.name for one in COMPARED))
     on = {

@@ -29,8 +29,9 @@ from vae.data.parquet import Dataset
 from vae.inference import impute, impute_many
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
 from vae.metrics.imputation import interval_coverage
-from vae.model import VAE, Inputs
-from vae.parts.likelihoods import restore
+from vae.model import VAE
+from vae.parts.likelihoods.preparing import restore
+from vae.parts.terms import Inputs
 
 NUM_IMPUTATIONS, LEVEL = 99, 0.9
 COVERAGE = (0.88, 0.92)

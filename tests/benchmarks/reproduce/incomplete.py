@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.ingest import data_folder
 from tests.vae.conftest import _publish_table
-from vae.config import MissingAtRandom, MissingNotAtRandom
 from vae.data.manifest import Column
+from vae.data.missing import MissingAtRandom, MissingNotAtRandom, fit_logistic
 from vae.data.parquet import Dataset
 from vae.metrics.imputation import imputation_accuracy, imputation_rmse
-from vae.parts.corruptions import fit_logistic
 
 Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]

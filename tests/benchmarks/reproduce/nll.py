@@ -31,7 +31,6 @@ from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.metrics.likelihood import negative_log_likelihood
 from vae.model import VAE
-from vae.parts.likelihoods import binarization
 
 NORMAL, VAMP = "2×300 gated, z=40, N(0, I)", "2×300 gated, z=40, VampPrior"
 ELBO, IWAE = "2×200 tanh, z=50, ELBO", "2×200 tanh, z=50, IWAE"
@@ -125,7 +124,7 @@ def measure(row: str, setting: str, seed: int, settings: Settings, dataset: Data
         model = pythae_model(config, dataset, python)
     else:
         model = train(config, dataset, last=row not in (NORMAL, VAMP)).model
-    share = Share.of(dataset, "test", device=device(), binarization=binarization(config.model.likelihood))
+    share = Share.of(dataset, "test", device=device(), binarization=config.model.likelihood.binarization_policy)
     batch_size = min(100, settings.test_images)
     batches = islice(InOrder(share, batch_size), settings.test_images // batch_size)
     nll = negative_log_likelihood(model, batches, num_samples=settings.draws, seed=0)
@@ -162,7 +161,7 @@ def configuration(row: str, setting: str, seed: int, settings: Settings, dataset
 
 def pythae_model(config: RunConfig, dataset: Dataset, python: Path) -> VAE:
     """Returns Pythae's model of the same configuration, trained by Pythae, as a model of betaline."""
-    share = Share.of(dataset, "train", binarization=binarization(config.model.likelihood))
+    share = Share.of(dataset, "train", binarization=config.model.likelihood.binarization_policy)
     with tempfile.TemporaryDirectory() as folder:
         data, weights = Path(folder) / "train.npy", Path(folder) / "weights.npz"
         np.save(data, share.read(share.start, share.stop).values)

@@ -28,7 +28,8 @@ from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.coding import encode, generate
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 SEEDS = (0, 1, 2, 3, 4)
 num_seeds = len(SEEDS)

@@ -22,17 +22,19 @@ from pipelines.report.theme import LIGHT
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.work import mnist, run_config, scaled, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
-from vae.config import Corruption, GaussianNoise, RunConfig, SaltAndPepper
+from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.denoising import denoise
-from vae.model import Inputs
-from vae.parts.corruptions import corrupt
+from vae.parts.corruptions import CorruptionConfig
+from vae.parts.corruptions.gaussian_noise import GaussianNoise
+from vae.parts.corruptions.salt_and_pepper import SaltAndPepper
+from vae.parts.terms import Inputs
 
 Pixels = NDArray[np.float32]
 Filter = Callable[..., Pixels]
 """(noisy images [N,H,W], standard deviation of the noise, parameters) → images."""
 
-NOISES: Mapping[str, Corruption] = {
+NOISES: Mapping[str, CorruptionConfig] = {
     "σ=0.25": GaussianNoise(sigma=0.25),
     "σ=0.5": GaussianNoise(sigma=0.5),
     "salt and pepper 0.25": SaltAndPepper(share=0.25),
@@ -51,7 +53,7 @@ VAE_ROW = "VAE"
 def noisy(clean_NHW: Pixels, noise: str, seed: int) -> Pixels:
     """Returns images with noise."""
     generator = torch.Generator().manual_seed(seed)
-    return corrupt(torch.from_numpy(clean_NHW)[:, None], NOISES[noise], generator)[:, 0].numpy()
+    return NOISES[noise].corrupt(torch.from_numpy(clean_NHW)[:, None], generator)[:, 0].numpy()
 
 
 def psnr(restored_NHW: Pixels, clean_NHW: Pixels) -> NDArray[np.float64]:

@@ -27,8 +27,8 @@ from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
 from vae.inference.editing import edit
-from vae.model import Inputs
 from vae.parts.directions import Method
+from vae.parts.terms import Inputs
 
 SPLITS = {"train": 10_000, "validation": 1_000, "test": 1_432}
 """Sizes of the splits of the 18,432 shuffled upright sprites; the other 6,000 train the predictor."""

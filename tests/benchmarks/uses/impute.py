@@ -20,12 +20,12 @@ from pipelines.report.theme import COLOURS, FONT_SIZE, LIGHT
 from tests.benchmarks.page import Claim, grid
 from tests.benchmarks.uses.work import digits, mnist, run_config, scaled, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
-from vae.config import MissingCompletelyAtRandom, RunConfig
+from vae.config import RunConfig
+from vae.data.missing import MissingCompletelyAtRandom, hide
 from vae.data.parquet import Dataset
 from vae.inference.imputation import impute, impute_many
 from vae.metrics.imputation import interval_coverage
-from vae.model import Inputs
-from vae.parts.corruptions import hide
+from vae.parts.terms import Inputs
 
 Pixels = NDArray[np.float32]
 Mask = NDArray[np.bool_]

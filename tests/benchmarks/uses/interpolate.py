@@ -35,7 +35,7 @@ from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.coding import reconstruct
 from vae.inference.paths import Interpolation, interpolate, latent_path, path_length
-from vae.model import Inputs
+from vae.parts.terms import Inputs
 
 SEEDS = (0, 1)
 PATHS: tuple[Interpolation, ...] = ("linear", "spherical", "geodesic")

@@ -25,7 +25,7 @@ from vae.config import RunConfig
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.inference.styles import transfer
-from vae.model import Inputs
+from vae.parts.terms import Inputs
 
 STYLES = ("plain", "inverted", "thick", "gradient")
 NUM_TRAIN, NUM_VALIDATION, NUM_JUDGED, NUM_TEST = 30_000, 2_000, 20_000, 1_000

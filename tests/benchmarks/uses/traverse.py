@@ -21,7 +21,7 @@ from tests.benchmarks.work import Figures, Job, Outcome, train
 from vae.data.parquet import Dataset
 from vae.inference.coding import encode
 from vae.inference.paths import traverse
-from vae.model import Inputs
+from vae.parts.terms import Inputs
 
 SEEDS = (0,)
 FACTORS = ("shape", "scale", "x", "y")

@@ -26,8 +26,9 @@ from pipelines.flows.requests import TrainRequest, TuneRequest
 from pipelines.models import registry
 from tests.processes import betaline
 from tests.servers import ROOT
-from vae.config import Conv, RunConfig, presets
+from vae.config import RunConfig, presets
 from vae.errors import ConfigError, DataError, RegistryError
+from vae.parts.bodies.conv import Conv
 
 COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # pyright: ignore
 

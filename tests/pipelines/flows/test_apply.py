@@ -24,11 +24,12 @@ from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver, meanwhile, wait_until
 from tests.vae.conftest import _publish
 from vae import serving
-from vae.config import MLP, ModelConfig
+from vae.config import ModelConfig
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.errors import ConfigError, DataError, RegistryError
 from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
 from vae.storage import locate, sha256_of
 from vae.training.state import WEIGHTS, save_model
 

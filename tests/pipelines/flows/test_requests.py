@@ -7,8 +7,9 @@ import pytest
 from pipelines.data.examples import digits
 from pipelines.flows.requests import TrainRequest, TuneRequest
 from tuning.space import Choice, SearchConfig, around
-from vae.config import DataConfig, MissingCompletelyAtRandom, RunConfig, TrainingConfig, override, parse
+from vae.config import DataConfig, RunConfig, TrainingConfig, override, parse
 from vae.config.presets import preset
+from vae.data.missing import MissingCompletelyAtRandom
 from vae.errors import ConfigError
 
 

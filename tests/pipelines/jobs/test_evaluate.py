@@ -10,8 +10,9 @@ import torch
 from torch.distributions import Normal
 
 from pipelines.jobs.evaluate import fits, protocol, unit_change, with_bounds_of
-from vae.config import MissingAtRandom, MissingCompletelyAtRandom, ModelConfig, parse
+from vae.config import ModelConfig, parse
 from vae.data.batches import Batch
+from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom
 from vae.data.schema import Column, ExampleSpec
 from vae.model import VAE
 

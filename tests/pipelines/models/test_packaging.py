@@ -12,10 +12,11 @@ from pipelines.models import packaging, registry
 from pipelines.services import Services
 from tests.pipelines.conftest import register
 from vae import serving
-from vae.config import TableBody, override
+from vae.config import override
 from vae.config.presets import PRESETS, preset
 from vae.data.schema import Column, ExampleSpec
 from vae.model import VAE
+from vae.parts.bodies.table import TableBody
 from vae.storage import locate, sha256_of
 from vae.training.state import WEIGHTS
 

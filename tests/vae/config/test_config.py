@@ -6,20 +6,15 @@ from typing import Any
 
 import pytest
 
-from vae.config import (
-    MLP,
-    Constant,
-    Conv,
-    Gaussian,
-    GaussianMixture,
-    Iwae,
-    RunConfig,
-    StudentTPosterior,
-    merged,
-    override,
-    parse,
-)
+from vae.config import RunConfig, merged, override, parse
 from vae.errors import ConfigError
+from vae.parts.bodies.conv import Conv
+from vae.parts.bodies.mlp import MLP
+from vae.parts.bounds.iwae import Iwae
+from vae.parts.controllers.constant import Constant
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.posteriors.student_t import StudentTPosterior
+from vae.parts.priors.gaussian_mixture import GaussianMixture
 
 FULL = override(
     RunConfig(),

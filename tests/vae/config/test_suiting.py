@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits, load_sample_images
 
 from tests.vae.conftest import Publish
-from vae.config import Conv, RunConfig, override
+from vae.config import RunConfig, override
 from vae.config.suiting import KINDS_OF_DATA, PHOTOGRAPHS, Facts, facts_of, first_fitting, misfits, suited
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
 from vae.data.statistics import example_spec
 from vae.errors import ConfigError
 from vae.model import VAE
+from vae.parts.bodies.conv import Conv
 
 CONV_2 = {"kind": "conv", "channels": [32, 64]}
 CONV_3 = {"kind": "conv", "channels": [32, 64, 64]}

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 import torch
 
-from vae.config import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom
 from vae.data.batches import (
     Binarization,
     Feed,
@@ -26,10 +25,10 @@ from vae.data.batches import (
     uniform_below_255,
 )
 from vae.data.manifest import Column
+from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom, hide
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows
 from vae.errors import ConfigError, DataError
-from vae.parts.corruptions import hide
 
 ROWS, GROUP, BATCH = 530, 20, 16
 ROW_BYTES = 16

@@ -13,12 +13,11 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import DEFAULT_TEST_DATA
-from vae.config import MissingNotAtRandom
 from vae.data.manifest import Column
+from vae.data.missing import MissingNotAtRandom, fit_logistic
 from vae.data.parquet import Dataset
 from vae.data.plausible import FACTOR, MOST_ABSURD, AbsurdValue, Distances, absurd_values, medians
 from vae.data.statistics import example_spec
-from vae.parts.corruptions import fit_logistic
 
 Array = NDArray[np.float64]
 

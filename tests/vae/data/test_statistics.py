@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vae.config import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom
 from vae.data.batches import Share
 from vae.data.manifest import Column
+from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec

@@ -13,7 +13,7 @@ import torch
 
 from tests.vae.conftest import Publish
 from vae import inference
-from vae.config import Mixed, ModelConfig, RunConfig, TableBody, override
+from vae.config import ModelConfig, RunConfig, override
 from vae.data.batches import InOrder, Share
 from vae.data.manifest import Column
 from vae.data.parquet import Dataset
@@ -23,7 +23,9 @@ from vae.data.statistics import example_spec
 from vae.inference.answering import answer
 from vae.metrics.likelihood import inputs_of, negative_log_likelihood
 from vae.model import VAE
-from vae.parts.likelihoods import restore
+from vae.parts.bodies.table import TableBody
+from vae.parts.likelihoods.mixed import Mixed
+from vae.parts.likelihoods.preparing import restore
 from vae.training.loop import Training
 from vae.training.reports import TrainingResult
 

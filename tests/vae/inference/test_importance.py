@@ -14,11 +14,16 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from tests.vae.ppca import LATENT, SHAPE, SIGMA, VALUES, LinearDecoder, LinearEncoder, build
-from vae.config import FlowPosterior, GaussianMixture, ObjectiveConfig
+from vae.config import ObjectiveConfig
 from vae.inference import importance
-from vae.model import VAE, Inputs
-from vae.parts.bounds import bound_loss
-from vae.parts.likelihoods import GaussianFamily, ImageLikelihood, LearnedScale, anywhere
+from vae.model import VAE
+from vae.parts.bounds.bound import bound_loss
+from vae.parts.likelihoods.gaussian import GaussianFamily
+from vae.parts.likelihoods.likelihood import ImageLikelihood
+from vae.parts.likelihoods.location_scale import LearnedScale, anywhere
+from vae.parts.posteriors.flow import FlowPosterior
+from vae.parts.priors.gaussian_mixture import GaussianMixture
+from vae.parts.terms import Inputs
 
 
 def examples(rows: int = 16) -> Tensor:

@@ -10,22 +10,27 @@ import torch
 
 from tests.vae import ppca
 from vae import inference
-from vae.config import MLP, Bernoulli, Gaussian, Likelihood, ModelConfig
+from vae.config import ModelConfig
 from vae.data.schema import Column
 from vae.errors import ConfigError
 from vae.inference import coding, importance
 from vae.inference.estimates import WeightedMoments
 from vae.inference.paths import spherical
-from vae.model import VAE, ExampleSpec, Inputs
+from vae.model import VAE, ExampleSpec
 from vae.parts.aggregate import fit_aggregate
+from vae.parts.bodies.mlp import MLP
 from vae.parts.directions import Directions, fit_directions
-from vae.parts.likelihoods import CategoryFamily
+from vae.parts.likelihoods import LikelihoodConfig
+from vae.parts.likelihoods.bernoulli import Bernoulli
+from vae.parts.likelihoods.categorical import CategoryFamily
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.terms import Inputs
 
 SHAPE = (1, 4, 4)
 LATENT = 3
 
 
-def build(likelihood: Likelihood | None = None, classes: int = 0) -> VAE:
+def build(likelihood: LikelihoodConfig | None = None, classes: int = 0) -> VAE:
     config = ModelConfig(
         latent_dim=LATENT,
         encoder=MLP(hidden=(16,)),

@@ -23,7 +23,8 @@ from vae.inference import memory
 from vae.inference.memory import rows_within
 from vae.metrics.likelihood import bound_sums
 from vae.metrics.suite import measure
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 from vae.training.assembly import build_model
 from vae.training.latents import fit_latents
 

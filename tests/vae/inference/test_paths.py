@@ -13,7 +13,8 @@ from vae import inference
 from vae.config import ModelConfig
 from vae.data.schema import ExampleSpec
 from vae.inference import paths
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 SHAPE, LATENT, CLASSES = (1, 4, 4), 3, ("a", "b")
 

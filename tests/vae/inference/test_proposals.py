@@ -14,7 +14,7 @@ from scipy import stats
 from tests.vae import ppca
 from vae.inference import importance
 from vae.inference.proposals import DEGREES_OF_FREEDOM, StudentTProposal, effective_draws, fit_proposal
-from vae.model import Inputs
+from vae.parts.terms import Inputs
 
 
 def proposal(latent: int = 3) -> StudentTProposal:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from vae.config import RunConfig, override
 from vae.data.schema import Column, ExampleSpec
 from vae.metrics.gap import energy_distance, generation_gap, mean_distance, numbers, rows_within_budget
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 STD = 0.1
 ROWS = (0.5 + STD * torch.randn(400, 1, 1, 2, generator=torch.Generator().manual_seed(0))).clamp(0, 1)

@@ -10,19 +10,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.config import MLP, Bernoulli, Categorical, Gaussian, Iwae, Likelihood, ModelConfig
+from vae.config import ModelConfig
 from vae.data.batches import Batch
 from vae.inference import importance
 from vae.metrics.likelihood import Sums, bound_sums, inputs_of, mutual_information, negative_log_likelihood
-from vae.model import VAE, ExampleSpec, Inputs
+from vae.model import VAE, ExampleSpec
 from vae.parts import distributions
+from vae.parts.bodies.mlp import MLP
+from vae.parts.bounds.iwae import Iwae
+from vae.parts.likelihoods import LikelihoodConfig
+from vae.parts.likelihoods.bernoulli import Bernoulli
+from vae.parts.likelihoods.categorical import Categorical
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 SHAPE = (1, 4, 4)
 LATENT = 3
 
 
-def build(likelihood: Likelihood | None = None) -> VAE:
+def build(likelihood: LikelihoodConfig | None = None) -> VAE:
     config = ModelConfig(
         latent_dim=LATENT, encoder=MLP(hidden=(8,)), likelihood=likelihood or Bernoulli(binarization="none")
     )

@@ -6,14 +6,17 @@ import pytest
 import torch
 
 from vae import inference
-from vae.config import MLP, Gaussian, ModelConfig
+from vae.config import ModelConfig
 from vae.data.batches import Share
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.errors import DataError
 from vae.metrics.reconstruction import psnr
 from vae.metrics.suite import measure
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.terms import Inputs
 
 
 def build(dataset: Dataset) -> VAE:

@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae.config import Adversary
 from vae.config.presets import preset
-from vae.parts.adversary import Discriminator, permute_dimensions
+from vae.parts.regularizers.adversary import Adversary, Discriminator, permute_dimensions
 
 LATENT = 3
 

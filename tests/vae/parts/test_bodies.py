@@ -5,21 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vae.config import MLP, Body, Conv
 from vae.data.schema import ExampleSpec
 from vae.errors import ConfigError
-from vae.parts.bodies import (
-    ACTIVATIONS,
-    INITIAL_OPENNESS,
-    Context,
-    ContextDims,
-    ResidualBlock,
-    decoder_body,
-    decoder_gate,
-    encoder_body,
-    encoder_gate,
-    halvings,
-)
+from vae.parts.bodies import BodyConfig
+from vae.parts.bodies.body import ACTIVATIONS, INITIAL_OPENNESS, Context, ContextDims, decoder_gate, encoder_gate
+from vae.parts.bodies.conv import Conv, ResidualBlock, halvings
+from vae.parts.bodies.mlp import MLP
 
 CONV = Conv(channels=(4, 6, 8), hidden=16)
 
@@ -29,11 +20,11 @@ CONV = Conv(channels=(4, 6, 8), hidden=16)
     "body", [MLP(hidden=(12, 7)), MLP(hidden=(12,), gated=True), CONV, Conv(channels=(4,), residual_blocks=2)]
 )
 @pytest.mark.parametrize("classes", [0, 3])
-def test_bodies_fit_any_example_size(body: Body, shape: tuple[int, int, int], classes: int) -> None:
+def test_bodies_fit_any_example_size(body: BodyConfig, shape: tuple[int, int, int], classes: int) -> None:
     """The encoder returns the features it announces and the decoder the exact shape, at odd sizes too."""
     context, widths = Context(torch.eye(classes)[:2] if classes else None), ContextDims(classes)
-    encoder, features = encoder_body(body, ExampleSpec(shape), widths)
-    decoder = decoder_body(body, 5, shape, widths)
+    encoder, features = body.encoder(ExampleSpec(shape), widths), body.num_features
+    decoder = body.decoder(5, shape, widths._replace(decodes=True))
     assert encoder(torch.rand(2, *shape), None, context).shape == (2, features)
     assert decoder(torch.randn(2, 5), context).shape == (2, *shape)
 
@@ -48,7 +39,7 @@ def test_conv_refuses_examples_too_small_to_halve(build: str) -> None:
     """Too many halvings are refused with the size they need and the size there is."""
     small, none = (1, 8, 4), ContextDims()
     with pytest.raises(ConfigError) as error:
-        encoder_body(CONV, ExampleSpec(small), none) if build == "encoder" else decoder_body(CONV, 2, small, none)
+        CONV.encoder(ExampleSpec(small), none) if build == "encoder" else CONV.decoder(2, small, none)
     assert str(error.value) == (
         "model: a conv body with 3 channels entries halves the example 3 times and needs at least 8x8 "
         "pixels, the examples have 8x4; use fewer channels entries"
@@ -73,7 +64,7 @@ def test_activation_changes_the_function() -> None:
     for activation in ACTIVATIONS:
         torch.manual_seed(0)
         config = MLP.model_validate({"hidden": (16,), "activation": activation})
-        body, _ = encoder_body(config, ExampleSpec((1, 4, 4)), ContextDims())
+        body = config.encoder(ExampleSpec((1, 4, 4)), ContextDims())
         outputs.append(body(torch.linspace(-1, 1, 16).view(1, 1, 4, 4), None, Context()))
     assert all(not torch.allclose(a, b) for i, a in enumerate(outputs) for b in outputs[:i])
 
@@ -100,8 +91,8 @@ def test_decoders_gate_has_finite_gradients_at_its_zero() -> None:
 def test_gates_start_open_alike_at_every_beta() -> None:
     """A fresh encoder does not depend on β at all, and a fresh decoder is less than 3% closed."""
     widths = ContextDims(log_beta=True)
-    encoder, _ = encoder_body(MLP(), ExampleSpec((1, 4, 4)), widths)
-    decoder = decoder_body(MLP(), 5, (1, 4, 4), widths)
+    encoder = MLP().encoder(ExampleSpec((1, 4, 4)), widths)
+    decoder = MLP().decoder(5, (1, 4, 4), widths._replace(decodes=True))
     low, high = (Context(log_beta=torch.full((2, 1), value)) for value in (-3.0, 3.0))
     x, z = torch.rand(2, 1, 4, 4), torch.randn(2, 5)
     assert torch.equal(encoder(x, None, low), encoder(x, None, high))

@@ -12,23 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.config import (
-    MLP,
-    Capacity,
-    Ciwae,
-    FreeBits,
-    Gaussian,
-    GaussianMixture,
-    Iwae,
-    ModelConfig,
-    ObjectiveConfig,
-    parse,
-)
+from vae.config import ModelConfig, ObjectiveConfig, parse
 from vae.data.schema import ExampleSpec
-from vae.model import VAE, Inputs, Terms
-from vae.parts.bounds import bound_loss, importance_weighted
-from vae.parts.posteriors import GaussianPosterior
-from vae.parts.priors import StandardNormalPrior
+from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
+from vae.parts.bounds.bound import bound_loss, importance_weighted
+from vae.parts.bounds.ciwae import Ciwae
+from vae.parts.bounds.iwae import Iwae
+from vae.parts.controllers.capacity import Capacity
+from vae.parts.controllers.free_bits import FreeBits
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.posteriors.posterior import GaussianPosterior
+from vae.parts.priors.gaussian_mixture import GaussianMixture
+from vae.parts.priors.standard_normal import StandardNormalPrior
+from vae.parts.terms import Inputs, Terms
 
 SHAPE, ROWS, LATENT = (1, 4, 4), 6, 3
 ELBO, IWAE = ObjectiveConfig(), ObjectiveConfig(bound=Iwae())

@@ -10,21 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.config import (
-    Capacity,
-    Constant,
-    ControlVae,
-    Cyclical,
-    FreeBits,
-    Geco,
-    MultiRate,
-    ObjectiveConfig,
-    Warmup,
-    parse,
-)
-from vae.config import Controller as ControllerConfig
+from vae.config import ObjectiveConfig, parse
 from vae.errors import ConfigError
-from vae.parts.controllers import Controller, beta_at, check_schedule, steps_to_settle
+from vae.parts.controllers import ControllerConfig as ControllerConfig
+from vae.parts.controllers.capacity import Capacity
+from vae.parts.controllers.constant import Constant
+from vae.parts.controllers.control import ControlVae
+from vae.parts.controllers.controller import Controller, check_schedule
+from vae.parts.controllers.cyclical import Cyclical
+from vae.parts.controllers.free_bits import FreeBits
+from vae.parts.controllers.geco import Geco
+from vae.parts.controllers.multi_rate import MultiRate
+from vae.parts.controllers.warmup import Warmup
 
 WARMUP = ObjectiveConfig(beta=4.0, controller=Warmup(steps=10))
 CYCLICAL = ObjectiveConfig(beta=4.0, controller=Cyclical(steps=10, cycles=2, rising=0.5))
@@ -61,13 +58,13 @@ def run(controller: Controller, plant: Plant, first: int, last: int) -> list[flo
 def test_constant_beta_is_the_same_at_every_step() -> None:
     """Without a schedule β is what the configuration says."""
     for kind in (Constant(), FreeBits(), MultiRate()):
-        assert {beta_at(ObjectiveConfig(beta=0.3, controller=kind), step, 100) for step in (0, 1, 10**6)} == {0.3}
+        assert {kind.beta_at(0.3, step, 100) for step in (0, 1, 10**6)} == {0.3}
 
 
 @pytest.mark.parametrize(("step", "beta"), [(0, 0.0), (1, 0.4), (5, 2.0), (9, 3.6), (10, 4.0), (11, 4.0), (10**6, 4.0)])
 def test_warmup_rises_linearly_and_stays(step: int, beta: float) -> None:
     """β is 0 at the first step, half of it at half the warm-up, all of it from its end on."""
-    assert beta_at(WARMUP, step, 100) == pytest.approx(beta, abs=1e-12)
+    assert WARMUP.controller.beta_at(WARMUP.beta, step, 100) == pytest.approx(beta, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +73,7 @@ def test_warmup_rises_linearly_and_stays(step: int, beta: float) -> None:
 )
 def test_cyclical_rises_again_and_again_and_stays(step: int, beta: float) -> None:
     """In each cycle β rises over its share and stays for the rest; after the last one it stays."""
-    assert beta_at(CYCLICAL, step, 100) == pytest.approx(beta, abs=1e-12)
+    assert CYCLICAL.controller.beta_at(CYCLICAL.beta, step, 100) == pytest.approx(beta, abs=1e-12)
 
 
 @pytest.mark.parametrize(("step", "capacity"), [(0, 0.0), (1, 2.0), (5, 10.0), (10, 20.0), (10**6, 20.0)])
@@ -102,7 +99,7 @@ def test_schedules_count_optimiser_steps() -> None:
     for step in (3, 7, 2, 11):
         controller.prepare(step)
         controller.observe(torch.tensor(1e3), torch.tensor(1e3))
-        assert controller.beta.item() == pytest.approx(beta_at(WARMUP, step, 100))
+        assert controller.beta.item() == pytest.approx(WARMUP.controller.beta_at(WARMUP.beta, step, 100))
     assert torch.equal(controller.state, torch.zeros(2))
 
 
@@ -116,7 +113,7 @@ def test_schedules_count_optimiser_steps() -> None:
 )
 def test_schedule_longer_than_the_run_is_refused(config: ObjectiveConfig, words: str) -> None:
     """Trap, warm-up: a run too short for its schedule is refused with both lengths; one step more is taken."""
-    steps = steps_to_settle(config, 100)
+    steps = config.controller.steps_to_settle(100)
     with pytest.raises(ConfigError) as error:
         check_schedule(config, steps)
     told = words.format(steps=steps)

@@ -6,20 +6,22 @@ import numpy as np
 import pytest
 import torch
 
-from vae.config import (
-    BlockMask,
-    Blur,
-    GaussianNoise,
-    Missing,
+from vae.data.manifest import Column
+from vae.data.missing import (
+    Logistic,
     MissingAtRandom,
     MissingCompletelyAtRandom,
+    MissingConfig,
     MissingNotAtRandom,
-    SaltAndPepper,
+    fit_logistic,
+    hide,
 )
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
-from vae.parts.corruptions import Logistic, corrupt, fit_logistic, hide
+from vae.parts.corruptions.block_mask import BlockMask
+from vae.parts.corruptions.blur import Blur
+from vae.parts.corruptions.gaussian_noise import GaussianNoise
+from vae.parts.corruptions.salt_and_pepper import SaltAndPepper
 
 MCAR, MAR, MNAR = MissingCompletelyAtRandom, MissingAtRandom, MissingNotAtRandom
 ROWS, COLUMNS = 6000, 5
@@ -42,7 +44,7 @@ def table(publish_table, tmp_path_factory) -> Dataset:
     return publish_table(tmp_path_factory.mktemp("table"), pa.table(values), columns, None, {"train": ROWS}, 512)
 
 
-def mask(table: Dataset, config: Missing, values: np.ndarray | None = None, first_row: int = 0) -> np.ndarray:
+def mask(table: Dataset, config: MissingConfig, values: np.ndarray | None = None, first_row: int = 0) -> np.ndarray:
     """What is there of the training split's values, or of others in their place."""
     values = table.read_rows("train", 0, ROWS).values if values is None else values
     return hide(values, config, split="train", first_row=first_row, logistic=fit_logistic(table, config))
@@ -56,25 +58,25 @@ def test_corrupt_depends_on_its_generator_alone(config) -> None:
     """The same seed gives the same images, of the same shape and type; the clean ones are left as they are."""
     x = torch.rand(5, 3, 12, 9, generator=generator())
     before = x.clone()
-    first = corrupt(x, config, generator(1))
-    assert torch.equal(first, corrupt(x, config, generator(1)))
+    first = config.corrupt(x, generator(1))
+    assert torch.equal(first, config.corrupt(x, generator(1)))
     assert (first.shape, first.dtype) == (x.shape, x.dtype)
     assert torch.equal(x, before)
     assert not torch.equal(first, x)
     if config.kind != "blur":
-        assert not torch.equal(first, corrupt(x, config, generator(2)))
+        assert not torch.equal(first, config.corrupt(x, generator(2)))
 
 
 def test_gaussian_noise_has_its_sigma() -> None:
     """What is added has mean 0 and the standard deviation asked for, and is not clipped."""
-    noise = corrupt(torch.zeros(100, 1, 20, 20), GaussianNoise(sigma=0.3), generator())
+    noise = GaussianNoise(sigma=0.3).corrupt(torch.zeros(100, 1, 20, 20), generator())
     assert abs(noise.mean().item()) < 5 * 0.3 / 200
     assert noise.std().item() == pytest.approx(0.3, rel=0.02)
 
 
 def test_salt_and_pepper_share_is_half_black_half_white() -> None:
     """A quarter of grey pixels changes: half of those to 1, half to 0, each within 5 standard errors."""
-    x = corrupt(torch.full((100, 1, 20, 20), 0.5), SaltAndPepper(share=0.25), generator())
+    x = SaltAndPepper(share=0.25).corrupt(torch.full((100, 1, 20, 20), 0.5), generator())
     error = 5 * (0.125 * 0.875 / x.numel()) ** 0.5
     assert (x == 1).float().mean().item() == pytest.approx(0.125, abs=error)
     assert (x == 0).float().mean().item() == pytest.approx(0.125, abs=error)
@@ -83,13 +85,13 @@ def test_salt_and_pepper_share_is_half_black_half_white() -> None:
 
 def test_block_mask_is_one_square_anywhere() -> None:
     """Each image loses one square of the side asked for, in all channels, and squares reach every edge."""
-    x = 1 - corrupt(torch.ones(400, 2, 10, 8), BlockMask(side=0.5), generator())
+    x = 1 - BlockMask(side=0.5).corrupt(torch.ones(400, 2, 10, 8), generator())
     assert torch.equal(x[:, 0], x[:, 1])
     assert (x[:, 0].sum((1, 2)) == 16).all()
     assert set(x[:, 0].sum(1).flatten().tolist()) == set(x[:, 0].sum(2).flatten().tolist()) == {0.0, 4.0}
     for edge in (x[:, 0, 0], x[:, 0, -1], x[:, 0, :, 0], x[:, 0, :, -1]):
         assert edge.any()
-    assert not corrupt(torch.ones(3, 1, 5, 5), BlockMask(side=1.0), generator()).any()
+    assert not BlockMask(side=1.0).corrupt(torch.ones(3, 1, 5, 5), generator()).any()
 
 
 def test_blur_is_scipys() -> None:
@@ -99,14 +101,14 @@ def test_blur_is_scipys() -> None:
     x = torch.rand(2, 3, 9, 14, generator=generator(), dtype=torch.float64)
     for sigma in (0.7, 1.0, 4.0):
         expected = gaussian_filter(x.numpy(), sigma, axes=(2, 3), mode="nearest", radius=int(np.ceil(3 * sigma)))
-        np.testing.assert_allclose(corrupt(x, Blur(sigma=sigma), generator()), expected, rtol=1e-9)
+        np.testing.assert_allclose(Blur(sigma=sigma).corrupt(x, generator()), expected, rtol=1e-9)
 
 
 # --- hidden entries ---------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", [MCAR(share=0.3), MAR(share=0.3), MNAR(share=0.3)], ids=lambda c: c.kind)
-def test_hide_depends_on_split_and_row_alone(table: Dataset, config: Missing) -> None:
+def test_hide_depends_on_split_and_row_alone(table: Dataset, config: MissingConfig) -> None:
     """A row loses the same entries in every range that it is read in; another split, others."""
     values, logistic = table.read_rows("train", 0, ROWS).values, fit_logistic(table, config)
     whole = mask(table, config)
@@ -172,7 +174,7 @@ def test_hide_mnar_takes_the_larger_values(table: Dataset) -> None:
 
 
 @pytest.mark.parametrize("config", [MCAR(), MAR(), MNAR()], ids=lambda c: c.kind)
-def test_hide_comes_on_top_of_what_is_missing(people: Dataset, config: Missing) -> None:
+def test_hide_comes_on_top_of_what_is_missing(people: Dataset, config: MissingConfig) -> None:
     """What is missing already stays missing, and decides nothing that is not a number."""
     values = people.read_rows("train", 0, 900).values
     logistic = fit_logistic(people, config)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from vae.parts.flows import autoregressive_flow
+from vae.parts.normalizing_flows import autoregressive_flow
 
 LATENT = 3
 

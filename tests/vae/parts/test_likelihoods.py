@@ -14,38 +14,20 @@ import pytest
 import torch
 from torch import Tensor, distributions
 
-from vae.config import (
-    Bernoulli,
-    Categorical,
-    ContinuousBernoulli,
-    DiscretizedLogistic,
-    Gaussian,
-    Laplace,
-    Likelihood,
-    Mixed,
-    StudentTLikelihood,
-)
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import ConfigError, DataError
-from vae.parts.likelihoods import (
-    GREY_LEVEL,
-    LOG_SIGMA_FLOOR,
-    ContinuousBernoulliFamily,
-    DecodedScale,
-    DiscretizedLogisticFamily,
-    FixedScale,
-    LearnedScale,
-    LevelFamily,
-    StudentTFamily,
-    anywhere,
-    binarization,
-    binarize,
-    build_likelihood,
-    check_binary,
-    prepare,
-    restore,
-    to_examples,
-)
+from vae.parts.likelihoods import LikelihoodConfig
+from vae.parts.likelihoods.bernoulli import Bernoulli
+from vae.parts.likelihoods.categorical import Categorical, LevelFamily
+from vae.parts.likelihoods.continuous_bernoulli import ContinuousBernoulli, ContinuousBernoulliFamily
+from vae.parts.likelihoods.discretized_logistic import DiscretizedLogistic, DiscretizedLogisticFamily
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.likelihoods.laplace import Laplace
+from vae.parts.likelihoods.likelihood import GREY_LEVEL
+from vae.parts.likelihoods.location_scale import LOG_SIGMA_FLOOR, DecodedScale, FixedScale, LearnedScale, anywhere
+from vae.parts.likelihoods.mixed import Mixed
+from vae.parts.likelihoods.preparing import binarize, check_binary, prepare, restore, to_examples
+from vae.parts.likelihoods.student_t import StudentTFamily, StudentTLikelihood
 
 IMAGES = ExampleSpec((2, 2, 3))
 TABLE = ExampleSpec(
@@ -58,7 +40,7 @@ TABLE = ExampleSpec(
         Column("shape", ("round", "square", "long")),
     ),
 )
-PIXELS: list[Likelihood] = [
+PIXELS: list[LikelihoodConfig] = [
     Bernoulli(),
     ContinuousBernoulli(),
     Gaussian(),
@@ -84,14 +66,14 @@ def test_bernoulli_sums_to_one_over_images() -> None:
     """Over all 2⁶ binary images the probabilities sum to 1 at each of several outputs."""
     images = torch.tensor(list(itertools.product([0.0, 1.0], repeat=6))).view(-1, 1, 2, 3)
     outputs = 3 * randn(4, 1, 1, 2, 3)
-    log_prob = build_likelihood(Bernoulli(), ExampleSpec((1, 2, 3))).log_prob(images, outputs.expand(4, 64, 1, 2, 3))
+    log_prob = Bernoulli().build(ExampleSpec((1, 2, 3))).log_prob(images, outputs.expand(4, 64, 1, 2, 3))
     torch.testing.assert_close(log_prob.logsumexp(1), torch.zeros(4), atol=1e-5, rtol=0)
 
 
 def test_bernoulli_is_finite_at_certain_logits() -> None:
     """Logits form: a confident wrong answer costs its logit, not infinity, and has a gradient."""
     outputs = torch.full((1, 1, 2, 2, 3), 200.0, requires_grad=True)
-    log_prob = build_likelihood(Bernoulli(), IMAGES).log_prob(torch.zeros(1, 2, 2, 3), outputs)
+    log_prob = Bernoulli().build(IMAGES).log_prob(torch.zeros(1, 2, 2, 3), outputs)
     assert log_prob.item() == pytest.approx(-200.0 * 12)
     log_prob.sum().backward()
     assert outputs.grad is not None
@@ -122,9 +104,9 @@ def log_scale(raw: Tensor, initial: float = 0.25) -> Tensor:
     ],
     ids=lambda value: value.kind if hasattr(value, "kind") else "",
 )
-def test_density_is_that_of_torch_distributions(config: Likelihood, reference) -> None:
+def test_density_is_that_of_torch_distributions(config: LikelihoodConfig, reference) -> None:
     """Log density, mean and deviation, of parameters that come as channels [P·C], the first of every channel first."""
-    likelihood = build_likelihood(config, IMAGES).double()
+    likelihood = config.build(IMAGES).double()
     outputs, x = randn(2, 5, *likelihood.outputs_shape).double(), randn(5, 2, 2, 3).gt(0).double()
     expected = reference(outputs.view(2, 5, -1, 2, 2, 3).movedim(2, 0))
     torch.testing.assert_close(likelihood.log_prob(x, outputs), expected.log_prob(x).sum((2, 3, 4)), rtol=1e-5, atol=0)
@@ -134,7 +116,7 @@ def test_density_is_that_of_torch_distributions(config: Likelihood, reference) -
 
 def test_categorical_is_that_of_torch_distributions() -> None:
     """A level's probability is the softmax of its logit; levels are of equal width."""
-    likelihood = build_likelihood(Categorical(levels=4), IMAGES)
+    likelihood = Categorical(levels=4).build(IMAGES)
     outputs, level = randn(2, 5, *likelihood.outputs_shape), torch.randint(4, (5, 2, 2, 3), generator=generator())
     expected = distributions.Categorical(logits=outputs.view(2, 5, 4, 2, 2, 3).movedim(2, -1))
     for first_or_last in (0, 63):
@@ -251,7 +233,7 @@ def test_trained_scales_have_a_floor() -> None:
     assert DecodedScale(0.25)(torch.full((2, 1), -1e6)).item() == LOG_SIGMA_FLOOR
 
 
-TRAINED_DENSITIES: list[Likelihood] = [
+TRAINED_DENSITIES: list[LikelihoodConfig] = [
     Gaussian(),
     Gaussian(sigma="per_pixel"),
     Laplace(),
@@ -260,9 +242,9 @@ TRAINED_DENSITIES: list[Likelihood] = [
 ]
 
 
-def density_of_a_certain_pixel(config: Likelihood, level: int) -> Tensor:
+def density_of_a_certain_pixel(config: LikelihoodConfig, level: int) -> Tensor:
     """Log density at all grey values [256], float64, where training has made the scale as small as it goes."""
-    likelihood = build_likelihood(config, ExampleSpec((1, 1, 256))).double()
+    likelihood = config.build(ExampleSpec((1, 1, 256))).double()
     for parameter in likelihood.parameters():
         torch.nn.init.constant_(parameter, -1e6)
     outputs = torch.full((1, 1, *likelihood.outputs_shape), -1e6, dtype=torch.double)
@@ -276,22 +258,22 @@ def density_of_a_certain_pixel(config: Likelihood, level: int) -> Tensor:
 
 
 @pytest.mark.parametrize("config", TRAINED_DENSITIES, ids=lambda config: config.kind)
-def test_blank_border_earns_no_more_than_certainty(config: Likelihood) -> None:
+def test_blank_border_earns_no_more_than_certainty(config: LikelihoodConfig) -> None:
     """However long a model trains on a pixel that is always black, its density stays below 255, that of one grey level."""
     assert density_of_a_certain_pixel(config, 0).max().item() <= math.log(255) + 1e-9
 
 
 @pytest.mark.parametrize("config", TRAINED_DENSITIES[:4], ids=lambda config: config.kind)
-def test_densities_over_grey_levels_are_no_more_than_probabilities(config: Likelihood) -> None:
+def test_densities_over_grey_levels_are_no_more_than_probabilities(config: LikelihoodConfig) -> None:
     """Density times the width of a level sums to 1 over all grey values; 1.09 for a Laplace, whose peak is sharp."""
     total = (density_of_a_certain_pixel(config, 100).exp() * GREY_LEVEL).sum().item()
     assert total == pytest.approx(1.0, abs=0.09 if config.kind == "laplace" else 1e-3)
 
 
 @pytest.mark.parametrize("config", TRAINED_DENSITIES, ids=lambda config: config.kind)
-def test_scales_at_their_floor_can_still_grow(config: Likelihood) -> None:
+def test_scales_at_their_floor_can_still_grow(config: LikelihoodConfig) -> None:
     """A pixel that is white after all moves the parameter back, although the density is held where it is."""
-    likelihood = build_likelihood(config, ExampleSpec((1, 1, 1)))
+    likelihood = config.build(ExampleSpec((1, 1, 1)))
     for parameter in likelihood.parameters():
         torch.nn.init.constant_(parameter, -1.0)
     outputs = torch.full((1, 1, *likelihood.outputs_shape), -5.0)
@@ -308,7 +290,7 @@ def test_scales_at_their_floor_can_still_grow(config: Likelihood) -> None:
 @pytest.mark.parametrize("sigma", ["fixed", "learned", "per_pixel"])
 def test_configured_sigma_is_where_it_starts(sigma: Literal["fixed", "learned", "per_pixel"]) -> None:
     """Whether σ is fixed, one for all pixels or one for each, the likelihood begins with `initial_sigma`."""
-    likelihood = build_likelihood(Gaussian(sigma=sigma, initial_sigma=0.07), ExampleSpec((1, 2, 2)))
+    likelihood = Gaussian(sigma=sigma, initial_sigma=0.07).build(ExampleSpec((1, 2, 2)))
     std = likelihood.std(torch.zeros(1, 1, *likelihood.outputs_shape))
     torch.testing.assert_close(std, torch.full((1, 1, 1, 2, 2), 0.07))
 
@@ -335,7 +317,7 @@ def test_fixed_sigma_is_not_trained() -> None:
 @pytest.mark.parametrize(("numeric", "params"), [("gaussian", 2), ("laplace", 2), ("student_t", 3)])
 def test_columns_are_scored_by_their_own_outputs(numeric: str, params: int) -> None:
     """Each output moves the entry of one column: P of every number, one of each category."""
-    likelihood = build_likelihood(Mixed.model_validate({"numeric": numeric}), TABLE)
+    likelihood = Mixed.model_validate({"numeric": numeric}).build(TABLE)
     assert likelihood.outputs_shape == (2 * params + 3 + 2 + 3,)
     outputs, x = randn(*likelihood.outputs_shape), torch.tensor([[2.0, 0.3, 1.0, -1.2, 0.0]])
     jacobian = torch.autograd.functional.jacobian(
@@ -348,7 +330,7 @@ def test_columns_are_scored_by_their_own_outputs(numeric: str, params: int) -> N
 
 def test_table_is_the_densities_of_its_columns() -> None:
     """Column by column, in the table's order, against torch.distributions; numbers first in the outputs."""
-    likelihood = build_likelihood(Mixed(), TABLE)
+    likelihood = Mixed().build(TABLE)
     outputs, x = randn(2, 3, 12), torch.tensor([[2.0, 0.3, 1.0, -1.2, 0.0]]).repeat(3, 1)
     location, raw_scale = outputs[..., :2], outputs[..., 2:4]
     number = distributions.Normal(location, log_scale(raw_scale, 1.0).exp())
@@ -365,21 +347,21 @@ def test_table_is_the_densities_of_its_columns() -> None:
 
 def test_discrete_is_what_has_probabilities() -> None:
     """Bits per dimension make sense of levels and of codes, and of a table where every column is a category."""
-    discrete = {config.kind for config in PIXELS if build_likelihood(config, IMAGES).is_discrete}
+    discrete = {config.kind for config in PIXELS if config.build(IMAGES).is_discrete}
     assert discrete == {"bernoulli", "discretized_logistic", "categorical"}
     categories = tuple(column for column in TABLE.columns or () if column.categories)
-    assert build_likelihood(Mixed(), ExampleSpec((3,), columns=categories)).is_discrete
-    assert not build_likelihood(Mixed(), TABLE).is_discrete
+    assert Mixed().build(ExampleSpec((3,), columns=categories)).is_discrete
+    assert not Mixed().build(TABLE).is_discrete
 
 
 # --- refusals -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("config", PIXELS, ids=lambda config: config.kind)
-def test_table_is_refused_by_likelihoods_of_pixels(config: Likelihood) -> None:
+def test_table_is_refused_by_likelihoods_of_pixels(config: LikelihoodConfig) -> None:
     """They say what would work."""
     with pytest.raises(ConfigError) as error:
-        build_likelihood(config, TABLE)
+        config.build(TABLE)
     assert str(error.value) == (
         f"model.likelihood: {config.kind} scores pixels, and the examples are rows of a table with 5 columns; use mixed"
     )
@@ -388,7 +370,7 @@ def test_table_is_refused_by_likelihoods_of_pixels(config: Likelihood) -> None:
 def test_images_are_refused_by_mixed() -> None:
     """It needs columns, and says what takes pixels."""
     with pytest.raises(ConfigError) as error:
-        build_likelihood(Mixed(), IMAGES)
+        Mixed().build(IMAGES)
     assert str(error.value) == (
         "model.likelihood: mixed scores the columns of a table, and the examples are images of shape (2, 2, 3); use "
         "bernoulli or another likelihood of pixels"
@@ -399,7 +381,7 @@ def test_images_are_refused_by_mixed() -> None:
 def test_trained_sigma_below_its_floor_is_refused(sigma: str) -> None:
     """It would be NaN."""
     with pytest.raises(ConfigError) as error:
-        build_likelihood(Gaussian.model_validate({"sigma": sigma, "initial_sigma": 0.002}), IMAGES)
+        Gaussian.model_validate({"sigma": sigma, "initial_sigma": 0.002}).build(IMAGES)
     assert str(error.value) == (
         "model.likelihood.initial_sigma must be above 0.0025, the floor of a trained σ, got 0.002; start higher, or set "
         "sigma to `fixed`"
@@ -447,7 +429,7 @@ def test_to_examples_draws_anew_only_where_dynamic() -> None:
     """Dynamic targets are binary and differ between draws; the others are pixels / 255 and take no draw."""
     pixels = torch.randint(256, (8, 1, 4, 4), generator=generator()).to(torch.uint8)
 
-    def two_draws(config: Likelihood) -> tuple[Tensor, Tensor]:
+    def two_draws(config: LikelihoodConfig) -> tuple[Tensor, Tensor]:
         return to_examples(pixels, config, generator(1)), to_examples(pixels, config, generator(2))
 
     first, second = two_draws(Bernoulli(binarization="dynamic"))
@@ -461,8 +443,8 @@ def test_to_examples_draws_anew_only_where_dynamic() -> None:
 
 def test_binarization_is_a_policy_of_bernoulli_alone() -> None:
     """The others take grey pixels as they are."""
-    assert binarization(Bernoulli(binarization="static")) == "static"
-    assert {binarization(config) for config in (*PIXELS[1:], Mixed())} == {None}
+    assert Bernoulli(binarization="static").binarization_policy == "static"
+    assert {config.binarization_policy for config in (*PIXELS[1:], Mixed())} == {None}
 
 
 def test_bernoulli_refuses_grey_without_a_policy() -> None:

@@ -8,17 +8,12 @@ import pytest
 import torch
 from scipy import stats
 
-from vae.config import HierarchicalPrior, LadderPosterior, ModelConfig
+from vae.config import ModelConfig
 from vae.parts.distributions import Gaussian
-from vae.parts.posteriors import (
-    LEAST_DEGREES_OF_FREEDOM,
-    GaussianPosterior,
-    StudentT,
-    StudentTPosteriorModule,
-    _merge,
-    build_posterior,
-)
-from vae.parts.priors import HierarchicalPriorModule
+from vae.parts.posteriors.ladder import LadderPosterior, _merge
+from vae.parts.posteriors.posterior import GaussianPosterior
+from vae.parts.posteriors.student_t import LEAST_DEGREES_OF_FREEDOM, StudentT, StudentTPosteriorModule
+from vae.parts.priors.hierarchical import HierarchicalPrior, HierarchicalPriorModule
 
 DRAWS = 20_000
 
@@ -95,7 +90,7 @@ def test_student_t_has_a_finite_variance() -> None:
     module = StudentTPosteriorModule(2, 3)
     torch.nn.init.zeros_(module.head.weight)
     torch.nn.init.constant_(module.head.bias[6:], -1000.0)
-    posterior = module(torch.ones(4, 2))
+    posterior = module(torch.ones(4, 2), lambda: None)
     torch.testing.assert_close(posterior.degrees, torch.full((4, 3), LEAST_DEGREES_OF_FREEDOM))
     torch.testing.assert_close(posterior.std(), posterior.log_scale.exp() * math.sqrt(3))
 
@@ -112,11 +107,11 @@ def test_merge_is_the_product_of_densities() -> None:
 def test_ladder_without_evidence_is_the_prior() -> None:
     """Where the features say nothing (a wide q̂), every group is the prior's and the rate is 0."""
     config = ModelConfig(latent_dim=4, posterior=LadderPosterior(hidden=8), prior=HierarchicalPrior(hidden=8))
-    module, prior = build_posterior(config, 3), HierarchicalPriorModule(2, 8, 4)
+    module, prior = config.posterior.build(3, config.latent_dim, config.prior), HierarchicalPriorModule(2, 8, 4)
     for group in module.groups:
         torch.nn.init.zeros_(group[-1].weight)
         torch.nn.init.constant_(group[-1].bias, 20.0)
-    draw = module(torch.ones(2, 3), prior).draw(normal(5, 2, 4), prior)
+    draw = module(torch.ones(2, 3), lambda: prior).draw(normal(5, 2, 4), prior)
     kl = prior.kl(None, draw)
     assert kl is not None
     torch.testing.assert_close(kl, torch.zeros(5, 2, 4), atol=1e-5, rtol=0)
@@ -125,16 +120,16 @@ def test_ladder_without_evidence_is_the_prior() -> None:
 def test_new_ladder_draws_near_its_means() -> None:
     """What the features say shows in the draws from the first step on: the noise of a draw has a scale of e⁻²."""
     config = ModelConfig(latent_dim=4, posterior=LadderPosterior(hidden=8), prior=HierarchicalPrior(hidden=8))
-    module, prior = build_posterior(config, 3), HierarchicalPriorModule(2, 8, 4)
-    std = module(normal(100, 3), prior).std().mean().item()
+    module, prior = config.posterior.build(3, config.latent_dim, config.prior), HierarchicalPriorModule(2, 8, 4)
+    std = module(normal(100, 3), lambda: prior).std().mean().item()
     assert std == pytest.approx(math.exp(-2), rel=0.2)
 
 
 def test_ladder_infers_from_the_top_down() -> None:
     """Other noise of the top group moves the group below; other noise of the lower one leaves the top as it was."""
     config = ModelConfig(latent_dim=4, posterior=LadderPosterior(hidden=8), prior=HierarchicalPrior(hidden=8))
-    module, prior = build_posterior(config, 3), HierarchicalPriorModule(2, 8, 4)
-    posterior, noise = module(torch.ones(1, 3), prior), normal(1, 1, 4)
+    module, prior = config.posterior.build(3, config.latent_dim, config.prior), HierarchicalPriorModule(2, 8, 4)
+    posterior, noise = module(torch.ones(1, 3), lambda: prior), normal(1, 1, 4)
     z, top, bottom = (
         posterior.draw(noise + shift, prior).z[0, 0]
         for shift in (torch.zeros(4), torch.tensor([1.0, 1, 0, 0]), torch.tensor([0.0, 0, 1, 1]))

@@ -11,10 +11,14 @@ from torch import Tensor
 
 from vae.config import ModelConfig, parse
 from vae.data.schema import ExampleSpec
-from vae.model import VAE, Inputs
+from vae.model import VAE
 from vae.parts.distributions import Gaussian, Mixture, choose
-from vae.parts.posteriors import Draw, GaussianPosterior
-from vae.parts.priors import AutoregressiveCodesPrior, HierarchicalPriorModule, StandardNormalPrior, VampPrior
+from vae.parts.posteriors.posterior import Draw, GaussianPosterior
+from vae.parts.priors.autoregressive_codes import AutoregressiveCodesPrior
+from vae.parts.priors.hierarchical import HierarchicalPriorModule
+from vae.parts.priors.standard_normal import StandardNormalPrior
+from vae.parts.priors.vamp import VampPrior
+from vae.parts.terms import Inputs
 
 SHAPE, COMPONENTS = (1, 4, 4), 5
 

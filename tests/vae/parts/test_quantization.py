@@ -6,14 +6,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from vae.config import MLP, ModelConfig, ObjectiveConfig, UniformCodes, VectorQuantized
+from vae.config import ModelConfig, ObjectiveConfig
 from vae.data.schema import ExampleSpec
 from vae.errors import ConfigError
 from vae.inference import importance
-from vae.model import VAE, Inputs
-from vae.parts.bounds import bound_loss
-from vae.parts.posteriors import Quantized
-from vae.parts.quantization import Codebook
+from vae.model import VAE
+from vae.parts.bodies.mlp import MLP
+from vae.parts.bounds.bound import bound_loss
+from vae.parts.posteriors.quantized import Quantized
+from vae.parts.posteriors.vector_quantized import Codebook, VectorQuantized
+from vae.parts.priors.uniform_codes import UniformCodes
+from vae.parts.terms import Inputs
 
 
 @pytest.fixture(autouse=True)

@@ -23,7 +23,7 @@ from vae.data.batches import Batch, Feed, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, DataError, Diverged
 from vae.metrics.likelihood import bound_sums
-from vae.model import Inputs
+from vae.parts.terms import Inputs
 from vae.training.loop import Training, unfinished
 from vae.training.reports import EpochReport, Hooks, TrainingResult
 

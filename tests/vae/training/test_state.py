@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from vae.config import MLP, ModelConfig
+from vae.config import ModelConfig
 from vae.data.schema import Experience
 from vae.errors import CheckpointError
 from vae.model import VAE, ExampleSpec
 from vae.parts.aggregate import AggregateMixture
+from vae.parts.bodies.mlp import MLP
 from vae.parts.directions import Directions
 from vae.training.state import (
     FORMAT,

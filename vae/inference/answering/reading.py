@@ -19,8 +19,9 @@ from vae.data.conditions import read_conditions
 from vae.data.schema import Column
 from vae.data.tables import read_rows
 from vae.inference.answering.request import Request
-from vae.model import VAE, Inputs
-from vae.parts.likelihoods import binarization, binarize, prepare
+from vae.model import VAE
+from vae.parts.likelihoods.preparing import binarize, prepare
+from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ def _images(model: VAE, images: Any, request: Request, *, noisy: bool = False) -
 
 def as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
     """Grey pixels, for a model of binary ones, drawn as 0 or 1 by the seed: there is no probability for grey."""
-    match binarization(model.config.likelihood):
+    match model.config.likelihood.binarization_policy:
         case "static" | "dynamic":
             generator = torch.Generator().manual_seed(derive(seed, Stream.GENERATION, 3))
             return binarize((x.cpu() * 255).round().to(torch.uint8), generator).to(x.device)

@@ -27,8 +27,8 @@ from vae.inference.answering.reading import (
 from vae.inference.answering.request import Output, Request, choose
 from vae.inference.answering.writing import write_examples, write_filled, write_spreads
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
-from vae.model import VAE, Inputs
-from vae.parts.posteriors import VectorQuantizedPosterior
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 
 def _reconstruct(model: VAE, examples: Any, request: Request) -> Any:
@@ -158,7 +158,7 @@ def _always(model: VAE) -> str | None:
 
 
 def _needs_numbers(model: VAE) -> str | None:
-    if isinstance(model.posterior, VectorQuantizedPosterior):
+    if model.has_codes:
         return (
             "this model's latent is made of codes, between which there is nothing; use one with a continuous posterior"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 from vae.data.tables import keep_observed, write_rows, write_spread
 from vae.inference.answering.request import Request
 from vae.model import VAE
-from vae.parts.likelihoods import restore
+from vae.parts.likelihoods.preparing import restore
 
 
 def write_examples(model: VAE, x: Tensor, *levels: str, labels: Sequence[Sequence[Any] | None] = ()) -> Any:

@@ -1,59 +1,28 @@
-"""Likelihoods p(x|z): how far an example is from what the decoder says, in nats.
+"""Likelihoods p(x|z): densities of an example, given the decoder's outputs."""
 
-A family says what the parameters of one value mean. A likelihood lays families over an image or over a table's columns,
-says what the decoder has to return, and leaves out what was not observed. Nothing here reduces over samples or batch.
-"""
+from typing import Annotated, Union
 
-from vae.parts.likelihoods.build import build_likelihood
-from vae.parts.likelihoods.examples import BernoulliLikelihood, ImageLikelihood, Likelihood, TableLikelihood
-from vae.parts.likelihoods.families import (
-    GREY_LEVEL,
-    BernoulliFamily,
-    CategoryFamily,
-    ContinuousBernoulliFamily,
-    DiscretizedLogisticFamily,
-    Family,
-    LevelFamily,
-)
-from vae.parts.likelihoods.location_scale import (
-    LOG_SIGMA_FLOOR,
-    DecodedScale,
-    FixedScale,
-    GaussianFamily,
-    LaplaceFamily,
-    LearnedScale,
-    StudentTFamily,
-    anywhere,
-    in_unit_interval,
-)
-from vae.parts.likelihoods.preparing import binarization, binarize, check_binary, prepare, restore, to_examples
+from pydantic import Field
 
-__all__ = [
-    "GREY_LEVEL",
-    "LOG_SIGMA_FLOOR",
-    "BernoulliFamily",
-    "BernoulliLikelihood",
-    "CategoryFamily",
-    "ContinuousBernoulliFamily",
-    "DecodedScale",
-    "DiscretizedLogisticFamily",
-    "Family",
-    "FixedScale",
-    "GaussianFamily",
-    "ImageLikelihood",
-    "LaplaceFamily",
-    "LearnedScale",
-    "LevelFamily",
-    "Likelihood",
-    "StudentTFamily",
-    "TableLikelihood",
-    "anywhere",
-    "binarization",
-    "binarize",
-    "build_likelihood",
-    "check_binary",
-    "in_unit_interval",
-    "prepare",
-    "restore",
-    "to_examples",
+from vae.parts.likelihoods.bernoulli import Bernoulli
+from vae.parts.likelihoods.categorical import Categorical
+from vae.parts.likelihoods.continuous_bernoulli import ContinuousBernoulli
+from vae.parts.likelihoods.discretized_logistic import DiscretizedLogistic
+from vae.parts.likelihoods.gaussian import Gaussian
+from vae.parts.likelihoods.laplace import Laplace
+from vae.parts.likelihoods.mixed import Mixed
+from vae.parts.likelihoods.student_t import StudentTLikelihood
+
+LikelihoodConfig = Annotated[
+    Union[  # noqa: UP007
+        Bernoulli,
+        ContinuousBernoulli,
+        Gaussian,
+        Laplace,
+        StudentTLikelihood,
+        DiscretizedLogistic,
+        Categorical,
+        Mixed,
+    ],
+    Field(discriminator="kind"),
 ]

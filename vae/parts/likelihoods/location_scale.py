@@ -1,7 +1,7 @@
 """Families of x = μ + s·ε, with ε of a standard density: normal, Laplace, Student's t.
 
 Shapes: P parameters of a value; `...` is any shape of values. Parameters come as [P,...]: the location, the raw scale, and
-what else the standard density takes.
+the other parameters of the standard density.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.parts.distributions import LOG_2PI
-from vae.parts.likelihoods.families import Family, exponential, held, inverse_softplus, uniform
+from vae.parts.likelihoods.likelihood import Family, held, inverse_softplus
 
 Location = Callable[[Tensor], Tensor]
 
@@ -25,17 +24,17 @@ al. 2021, section 4)."""
 
 
 def anywhere(raw: Tensor) -> Tensor:
-    """A location on the whole line, for numbers of a table."""
+    """Returns a location on the whole line, for numbers of a table."""
     return raw
 
 
 def in_unit_interval(raw: Tensor) -> Tensor:
-    """A location in [0, 1], for pixels."""
+    """Returns a location in [0, 1], for pixels."""
     return raw.sigmoid()
 
 
 class FixedScale(nn.Module):
-    """The same scale for every value, which is not trained."""
+    """One scale for all values, not trained."""
 
     num_params = 0
 
@@ -50,7 +49,7 @@ class FixedScale(nn.Module):
 
 
 class LearnedScale(nn.Module):
-    """The same scale for every value: a trained parameter.
+    """One scale for all values, a trained parameter.
 
     Args:
         initial: Scale before training, above e⁻⁶.
@@ -74,10 +73,10 @@ class LearnedScale(nn.Module):
 
 
 class DecodedScale(nn.Module):
-    """The scale of each value, from the decoder.
+    """A scale for each value, from the decoder.
 
     Args:
-        initial: Scale where the decoder's output is 0, above e⁻⁶.
+        initial: Scale for an output of 0 from the decoder, above e⁻⁶.
         log_floor: Lower bound of the scale's logarithm, −6 or above.
     """
 
@@ -97,8 +96,8 @@ class LocationScaleFamily(Family):
     """Density of x = μ + s·ε.
 
     Args:
-        location: From a raw parameter to μ.
-        scale: From the parameters to log s.
+        location: Function from a raw parameter to μ.
+        scale: Module from the parameters to log s.
     """
 
     is_discrete = False
@@ -126,78 +125,17 @@ class LocationScaleFamily(Family):
         return self.location(raw[0]) + self.log_scale(raw).exp() * self.standard_sample(raw, generator)
 
     def _raw(self, params: Tensor) -> Sequence[Tensor]:
-        """P of [...]: not by indices, whose gradients are each as large as all parameters."""
+        """Returns the P parameters, each [...]; not by indices, whose gradients are each as large as all parameters."""
         return (params.squeeze(0),) if self.num_params == 1 else params.unbind()
 
     @abstractmethod
     def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
-        """Log density of ε, [...]."""
+        """Returns the log density of ε, [...]."""
 
     @abstractmethod
     def standard_std(self, raw: Sequence[Tensor]) -> Tensor | float:
-        """Standard deviation of ε."""
+        """Returns the standard deviation of ε."""
 
     @abstractmethod
     def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-        """Draws of ε, [...]."""
-
-
-class GaussianFamily(LocationScaleFamily):
-    """N(μ, σ²)."""
-
-    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
-        return -0.5 * (noise.square() + LOG_2PI)
-
-    def standard_std(self, raw: Sequence[Tensor]) -> float:
-        return 1.0
-
-    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-        location = raw[0]
-        return torch.randn(location.shape, generator=generator, device=location.device, dtype=location.dtype)
-
-
-class LaplaceFamily(LocationScaleFamily):
-    """Laplace(μ, b): its distance is the absolute error."""
-
-    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
-        return -noise.abs() - math.log(2)
-
-    def standard_std(self, raw: Sequence[Tensor]) -> float:
-        return math.sqrt(2)
-
-    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-        return exponential(raw[0], generator) - exponential(raw[0], generator)
-
-
-class StudentTFamily(LocationScaleFamily):
-    """Student's t with location, scale and degrees of freedom ν from the decoder: far values cost their logarithm.
-
-    ν = 3 + softplus, so that the variance exists, at most 3 s².
-
-    References:
-        Mattei & Frellsen, MIWAE (2019), whose code has the same 3. https://arxiv.org/abs/1812.02633
-        Bailey, Polar generation of random variates with the t-distribution (1994).
-    """
-
-    def __init__(self, location: Location, scale: DecodedScale) -> None:
-        super().__init__(location, scale)
-        self.num_params += 1
-
-    def degrees_of_freedom(self, raw: Sequence[Tensor]) -> Tensor:
-        """ν, [...]."""
-        return 3 + F.softplus(raw[-1])
-
-    def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
-        df = self.degrees_of_freedom(raw)
-        half = (df + 1) / 2
-        normaliser = torch.lgamma(half) - torch.lgamma(df / 2) - 0.5 * torch.log(math.pi * df)
-        return normaliser - half * torch.log1p(noise.square() / df)
-
-    def standard_std(self, raw: Sequence[Tensor]) -> Tensor:
-        df = self.degrees_of_freedom(raw)
-        return (df / (df - 2)).sqrt()
-
-    def standard_sample(self, raw: Sequence[Tensor], generator: torch.Generator) -> Tensor:
-        df = self.degrees_of_freedom(raw)
-        radius = (df * torch.expm1(2 * exponential(df, generator) / df)).sqrt()
-        return radius * torch.cos(2 * math.pi * uniform(df, generator))
+        """Draws ε, [...]."""

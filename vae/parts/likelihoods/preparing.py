@@ -6,20 +6,19 @@ Shapes: B batch, C channels, H height, W width, D columns of a table.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.config import Bernoulli, Likelihood
 from vae.data.schema import Column, ExampleSpec, plausible_bounds
 from vae.errors import DataError
+from vae.parts.likelihoods.likelihood import LikelihoodPart
 
 
 def prepare(
-    values: Tensor, config: Likelihood, examples: ExampleSpec, generator: torch.Generator
+    values: Tensor, config: LikelihoodPart, examples: ExampleSpec, generator: torch.Generator
 ) -> tuple[Tensor, Tensor | None]:
     """Returns a batch's values as the likelihood scores them.
 
@@ -76,14 +75,9 @@ def binarize(pixels: Tensor, generator: torch.Generator) -> Tensor:
     return (threshold < pixels).float()
 
 
-def binarization(config: Likelihood) -> Literal["none", "static", "dynamic"] | None:
-    """The policy by which grey pixels become binary; None where the likelihood takes grey."""
-    return config.binarization if isinstance(config, Bernoulli) else None
-
-
-def to_examples(pixels: Tensor, config: Likelihood, generator: torch.Generator) -> Tensor:
+def to_examples(pixels: Tensor, config: LikelihoodPart, generator: torch.Generator) -> Tensor:
     """uint8 pixels to what the likelihood scores: float32 in [0, 1], drawn anew where the policy is dynamic."""
-    if binarization(config) == "dynamic":
+    if config.binarization_policy == "dynamic":
         return binarize(pixels, generator)
     return pixels.float().div_(255)
 

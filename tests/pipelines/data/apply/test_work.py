@@ -14,10 +14,11 @@ import pytest
 from pipelines.data import apply as applying
 from pipelines.data.apply import Columns, Worker
 from tests.pipelines.data.apply.conftest import carried_out, planned, served
-from vae.config import MLP, ModelConfig, RunConfig, TrainingConfig
+from vae.config import ModelConfig, RunConfig, TrainingConfig
 from vae.data.manifest import MANIFEST_NAME, SPLITS, Manifest
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, CorruptData, DataError
+from vae.parts.bodies.mlp import MLP
 from vae.seeds import Stream, derive
 from vae.training.loop import Training
 

@@ -12,7 +12,8 @@ from vae import inference
 from vae.config import ModelConfig
 from vae.data.schema import ExampleSpec, Experience
 from vae.inference.answering import answer
-from vae.model import VAE, Inputs
+from vae.model import VAE
+from vae.parts.terms import Inputs
 
 SHAPE = (1, 3, 3)
 

@@ -1,37 +1,24 @@
-"""What is done to examples on purpose: noise on the encoder's images, and entries that are hidden.
+"""Entries that are hidden on purpose, by a draw that depends on split and row alone.
 
-Shapes: B batch, C channels, H height, W width; N rows, D values of a row (C·H·W of an image, columns of a table).
+Shapes: N rows, D values of a row (C·H·W of an image, columns of a table).
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Annotated, Literal, Union
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
+from pydantic import Field
 
-from vae.config import (
-    BlockMask,
-    Blur,
-    Corruption,
-    GaussianNoise,
-    Missing,
-    MissingAtRandom,
-    MissingCompletelyAtRandom,
-    MissingNotAtRandom,
-    SaltAndPepper,
-)
 from vae.data.manifest import SPLITS, ImageSpec
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
 from vae.data.plausible import Distances, medians
 from vae.data.rows import Rows
 from vae.errors import ConfigError
+from vae.parts.part import Part
 from vae.seeds import Stream, derive
 
 FIT_ROWS = 16_384
@@ -41,53 +28,46 @@ _LEVELS = 1 << 16
 """Of a draw: a share of hidden entries is meant to one part in so many."""
 
 
-def corrupt(x_BCHW: Tensor, config: Corruption, generator: torch.Generator) -> Tensor:
-    """Images as a denoising model's encoder sees them (Vincent et al. 2008; Im et al. 2017).
+class MissingCompletelyAtRandom(Part):
+    """Each value is missing with the same probability."""
 
-    Args:
-        x_BCHW: Pixels in [0, 1].
-        config: What is done to them; each image has its own draw.
-        generator: On the images' device.
+    kind: Literal["mcar"] = "mcar"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the values that is hidden."""
 
-    Returns:
-        The same shape and type; outside [0, 1] only by Gaussian noise.
-    """
-    match config:
-        case GaussianNoise():
-            noise = torch.randn(x_BCHW.shape, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype)
-            return x_BCHW + config.sigma * noise
-        case SaltAndPepper():
-            draw = torch.rand(x_BCHW.shape, generator=generator, device=x_BCHW.device)
-            extreme = (draw < config.share / 2).to(x_BCHW.dtype)
-            return torch.where(draw < config.share, extreme, x_BCHW)
-        case BlockMask():
-            return x_BCHW * ~_squares(x_BCHW, config.side, generator)
-        case Blur():
-            return _blur(x_BCHW, config.sigma)
-        case _:
-            assert_never(config)
+    @property
+    def summary(self) -> str:
+        return f"{100 * self.share:g} % of entries hidden completely at random"
 
 
-def _squares(x_BCHW: Tensor, side: float, generator: torch.Generator) -> Tensor:
-    """A square of each image, wherever it fits, bool [B,1,H,W]."""
-    height, width = x_BCHW.shape[-2:]
-    pixels = max(1, round(side * min(height, width)))
+class MissingAtRandom(Part):
+    """Half of the values of an example are always observed, and decide how likely the others are missing."""
 
-    def span(size: int) -> Tensor:
-        draw = torch.randint(size - pixels + 1, (len(x_BCHW), 1), generator=generator, device=x_BCHW.device)
-        offset = torch.arange(size, device=x_BCHW.device) - draw
-        return (offset >= 0) & (offset < pixels)
+    kind: Literal["mar"] = "mar"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the values that can be missing which is hidden."""
 
-    return span(height)[:, None, :, None] & span(width)[:, None, None, :]
+    @property
+    def summary(self) -> str:
+        return f"{100 * self.share:g} % of entries hidden at random, of those that can be"
 
 
-def _blur(x_BCHW: Tensor, sigma: float) -> Tensor:
-    """Convolution with a Gaussian, cut at three standard deviations; the border's pixels go on beyond it."""
-    radius = math.ceil(3 * sigma)
-    offset = torch.arange(-radius, radius + 1, device=x_BCHW.device, dtype=x_BCHW.dtype)
-    kernel = torch.softmax(-(offset**2) / (2 * sigma**2), 0)
-    x = functional.pad(x_BCHW.flatten(0, 1)[:, None], (radius,) * 4, mode="replicate")
-    return functional.conv2d(functional.conv2d(x, kernel.view(1, 1, -1, 1)), kernel.view(1, 1, 1, -1)).view_as(x_BCHW)
+class MissingNotAtRandom(Part):
+    """The larger a value, the likelier it is missing."""
+
+    kind: Literal["mnar"] = "mnar"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the values that is hidden."""
+
+    @property
+    def summary(self) -> str:
+        return f"{100 * self.share:g} % of entries hidden not at random"
+
+
+MissingConfig = Annotated[
+    Union[MissingCompletelyAtRandom, MissingAtRandom, MissingNotAtRandom],  # noqa: UP007
+    Field(discriminator="kind"),
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +93,7 @@ class Logistic:
         return _sigmoid(score_ND)
 
 
-def fit_logistic(dataset: Dataset, config: Missing) -> Logistic | None:
+def fit_logistic(dataset: Dataset, config: MissingConfig) -> Logistic | None:
     """What decides which entries of a dataset are missing; None where nothing does, or they are so completely at random.
 
     The scores that drive a column have unit variance over the training split, and its intercept is such that the wanted
@@ -125,7 +105,7 @@ def fit_logistic(dataset: Dataset, config: Missing) -> Logistic | None:
             few columns.
 
     References:
-        Muzellec, Josse, Boyer & Cuturi, Missing Data Imputation using Optimal Transport (2020): logistic masking.
+        Muzellec, Josse, Boyer & Cuturi, MissingConfig Data Imputation using Optimal Transport (2020): logistic masking.
     """
     if isinstance(config, MissingCompletelyAtRandom):
         return None
@@ -176,7 +156,7 @@ def _drivers(
 
 def hide(
     values_ND: NDArray[np.uint8 | np.float64],
-    config: Missing,
+    config: MissingConfig,
     *,
     split: str,
     first_row: int,
@@ -209,7 +189,7 @@ def hide(
     return observed_ND if values_ND.dtype == np.uint8 else observed_ND & ~np.isnan(values_ND)
 
 
-def without_hidden(rows: Rows, config: Missing, split: str, first_row: int, logistic: Logistic | None) -> Rows:
+def without_hidden(rows: Rows, config: MissingConfig, split: str, first_row: int, logistic: Logistic | None) -> Rows:
     """Rows with entries hidden: NaN in a table, 0 in images, whose `observed` then says where."""
     observed_ND = hide(rows.values, config, split=split, first_row=first_row, logistic=logistic)
     if rows.values.dtype == np.uint8:

@@ -1,0 +1,12 @@
+"""Corruptions: noise on the encoder's images."""
+
+from typing import Annotated, Union
+
+from pydantic import Field
+
+from vae.parts.corruptions.block_mask import BlockMask
+from vae.parts.corruptions.blur import Blur
+from vae.parts.corruptions.gaussian_noise import GaussianNoise
+from vae.parts.corruptions.salt_and_pepper import SaltAndPepper
+
+CorruptionConfig = Annotated[Union[GaussianNoise, SaltAndPepper, BlockMask, Blur], Field(discriminator="kind")]  # noqa: UP007
