@@ -12,7 +12,7 @@ from pipelines.data.ingest.chunks import ChunkRecord, ChunkWork, write_chunk
 from pipelines.data.ingest.planning import IngestPlan, plan, row_bytes
 from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, remove, staging
-from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_parts, problems_as_json
+from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
 from vae.data.manifest import MANIFEST_NAME, ImageSpec, Manifest, SplitName, TableSpec
 from vae.data.parquet import Dataset
 from vae.storage import locate, write_whole
@@ -107,7 +107,7 @@ def ingest(
     except RejectedSource as error:
         raise _with_errors_file(error, config, home) from error
     finally:
-        forget_parts()
+        forget_segments()
 
 
 def dry_run(config: IngestConfig, home: str) -> DryRun:

@@ -1,6 +1,4 @@
-"""Sources: IDX, image folder, npz, CSV, Parquet, scikit-learn's digits, sprites. Each is one class with a line in
-`SOURCES`.
-"""
+"""Sources of an ingest. Each is one class in a file of its own, with one line in `SOURCES`."""
 
 from __future__ import annotations
 
@@ -12,8 +10,8 @@ from pipelines.data.sources.idx import IdxSource
 from pipelines.data.sources.npz import NpzSource
 from pipelines.data.sources.parquet_files import ParquetSource
 from pipelines.data.sources.parquet_images import ParquetImageSource
-from pipelines.data.sources.parts import forget_parts
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
+from pipelines.data.sources.segments import forget_segments
 from pipelines.data.sources.sprites import SpritesSource
 from pipelines.data.sources.survey import Block, Listing, Reader, Source, Survey, list_source
 from vae.errors import DataError
@@ -28,7 +26,7 @@ __all__ = [
     "RejectedSource",
     "SplitConfig",
     "Survey",
-    "forget_parts",
+    "forget_segments",
     "problems_as_json",
     "survey_source",
 ]
@@ -46,13 +44,13 @@ SOURCES: tuple[type[Source], ...] = (
 
 
 def survey_source(config: IngestConfig) -> Survey:
-    """Look at everything a source holds, short of decoding its examples.
+    """Surveys a source without decoding its examples.
 
     Raises:
-        DataError: If it is no source betaline knows, or cannot be ingested whatever is left out.
+        DataError: If no kind of source fits, or it cannot be ingested, even without its bad examples.
     """
     built_in = config.source in BUILT_IN
-    listing = Listing(config.source, (), (), single=True) if built_in else list_source(config.source)
+    listing = Listing(config.source, (), ()) if built_in else list_source(config.source)
     for source in SOURCES:
         if source.claims(listing):
             survey = source.survey(config, listing)

@@ -1,32 +1,28 @@
-"""What is known of every image beside its class: columns of numbers and categories."""
+"""Attributes of images beside their class: columns of numbers and categories."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute
 from numpy.typing import NDArray
 
-from pipelines.data.sources.tables import column_of
+from pipelines.data.sources.tables import column_of, is_number, is_text
 from vae.data.manifest import Column
 from vae.data.rows import encode
 from vae.errors import DataError
-
-pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
 
 def survey_attributes(
     table: pa.Table, where: str, categorical: Collection[str]
 ) -> tuple[tuple[Column, ...], NDArray[np.float32] | None]:
-    """(what the columns hold, their values [N,A]: numbers, and categories as codes, NaN where missing).
+    """Returns the columns, and their values [N,A]: numbers, and categories as codes; NaN is missing.
 
     Args:
-        table: Every row of the source, attributes alone; null is missing.
-        where: What the source is called.
-        categorical: Columns whose values are categories; those of text are anyway.
+        table: The attributes of every row of the source; null is missing.
+        where: Name of the source in messages.
+        categorical: Names of columns whose values are categories; columns of text always are.
 
     Raises:
         DataError: If a column is of another type, all missing, or holds infinite numbers.
@@ -36,9 +32,8 @@ def survey_attributes(
     columns = []
     for name in table.column_names:
         values = table[name]
-        kind = values.type
-        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or _is_text(kind)):
-            raise DataError(f"{where}: expected numbers, booleans or text in attribute {name!r}, found {kind}")
+        if not (is_number(values.type) or is_text(values.type)):
+            raise DataError(f"{where}: expected numbers, booleans or text in attribute {name!r}, found {values.type}")
         if len(values) and values.null_count == len(values):
             raise DataError(f"{where}: every value of attribute {name!r} is missing. Leave it out")
         columns.append(column_of(name, values, categorical=name in categorical))
@@ -52,7 +47,3 @@ def survey_attributes(
                 "leave it out"
             )
     return tuple(columns), encoded
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

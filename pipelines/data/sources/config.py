@@ -1,4 +1,4 @@
-"""What to ingest, and how: the parameters of the ingest flow."""
+"""Configuration of an ingest: the parameters of the ingest flow."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from vae.storage import refuse_credentials
 
 DIGITS, SPRITES, COLOUR_SPRITES = "sklearn:digits", "sprites", "sprites:colour"
 BUILT_IN = (DIGITS, SPRITES, COLOUR_SPRITES)
-"""Sources that are no files."""
+"""Sources without files."""
+MEMORY_ADVICE = "Raise it with --set max_memory_bytes=N if you trust the source and have the memory"
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
 
 
 class SplitConfig(BaseModel):
-    """How much of the source to hold out."""
+    """Fractions of the source to hold out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     validation: Fraction = Field(
         default=0.1,
-        description="Fraction for validation. Where the source has a test split of its own, a fraction of "
-        "its training split; ignored where it has a validation split of its own.",
+        description="Fraction for validation. If the source has its own test split, a fraction of the training "
+        "split; ignored if the source has its own validation split.",
     )
     test: Fraction = Field(
         default=0.1,
-        description="Fraction for the test split; ignored where the source has a test split of its own.",
+        description="Fraction for the test split; ignored if the source has its own test split.",
     )
 
     @model_validator(mode="after")
@@ -40,7 +41,7 @@ class SplitConfig(BaseModel):
 
 
 class IngestConfig(BaseModel):
-    """What to ingest, and how."""
+    """Source of an ingest, and how to read it."""
 
     # A refused source may hold a secret, which pydantic's own message would repeat.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -71,7 +72,7 @@ class IngestConfig(BaseModel):
     )
     frames: Literal["reject", "first"] = Field(
         default="reject",
-        description="What to do with animated and many-page images: refuse, or take the first.",
+        description="What to do with animated and many-page images: refuse them, or take the first frame.",
     )
     bit_depth: Literal["reject", "scale"] = Field(
         default="reject", description="What to do with 16-bit images: refuse them, or scale them to 8 bits."
@@ -93,24 +94,24 @@ class IngestConfig(BaseModel):
     )
     image: str | None = Field(
         default=None,
-        description="The name of an .npz file's image array, where it is not one of the usual names.",
+        description="The name of an .npz file's image array, if it is not one of the usual names.",
     )
     attributes: tuple[str, ...] = Field(
         default=(),
-        description="What is known of every image beside its class: arrays of an .npz file, or columns of Parquet "
-        "files of images. Text, and what `categorical` names, become categories. Sprites have their factors anyway.",
+        description="Attributes of every image beside its class: arrays of an .npz file, or columns of Parquet files of "
+        "images. Text and the columns in `categorical` become categories. Sprites always have their factors.",
     )
     max_rows: PositiveInt | None = Field(
-        default=None, description="Take so many examples at most, drawn by the seed; empty takes all."
+        default=None, description="Largest number of examples, drawn by the seed; empty takes all."
     )
     header: bool = Field(default=True, description="Whether the first line of a CSV names its columns.")
     delimiter: str = Field(default=",", min_length=1, max_length=1, description="The CSV delimiter.")
     na_values: tuple[str, ...] = Field(
-        default=("",), description="The texts that mean missing in a CSV. Nothing else does."
+        default=("",), description="The texts that mean a missing value in a CSV; no other text does."
     )
     categorical: tuple[str, ...] = Field(
         default=(),
-        description="Columns whose values are categories, whatever they look like; columns of text are anyway.",
+        description="Columns whose values are categories, whatever they look like; columns of text always are.",
     )
     max_pixels: PositiveInt = Field(
         default=1 << 26,
@@ -147,18 +148,18 @@ class IngestConfig(BaseModel):
         refuse_credentials(source)
         return source
 
+    def num_channels(self, channels: int) -> int:
+        """Returns the number of channels that an image of 1 or 3 channels is converted to."""
+        return {"keep": channels, "grey": 1, "rgb": 3}[self.color]
+
     def absolute(self) -> IngestConfig:
-        """The same, with a relative source path made absolute, so that it means the same in another
-        folder.
-        """
+        """Returns the configuration with an absolute source path, which means the same in every folder."""
         if "://" in self.source or self.source.startswith("sklearn:") or self.source in BUILT_IN:
             return self
         return self.model_copy(update={"source": os.path.abspath(os.path.expanduser(self.source))})
 
     def identity(self) -> dict[str, Any]:
-        """What of this configuration is part of a dataset's identity: all but its name and the source's
-        place.
-        """
-        # Younger than datasets that are called without them.
+        """Returns the part of a dataset's identity that is configuration: all but the name and the place of the source."""
+        # Left out when unused: datasets older than these fields keep their identity.
         unused = {field for field in ("attributes", "max_rows") if not getattr(self, field)}
         return self.model_dump(mode="json", exclude={"source", "name"} | unused)

@@ -1,6 +1,4 @@
-"""CSV files: every value is read as text first, so that what cannot be a number is found and named, not
-converted.
-"""
+"""CSV files. Every value is read as text first, so that bad numbers are named and never converted."""
 
 from __future__ import annotations
 
@@ -16,11 +14,9 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.parts import PartsReader
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged, source_file
-from pipelines.data.sources.tables import RowNames, check_columns, group_files, survey_columns, table_part_rows
-from vae.data.manifest import SourceFile
+from pipelines.data.sources.survey import Listing, Survey, read_unchanged
+from pipelines.data.sources.tables import FileGroup, RowLocator, TableSegment, check_columns, survey_table
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -28,48 +24,37 @@ pc: Any = pyarrow.compute  # its functions are made at run time, out of a type c
 _NUMBER = r"^\s*[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?\s*$"
 _INTEGER = r"^\s*[+-]?[0-9]{1,18}\s*$"
 _INFINITE = r"(?i)^\s*[+-]?inf(inity)?\s*$"
-# Texts that other tools take for a missing value without being asked.
+# Texts that other tools take for a missing value.
 _LOOKS_MISSING = r"(?i)^\s*(na|n/a|nan|null|none|nil|missing|\?|-|\.)?\s*$"
-# What to say to `betaline ingest`.
+# Options of `betaline ingest`, for messages.
 _MISSING, _CATEGORIES = "--set na_values='[\"\", TEXT]'", "--set categorical='[COLUMN]'"
 _SHOWN_TEXT = 80
 
 
-@dataclass(frozen=True)
-class CsvPart:
-    """Neighbouring files."""
+@dataclass(frozen=True, kw_only=True)
+class CsvSegment(TableSegment):
+    """Neighbouring CSV files."""
 
-    listing: Listing
-    files: tuple[SourceFile, ...]
-    first_row: int
-    num_rows: int
     schema: pa.Schema
-    columns: tuple[str, ...]
     config: IngestConfig
 
     def load(self) -> pa.Table:
-        """All their rows, typed; a value that is not of its column's type is null."""
-        texts = []
-        for file in self.files:
-            texts.append(_parse(read_unchanged(self.listing, file), file.path, self.config).table)
+        """Returns all rows of the files, typed; a value that does not fit its column's type is null."""
+        texts = [_parse(read_unchanged(self.listing, file), file.path, self.config).table for file in self.files]
         return _typed(pa.concat_tables(texts), self.schema, self.config)
-
-    def finish(self, raw: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
-        """See `Part.finish`."""
-        return table_part_rows(raw, rows, self.columns)
 
 
 class CsvSource:
-    """One CSV file, or a folder of them with the same columns."""
+    """One CSV file, or a folder of CSV files with the same columns."""
 
     @staticmethod
     def claims(listing: Listing) -> bool:
-        """Whether there is a CSV file."""
+        """Returns whether a file is a CSV file."""
         return bool(listing.matching((".csv", ".tsv")))
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """See `Source.survey`."""
+        """Surveys the files; see `Source.survey`."""
         paths = listing.matching((".csv", ".tsv"))
         sizes = dict(zip(listing.paths, listing.sizes, strict=True))
         total = sum(sizes[path] for path in paths)
@@ -78,41 +63,29 @@ class CsvSource:
             raise DataError(f"{listing.root}: {total:,} bytes of CSV, {limit}")
         files, parsed = [], []
         for path in paths:
-            data = listing.location(path).read()
-            files.append(source_file(path, data))
+            data, file = listing.read(path)
+            files.append(file)
             parsed.append(_parse(data, path, config))
             _check_same_columns(parsed[0], parsed[-1], files[0].path, path)
         texts = pa.concat_tables([one.table for one in parsed])
         if not len(texts):
             raise DataError(f"{files[0].path}: 0 examples. The file has a header and no rows")
-        starts = np.cumsum([0, *(len(one.table) for one in parsed)])
-        names = RowNames(tuple(f.path for f in files), tuple(starts[:-1].tolist()), 2 if config.header else 1)
+        rows = tuple(len(one.table) for one in parsed)
+        names = RowLocator(tuple(paths), rows, 2 if config.header else 1)
         malformed = np.concatenate([one.malformed for one in parsed])
         problems = [problem for one in parsed for problem in one.problems]
         schema, bad = _infer(texts, malformed, names, config, problems)
-        found = survey_columns(_typed(texts, schema, config), problems, bad, names, config)
-        rows_of = {file.path: len(one.table) for file, one in zip(files, parsed, strict=True)}
-        features = tuple(column.name for column in found.spec.columns)
-        parts: list[CsvPart] = []
-        for group in group_files(files):
-            first, rows = sum(part.num_rows for part in parts), sum(rows_of[file.path] for file in group)
-            parts.append(CsvPart(listing, tuple(group), first, rows, schema, features, config))
-        return Survey(
-            files=tuple(files),
-            example=found.spec,
-            num_rows=len(texts),
-            reader=PartsReader(tuple(parts)),
-            classes=found.classes,
-            labels=found.labels,
-            excluded=found.excluded,
-            groups=np.repeat(np.arange(len(parts), dtype=np.int32), [part.num_rows for part in parts]),
-            problems=found.problems,
-        )
+
+        def segment(group: FileGroup, columns: tuple[str, ...]) -> CsvSegment:
+            place = {"listing": listing, "columns": columns, "schema": schema, "config": config}
+            return CsvSegment(**group._asdict(), **place)
+
+        return survey_table(_typed(texts, schema, config), files, names, segment, config, problems, bad)
 
 
 @dataclass(frozen=True)
 class _Parsed:
-    """One file's rows as text; a row with the wrong number of fields is there, empty."""
+    """One file's rows as text; a row with the wrong number of fields is empty."""
 
     table: pa.Table
     malformed: NDArray[np.bool_]
@@ -142,7 +115,7 @@ def _parse(data: bytes, path: str, config: IngestConfig) -> _Parsed:
     try:
         table = pyarrow.csv.read_csv(
             pa.BufferReader(body),
-            # Without threads, for only then are the numbers of bad rows known.
+            # Only without threads are the numbers of bad rows known.
             pyarrow.csv.ReadOptions(column_names=names, use_threads=False),
             pyarrow.csv.ParseOptions(delimiter=config.delimiter, invalid_row_handler=note, ignore_empty_lines=False),
             pyarrow.csv.ConvertOptions(column_types=text, strings_can_be_null=False, null_values=[]),
@@ -172,9 +145,9 @@ def _column_names(first: str, path: str, config: IngestConfig) -> list[str]:
 
 
 def _check_same_columns(first: _Parsed, other: _Parsed, first_path: str, path: str) -> None:
-    expected, found = first.table.column_names, other.table.column_names
-    if expected != found:
-        missing, extra = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    expected, actual = first.table.column_names, other.table.column_names
+    if expected != actual:
+        missing, extra = sorted(set(expected) - set(actual)), sorted(set(actual) - set(expected))
         parts = [f"missing {', '.join(missing)}"] if missing else []
         parts += [f"extra {', '.join(extra)}"] if extra else []
         raise DataError(
@@ -186,11 +159,11 @@ def _check_same_columns(first: _Parsed, other: _Parsed, first_path: str, path: s
 def _infer(
     texts: pa.Table,
     malformed: NDArray[np.bool_],
-    names: RowNames,
+    names: RowLocator,
     config: IngestConfig,
     problems: list[Problem],
 ) -> tuple[pa.Schema, NDArray[np.bool_]]:
-    """Each column's type, and the rows with a value that does not fit it; adds what is wrong with them."""
+    """Returns each column's type and the rows with a value that does not fit it; adds their problems."""
     bad = malformed.copy()
     fields = []
     for name in texts.column_names:
@@ -210,24 +183,24 @@ def _infer(
 
 
 def _infer_column(values: pa.ChunkedArray) -> tuple[pa.DataType, NDArray[np.bool_], str]:
-    """(type, rows that do not fit, what is wrong with such a row, with a place for its text)."""
-    there = ~_mask(pc.is_null(values))
+    """Returns the type, the rows that do not fit, and the message for such a row, with a field for its text."""
+    present = ~_mask(pc.is_null(values))
     number = _matches(values, _NUMBER)
     # 1e999 is written as a number and read as infinity.
     infinite = _matches(values, _INFINITE) | _overflows(values, number)
     number &= ~infinite
-    absent = there & _matches(values, _LOOKS_MISSING)
-    text = there & ~number & ~infinite & ~absent
+    absent = present & _matches(values, _LOOKS_MISSING)
+    text = present & ~number & ~infinite & ~absent
     if number.sum() + infinite.sum() >= max(1, text.sum()):
         kind = pa.int64() if _mask(pc.match_substring_regex(values, _INTEGER))[number].all() else pa.float64()
-        share = f"{number.sum():,} of the column's {there.sum():,} values are numbers"
+        share = f"{number.sum():,} of the column's {present.sum():,} values are numbers"
         what = (
             f"expected a finite number, found {{!r}}; {share}. If it means missing, use {_MISSING}; "
             f"if the values are categories, {_CATEGORIES}"
         )
-        return kind, there & ~number, what
+        return kind, present & ~number, what
     if number.any() or infinite.any():
-        share = f"{text.sum():,} of the column's {there.sum():,} values are text"
+        share = f"{text.sum():,} of the column's {present.sum():,} values are text"
         what = f"expected text, found {{!r}}; {share}. If all are categories, use {_CATEGORIES}"
         return pa.string(), number | infinite | absent, what
     what = (

@@ -1,4 +1,4 @@
-"""Image files to pixels: limits checked before decoding, every loss refused or asked for."""
+"""Decoding of image files to pixels: limits are checked before decoding, and every loss needs an option."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import struct
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
+from pipelines.data.sources.arrays import resize
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block
@@ -23,9 +24,8 @@ from vae.errors import DataError
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 _TIFF_BITS_PER_SAMPLE = 258
 _SHOWN_SIZES = 10
-_PNG_BIT_DEPTH = 24  # the byte of the file that holds it
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# What a decoded image keeps its meaning in, by Pillow's mode.
+_PNG_BIT_DEPTH = 24  # offset of this byte in the file
+# Channels that keep an image's meaning, by Pillow's mode.
 _CHANNELS_KEPT = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "P": 3, "RGB": 3, "YCbCr": 3}
 _DEEP = ("I;16", "I;16B", "I;16L", "I")
 
@@ -36,7 +36,7 @@ class BadImage(Exception):  # noqa: N818  named for what it is about
 
 @dataclass(frozen=True)
 class ImageShape:
-    """What an image becomes, before any resizing."""
+    """Shape of an image after the conversion of its channels, before any resizing."""
 
     height: int
     width: int
@@ -47,24 +47,27 @@ class ImageShape:
 
 
 def probe(data: bytes, config: IngestConfig) -> ImageShape:
-    """The shape of an image file, from its header alone.
+    """Returns the shape of an image file, from its size and its header alone.
 
     Raises:
-        BadImage: If the header already tells that the file cannot be used.
+        BadImage: If size or header show that the file cannot be used.
     """
-    shape = _probe_plain_png(data)
-    if shape is not None:
-        _check_size(shape.height, shape.width, config)
-        return ImageShape(shape.height, shape.width, _channels_of(shape.channels, config))
+    if len(data) > config.max_file_bytes:
+        raise too_large(len(data), config)
     with _open(data, config) as image:
         return _shape(image, data, config)
 
 
+def too_large(size: int, config: IngestConfig) -> BadImage:
+    """Returns the error for a file above the limit of bytes."""
+    return BadImage(f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--set max_file_bytes=N)")
+
+
 def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
-    """An image file's pixels in full, as uint8 of shape (C, H, W), converted and resized as configured.
+    """Returns all pixels of an image file, uint8 of shape (C, H, W), converted and resized as configured.
 
     Raises:
-        BadImage: If any of it cannot be decoded.
+        BadImage: If a part of it cannot be decoded.
     """
     with _open(data, config) as image:
         shape = _shape(image, data, config)
@@ -72,7 +75,7 @@ def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
             image.load()
         except Image.DecompressionBombError as error:
             raise BadImage(str(error)) from error
-        # Decoders of damaged data raise whatever they stumble over.
+        # Decoders raise many kinds of errors for damaged data.
         except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, MemoryError) as error:
             raise BadImage(f"cannot be decoded to its end: {error}") from error
         mode = {1: "L", 3: "RGB"}[shape.channels]
@@ -80,9 +83,7 @@ def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
         if picture.mode != mode:
             picture = picture.convert(mode)
         if config.resize is not None and config.resize != (shape.height, shape.width):
-            height, width = config.resize
-            # Pillow's bilinear filter widens with the reduction, so it does not alias.
-            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+            picture = resize(picture, config.resize)
         pixels = np.asarray(picture)
     return pixels[None] if shape.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
@@ -92,15 +93,16 @@ def decode_rows(
     encoded: Iterable[bytes],
     example: ImageSpec,
     config: IngestConfig,
-    place: Callable[[int], Problem],
+    problem: Callable[[int, str], Problem],
 ) -> Block:
-    """Decode the images of some rows, and say what is wrong with those that cannot be.
+    """Decodes the images of some rows, and describes those that cannot be decoded.
 
     Args:
-        rows: Their positions in the source.
-        encoded: Their bytes, in that order.
-        example: What each must become.
-        place: Where a row is, as a problem that does not say yet what is wrong.
+        rows: Positions in the source.
+        encoded: Bytes of the images, in the order of the rows.
+        example: What each image must become.
+        config: Configuration of the ingest.
+        problem: Makes a problem of a row and a description.
     """
     shape = (example.channels, example.height, example.width)
     pixels = np.empty((len(rows), *shape), np.uint8)
@@ -108,12 +110,12 @@ def decode_rows(
     problems: list[Problem] = []
     for row, data in zip(rows.tolist(), encoded, strict=True):
         try:
-            # The header gave this shape; a decoder that gives another is caught as a bad image too.
+            # The header gave this shape; a decoder that returns another shape is an error too.
             image = decode(data, config)
             if image.shape != shape:
                 raise BadImage(f"expected shape {shape}, found {image.shape}")
         except BadImage as error:
-            problems.append(replace(place(row), what=str(error)))
+            problems.append(problem(row, str(error)))
             continue
         pixels[len(kept)] = image
         kept.append(row)
@@ -124,10 +126,10 @@ def decode_rows(
 def common_shape(
     shapes: Sequence[ImageShape | None], config: IngestConfig, root: str, problems: Sequence[Problem]
 ) -> ImageSpec:
-    """What every good image becomes.
+    """Returns what every good image becomes.
 
     Raises:
-        DataError: If none is good, or they differ and the configuration does not say how to make them one.
+        DataError: If no image is good, or they differ and the configuration does not make them one shape.
     """
     good = [shape for shape in shapes if shape is not None]
     if not good:
@@ -161,7 +163,7 @@ def _open(data: bytes, config: IngestConfig) -> Image.Image:
         raise BadImage("0 bytes")
     try:
         with warnings.catch_warnings():
-            # Our own limit comes right after, and raises where Pillow would only warn.
+            # Pillow only warns above its limit; our own limit, checked right after, raises.
             warnings.simplefilter("ignore")
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError as error:
@@ -171,13 +173,10 @@ def _open(data: bytes, config: IngestConfig) -> Image.Image:
         raise BadImage(f"{error} (--set max_pixels=N)") from error
     except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
         raise BadImage(f"its header cannot be read: {error}") from error
-    _check_size(image.height, image.width, config)
+    if image.height * image.width > config.max_pixels:
+        size = f"{image.height}×{image.width} pixels"
+        raise BadImage(f"{size}, above the limit of {config.max_pixels:,} (--set max_pixels=N)")
     return image
-
-
-def _check_size(height: int, width: int, config: IngestConfig) -> None:
-    if height * width > config.max_pixels:
-        raise BadImage(f"{height}×{width} pixels, above the limit of {config.max_pixels:,} (--set max_pixels=N)")
 
 
 def _shape(image: Image.Image, data: bytes, config: IngestConfig) -> ImageShape:
@@ -198,44 +197,18 @@ def _shape(image: Image.Image, data: bytes, config: IngestConfig) -> ImageShape:
             raise BadImage("transparency, which would be lost. --color rgb or --color grey drops it")
         if image.mode not in _CHANNELS_KEPT and image.mode != "I":
             raise BadImage(f"mode {image.mode}. --color rgb or --color grey converts it")
-    return ImageShape(image.height, image.width, _channels_of(_CHANNELS_KEPT.get(image.mode, 1), config))
-
-
-def _channels_of(channels: int, config: IngestConfig) -> int:
-    return {"keep": channels, "grey": 1, "rgb": 3}[config.color]
+    return ImageShape(image.height, image.width, config.num_channels(_CHANNELS_KEPT.get(image.mode, 1)))
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
     if image.mode in ("I;16", "I;16B", "I;16L"):
         return 16
     if image.format == "PNG":
-        # Pillow opens 48-bit RGB as 8-bit RGB without a word; the file's own header tells.
+        # Pillow opens 48-bit RGB as 8-bit RGB without a warning; only the header's own byte shows it.
         return data[_PNG_BIT_DEPTH]
     if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,)))
     return 32 if image.mode == "I" else 8
-
-
-def _probe_plain_png(data: bytes) -> ImageShape | None:
-    """The shape of an 8-bit grey or RGB PNG of one frame without transparency; None for anything else.
-
-    Half of the time it takes to survey a folder of small images would go into Pillow's parsing of their
-    headers.
-    """
-    if len(data) < 33 or data[:8] != _PNG_SIGNATURE or data[12:16] != b"IHDR":
-        return None
-    width, height, depth, color = struct.unpack(">IIBB", data[16:26])
-    if depth != 8 or color not in (0, 2) or not width or not height:
-        return None
-    position = 33
-    while position + 8 <= len(data):
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
-        if kind == b"IDAT":
-            return ImageShape(height, width, 1 if color == 0 else 3)
-        if kind in (b"tRNS", b"acTL"):
-            return None
-        position += 12 + length
-    return None
 
 
 def _to_8_bit(image: Image.Image) -> Image.Image:

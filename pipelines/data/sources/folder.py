@@ -1,9 +1,9 @@
-"""A folder of image files: class subfolders, or flat; perhaps within folders that name its splits."""
+"""A folder of image files, flat or in class folders, which may be in folders named after splits."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
+from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe, too_large
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block, Listing, Survey, changed_source
 from vae.data.manifest import SPLITS, ImageSpec, SourceFile
@@ -27,7 +27,7 @@ _NUM_READERS = 8
 
 @dataclass(frozen=True)
 class FolderReader:
-    """Reads and decodes image files by their position in the listing."""
+    """A reader of image files by their position in the listing."""
 
     root: str
     paths: tuple[str, ...]
@@ -37,18 +37,18 @@ class FolderReader:
     config: IngestConfig
 
     def read(self, rows: NDArray[np.int64]) -> Block:
-        """See `Reader.read`."""
+        """Reads and decodes the images at some positions; see `Reader.read`."""
         root = locate(self.root)
 
         def checked() -> Iterator[bytes]:
             for row, data in zip(rows.tolist(), _read_all(root, [self.paths[row] for row in rows]), strict=True):
                 expected = self.digests[32 * row : 32 * row + 32]
-                found = hashlib.sha256(data)
-                if found.digest() != expected:
-                    raise changed_source((root / self.paths[row]).uri, expected.hex(), found.hexdigest())
+                actual = hashlib.sha256(data)
+                if actual.digest() != expected:
+                    raise changed_source((root / self.paths[row]).uri, expected.hex(), actual.hexdigest())
                 yield data
 
-        return decode_rows(rows, checked(), self.example, self.config, lambda row: Problem(self.paths[row], ""))
+        return decode_rows(rows, checked(), self.example, self.config, lambda row, what: Problem(self.paths[row], what))
 
 
 class FolderSource:
@@ -56,30 +56,23 @@ class FolderSource:
 
     @staticmethod
     def claims(listing: Listing) -> bool:
-        """Whether there is an image among the files."""
+        """Returns whether a file is an image."""
         return bool(listing.matching(_SUFFIXES))
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """See `Source.survey`."""
+        """Surveys the images; see `Source.survey`."""
         paths = listing.matching(_SUFFIXES)
         own_splits, classes, labels = _read_folders(paths, listing.root)
-        sizes = dict(zip(listing.paths, listing.sizes, strict=True))
-        large = {path for path in paths if sizes[path] > config.max_file_bytes}
-        files, shapes, problems = _probe_all(listing.root, paths, large, config)
+        files, shapes, problems = _probe_all(listing, paths, config)
         example = common_shape(shapes, config, listing.root, problems)
+        digests = b"".join(bytes.fromhex(file.sha256) for file in files)
         aside = len(listing.paths) - len(paths)
         return Survey(
             files=files,
             example=example,
             num_rows=len(paths),
-            reader=FolderReader(
-                listing.root,
-                tuple(paths),
-                b"".join(bytes.fromhex(file.sha256) for file in files),
-                example,
-                config,
-            ),
+            reader=FolderReader(listing.root, tuple(paths), digests, example, config),
             classes=classes,
             labels=labels,
             own_splits=own_splits,
@@ -92,7 +85,7 @@ class FolderSource:
 def _read_folders(
     paths: Sequence[str], root: str
 ) -> tuple[NDArray[np.uint8] | None, tuple[str, ...] | None, NDArray[np.int32] | None]:
-    """(own splits, classes, labels), from the names of the folders."""
+    """Returns (own splits, classes, labels) by the names of the folders."""
     parts = [path.split("/") for path in paths]
     splits = None
     if all(len(part) > 1 and part[0].lower() in _SPLIT_FOLDERS for part in parts):
@@ -116,49 +109,45 @@ def _read_folders(
 
 
 def _check_classes(labels: NDArray[np.int32], splits: NDArray[np.uint8], classes: tuple[str, ...], root: str) -> None:
-    known = set(labels[splits == 0].tolist())
-    if not known:
+    trained = set(labels[splits == 0].tolist())
+    if not trained:
         raise DataError(f"{root}: 0 examples for training: there is no train folder with images")
     for split in (1, 2):
-        strange = sorted(set(labels[splits == split].tolist()) - known)
+        strange = sorted(set(labels[splits == split].tolist()) - trained)
         if strange:
             raise DataError(
                 f"{root}: unknown class {', '.join(repr(classes[i]) for i in strange)} in {SPLITS[split]}. "
-                f"Classes in train: {', '.join(classes[i] for i in sorted(known))}"
+                f"Classes in train: {', '.join(classes[i] for i in sorted(trained))}"
             )
 
 
 def _probe_all(
-    root: str, paths: Sequence[str], large: Collection[str], config: IngestConfig
+    listing: Listing, paths: Sequence[str], config: IngestConfig
 ) -> tuple[tuple[SourceFile, ...], list[ImageShape | None], list[Problem]]:
-    """Hash every file, and look at the header of each that is not too large to be read at once."""
+    """Hashes every file, and reads the header of each file below the limit of bytes."""
     files: list[SourceFile] = []
     shapes: list[ImageShape | None] = []
     problems: list[Problem] = []
-    readable = _read_all(locate(root), [path for path in paths if path not in large])
+    sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+    readable = _read_all(locate(listing.root), [path for path in paths if sizes[path] <= config.max_file_bytes])
     for path in paths:
-        if path in large:
-            location = locate(root) / path
-            size = location.info().size
-            files.append(SourceFile(path=path, bytes=size, sha256=sha256_of(location)))
-            shapes.append(None)
-            what = f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--set max_file_bytes=N)"
-            problems.append(Problem(path, what))
-            continue
-        data = next(readable)
-        digest = hashlib.sha256(data).hexdigest()
-        # Not validated one by one: the values were computed here, and there may be millions.
-        files.append(SourceFile.model_construct(path=path, bytes=len(data), sha256=digest))
         try:
+            if sizes[path] > config.max_file_bytes:
+                size, digest = sizes[path], sha256_of(listing.location(path))
+                raise too_large(size, config)
+            data = next(readable)
+            size, digest = len(data), hashlib.sha256(data).hexdigest()
             shapes.append(probe(data, config))
         except BadImage as error:
             shapes.append(None)
             problems.append(Problem(path, str(error)))
+        # Not validated one by one: the values were computed here, and there may be millions.
+        files.append(SourceFile.model_construct(path=path, bytes=size, sha256=digest))
     return tuple(files), shapes, problems
 
 
 def _read_all(root: Location, paths: Sequence[str]) -> Iterator[bytes]:
-    """The bytes of the files, in order, a few requests ahead where each is a round trip."""
+    """Yields the bytes of the files in order; from a remote store, a few requests ahead."""
     if root.is_local:
         for path in paths:
             # Plain calls: for files of a few hundred bytes, anything more costs more than the reading.

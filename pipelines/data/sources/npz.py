@@ -1,4 +1,4 @@
-"""An .npz file of images, and labels perhaps. Never unpickled."""
+"""An .npz file of images, with or without labels. Never unpickled."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from pipelines.data.sources.arrays import ArraySegment, check_array, survey_arrays
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.parts import PartsReader
-from pipelines.data.sources.pixels import check_array, to_pixels
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged, source_file
+from pipelines.data.sources.survey import Listing, Survey, read_unchanged
 from vae.data.manifest import Column, SourceFile
 from vae.errors import DataError
 
-# (split, names of the images, names of the labels), as the well-known files have them.
+# (split, names of the images, names of the labels) in well-known files.
 _SPLIT_ARRAYS = (
     (0, ("train_images", "x_train", "train_x"), ("train_labels", "y_train", "train_y")),
     (1, ("val_images", "validation_images", "x_val"), ("val_labels", "validation_labels", "y_val")),
@@ -29,95 +28,78 @@ _SPLIT_ARRAYS = (
 )
 _IMAGES = ("images", "imgs", "x", "data", "arr_0")
 _LABELS = ("labels", "y", "targets", "label", "arr_1")
-# How much is looked at to tell whether 1 is the brightest value there is.
+# Bytes to look at for the brightest value.
 _SAMPLE_BYTES = 4 << 20
+
+# What reading a damaged file raises.
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError)
 
 Header = tuple[tuple[int, ...], np.dtype]
 
 
-@dataclass(frozen=True)
-class NpzPart:
-    """One array of images."""
+@dataclass(frozen=True, kw_only=True)
+class NpzSegment(ArraySegment):
+    """One array of images in an .npz file."""
 
     listing: Listing
     file: SourceFile
     array: str
-    first_row: int
-    num_rows: int
-    config: IngestConfig
+    """Name of the array."""
 
     def load(self) -> NDArray[np.generic]:
-        """The array as it is stored."""
+        """Returns the array as it is stored."""
         return _load_array(read_unchanged(self.listing, self.file), self.array, self.file.path)
-
-    def finish(self, raw: NDArray[np.generic], rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """See `Part.finish`."""
-        return to_pixels(raw[rows], f"{self.file.path}, array {self.array!r}", self.config)
 
 
 class NpzSource:
-    """One .npz file, or a folder that holds one."""
+    """One .npz file, or a folder with one."""
 
     @staticmethod
     def claims(listing: Listing) -> bool:
-        """Whether there is an .npz file."""
+        """Returns whether a file is an .npz file."""
         return bool(listing.matching((".npz",)))
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """See `Source.survey`."""
+        """Surveys the file; see `Source.survey`."""
         paths = listing.matching((".npz",))
         if len(paths) > 1:
             shown = ", ".join(paths[:5])
             raise DataError(f"{listing.root}: {len(paths)} .npz files ({shown}); give one of them")
         [path] = paths
-        data = listing.location(path).read()
-        file = source_file(path, data)
+        data, file = listing.read(path)
         headers = _headers(data, path)
-        parts, splits, labels, specs = [], [], [], set()
-        for split, images_name, labels_name in _choose(headers, path, config):
-            shape, dtype = headers[images_name]
-            where = f"{path}, array {images_name!r}"
-            specs.add(check_array(shape, dtype, where, config))
-            _refuse_dark(data, images_name, dtype, where, config)
-            first_row = sum(part.num_rows for part in parts)
-            parts.append(NpzPart(listing, file, images_name, first_row, shape[0], config))
-            splits.append(np.full(shape[0], split, np.uint8))
+        segments, splits, labels, examples, first_row = [], [], [], [], 0
+        for split, images, labels_name in _choose(headers, path, config):
+            shape, dtype = headers[images]
+            where = f"{path}, array {images!r}"
+            examples.append(check_array(shape, dtype, where, config))
+            _refuse_dark(data, images, dtype, where, config)
+            place = {"listing": listing, "file": file, "array": images, "where": where, "config": config}
+            segments.append(NpzSegment(first_row=first_row, num_rows=shape[0], **place))
+            splits.append(split)
+            first_row += shape[0]
             if labels_name is not None:
                 labels.append(_labels(data, labels_name, path, shape[0]))
-        if len(specs) > 1:
-            sizes = ", ".join(sorted(f"{s.channels}×{s.height}×{s.width}" for s in specs))
-            raise DataError(f"{path}: the arrays hold images of different shapes ({sizes}). Use --resize HEIGHTxWIDTH")
-        if labels and len(labels) < len(parts):
+        if labels and len(labels) < len(segments):
             raise DataError(f"{path}: some splits have labels and some have none. Add the missing array")
-        attributes, attribute_values = _attributes(data, headers, path, parts, config)
-        values, indices = np.unique(np.concatenate(labels), return_inverse=True) if labels else (None, None)
-        return Survey(
-            files=(file,),
-            example=specs.pop(),
-            num_rows=sum(part.num_rows for part in parts),
-            reader=PartsReader(tuple(parts)),
-            classes=None if values is None else tuple(str(value) for value in values),
-            labels=None if indices is None else indices.astype(np.int32),
-            attributes=attributes,
-            attribute_values=attribute_values,
-            own_splits=np.concatenate(splits) if len(parts) > 1 else None,
-        )
+        attributes, values = _attributes(data, headers, path, segments, config)
+        known = {"attributes": attributes, "attribute_values": values}
+        return survey_arrays(path, (file,), segments, examples, labels, splits, **known)
 
 
 def _headers(data: bytes, where: str) -> dict[str, Header]:
-    """The shape and type of every array, without unfolding any."""
+    """Returns the shape and type of every array, without unfolding any."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = [name for name in archive.namelist() if name.endswith(".npy")]
-            return {name.removesuffix(".npy"): _header(archive, name) for name in names}
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+            headers = {}
+            for name in names:
+                with archive.open(name) as stream:
+                    headers[name.removesuffix(".npy")] = _read_header(stream)
+            return headers
+    except _DAMAGED as error:
         raise DataError(f"{where}: not a whole .npz file: {error}. Fetch or write it again") from error
-
-
-def _header(archive: zipfile.ZipFile, name: str) -> Header:
-    with archive.open(name) as stream:
-        return _read_header(stream)
 
 
 def _read_header(stream: IO[bytes]) -> Header:
@@ -128,7 +110,7 @@ def _read_header(stream: IO[bytes]) -> Header:
 
 
 def _choose(headers: Mapping[str, Header], where: str, config: IngestConfig) -> list[tuple[int, str, str | None]]:
-    """(split, array of images, array of labels) of every set there is."""
+    """Returns (split, array of images, array of labels) of every set of images."""
     by_lower = {name.lower(): name for name in headers}
 
     def first(names: tuple[str, ...]) -> str | None:
@@ -139,9 +121,9 @@ def _choose(headers: Mapping[str, Header], where: str, config: IngestConfig) -> 
             raise DataError(f"{where}: no array {wanted!r}. There are: {_describe(headers)}")
     if config.image is None and config.label is None:
         sets = [(split, first(images), first(labels)) for split, images, labels in _SPLIT_ARRAYS]
-        found = [(split, images, labels) for split, images, labels in sets if images is not None]
-        if found:
-            return found
+        present = [(split, images, labels) for split, images, labels in sets if images is not None]
+        if present:
+            return present
     large = [name for name, (shape, _) in headers.items() if len(shape) >= 3]
     images = config.image or first(_IMAGES) or (large[0] if len(large) == 1 else None)
     if images is None:
@@ -160,7 +142,7 @@ def _load_array(data: bytes, name: str, where: str) -> NDArray[np.generic]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             return archive[name]
-    except (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError) as error:
+    except _DAMAGED as error:
         raise DataError(f"{where}, array {name!r}: cannot be read: {error}. Write it again") from error
 
 
@@ -177,32 +159,34 @@ def _labels(data: bytes, name: str, where: str, num_images: int) -> NDArray[np.g
 
 
 def _attributes(
-    data: bytes, headers: Mapping[str, Header], path: str, parts: Sequence[NpzPart], config: IngestConfig
+    data: bytes, headers: Mapping[str, Header], path: str, segments: Sequence[NpzSegment], config: IngestConfig
 ) -> tuple[tuple[Column, ...], NDArray[np.float32] | None]:
-    """See `survey_attributes`. An array of several columns gives several attributes, numbered from 0."""
-    if config.attributes and len(parts) > 1:
-        raise DataError(f"{path}: attributes belong to one array of images, found {len(parts)}. Use --set image=NAME")
+    """Surveys the arrays of attributes. An array of several columns gives several attributes, numbered from 0."""
+    if config.attributes and len(segments) > 1:
+        raise DataError(
+            f"{path}: attributes belong to one array of images, found {len(segments)}. Use --set image=NAME"
+        )
     columns: dict[str, NDArray[np.generic]] = {}
     categorical: set[str] = set()
     for name in config.attributes:
         if name not in headers:
             raise DataError(f"{path}: no array {name!r}. There are: {_describe(headers)}")
         array = _load_array(data, name, path)
-        if array.ndim not in (1, 2) or len(array) != parts[0].num_rows:
+        if array.ndim not in (1, 2) or len(array) != segments[0].num_rows:
             raise DataError(
-                f"{path}, array {name!r}: expected {parts[0].num_rows:,} attributes, or rows of them, found shape "
+                f"{path}, array {name!r}: expected {segments[0].num_rows:,} attributes, or rows of them, found shape "
                 f"{array.shape}"
             )
-        found = {name: array} if array.ndim == 1 else {f"{name}.{i}": part for i, part in enumerate(array.T)}
-        columns |= found
-        categorical |= found.keys() if name in config.categorical else set()
-    # By `from_pandas` NaN is null.
+        numbered = {name: array} if array.ndim == 1 else {f"{name}.{i}": column for i, column in enumerate(array.T)}
+        columns |= numbered
+        categorical |= numbered.keys() if name in config.categorical else set()
+    # `from_pandas` makes NaN null.
     table = pa.table({name: pa.array(values, from_pandas=True) for name, values in columns.items()})
     return survey_attributes(table, path, categorical)
 
 
 def _refuse_dark(data: bytes, name: str, dtype: np.dtype, where: str, config: IngestConfig) -> None:
-    """Refuse bytes that never exceed 1: read as 0 to 255, binary images would all be black."""
+    """Refuses bytes that never exceed 1: as values from 0 to 255, binary images would all be black."""
     if config.max_value is not None or dtype != np.uint8:
         return
     with zipfile.ZipFile(io.BytesIO(data)) as archive, archive.open(f"{name}.npy") as stream:

@@ -1,4 +1,4 @@
-"""Parquet files as a source: their schemas must agree, and what they unfold to is known before it is read."""
+"""Parquet files of tables. Their schemas must agree, and their footers give their size before they are read."""
 
 from __future__ import annotations
 
@@ -6,65 +6,55 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.parts import PartsReader
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged, source_file
-from pipelines.data.sources.tables import RowNames, check_columns, group_files, survey_columns, table_part_rows
-from vae.data.manifest import SourceFile
+from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
+from pipelines.data.sources.survey import Listing, Survey, read_unchanged
+from pipelines.data.sources.tables import (
+    FileGroup,
+    RowLocator,
+    TableSegment,
+    check_columns,
+    is_number,
+    is_text,
+    survey_table,
+)
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
 SUFFIXES = (".parquet", ".pq")
 _BATCH_ROWS = 1 << 14
-_TRUST = "Raise it with --set max_memory_bytes=N if you trust the source and have the memory"
 
 
-@dataclass(frozen=True)
-class ParquetPart:
-    """Neighbouring files."""
-
-    listing: Listing
-    files: tuple[SourceFile, ...]
-    first_row: int
-    num_rows: int
-    columns: tuple[str, ...]
+@dataclass(frozen=True, kw_only=True)
+class ParquetSegment(TableSegment):
+    """Neighbouring Parquet files."""
 
     def load(self) -> pa.Table:
-        """All their rows."""
-        return pa.concat_tables([_read(read_unchanged(self.listing, file), file.path) for file in self.files]).select(
-            list(self.columns)
-        )
-
-    def finish(self, raw: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
-        """See `Part.finish`."""
-        return table_part_rows(raw, rows, self.columns)
+        """Returns the features of all rows of the files."""
+        tables = [_read(read_unchanged(self.listing, file), file.path) for file in self.files]
+        return pa.concat_tables(tables).select(list(self.columns))
 
 
 class ParquetSource:
-    """One Parquet file, or a folder of them with the same schema."""
+    """One Parquet file, or a folder of Parquet files with the same schema."""
 
     @staticmethod
     def claims(listing: Listing) -> bool:
-        """Whether there is a Parquet file."""
+        """Returns whether a file is a Parquet file."""
         return bool(listing.matching(SUFFIXES))
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """See `Source.survey`."""
+        """Surveys the files; see `Source.survey`."""
         files, tables, first = [], [], None
         for path in listing.matching(SUFFIXES):
-            data = listing.location(path).read()
-            files.append(source_file(path, data))
-            footer = read_footer(data, path)
-            check_size(footer, path, config)
-            schema = footer.schema.to_arrow_schema()
+            data, file = listing.read(path)
+            files.append(file)
+            schema = read_schema(data, path, config)
             first = first or schema
             check_drift(first, schema, files[0].path, path)
             check_columns(schema.names, path, config)
@@ -73,68 +63,42 @@ class ParquetSource:
         table = pa.concat_tables(tables)
         if not len(table):
             raise DataError(f"{listing.location(files[0].path).uri}: 0 examples. The file has no rows")
-        starts = np.cumsum([0, *(len(one) for one in tables)])
-        names = RowNames(tuple(file.path for file in files), tuple(starts[:-1].tolist()), 0)
-        found = survey_columns(table, (), np.zeros(len(table), bool), names, config)
-        features = tuple(column.name for column in found.spec.columns)
-        sizes = {file.path: len(one) for file, one in zip(files, tables, strict=True)}
-        parts: list[ParquetPart] = []
-        for group in group_files(files):
-            start, rows = sum(part.num_rows for part in parts), sum(sizes[file.path] for file in group)
-            parts.append(ParquetPart(listing, tuple(group), start, rows, features))
-        return Survey(
-            files=tuple(files),
-            example=found.spec,
-            num_rows=len(table),
-            reader=PartsReader(tuple(parts)),
-            classes=found.classes,
-            labels=found.labels,
-            excluded=found.excluded,
-            groups=np.repeat(np.arange(len(parts), dtype=np.int32), [part.num_rows for part in parts]),
-            problems=found.problems,
-        )
+        names = RowLocator(tuple(file.path for file in files), tuple(len(one) for one in tables), 0)
+
+        def segment(group: FileGroup, columns: tuple[str, ...]) -> ParquetSegment:
+            return ParquetSegment(listing=listing, columns=columns, **group._asdict())
+
+        return survey_table(table, files, names, segment, config)
 
 
-def schema_fingerprint(schema: pa.Schema) -> str:
-    """SHA-256 of the columns' names and types, as hex."""
-    return hashlib.sha256("\n".join(f"{f.name}\t{f.type}" for f in schema).encode()).hexdigest()
-
-
-def read_footer(data: bytes, path: str) -> pq.FileMetaData:
-    """A Parquet file's footer.
+def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> pa.Schema:
+    """Reads a Parquet file's schema, and checks its size against the configuration's limit if there is one.
 
     Raises:
-        DataError: If it has none.
+        DataError: If the file has no footer, or would unfold to more bytes than the limit.
     """
     try:
-        return pq.read_metadata(pa.BufferReader(data))
+        footer = pq.read_metadata(pa.BufferReader(data))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a whole Parquet file: {error}. Fetch or write it again") from error
-
-
-def check_size(footer: pq.FileMetaData, path: str, config: IngestConfig) -> None:
-    """Refuse a file that would unfold to more than the configuration allows.
-
-    Raises:
-        DataError: With its rows and bytes.
-    """
     # Encodings can hide far more rows than bytes: count what the rows become in memory, too.
     unfolded = sum(footer.row_group(index).total_byte_size for index in range(footer.num_row_groups))
     size = max(unfolded, footer.num_rows * footer.num_columns * 8)
-    if size > config.max_memory_bytes:
+    if config is not None and size > config.max_memory_bytes:
         raise DataError(
             f"{path}: {footer.num_rows:,} rows of {footer.num_columns} columns unfold to {size:,} bytes, "
-            f"above the limit of {config.max_memory_bytes:,}. {_TRUST}"
+            f"above the limit of {config.max_memory_bytes:,}. {MEMORY_ADVICE}"
         )
+    return footer.schema.to_arrow_schema()
 
 
 def check_drift(expected: pa.Schema, found: pa.Schema, first_path: str, path: str) -> None:
-    """Refuse a schema that is not the first file's.
+    """Checks that a schema is the first file's.
 
     Raises:
-        DataError: With what is missing, extra, or of another type.
+        DataError: If not; names the columns that are missing, extra, or of another type.
     """
-    before, after = schema_fingerprint(expected), schema_fingerprint(found)
+    before, after = _fingerprint(expected), _fingerprint(found)
     if before == after:
         return
     old, new = ({field.name: str(field.type) for field in schema} for schema in (expected, found))
@@ -147,6 +111,10 @@ def check_drift(expected: pa.Schema, found: pa.Schema, first_path: str, path: st
     )
 
 
+def _fingerprint(schema: pa.Schema) -> str:
+    return hashlib.sha256("\n".join(f"{f.name}\t{f.type}" for f in schema).encode()).hexdigest()
+
+
 def _check_types(schema: pa.Schema, path: str) -> None:
     strange = [f"{field.name!r} ({field.type})" for field in schema if not _is_allowed(field.type)]
     if strange:
@@ -156,7 +124,7 @@ def _check_types(schema: pa.Schema, path: str) -> None:
 
 
 def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Text as plain strings, and NaN, which other tools write for missing, as null."""
+    """Returns text as plain strings, and NaN, which other tools write for missing, as null."""
     if pa.types.is_dictionary(values.type) or pa.types.is_large_string(values.type):
         return pc.cast(values, pa.string())
     if pa.types.is_floating(values.type):
@@ -166,27 +134,22 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _is_allowed(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
-        return _is_text(kind.value_type)
-    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
-    return is_number or _is_text(kind)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return is_text(kind.value_type)
+    return is_number(kind) or is_text(kind)
 
 
 def unfold(data: bytes, path: str, limit: int | None = None, columns: list[str] | None = None) -> pa.Table:
-    """The rows of a Parquet file: all columns, or some.
+    """Returns the rows of a Parquet file.
 
     Args:
-        data: The file.
-        path: Its name, for messages.
-        limit: At most so many bytes of them, and a batch. A footer may say less than what the pages unfold to, and an
-            entry of a dictionary may be a long one that every row repeats. None where that has been checked.
-        columns: Their names.
+        data: Bytes of the file.
+        path: Name of the file, for messages.
+        limit: Largest size in memory in bytes, up to a batch; None for a file that was checked before. The pages may
+            unfold to more than the footer says, and every row may repeat one long entry of a dictionary.
+        columns: Names of the columns; None for all.
 
     Raises:
-        DataError: If it cannot be read, or there are more.
+        DataError: If the file cannot be read, or unfolds to more than the limit.
     """
     batches, size = [], 0
     try:
@@ -195,7 +158,7 @@ def unfold(data: bytes, path: str, limit: int | None = None, columns: list[str] 
             for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
                 size += batch.nbytes
                 if limit is not None and size > limit:
-                    raise DataError(f"{path}: unfolds to more than the limit of {limit:,} bytes. {_TRUST}")
+                    raise DataError(f"{path}: unfolds to more than the limit of {limit:,} bytes. {MEMORY_ADVICE}")
                 batches.append(batch)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}. Fetch or write it again") from error
@@ -203,6 +166,5 @@ def unfold(data: bytes, path: str, limit: int | None = None, columns: list[str] 
 
 
 def _read(data: bytes, path: str, limit: int | None = None) -> pa.Table:
-    """All columns, plain."""
     table = unfold(data, path, limit)
     return pa.table({name: plain(table[name]) for name in table.column_names})

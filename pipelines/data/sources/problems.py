@@ -1,4 +1,4 @@
-"""What is wrong with a source: collected first, then told all at once."""
+"""Problems of a source: collected first, then reported together."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ SHOWN = 20
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong, and where."""
+    """One problem, and its place."""
 
     path: str
-    """Relative to the source; empty where the source as a whole is meant."""
+    """Path relative to the source; empty for the source as a whole."""
     what: str
-    """What is wrong: expected against found."""
+    """Description: what was expected and what was found."""
     row: int | None = None
-    """The line of a text file, or the position of an array's or table's row, from 1 and from 0
-    respectively."""
+    """Line of a text file, from 1, or position of a row in an array or a table, from 0."""
     column: str | None = None
     text: str | None = None
-    """The offending line or value, where it is short."""
+    """The bad line or value, if it is short."""
 
     def __str__(self) -> str:
         where = [self.path] if self.path else []
@@ -34,23 +33,18 @@ class Problem:
 
 
 class RejectedSource(DataError):  # noqa: N818  named for what happened
-    """A source was refused. Carries every problem; the message shows the first twenty.
+    """The refusal of a source. Holds every problem; the message shows the first twenty.
 
     Args:
-        source: How the user named the source.
-        problems: All that is wrong; at least one.
-        advice: What to do about it.
-        errors_file: Where all of them are written, once they are.
+        source: The source as the user named it.
+        problems: All problems; at least one.
+        advice: Instruction at the end of the message.
+        errors_file: URI of the file with all problems, if it is written.
     """
 
     def __init__(self, source: str, problems: Sequence[Problem], advice: str, errors_file: str | None = None) -> None:
         assert problems
-        self.source, self.problems, self.advice, self.errors_file = (
-            source,
-            tuple(problems),
-            advice,
-            errors_file,
-        )
+        self.source, self.problems, self.advice, self.errors_file = source, tuple(problems), advice, errors_file
         noun = "problem" if len(problems) == 1 else "problems"
         lines = [f"{source}: {len(problems):,} {noun}", *(f"  {problem}" for problem in problems[:SHOWN])]
         if len(problems) > SHOWN:
@@ -65,6 +59,6 @@ class RejectedSource(DataError):  # noqa: N818  named for what happened
 
 
 def problems_as_json(source: str, problems: Sequence[Problem]) -> bytes:
-    """The problems of a source, as the JSON file beside its dataset holds them."""
-    found = {"source": source, "num_problems": len(problems), "problems": [asdict(p) for p in problems]}
-    return json.dumps(found, indent=1, ensure_ascii=False).encode()
+    """Returns the problems of a source as the bytes of a JSON file."""
+    listed = {"source": source, "num_problems": len(problems), "problems": [asdict(p) for p in problems]}
+    return json.dumps(listed, indent=1, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""Sprites, drawn as they are read: see `vae.data.sprites`."""
+"""Sprites, drawn when they are read: see `vae.data.sprites`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.data.sources.arrays import check_array, to_pixels
 from pipelines.data.sources.config import COLOUR_SPRITES, SPRITES, IngestConfig
-from pipelines.data.sources.pixels import check_array, to_pixels
 from pipelines.data.sources.survey import Block, Listing, Survey, source_file
 from vae.data.manifest import Column
 from vae.data.sprites import Sprites, templates
@@ -16,36 +16,36 @@ from vae.data.sprites import Sprites, templates
 
 @dataclass(frozen=True)
 class SpritesReader:
-    """Draws the images that are asked for."""
+    """A reader that draws images."""
 
     sprites: Sprites
     config: IngestConfig
 
     def read(self, rows: NDArray[np.int64]) -> Block:
-        """See `Reader.read`."""
+        """Draws the images at some positions; see `Reader.read`."""
         return Block(rows, to_pixels(self.sprites.render(rows), self.config.source, self.config))
 
 
 class SpritesSource:
-    """`sprites` and `sprites:colour`. An image's class is its shape, and its attributes are all its factors."""
+    """The sources `sprites` and `sprites:colour`. An image's class is its shape; its attributes are all factors."""
 
     @staticmethod
     def claims(listing: Listing) -> bool:
-        """Whether the listing stands for sprites."""
+        """Returns whether the listing stands for sprites."""
         return listing.root in (SPRITES, COLOUR_SPRITES)
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """See `Source.survey`."""
+        """Surveys the grid of sprites; see `Source.survey`."""
         sprites = Sprites(colour=listing.root == COLOUR_SPRITES)
         factors = sprites.factors
         values = _grid(sprites)
         shape = [factor.name for factor in factors].index("shape")
         some = sprites.render(np.linspace(0, len(sprites) - 1, 60).astype(np.int64))
         return Survey(
-            # What all images follow from, in place of a file's bytes.
+            # The factors, templates and some images stand for the bytes of a file.
             files=(source_file(listing.root, repr(factors).encode() + templates().tobytes() + some.tobytes()),),
-            # Of one image: they are never all there at once.
+            # The shape of one image: the whole grid is never in memory.
             example=check_array((1, *sprites.shape), np.dtype(np.uint8), listing.root, config),
             num_rows=len(sprites),
             reader=SpritesReader(sprites, config),
@@ -60,7 +60,7 @@ class SpritesSource:
 
 
 def _grid(sprites: Sprites) -> NDArray[np.float32]:
-    """The codes of all images in order, [N,F]; filled in place, for there are millions."""
+    """Returns the codes of all images in order, [N,F]; filled in place, because there are millions."""
     values = np.empty((*sprites.sizes, len(sprites.sizes)), np.float32)
     for number, size in enumerate(sprites.sizes):
         later = (1,) * (len(sprites.sizes) - number - 1)

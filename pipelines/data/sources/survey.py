@@ -1,11 +1,10 @@
-"""What every source answers: a survey of all its examples, and a reader of some of them."""
+"""The interface of a source: a survey of all its examples, and a reader of some of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -19,37 +18,34 @@ from vae.data.manifest import Column, ImageSpec, SourceFile, TableSpec
 from vae.errors import DataError
 from vae.storage import Location, locate
 
-# Requests in flight while listing and hashing: reads wait more than they compute.
-_NUM_READERS = 8
-
 
 @dataclass(frozen=True)
 class Block:
-    """Some examples of a source, in the order they were asked for, without the ones that are bad."""
+    """Good examples among the rows that were asked for, in their order, and the problems of the others."""
 
     kept: NDArray[np.int64]
-    """The source rows that are here."""
+    """Source rows of the examples."""
     examples: NDArray[np.uint8] | pa.Table
     """Pixels of shape (rows, channels · height · width), or the columns of a table."""
     problems: tuple[Problem, ...] = ()
-    """What is wrong with the rows that are not."""
+    """Problems of the rows that are left out."""
 
 
 class Reader(Protocol):
-    """Reads examples by their position in the source's listing. Picklable: it works in another process."""
+    """A reader of examples by their position in the source. Picklable: it works in other processes."""
 
     def read(self, rows: NDArray[np.int64]) -> Block:
-        """The examples at these positions.
+        """Reads the examples at some positions.
 
         Raises:
-            DataError: If the source is not what was surveyed.
+            DataError: If the source has changed since the survey.
         """
         ...
 
 
 @dataclass(frozen=True)
 class Survey:
-    """All there is to know of a source before its examples are decoded."""
+    """Facts of a source that are known before its examples are decoded."""
 
     files: tuple[SourceFile, ...]
     example: ImageSpec | TableSpec
@@ -57,20 +53,20 @@ class Survey:
     reader: Reader
     classes: tuple[str, ...] | None = None
     labels: NDArray[np.int32] | None = None
-    """Shape (num_rows,): indices into classes."""
+    """Indices into classes, shape (num_rows,)."""
     attributes: tuple[Column, ...] = ()
-    """What is known of every image beside its class."""
+    """Attributes of every image beside its class."""
     attribute_values: NDArray[np.float32] | None = None
-    """Shape (num_rows, attributes): numbers, and categories as codes; NaN where missing."""
+    """Numbers, and codes of categories, shape (num_rows, attributes); NaN is missing."""
     own_splits: NDArray[np.uint8] | None = None
-    """Shape (num_rows,): the source's own split of each row, as an index into SPLITS."""
+    """The source's own split of each row, as an index into SPLITS, shape (num_rows,)."""
     excluded: NDArray[np.bool_] | None = None
-    """Shape (num_rows,): rows that are left out, most for being bad."""
+    """Rows that are left out, most of them because they are bad, shape (num_rows,)."""
     groups: NDArray[np.int32] | None = None
-    """Shape (num_rows,): rows of one group are read together, and shuffled only among themselves."""
+    """Group of each row, shape (num_rows,). Rows of a group are read together and shuffled among themselves."""
     problems: tuple[Problem, ...] = ()
-    notes: tuple[str, ...] = field(default=())
-    """What the user should know: what was left aside, and why."""
+    notes: tuple[str, ...] = ()
+    """Messages for the user: what was left aside, and why."""
 
 
 @dataclass(frozen=True)
@@ -78,64 +74,59 @@ class Listing:
     """The files of a source, in the order of their paths."""
 
     root: str
-    """The URI of the folder, or of the folder a single file is in."""
+    """URI of the source's folder, or of the folder of a single file."""
     paths: tuple[str, ...]
-    """Relative to the root."""
+    """Paths relative to the root."""
     sizes: tuple[int, ...]
-    single: bool
-    """Whether the source is one file rather than a folder."""
+    """Sizes in bytes."""
 
     def location(self, path: str) -> Location:
-        """Where one of the files is."""
+        """Returns the location of one of the files."""
         return locate(self.root) / path
 
     def matching(self, suffixes: Sequence[str]) -> list[str]:
-        """The paths that end in one of the suffixes, whatever their case."""
+        """Returns the paths that end in one of the suffixes, in upper or lower case."""
         return [path for path in self.paths if path.lower().endswith(tuple(suffixes))]
+
+    def read(self, path: str) -> tuple[bytes, SourceFile]:
+        """Reads one of the files; returns its bytes and its record."""
+        data = self.location(path).read()
+        return data, source_file(path, data)
 
 
 def list_source(uri: str) -> Listing:
-    """List a source's files, hidden ones left aside.
+    """Lists a source's files, without hidden ones.
 
     Raises:
-        DataError: If there is nothing there.
+        DataError: If the source does not exist.
     """
     location = locate(uri)
     info = location.info()
     if info.type == fs.FileType.NotFound:
         raise DataError(f"no such source: {uri}. Give a file, a folder, or one of {', '.join(BUILT_IN)}")
     if info.type == fs.FileType.File:
-        return Listing(location.parent.uri, (info.base_name,), (info.size,), single=True)
+        return Listing(location.parent.uri, (info.base_name,), (info.size,))
     start = len(location.path.rstrip("/")) + 1
-    found = sorted(
-        (entry.path[start:], entry.size) for entry in location.list(recursive=True) if entry.type == fs.FileType.File
-    )
-    seen = [(path, size) for path, size in found if not any(part.startswith(".") for part in path.split("/"))]
-    return Listing(location.uri, tuple(p for p, _ in seen), tuple(s for _, s in seen), single=False)
-
-
-def read_files(listing: Listing, paths: Sequence[str]) -> list[bytes]:
-    """The bytes of some files."""
-    root = locate(listing.root)
-    with ThreadPoolExecutor(_NUM_READERS) as pool:
-        return list(pool.map(lambda path: (root / path).read(), paths))
+    entries = [entry for entry in location.list(recursive=True) if entry.type == fs.FileType.File]
+    files = sorted((entry.path[start:], entry.size) for entry in entries)
+    shown = [(path, size) for path, size in files if not any(part.startswith(".") for part in path.split("/"))]
+    return Listing(location.uri, tuple(path for path, _ in shown), tuple(size for _, size in shown))
 
 
 def read_unchanged(listing: Listing, file: SourceFile) -> bytes:
-    """A file's bytes, if they still are what was surveyed.
+    """Reads a file again after the survey.
 
     Raises:
-        DataError: If they are not.
+        DataError: If its bytes have changed.
     """
-    data = listing.location(file.path).read()
-    found = hashlib.sha256(data).hexdigest()
-    if found != file.sha256:
-        raise changed_source(listing.location(file.path).uri, file.sha256, found)
+    data, now = listing.read(file.path)
+    if now.sha256 != file.sha256:
+        raise changed_source(listing.location(file.path).uri, file.sha256, now.sha256)
     return data
 
 
 def changed_source(uri: str, expected: str, found: str) -> DataError:
-    """The error for a file that changed between the survey and the reading."""
+    """Returns the error for a file that changed between the survey and the reading."""
     return DataError(
         f"{uri} changed while it was ingested: expected SHA-256 {expected}, found {found}. "
         "Run the ingest again once the source is at rest"
@@ -143,23 +134,23 @@ def changed_source(uri: str, expected: str, found: str) -> DataError:
 
 
 def source_file(path: str, data: bytes) -> SourceFile:
-    """The record of a file."""
+    """Returns the record of a file."""
     return SourceFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
 class Source(Protocol):
-    """One kind of source: whether it is what a listing holds, and what is in it."""
+    """A kind of source: recognises its files, and surveys them."""
 
     @staticmethod
     def claims(listing: Listing) -> bool:
-        """Whether the listing is of this kind."""
+        """Returns whether the files are of this kind."""
         ...
 
     @staticmethod
     def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Look at everything.
+        """Surveys all files.
 
         Raises:
-            DataError: If the source cannot be ingested whatever is left out.
+            DataError: If the source cannot be ingested, even without its bad examples.
         """
         ...

@@ -1,10 +1,11 @@
-"""What CSV and Parquet sources share: from typed columns to a survey."""
+"""Sources of tables: from the typed columns of CSV and Parquet files to a survey."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
+from pipelines.data.sources.segments import Segment, SegmentReader
+from pipelines.data.sources.survey import Listing, Survey
 from vae.data.manifest import Column, SourceFile, TableSpec
 from vae.data.rows import LABEL, SOURCE_ROW
 from vae.errors import DataError
@@ -23,48 +26,77 @@ pc: Any = pyarrow.compute  # its functions are made at run time, out of a type c
 _GROUP_BYTES = 256 << 20
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableSegment(Segment):
+    """Neighbouring files of a table."""
+
+    listing: Listing
+    files: tuple[SourceFile, ...]
+    columns: tuple[str, ...]
+    """Names of the features."""
+
+    def take(self, loaded: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+        """Returns the features of some rows."""
+        return loaded.select(list(self.columns)).take(pa.array(rows))
+
+
 @dataclass(frozen=True)
-class SurveyedTable:
-    """What the columns of a whole source amount to."""
-
-    spec: TableSpec
-    classes: tuple[str, ...] | None
-    labels: NDArray[np.int32] | None
-    excluded: NDArray[np.bool_]
-    problems: tuple[Problem, ...]
-
-
-@dataclass(frozen=True)
-class RowNames:
-    """Says where a row of the concatenated files is, in the user's own terms."""
+class RowLocator:
+    """Maps a row of the concatenated files to a file and a number that the user can look up."""
 
     files: tuple[str, ...]
-    starts: tuple[int, ...]
+    sizes: tuple[int, ...]
+    """Number of rows of each file."""
     first_number: int
-    """What a file's first row is called: 1 or 2 for the lines of a text file, 0 for positions in a table."""
+    """Number of a file's first row: 1 or 2 for the lines of a text file, 0 for positions in a table."""
 
     def problem(self, row: int, what: str, column: str | None = None, text: str | None = None) -> Problem:
-        """A problem of one row."""
-        index = int(np.searchsorted(self.starts, row, side="right")) - 1
-        number = row - self.starts[index] + self.first_number
-        return Problem(self.files[index], what, number, column, text)
+        """Returns a problem of one row."""
+        starts = starts_of(self.sizes)
+        index = int(np.searchsorted(starts, row, side="right")) - 1
+        return Problem(self.files[index], what, row - starts[index] + self.first_number, column, text)
 
 
-def group_files(files: Sequence[SourceFile]) -> list[list[SourceFile]]:
-    """Neighbouring files in groups of about the same size."""
-    groups: list[list[SourceFile]] = []
-    for file in files:
-        if not groups or sum(f.bytes for f in groups[-1]) + file.bytes > _GROUP_BYTES:
-            groups.append([])
-        groups[-1].append(file)
-    return groups
+class FileGroup(NamedTuple):
+    """Neighbouring files that are read together."""
+
+    files: tuple[SourceFile, ...]
+    first_row: int
+    num_rows: int
+
+
+def starts_of(sizes: Sequence[int]) -> tuple[int, ...]:
+    """Returns the first row of each of several files or groups."""
+    return tuple(accumulate(sizes, initial=0))[:-1]
+
+
+def group_files(files: Sequence[SourceFile], sizes: Sequence[int]) -> tuple[list[FileGroup], NDArray[np.int32]]:
+    """Groups neighbouring files of about 256 MB together; returns the groups, and the group of each row."""
+    groups: list[FileGroup] = []
+    for file, first_row, size in zip(files, starts_of(sizes), sizes, strict=True):
+        if groups and sum(f.bytes for f in groups[-1].files) + file.bytes <= _GROUP_BYTES:
+            last = groups.pop()
+            groups.append(FileGroup((*last.files, file), last.first_row, last.num_rows + size))
+        else:
+            groups.append(FileGroup((file,), first_row, size))
+    return groups, np.repeat(np.arange(len(groups), dtype=np.int32), [group.num_rows for group in groups])
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Returns whether a type is text."""
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+
+
+def is_number(kind: pa.DataType) -> bool:
+    """Returns whether a type is a number or a boolean."""
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
 
 
 def check_columns(names: Sequence[str], where: str, config: IngestConfig) -> None:
-    """Refuse names that clash with one another, with the configuration or with the dataset's own.
+    """Checks that names differ, that the configured columns exist, and that no name is betaline's own.
 
     Raises:
-        DataError: Naming the columns.
+        DataError: If not; names the columns.
     """
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
@@ -83,57 +115,74 @@ def check_columns(names: Sequence[str], where: str, config: IngestConfig) -> Non
         raise DataError(f"{where}: no column beside the label {config.label!r}")
 
 
-def survey_columns(
+def survey_table(
     table: pa.Table,
-    bad: Iterable[Problem],
-    bad_rows: NDArray[np.bool_],
-    names: RowNames,
+    files: Sequence[SourceFile],
+    names: RowLocator,
+    make_segment: Callable[[FileGroup, tuple[str, ...]], TableSegment],
     config: IngestConfig,
-) -> SurveyedTable:
-    """Classes, categories and the rows to leave out, of all the source's typed columns.
+    problems: Iterable[Problem] = (),
+    bad_rows: NDArray[np.bool_] | None = None,
+) -> Survey:
+    """Returns the survey of a table: its columns, classes, and the rows to leave out.
 
     Args:
-        table: Every row of the source; text columns are categorical, null is missing.
-        bad: What is wrong already.
-        bad_rows: The rows it is wrong with, shape (rows,).
-        names: What to call a row.
+        table: Every row of the source, typed; text columns are categories, null is missing.
+        files: Every file of the source.
+        names: Names rows in messages.
+        make_segment: Makes the segment of a group of files, with the names of the features.
+        config: Configuration of the ingest.
+        problems: Problems that are already known.
+        bad_rows: Their rows, shape (rows,); None for none.
     """
-    problems, excluded = list(bad), bad_rows.copy()
+    collected = list(problems)
+    bad_rows = np.zeros(len(table), bool) if bad_rows is None else bad_rows
+    excluded = bad_rows.copy()
 
     def reject(mask: NDArray[np.bool_], what: str, column: str | None = None) -> None:
-        for row in np.flatnonzero(mask & ~bad_rows):
-            problems.append(names.problem(int(row), what, column))
+        collected.extend(names.problem(int(row), what, column) for row in np.flatnonzero(mask & ~bad_rows))
         excluded[mask] = True
 
-    features = [name for name in table.column_names if name != config.label]
-    empty = [name for name in features if len(table) and table[name].null_count == len(table)]
-    if empty:
-        raise DataError(f"{names.files[0]}: every value of column {empty[0]!r} is missing. Remove the column")
-    missing = [_as_mask(pc.is_null(table[name])) for name in features]
-    reject(np.logical_and.reduce(missing), "every value is missing; leave the row out")
-    for name in features:
-        if pa.types.is_floating(table[name].type):
-            infinite = pc.fill_null(pc.is_inf(pc.cast(table[name], pa.float32(), safe=False)), False)
-            reject(_as_mask(infinite), "expected a number within ±3.4e38, found one beyond", name)
+    features = tuple(name for name in table.column_names if name != config.label)
+    _reject_rows(table.select(list(features)), names.files[0], reject)
     classes, labels = None, None
     if config.label is not None:
         reject(_as_mask(pc.is_null(table[config.label])), "the label is missing", config.label)
         classes, labels = _classes(table[config.label], excluded, names.files[0], config.label)
     good = table.filter(pa.array(~excluded))
     columns = tuple(column_of(name, good[name], categorical=name in config.categorical) for name in features)
-    return SurveyedTable(TableSpec(columns=columns), classes, labels, excluded, tuple(problems))
+    groups, group_of_row = group_files(files, names.sizes)
+    return Survey(
+        files=tuple(files),
+        example=TableSpec(columns=columns),
+        num_rows=len(table),
+        reader=SegmentReader(tuple(make_segment(group, features) for group in groups)),
+        classes=classes,
+        labels=labels,
+        excluded=excluded,
+        groups=group_of_row,
+        problems=tuple(collected),
+    )
 
 
-def table_part_rows(table: pa.Table, rows: NDArray[np.int64], columns: Sequence[str]) -> pa.Table:
-    """Some rows of some columns."""
-    return table.select(list(columns)).take(pa.array(rows))
+def _reject_rows(features: pa.Table, where: str, reject: Callable[..., None]) -> None:
+    """Rejects rows without any value, and rows with infinite numbers."""
+    for name in features.column_names:
+        if len(features) and features[name].null_count == len(features):
+            raise DataError(f"{where}: every value of column {name!r} is missing. Remove the column")
+    missing = [_as_mask(pc.is_null(values)) for values in features.columns]
+    reject(np.logical_and.reduce(missing), "every value is missing; leave the row out")
+    for name, values in zip(features.column_names, features.columns, strict=True):
+        if pa.types.is_floating(values.type):
+            infinite = pc.fill_null(pc.is_inf(pc.cast(values, pa.float32(), safe=False)), False)
+            reject(_as_mask(infinite), "expected a number within ±3.4e38, found one beyond", name)
 
 
 def _classes(
     column: pa.ChunkedArray, excluded: NDArray[np.bool_], where: str, name: str
 ) -> tuple[tuple[str, ...], NDArray[np.int32]]:
     if pa.types.is_floating(column.type):
-        raise DataError(f"{where}: the label column {name!r} holds fractional numbers, expected text or integers. ")
+        raise DataError(f"{where}: the label column {name!r} holds fractional numbers, expected text or integers")
     text = pc.fill_null(pc.cast(column, pa.string()), "").to_numpy(zero_copy_only=False).astype(str)
     values = np.unique(text[~excluded]).tolist()
     if all(value.lstrip("+-").isdigit() for value in values):
@@ -143,17 +192,12 @@ def _classes(
 
 
 def column_of(name: str, values: pa.ChunkedArray, *, categorical: bool) -> Column:
-    """What a column holds: numbers, unless it is of text or asked to be categories."""
-    text = pa.types.is_string(values.type) or pa.types.is_large_string(values.type)
-    if not text and not categorical:
-        return Column(name=name, kind="numeric", dtype=str(values.type))
-    found = pc.unique(values.drop_null()).to_pylist()
-    return Column(
-        name=name,
-        kind="categorical",
-        dtype=str(values.type),
-        categories=tuple(str(value) for value in sorted(found)),
-    )
+    """Returns the schema of a column: categories if it is text or `categorical`, else numbers."""
+    dtype = str(values.type)
+    if not is_text(values.type) and not categorical:
+        return Column(name=name, kind="numeric", dtype=dtype)
+    categories = tuple(str(value) for value in sorted(pc.unique(values.drop_null()).to_pylist()))
+    return Column(name=name, kind="categorical", dtype=dtype, categories=categories)
 
 
 def _as_mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:
