@@ -13,12 +13,13 @@ from tests.infra.files import (
     COMPOSE,
     IMAGE,
     KUBERNETES,
+    VARIABLE,
     build,
     compose,
     compose_containers,
     kubernetes_containers,
+    plant,
     read_settings,
-    variables,
 )
 from tests.infra.kinds import Object
 
@@ -44,28 +45,28 @@ def test_compose_is_what_the_specification_says(document: Object, schema: jsonsc
 
 
 @pytest.mark.parametrize(
-    "mistake",
+    ("path", "value"),
     [
-        lambda services: services["mlflow"].update(comand=["mlflow"]),
-        lambda services: services["mlflow"]["healthcheck"].update(retires=3),
-        lambda services: services["postgres"].update(read_only=[True]),
-        lambda services: services["bucket"]["depends_on"]["objects"].update(condition="healthy"),
-        lambda services: services["ray-worker"]["deploy"]["resources"]["limits"].update(cpu="2"),
+        ("mlflow.comand", ["mlflow"]),
+        ("mlflow.healthcheck.retires", 3),
+        ("postgres.read_only", [True]),
+        ("bucket.depends_on.objects.condition", "healthy"),
+        ("ray-worker.deploy.resources.limits.cpu", "2"),
     ],
 )
 def test_compose_with_a_mistake_is_refused(
-    document: Object, schema: jsonschema.Draft202012Validator, mistake: Any
+    document: Object, schema: jsonschema.Draft202012Validator, path: str, value: Any
 ) -> None:
     """A misspelt field, a wrong type or an unknown condition is found."""
     wrong = copy.deepcopy(document)
-    mistake(wrong["services"])
+    plant(wrong["services"], path, value)
     with pytest.raises(jsonschema.ValidationError):
         schema.validate(wrong)
 
 
 def test_variables_are_those_of_the_example() -> None:
-    """What compose asks for is in the example, and the other way; what is missing is told by an error."""
-    asked = variables(COMPOSE.read_text())
+    """Compose and the example have the same variables, and compose refuses to start without one."""
+    asked = {match["name"]: match["rest"] for match in VARIABLE.finditer(COMPOSE.read_text())}
     assert asked.keys() == read_settings(EXAMPLE).keys()
     assert all(rest.startswith(":?") for rest in asked.values())
 
@@ -144,15 +145,13 @@ def test_compose_and_kubernetes_run_the_same(document: Object) -> None:
     of_kubernetes = {
         container.where.split(": ")[1]: container for container in kubernetes_containers(build(KUBERNETES / "base"))
     }
-    names = {name: name for name in ("postgres", "bucket", "prefect-server", "prefect-worker", "mlflow")}
-    for here, there in (names | {"objects": "seaweedfs"}).items():
-        one, other = of_compose[here], of_kubernetes[there]
-        assert one.command == other.command, here
-        ours = (
-            {**other.environment, "RAY_ADDRESS": "http://ray-head:8265"}
-            if here == "prefect-worker"
-            else other.environment
-        )
-        assert one.environment == {name: ours[name] for name in ours if name != "BETALINE_CLUSTER_AUTOSCALES"}, here
-        assert other.image in (one.image, read_settings(EXAMPLE)["BETALINE_IMAGE"]), here
+    for name in ("postgres", "objects", "bucket", "prefect-server", "prefect-worker", "mlflow"):
+        one, other = of_compose[name], of_kubernetes["seaweedfs" if name == "objects" else name]
+        assert one.command == other.command, name
+        expected = {**other.environment}
+        expected.pop("BETALINE_CLUSTER_AUTOSCALES", None)
+        if name == "prefect-worker":
+            expected["RAY_ADDRESS"] = "http://ray-head:8265"
+        assert one.environment == expected, name
+        assert other.image in (one.image, read_settings(EXAMPLE)["BETALINE_IMAGE"]), name
     assert IMAGE.match(read_settings(EXAMPLE)["BETALINE_IMAGE"])

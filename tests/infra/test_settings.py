@@ -1,11 +1,10 @@
-"""Every variable and every option that the containers are given is one that the installed versions know."""
+"""Every variable and option of the containers is known to the installed version of its program."""
 
 from __future__ import annotations
 
 import functools
 import mmap
 import re
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,34 +19,33 @@ from tests.infra.files import (
     compose,
     compose_containers,
     kubernetes_containers,
+    ray_cluster,
     read_yaml,
 )
+from tests.infra.kinds import Object
 
-FOREIGN = {
-    "PGDATA": "the image of PostgreSQL",
-    "POSTGRES_PASSWORD": "the image of PostgreSQL",
-    "PGPASSWORD": "libpq, which psycopg2 is",
-}
+FOREIGN = ("PGDATA", "POSTGRES_PASSWORD", "PGPASSWORD")
+"""Variables of the image of PostgreSQL, and of libpq."""
 
 
 @pytest.fixture(scope="module")
 def containers() -> list[Container]:
-    """All of compose's and Kubernetes', the example's and those with GPUs among them."""
-    example = read_yaml(KUBERNETES / "examples" / "rayjob.yaml")
-    return [
-        *compose_containers(compose()),
-        *kubernetes_containers([*build(KUBERNETES / "overlays" / "gpu"), *example]),
-    ]
+    """Every container of compose and Kubernetes, including the example's and those with GPUs."""
+    return [*compose_containers(compose()), *kubernetes_containers(_objects())]
+
+
+def _objects() -> list[Object]:
+    return [*build(KUBERNETES / "overlays" / "gpu"), *read_yaml(KUBERNETES / "examples" / "rayjob.yaml")]
 
 
 def _package(name: str) -> Path:
-    found = find_spec(name)
-    return Path(str(found and found.origin)).parent
+    spec = find_spec(name)
+    return Path(str(spec and spec.origin)).parent
 
 
 @functools.cache
 def _names_in(*places: Path) -> set[str]:
-    """Every word of the files, or of the Python files below the folders."""
+    """Returns every word of the files, or of the Python files below the folders."""
     files = [file for place in places for file in ([place] if place.is_file() else place.rglob("*.py"))]
     return {word for file in files for word in re.findall(r"[A-Za-z]\w+", file.read_text())}
 
@@ -73,32 +71,23 @@ def _prefect_knows(name: str) -> bool:
     return name in own or name in _get_settings_fields(Settings)
 
 
-def _mlflow_knows(name: str) -> bool:
-    return name in _names_in(_package("mlflow") / "environment_variables.py")
-
-
-def _botocore_knows(name: str) -> bool:
-    return name in _names_in(*(_package("botocore") / file for file in ("configprovider.py", "credentials.py")))
-
-
-def _betaline_knows(name: str) -> bool:
-    return name in _names_in(ROOT / "pipelines")
-
-
-KNOWN: dict[str, Callable[[str], bool]] = {
-    "RAY_": _ray_knows,
-    "PREFECT_": _prefect_knows,
-    "MLFLOW_": _mlflow_knows,
-    "AWS_": _botocore_knows,
-    "BETALINE_": _betaline_knows,
-}
-
-
 def _is_known(name: str) -> bool:
-    """Whether what a container of that name's program reads has this variable."""
+    """Returns whether the program that a variable is named after reads it."""
     if name.endswith("_DATABASE_PASSWORD") and not name.startswith("PREFECT_SERVER_"):
         return name in _names_in(INFRA / "settings" / "databases.sql")
-    return name in FOREIGN or any(knows(name) for prefix, knows in KNOWN.items() if name.startswith(prefix))
+    match name.partition("_")[0]:
+        case "RAY":
+            return _ray_knows(name)
+        case "PREFECT":
+            return _prefect_knows(name)
+        case "MLFLOW":
+            return name in _names_in(_package("mlflow") / "environment_variables.py")
+        case "AWS":
+            return name in _names_in(*(_package("botocore") / one for one in ("configprovider.py", "credentials.py")))
+        case "BETALINE":
+            return name in _names_in(ROOT / "pipelines")
+        case _:
+            return name in FOREIGN
 
 
 def test_variables_are_known(containers: list[Container]) -> None:
@@ -111,25 +100,15 @@ def test_variables_are_known(containers: list[Container]) -> None:
 def test_variables_of_the_image_are_known() -> None:
     """So is each variable that the image sets for those programs."""
     found = set(re.findall(r"^(?:ENV|   ) (\w+)=", (INFRA / "image" / "Containerfile").read_text(), re.MULTILINE))
-    ours = {name for name in found if name.startswith(tuple(KNOWN))}
+    ours = {name for name in found if name.startswith(("RAY_", "PREFECT_", "MLFLOW_", "AWS_", "BETALINE_"))}
     assert {"PREFECT_SERVER_UI_STATIC_DIRECTORY", "BETALINE_HOME", "RAY_USAGE_STATS_ENABLED"} <= ours
     assert [name for name in sorted(ours) if not _is_known(name)] == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "RAY_AUTH_MODES",
-        "RAY_worker_nicenes",
-        "PREFECT_SERVER_DATABASE_HOSTNAME",
-        "MLFLOW_AUTH_CONFIG",
-        "AWS_REGIO",
-        "TOKEN",
-    ],
-)
-def test_variables_with_a_mistake_are_not_known(name: str) -> None:
+def test_variables_with_a_mistake_are_not_known() -> None:
     """A misspelt name is found, whatever program it is for."""
-    assert not _is_known(name)
+    misspelt = "RAY_AUTH_MODES RAY_worker_nicenes PREFECT_SERVER_DATABASE_HOSTNAME MLFLOW_AUTH_CONFIG AWS_REGIO TOKEN"
+    assert not any(map(_is_known, misspelt.split()))
 
 
 def _parse(command: list[str]) -> None:
@@ -184,9 +163,9 @@ def test_options_are_known(containers: list[Container]) -> None:
     }
     for command in commands:
         _parse(list(command))
-    for document in [*build(KUBERNETES / "overlays" / "gpu"), *read_yaml(KUBERNETES / "examples" / "rayjob.yaml")]:
-        cluster = document.get("spec", {}).get("rayClusterSpec", document.get("spec", {}))
-        for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if "headGroupSpec" in cluster else []:
+    for document in _objects():
+        cluster = ray_cluster(document)
+        for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if cluster else []:
             # As KubeRay writes them: what is true is an option without a value.
             options = [
                 f"--{name}" if value == "true" else f"--{name}={value}"
