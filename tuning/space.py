@@ -105,31 +105,33 @@ class SearchConfig(Section):
     """A search: what varies around a base configuration, and how much is spent on it."""
 
     base: RunConfig = RunConfig()
-    """What every trial has in common; its `training.epochs` is the longest a trial may train."""
+    """Configuration that every trial starts from; its `training.epochs` is the longest a trial may train."""
     space: Space = Field(default_factory=lambda: default_space(RunConfig()))
     """Dotted field of the configuration to what it varies over."""
     lanes: bool = True
     """Train the choices of β, seed and learning rate together, as the lanes of one stack: a trial then has every
     combination of them. False makes a trial of each."""
     num_trials: Positive | None = None
-    """Of the dimensions that are no lanes. None tries every combination where all are choices; needed where one is not."""
+    """Number of points of the dimensions that are no lanes. None tries every combination of choices; a range needs a
+    number."""
     select: Rule = "bound"
-    """What the best trial is chosen by: its validation bound or ELBO at β = 1, its importance-sampled likelihood (`nll`),
-    `active_units`, `mig`, `udr` (how well the seeds of a setting agree on the dimensions; Duan et al. 2020; needs no
-    labels), `frechet` (how like the real images its own are), `denoise_psnr` or `impute_rmse`; or a target in nats,
-    `rate <= 20` for the best reconstruction at no more than that rate, `distortion <= 80` for the lowest rate. Settings are
-    compared by their means over seeds."""
+    """Score by which the best trial is chosen: its validation bound or ELBO at β = 1, its importance-sampled likelihood
+    (`nll`), `active_units`, `mig`, `udr` (how well the seeds of a setting agree on the dimensions; Duan et al. 2020;
+    needs no labels), `frechet` (how like the real images its own are), `denoise_psnr` or `impute_rmse`; or a target in
+    nats, `rate <= 20` for the best reconstruction at no more than that rate, `distortion <= 80` for the lowest rate.
+    Settings are compared by their means over seeds."""
     stop_by: Literal["bound", "hypervolume"] = "bound"
-    """What trials are compared by while they train: the validation bound of the best lane, in nats; or the area under the
-    front of all lanes in rate and distortion, in nats², which keeps a stack whose whole front is good though no lane of it
-    has the best bound. The area's reference point is one for all trials: on both axes the negative ELBO that the base
-    configuration has on the validation split before it is trained, and at least a nat for each value of an example."""
+    """Score by which trials are compared while they train: the validation bound of the best lane, in nats; or the area
+    under the front of all lanes in rate and distortion, in nats², which keeps a stack whose whole front is good though
+    no lane of it has the best bound. The area's reference point is one for all trials: on both axes the negative ELBO
+    that the base configuration has on the validation split before it is trained, and at least a nat for each value of
+    an example."""
     grace_epochs: Positive = 10
     """Epochs before a trial may be stopped for being worse than others (ASHA, Li et al. 2020)."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """At each rung the best 1 in so many go on."""
+    """Inverse of the share of trials, the best ones, that go on at each rung."""
     scheduler: Annotated[Literal["asha"], BeforeValidator(_no_population)] = "asha"
-    """What stops trials early."""
+    """Rule that stops trials early."""
     cpus_per_trial: Positive = 1
     """CPUs."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
@@ -137,7 +139,7 @@ class SearchConfig(Section):
     time_budget_seconds: Annotated[float, Field(gt=0)] | None = None
     """After which no trial goes on."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Of the sampler (Optuna's TPE)."""
+    """Seed of the sampler (Optuna's TPE)."""
 
 
 def around(base: RunConfig) -> SearchConfig:

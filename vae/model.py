@@ -67,7 +67,7 @@ class VAE(nn.Module):
                 config.latent_dim, self.likelihood.outputs_shape, context._replace(decodes=True)
             )
 
-    # --- what the model is told -------------------------------------------------------------------------------------
+    # --- the condition -------------------------------------------------------------------------------------
 
     @property
     def condition_dim(self) -> int:
@@ -80,7 +80,7 @@ class VAE(nn.Module):
         return len(self.examples.classes or ()) if "class" in self.config.condition else 0
 
     def condition(self, labels_B: Tensor | None, attributes_BA: Tensor | None = None) -> Tensor | None:
-        """The condition [B,K] of class indices [B] and attributes [B,A]; None for a model without one.
+        """Returns the condition [B,K] from class indices [B] and attributes [B,A]; None for a model without one.
 
         Categories become one-hot vectors, numbers are standardised.
         """
@@ -99,7 +99,7 @@ class VAE(nn.Module):
         return torch.cat(parts, dim=-1) if parts else None
 
     def untold(self, labels_B: Tensor | None, attributes_BA: Tensor | None) -> tuple[tuple[Column, ...], Tensor]:
-        """What is known of rows and the model is not told: the columns, and their values [B,columns]."""
+        """Returns the labels and attributes that are not in the condition: their columns, and their values [B,columns]."""
         columns: list[Column] = []
         values: list[Tensor] = []
         if self.examples.classes and labels_B is not None:
@@ -122,10 +122,14 @@ class VAE(nn.Module):
         *,
         generator: torch.Generator,
     ) -> Inputs:
-        """A batch of the dataset as the model takes it; see `vae.data.batches.Batch` for its fields.
+        """Returns a batch of the dataset as the model takes it.
 
         Args:
-            generator: Of the pixels that a dynamic binarisation draws anew.
+            values: Examples as the dataset has them, [B,*shape].
+            labels_B: Indices of the classes; None without labels.
+            attributes_BA: Attributes; None without them.
+            observed: Whether each entry is observed, bool [B,*shape]; None for all.
+            generator: Source of the pixels that a dynamic binarisation draws anew.
         """
         x, there = prepare(values, self.config.likelihood, self.examples, generator)
         return Inputs(x, observed if there is None else there, None, self.condition(labels_B, attributes_BA))
@@ -155,25 +159,25 @@ class VAE(nn.Module):
         return self.posterior.noise_dim
 
     def prior_of(self, condition_BK: Tensor | None = None) -> Prior:
-        """p(z), or p(z|y), of a batch."""
+        """Returns p(z), or p(z|y), of a batch."""
         return self.prior(condition_BK, self._pseudo_posterior)
 
     def _pseudo_posterior(self, x: Tensor, condition_NK: Tensor | None) -> Any:
         return self.encode(Inputs(x, condition=condition_NK))
 
     def encode(self, inputs: Inputs) -> Posterior:
-        """q(z|x) of a batch."""
+        """Returns q(z|x) of a batch."""
         return self.posterior(self._features(inputs), lambda: self.prior_of(inputs.condition))
 
     def _features(self, inputs: Inputs) -> Tensor:
-        """What the encoder's body makes of the observed entries, [B,features]."""
+        """Returns the features of the observed entries, [B,features]."""
         seen = inputs.x if inputs.seen is None else inputs.seen
         if inputs.observed is not None:
             seen = seen.masked_fill(~inputs.observed, 0.0)
         return self.encoder(seen, inputs.observed, self._context(inputs))
 
     def decode(self, z_SBL: Tensor, condition_BK: Tensor | None = None, log_beta_B1: Tensor | None = None) -> Tensor:
-        """The likelihood's parameters [S,B,*outputs_shape] at latents [S,B,L]."""
+        """Returns the likelihood's parameters [S,B,*outputs_shape] at latents [S,B,L]."""
         samples, batch = z_SBL.shape[:2]
         context = self._context_of(condition_BK, log_beta_B1, batch, z_SBL.device).repeat(samples)
         outputs = self.decoder(z_SBL.flatten(0, 1), context)
@@ -184,7 +188,7 @@ class VAE(nn.Module):
         return self.posterior.latents_of(self.prior_of(condition_BK).sample(noise_BN, temperature))
 
     def terms(self, inputs: Inputs, posterior: Posterior, prior: Prior, noise_SBN: Tensor) -> Terms:
-        """What the model says of draws from a posterior that has been inferred already."""
+        """Returns the terms of draws from a posterior that has been inferred already."""
         draw = posterior.draw(noise_SBN, prior)
         outputs = self.decode(draw.z, inputs.condition, inputs.log_beta)
         return Terms(self.likelihood.log_prob(inputs.x, outputs, inputs.observed), outputs, draw, posterior, prior)
@@ -199,10 +203,10 @@ class VAE(nn.Module):
         return self.terms(inputs, self.encode(inputs), self.prior_of(inputs.condition), noise_SBN)
 
     def aggregate_posterior(self) -> AggregateMixture:
-        """The mixture that was fitted to the draws of all the posteriors, whatever their condition.
+        """Returns the mixture that was fitted to draws of the posteriors, whatever their condition.
 
         Raises:
-            ConfigError: If none was, or the latents of each condition are distributed in their own way.
+            ConfigError: If none was fitted, or the prior depends on the condition.
         """
         if self.prior.depends_on_condition:
             raise ConfigError(
@@ -225,14 +229,14 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def start_at(self, inputs: Inputs) -> None:
-        """Lets pseudo-inputs and codes begin with real examples, of which the same come to every rank."""
+        """Initialises pseudo-inputs and codes with real examples, the same on every rank."""
         self.prior.start_at(inputs.x, inputs.condition)
         if self.posterior.num_starting_examples:
             self.posterior.start_at(self._features(inputs))
 
 
 def _conditions(names: tuple[str, ...], examples: ExampleSpec) -> tuple[Column, ...]:
-    """The columns that a model depends on."""
+    """Returns the columns of a model's condition."""
     found = []
     known = {column.name: column for column in examples.attributes}
     for name in names:

@@ -105,7 +105,7 @@ def test_configuration_of_a_trial_leaves_the_space_alone() -> None:
     [
         (
             {"model.latent_dm": choice(2)},
-            "space.model.latent_dm: model.latent_dm: unknown key; did you mean `latent_dim`?",
+            "space.model.latent_dm: model.latent_dm: unknown key (did you mean `latent_dim`?)",
         ),
         (
             {"objective.beta": choice(1.0, -1.0)},
@@ -149,12 +149,12 @@ def test_real_range_over_whole_numbers_is_refused() -> None:
         ),
         (
             {"space": {"objective.beta": {"kind": "choice", "valus": [1], "values": [1]}}},
-            "search: space.objective.beta.valus: unknown key; did you mean `values`?",
+            "search: space.objective.beta.valus: unknown key (did you mean `values`?)",
         ),
-        ({"num_trails": 3}, "search: num_trails: unknown key; did you mean `num_trials`?"),
+        ({"num_trails": 3}, "search: num_trails: unknown key (did you mean `num_trials`?)"),
         (
             {"base": {"objective": {"controller": {"kind": "warmup", "step": 1}}}},
-            "search: base.objective.controller.step: unknown key; did you mean `steps`?",
+            "search: base.objective.controller.step: unknown key (did you mean `steps`?)",
         ),
     ],
 )

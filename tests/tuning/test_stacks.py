@@ -155,7 +155,7 @@ def test_checkpoints_of_a_trial_are_found_in_any_order_of_its_parameters() -> No
         ({"space": {"objective.beta": {"kind": "choice", "values": [-1.0]}}}, r"objective.beta"),
         (
             {"space": {"model.latent_dims": {"kind": "choice", "values": [2]}}},
-            r"unknown key; did you mean `latent_dim`",
+            r"unknown key \(did you mean `latent_dim`",
         ),
     ],
 )

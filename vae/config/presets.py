@@ -5,14 +5,13 @@ A preset is what changes from the defaults, as `override` takes it; a user's fil
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from vae.config import RunConfig, override
 from vae.data.scale import Scale
-from vae.errors import ConfigError
+from vae.errors import ConfigError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Preset:
     """Further changes that follow from the scale of the training data; None where the paper's constants suit any data."""
 
     def config(self) -> RunConfig:
-        """The whole configuration."""
+        """Returns the whole configuration."""
         return override(RunConfig(), self.changes, "preset")
 
 
@@ -44,7 +43,7 @@ QUICKER = {
     "training.learning_rate_schedule": "cosine",
     "training.batch_size": 32,
 }
-"""For models that have more to learn than `vae`: no unit dies, and there are more steps, large ones first."""
+"""Settings for models that have more to learn than `vae`: no unit dies, and there are more steps, large ones first."""
 
 PRESETS: Mapping[str, Preset] = {
     "vae": Preset("Gaussian posterior, N(0, I) prior, ELBO", "Kingma & Welling 2014, arXiv 1312.6114", {}),
@@ -200,13 +199,11 @@ PRESETS: Mapping[str, Preset] = {
 
 
 def preset(name: str) -> RunConfig:
-    """The configuration of a named model.
+    """Returns the configuration of a named model.
 
     Raises:
         ConfigError: If there is none of that name; says the nearest.
     """
     if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean `{near[0]}`? " if near else ""
-        raise ConfigError(f"unknown preset {name!r}: {hint}there are {', '.join(PRESETS)}")
+        raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}: there are {', '.join(PRESETS)}")
     return PRESETS[name].config()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import copy
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from vae.errors import ConfigError
+from vae.errors import ConfigError, did_you_mean
 
 ConfigT = TypeVar("ConfigT", bound=BaseModel)
 
@@ -63,7 +62,7 @@ def _whole_sections_first(change: tuple[str, Any]) -> tuple[int, bool]:
 
 
 def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings with others laid over them; a section that names its `kind` replaces the one below it whole."""
+    """Returns nested mappings with others laid over them; a section with a `kind` replaces the one below it whole."""
     result = dict(values)
     for name, change in changes.items():
         below = result.get(name)
@@ -74,7 +73,7 @@ def merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
 
 
 def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested mappings with their dotted names: `{"a": {"b": 1}}` gives `("a.b", 1)`."""
+    """Yields the leaves of nested mappings with their dotted names: `{"a": {"b": 1}}` gives `("a.b", 1)`."""
     for name, value in values.items():
         if isinstance(value, Mapping):
             yield from dotted(value, f"{prefix}{name}.")
@@ -83,7 +82,7 @@ def dotted(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
-    """What differs between nested mappings, one line for each leaf: `objective.beta: was 1.0, is 2.0`."""
+    """Returns the differences between nested mappings, one line for each leaf: `objective.beta: was 1.0, is 2.0`."""
     old, new = dict(dotted(before)), dict(dotted(after))
     return [
         f"{name}: was {old.get(name)!r}, is {new.get(name)!r}"
@@ -99,10 +98,9 @@ def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:
         path = ".".join(parts) or "(whole)"
         match problem["type"]:
             case "extra_forbidden":
-                known = list(section.model_fields)
-                near = difflib.get_close_matches(parts[-1], known, n=1, cutoff=0.5)
-                hint = f"did you mean `{near[0]}`?" if near else f"known keys: {', '.join(sorted(known))}"
-                lines.append(f"{path}: unknown key; {hint}")
+                hint = did_you_mean(parts[-1], section.model_fields)
+                known = f"; known keys: {', '.join(sorted(section.model_fields))}"
+                lines.append(f"{path}: unknown key{hint or known}")
             case "value_error":
                 lines.append(problem["msg"].removeprefix("Value error, "))
             case _:
@@ -111,8 +109,9 @@ def _explain(error: ValidationError, kind: type[BaseModel], where: str) -> str:
 
 
 def _walk(kind: type[BaseModel], location: Sequence[int | str]) -> tuple[type[BaseModel], list[str]]:
-    """The innermost section that a pydantic error location leads to, and its path as a user would write it: pydantic
-    names the chosen `kind` of a union too.
+    """Returns the innermost section of a pydantic error location, and its path as a user would write it.
+
+    Pydantic names the chosen `kind` of a union too, which a user does not write.
     """
     section: type[BaseModel] = kind
     choices: dict[Any, type[BaseModel]] = {}

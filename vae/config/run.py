@@ -1,4 +1,4 @@
-"""What a training run is: the data, the model, what it minimises, how it is trained and on how many workers."""
+"""The configuration of a training run, and its sections for data, training and scaling."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ MetricFamily = Literal["reconstruction", "information", "disentanglement", "gene
 
 
 class DataConfig(Section):
-    """What is made of the dataset before the model sees it."""
+    """Changes to the dataset before the model sees it."""
 
     missing: MissingConfig | None = None
-    """Entries to hide, by a draw that depends on split and row alone; on top of what is missing already."""
+    """Entries to hide beside those that are missing already, by a draw that depends on split and row alone; None hides
+    none."""
 
 
 class TrainingConfig(Section):
-    """How long, how fast, and on what. Batches are counted over all workers, so results do not depend on their number."""
+    """Length, speed and numerics of a training. The number of workers does not change its results."""
 
     epochs: Positive = 100
-    """Passes over the training split, at most."""
+    """Largest number of passes over the training split."""
     batch_size: Positive = 128
     """Examples per optimiser step over all workers; must divide evenly among them."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Of AdamW."""
+    """Learning rate of AdamW."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
-    """cosine: half a wave down to 0 at the end of all `epochs` (Loshchilov & Hutter 2017, SGDR)."""
+    """Course of the learning rate. cosine: half a wave down to 0 at the end of all `epochs` (Loshchilov & Hutter 2017)."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
-    """Optimiser steps over which the learning rate rises in a line."""
+    """Optimiser steps over which the learning rate rises linearly from 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decoupled (AdamW), per unit of learning rate."""
+    """Decoupled weight decay (AdamW), per unit of learning rate."""
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest Euclidean norm of the gradient of the mean loss; None leaves it as it is."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
@@ -51,27 +52,27 @@ class TrainingConfig(Section):
     checkpoint_steps: Positive | None = None
     """Optimiser steps between checkpoints; None writes them at the ends of epochs alone."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
-    """Least seconds between checkpoints at the ends of epochs. A resumed run is exact from any checkpoint."""
+    """Minimum seconds between checkpoints at the ends of epochs. A resumed run is exact from any checkpoint."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
-    """Newest checkpoints kept. Two at least, so that a damaged one has a predecessor."""
+    """Number of newest checkpoints to keep, at least two, so that a damaged one has a predecessor."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the networks; auto is bfloat16 on a GPU and float32 elsewhere. Densities are always float32."""
+    """Precision of the networks; auto is bfloat16 on a GPU and float32 elsewhere. Densities are always float32."""
     compile: Literal["auto", "off", "on"] = "auto"
-    """torch.compile with CUDA graphs; auto is on where there is a GPU."""
+    """Whether to use torch.compile with CUDA graphs; auto is on with a GPU and off without one."""
     feed: Literal["auto", "resident", "streaming"] = "auto"
-    """resident: a worker holds its share of the data. streaming: it reads row groups through a shuffle window.
+    """Way to feed the data. resident: a worker holds its share. streaming: it reads row groups through a shuffle window.
     auto: resident while the share fits `memory_budget_bytes`."""
     memory_budget_bytes: Positive = 2 * 1024**3
-    """Data a worker may hold, in bytes."""
+    """Most bytes of data that a worker holds."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Every draw (weights, permutations, noise) derives from it together with the rank and the step."""
+    """Seed of every draw (weights, permutations, noise), together with the rank and the step."""
     data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
-    """Of the order of the examples and of what is drawn for them: binarisation, corruption, the noise of the validation.
-    Runs of one `data_seed` see the same batches. None: `seed`."""
+    """Seed of the order of the examples and of the draws for them: binarisation, corruption, the noise of the validation.
+    Runs with one `data_seed` see the same batches. None stands for `seed`."""
 
     @property
     def seed_of_data(self) -> int:
-        """`data_seed`, or `seed` where there is none."""
+        """Value of `data_seed`, or of `seed` if that is None."""
         return self.seed if self.data_seed is None else self.data_seed
 
 
@@ -79,17 +80,17 @@ class ScalingConfig(Section):
     """Workers of a training job."""
 
     num_workers: Positive = 1
-    """Processes that train in step, each on its share of every batch."""
+    """Number of processes that train in step, each on its share of every batch."""
     cpus_per_worker: Positive = 1
-    """CPUs, and threads of torch."""
+    """CPUs of each worker, and its threads of torch."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
-    """GPUs: 0 or 1."""
+    """GPUs of each worker: 0 or 1."""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """Worker-group restarts before the job fails."""
+    """Restarts of the worker group before the job fails."""
 
 
 class RunConfig(Section):
-    """One training run: the data, the model, what it minimises, how it is trained and on how many workers."""
+    """One training run: its data, model, objective, training and workers."""
 
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

@@ -35,14 +35,14 @@ PHOTOGRAPHS: Mapping[str, Any] = {"model.likelihood": {"kind": "discretized_logi
 STEPS_PER_EPOCH = 8
 """Optimiser steps that an epoch has at least, where the training split is small: its batches are smaller then."""
 MOST_VALUES_PER_BATCH = 1 << 22
-"""Pixel values of a batch, of which the likelihood holds some 100 numbers each: 2 GB."""
+"""Largest number of pixel values in a batch: the likelihood holds some 100 numbers for each, 2 GB in all."""
 SMALLEST_BATCH = 16
 """Examples of a batch that is made smaller for the sake of `STEPS_PER_EPOCH`."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What a default configuration depends on."""
+    """Facts about a dataset on which its default configuration depends."""
 
     num_rows: int
     """Rows of the training split."""
@@ -170,7 +170,7 @@ def first_fitting(changes: Mapping[str, Any], name: str | None = None) -> RunCon
 
 
 class Misfit(NamedTuple):
-    """Why a configuration does not suit the data."""
+    """Reason why a configuration does not suit the data."""
 
     says: str
     advice: str

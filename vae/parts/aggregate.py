@@ -26,15 +26,16 @@ class AggregateMixture(nn.Module):
         self.register_buffer("means", torch.zeros(components, latent_dim))
         self.register_buffer("factors", torch.zeros(components, latent_dim, latent_dim))
         self.log_weights: Tensor
-        """[K]"""
+        """Logarithms of the weights, [K]."""
         self.means: Tensor
-        """[K,L]"""
+        """Means of the components, [K,L]."""
         self.factors: Tensor
         """Lower Cholesky factors of the covariances, [K,L,L]"""
 
     def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
-        """Draws [B,L] from standard normal noise [B,1+L], whose first number chooses the component; the temperature scales
-        the rest.
+        """Draws [B,L] from standard normal noise [B,1+L]; the first number chooses the component.
+
+        The temperature scales the other numbers.
         """
         index_B = choose(self.log_weights, noise_BN[:, 0])
         return self.means[index_B] + torch.einsum("bij,bj->bi", self.factors[index_B], temperature * noise_BN[:, 1:])
@@ -45,8 +46,8 @@ def fit_aggregate(z_NL: NDArray[np.float32], components: int, seed: int) -> Aggr
 
     Args:
         z_NL: A draw from the posterior of each of many examples.
-        components: At most; fewer where there are not ten draws for each.
-        seed: Of the start.
+        components: Largest number of Gaussians; fewer if there are less than ten draws for each.
+        seed: Seed of the initial components.
     """
     # A second to import, and a registered model does without them.
     from sklearn.mixture import GaussianMixture

@@ -27,8 +27,8 @@ class Directions(nn.Module):
     """
 
     effects: Mapping[Method, Sequence[float]] | None = None
-    """How far a step of 1 along each direction moves the decoded example, E numbers for each method: the root mean square
-    over rows and values, of pixels in [0, 1], of numbers in standard deviations. None for models saved without it."""
+    """Distance that a step of 1 along each direction moves the decoded example, E numbers for each method: the root mean
+    square over rows and values, of pixels in [0, 1] and numbers in standard deviations. None for models saved without."""
 
     def __init__(self, names: Sequence[str], latent_dim: int) -> None:
         super().__init__()
@@ -37,14 +37,14 @@ class Directions(nn.Module):
         self.register_buffer("means", torch.zeros(len(names), latent_dim))
         self.register_buffer("probes", torch.zeros(len(names), latent_dim))
         self.means: Tensor
-        """How the mean latent moves, [E,L]: a regression of z on all the attributes together, so that what comes with an
+        """Movement of the mean latent, [E,L]: a regression of z on all the attributes together, so that what comes with an
         attribute by chance or design is not taken for it."""
         self.probes: Tensor
         """The normal of a linear probe of the attribute, with a length that moves the probe's answer as far, [E,L]: the
         weights of a least-squares prediction of the attribute from z."""
 
     def of(self, name: str, method: Method) -> Tensor:
-        """A direction [L].
+        """Returns a direction [L].
 
         Raises:
             ConfigError: If there is none of that name.
@@ -101,7 +101,7 @@ class _Contrast(NamedTuple):
     centred: NDArray[np.float64]
     """A number in standard deviations, or membership less its mean, [N]"""
     share: float | None
-    """Of the rows that belong to a category; None for a number."""
+    """Share of the rows that belong to a category; None for a number."""
 
 
 def _contrasts(column: Column, values_N: NDArray[np.float64]) -> Iterator[_Contrast]:
@@ -116,7 +116,7 @@ def _contrasts(column: Column, values_N: NDArray[np.float64]) -> Iterator[_Contr
 
 
 def _weights(contrasts: Sequence[_Contrast]) -> Iterator[NDArray[np.float64]]:
-    """What to make of the slopes [E] for each direction: a number's own; a category's less the mean of its siblings'."""
+    """Yields the weights of the slopes [E] for each direction: a number's own; a category's minus the others' mean."""
     attributes = [contrast.name.partition("=")[0] for contrast in contrasts]
     for number, contrast in enumerate(contrasts):
         weights_E = np.zeros(len(contrasts))

@@ -1,4 +1,4 @@
-"""Distributions over the latent that posteriors and priors are made of. Densities are in nats, in float32.
+"""Distributions over the latent, from which posteriors and priors are made. Densities are in nats, in float32.
 
 Shapes: S samples, B batch, L latent, K components.
 """
@@ -20,24 +20,24 @@ class Gaussian:
     """Independent Gaussians, one for each example and dimension."""
 
     mean: Tensor
-    """[…,L]"""
+    """Means, […,L]."""
     log_std: Tensor
-    """[…,L]"""
+    """Logarithms of the standard deviations, […,L]."""
 
     def std(self) -> Tensor:
-        """[…,L]"""
+        """Returns the standard deviation, […,L]."""
         return self.log_std.exp()
 
     def sample(self, noise: Tensor) -> Tensor:
-        """Reparameterised draws μ + σ·ε, the shape of the noise (Kingma & Welling 2014, eq. 4)."""
+        """Returns reparameterised draws μ + σ·ε, the shape of the noise (Kingma & Welling 2014, eq. 4)."""
         return torch.addcmul(self.mean, self.log_std.exp(), noise)
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Log N(z; μ, σ²) summed over the latent, […]."""
+        """Returns log N(z; μ, σ²) summed over the latent, […]."""
         return gaussian_log_prob(z, self.mean, self.log_std).sum(-1)
 
     def quadratic(self, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log N(z; μ, σ²) of each entry multiplied out: (a, b, c) of a·(z−centre)² + b·(z−centre) + c, […,L] each.
+        """Returns log N(z; μ, σ²) of each entry multiplied out: (a, b, c) of a·(z−centre)² + b·(z−centre) + c, […,L] each.
 
         For the densities of many draws under many Gaussians, which so become products of matrices. Digits are lost where
         draws lie many σ from the centre: choose one near the means.
@@ -46,20 +46,20 @@ class Gaussian:
         return -0.5 * precision, mean * precision, -0.5 * (mean.square() * precision + LOG_2PI) - self.log_std
 
     def kl(self, other: Gaussian) -> Tensor:
-        """KL(self ‖ other) for each dimension in closed form, […,L]."""
+        """Returns KL(self ‖ other) for each dimension in closed form, […,L]."""
         ratio = 2 * (self.log_std - other.log_std)
         shift = (self.mean - other.mean) * torch.exp(-other.log_std)
         return 0.5 * (ratio.expm1() - ratio + shift.square())
 
 
 def gaussian_log_prob(z: Tensor, mean: Tensor, log_std: Tensor) -> Tensor:
-    """Log N(z; μ, σ²) of each entry."""
+    """Returns log N(z; μ, σ²) of each entry."""
     standardised = (z - mean) * torch.exp(-log_std)
     return -0.5 * (standardised.square() + LOG_2PI) - log_std
 
 
 def standard_normal_log_prob(z: Tensor) -> Tensor:
-    """Log N(z; 0, I) summed over the latent, […]."""
+    """Returns log N(z; 0, I) summed over the latent, […]."""
     return (-0.5 * (z.square() + LOG_2PI)).sum(-1)
 
 
@@ -67,12 +67,12 @@ class Mixture(NamedTuple):
     """A mixture of diagonal Gaussians over the latent."""
 
     log_weights: Tensor
-    """Normalised, [K]"""
+    """Logarithms of the weights, which sum to 1, [K]."""
     components: Gaussian
     """Means and log standard deviations [K,L]"""
 
     def log_prob(self, z_SBL: Tensor) -> Tensor:
-        """[S,B]; nothing of size [S,B,K,L] is ever made."""
+        """Returns log p(z), [S,B], without a tensor of size [S,B,K,L]."""
         # In float64 the squares multiplied out lose nothing that counts, and autocast leaves them alone.
         components = Gaussian(self.components.mean.double(), self.components.log_std.double())
         centre_L = components.mean.detach().mean(0)
@@ -89,7 +89,7 @@ class Mixture(NamedTuple):
 
 
 def choose(log_weights: Tensor, noise_B: Tensor) -> Tensor:
-    """Indices [B] with probabilities exp(log_weights) [K] or [B,K], by inverting the distribution function at Φ(noise)."""
+    """Returns indices [B] with probabilities exp(log_weights) [K] or [B,K], by inversion at Φ(noise)."""
     ends = log_weights.exp().cumsum(-1)
     uniform_B1 = torch.special.ndtr(noise_B)[:, None]
     if ends.ndim == 1:

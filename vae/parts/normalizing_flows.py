@@ -11,7 +11,7 @@ from torch import nn
 def autoregressive_flow(
     latent_dim: int, context_dim: int, transforms: int, hidden: Sequence[int], *, splines: bool
 ) -> nn.Module:
-    """A module that maps a context [B,context_dim], or nothing where there is none, to a transform of [S,B,latent_dim].
+    """Returns a module that maps a context [B,context_dim], or nothing, to a transform of [S,B,latent_dim].
 
     The transform is quick forwards (`call_and_ladj`) and takes `latent_dim` passes backwards (`inv`).
 

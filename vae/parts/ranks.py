@@ -1,4 +1,4 @@
-"""What the ranks of a run make together of a batch, with gradients."""
+"""Collectives over the ranks of a run, with gradients."""
 
 from __future__ import annotations
 

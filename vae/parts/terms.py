@@ -68,5 +68,5 @@ class Terms:
 
     @property
     def log_weight(self) -> Tensor:
-        """log p(x,z) − log q(z|x), [S,B]: the importance weight of each draw (Burda et al. 2016, eq. 8)."""
+        """Log p(x,z) − log q(z|x), [S,B]: the importance weight of each draw (Burda et al. 2016, eq. 8)."""
         return self.log_likelihood + self.prior.log_prob(self.draw) - self.draw.log_prob()

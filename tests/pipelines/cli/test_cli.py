@@ -36,7 +36,7 @@ COMMANDS: dict[str, Any] = typer.main.get_command(app).commands  # pyright: igno
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("train digits --set objective.betta=4", "objective.betta: unknown key; did you mean `beta`?"),
+        ("train digits --set objective.betta=4", "objective.betta: unknown key (did you mean `beta`?)"),
         ("train digits --set objective.beta=-1", "objective.beta: input should be greater than or equal to 0"),
         ("train digits --set objective.beta=.nan", "objective.beta: input should be a finite number, got nan"),
         ("train digits --set beta", "--set beta: expected FIELD=VALUE, such as objective.beta=4"),

@@ -71,5 +71,5 @@ def test_changes_that_no_dataset_accepts_are_refused_with_the_request(
     kind: type[TrainRequest | TuneRequest], changes: dict[str, int]
 ) -> None:
     """A typo is refused before any service starts, with the nearest field."""
-    with pytest.raises(ConfigError, match="unknown key; did you mean"):
+    with pytest.raises(ConfigError, match=r"unknown key \(did you mean"):
         parse(kind, {"dataset": "d", "name": "d", "changes": changes})

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
+from tuning.space import SearchConfig
 from vae.config import RunConfig, merged, override, parse
+from vae.config.reading import _sections
 from vae.errors import ConfigError
 from vae.parts.bodies.conv import Conv
 from vae.parts.bodies.mlp import MLP
@@ -39,14 +43,14 @@ def refusal(values: dict[str, Any]) -> str:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"objective": {"bta": 2}}, "configuration: objective.bta: unknown key; did you mean `beta`?"),
+        ({"objective": {"bta": 2}}, "configuration: objective.bta: unknown key (did you mean `beta`?)"),
         (
             {"model": {"encoder": {"kind": "mlp", "hiden": [3]}}},
-            "configuration: model.encoder.hiden: unknown key; did you mean `hidden`?",
+            "configuration: model.encoder.hiden: unknown key (did you mean `hidden`?)",
         ),
         (
             {"model": {"decoder": {"kind": "conv", "chanels": [3]}}},
-            "configuration: model.decoder.chanels: unknown key; did you mean `channels`?",
+            "configuration: model.decoder.chanels: unknown key (did you mean `channels`?)",
         ),
         (
             {"zzz": 1},
@@ -185,7 +189,7 @@ def test_override_does_not_depend_on_the_order(turn: int) -> None:
 @pytest.mark.parametrize(
     ("key", "message"),
     [
-        ("model.latent_dm", "model.latent_dm: unknown key; did you mean `latent_dim`?"),
+        ("model.latent_dm", "model.latent_dm: unknown key (did you mean `latent_dim`?)"),
         ("modle.latent_dim", "modle.latent_dim: there is no section 'modle'"),
         ("model.latent_dim.x", "model.latent_dim.x: there is no section 'model.latent_dim'"),
     ],
@@ -208,3 +212,52 @@ def test_merged_replaces_a_section_of_another_kind() -> None:
     below = {"a": {"kind": "x", "one": 1}, "b": {"two": 2, "three": 3}}
     assert merged(below, {"a": {"kind": "y"}, "b": {"two": 5}}) == {"a": {"kind": "y"}, "b": {"two": 5, "three": 3}}
     assert merged(below, {"a": {"one": 7}})["a"] == {"kind": "x", "one": 7}
+
+
+FRAGMENTS = (
+    "Of ",
+    "What ",
+    "How ",
+    "For ",
+    "None ",
+    "As ",
+    "At ",
+    "By ",
+    "In ",
+    "That ",
+    "From ",
+    "auto",
+    "Per ",
+    "Where ",
+)
+
+
+def every_field() -> Iterator[tuple[str, str | None]]:
+    """Yields the dotted name of each field of a training and of a search, with its description."""
+    seen: set[type[BaseModel]] = set()
+
+    def below(section: type[BaseModel]) -> Iterator[tuple[str, str | None]]:
+        if section in seen:
+            return
+        seen.add(section)
+        for name, field in section.model_fields.items():
+            sections = [found for found in _sections(field.annotation) if issubclass(found, BaseModel)]
+            if name != "kind" and (field.description or not sections):
+                yield f"{section.__name__}.{name}", field.description
+            for found in sections:
+                yield from below(found)
+
+    yield from below(RunConfig)
+    yield from below(SearchConfig)
+
+
+def test_field_descriptions_name_the_fields_thing() -> None:
+    """A person reads one in a form, alone: it begins with the thing that the field is, and is a sentence."""
+    fields = list(every_field())
+    assert len(fields) > 90
+    wrong = [
+        f"{field}: {description}"
+        for field, description in fields
+        if not description or description.startswith(FRAGMENTS) or not description.rstrip().endswith(".")
+    ]
+    assert not wrong, "\n".join(wrong)

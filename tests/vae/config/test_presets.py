@@ -44,14 +44,14 @@ class Stopped(Exception):  # noqa: N818  stands for a signal
 
 def stop_after(training: Training, steps: int) -> None:
     """Lets a run end as if it were killed."""
-    advance = training.optimizer.advance
+    advance = training.optimizer.step
 
     def counted() -> None:
         if training.steps_done == steps:
             raise Stopped
         advance()
 
-    training.optimizer.advance = counted
+    training.optimizer.step = counted
 
 
 @EVERY_PRESET
@@ -88,7 +88,7 @@ def test_preset_is_saved_and_generates(name: str, digits: Dataset, people: Datas
 
 def test_unknown_preset_is_refused_with_the_nearest() -> None:
     """A name that is no preset is refused with the one that it is nearest to."""
-    with pytest.raises(ConfigError, match=r"^unknown preset 'beta-vae': did you mean `beta_vae`\? there are vae, "):
+    with pytest.raises(ConfigError, match=r"^unknown preset 'beta-vae' \(did you mean `beta_vae`\?\): there are vae, "):
         preset("beta-vae")
 
 

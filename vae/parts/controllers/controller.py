@@ -139,13 +139,13 @@ class ControllerPart(Part):
 
 
 class Controller:
-    """Sets β, and the capacity where there is one, before each step, and takes in the step's distortion and rate.
+    """The controller of a running training: β and capacity of each step, and a memory of earlier steps.
 
     Its memory is `state`, a vector on the device that is equal on every rank and goes into the checkpoint.
 
     Args:
         config: The objective.
-        total_steps: Optimiser steps of the run, of which a schedule may be a share.
+        total_steps: Optimiser steps of the run; a schedule may be a share of them.
         device: Device of β, so that setting it costs no synchronisation.
     """
 

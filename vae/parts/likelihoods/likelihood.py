@@ -233,7 +233,7 @@ def held(value: Tensor, low: float, high: float = math.inf) -> Tensor:
 
 
 def inverse_softplus(y: float) -> float:
-    """X with log(1 + eˣ) = y > 0."""
+    """Returns the x with log(1 + eˣ) = y > 0."""
     return y + math.log(-math.expm1(-y))
 
 

@@ -44,7 +44,7 @@ class FixedScale(nn.Module):
         self.register_buffer("raw", torch.tensor(math.log(scale)))
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
-        """Log s, a scalar."""
+        """Returns log s, a scalar."""
         return self.raw
 
 
@@ -68,7 +68,7 @@ class LearnedScale(nn.Module):
         self.raw = nn.Parameter(torch.tensor(inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)))
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
-        """Log s, a scalar."""
+        """Returns log s, a scalar."""
         return held(LOG_SIGMA_FLOOR + F.softplus(self.raw), low=self.log_floor)
 
 
@@ -88,7 +88,7 @@ class DecodedScale(nn.Module):
         self.offset = inverse_softplus(math.log(initial) - LOG_SIGMA_FLOOR)
 
     def forward(self, raw: Sequence[Tensor]) -> Tensor:
-        """Log s, [...]."""
+        """Returns log s, [...]."""
         return held(LOG_SIGMA_FLOOR + F.softplus(raw[1] + self.offset), low=self.log_floor)
 
 

@@ -1,4 +1,4 @@
-"""From what a batch holds to what a likelihood scores, and back.
+"""The values of a batch as a likelihood scores them, and back.
 
 Shapes: B batch, C channels, H height, W width, D columns of a table.
 """
@@ -42,8 +42,9 @@ def prepare(
 
 
 def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
-    """Returns prepared examples of a table, [...,D], in the columns' own units and in float64, categories as codes; images
-    unchanged.
+    """Returns prepared rows of a table, [...,D], in the columns' own units and in float64; images unchanged.
+
+    Categories are codes.
     """
     if examples.columns is None:
         return x
@@ -53,7 +54,8 @@ def restore(x: Tensor, examples: ExampleSpec) -> Tensor:
 
 @lru_cache(maxsize=64)
 def _units(columns: tuple[Column, ...], device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Returns the mean, the standard deviation, the lowest and the highest plausible value of each column, float64 [D].
+    """Returns the mean, standard deviation, lowest and highest plausible value of each column, float64 [D].
+
     For categories these are 0, 1, -∞ and ∞.
     """
     mean_std = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in columns]
@@ -66,7 +68,8 @@ def binarize(pixels: Tensor, generator: torch.Generator) -> Tensor:
     """Draws each uint8 pixel as 0 or 1, with its grey value / 255 as the probability of 1.
 
     Args:
-        pixels: uint8, any shape, on the generator's device.
+        pixels: Grey values, uint8, any shape, on the generator's device.
+        generator: Source of the draws.
 
     Returns:
         float32 of the same shape, in {0, 1}. 0 is always 0 and 255 is always 1.
@@ -76,7 +79,7 @@ def binarize(pixels: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def to_examples(pixels: Tensor, config: LikelihoodPart, generator: torch.Generator) -> Tensor:
-    """uint8 pixels to what the likelihood scores: float32 in [0, 1], drawn anew where the policy is dynamic."""
+    """Returns uint8 pixels as float32 in [0, 1]; drawn anew as 0 or 1 if the policy is dynamic."""
     if config.binarization_policy == "dynamic":
         return binarize(pixels, generator)
     return pixels.float().div_(255)

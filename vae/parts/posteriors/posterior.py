@@ -49,7 +49,7 @@ class PosteriorPart(Part):
         return self.num_codes is not None
 
     def num_pieces(self, latent_dim: int) -> int:
-        """Returns the number of pieces of a latent, each of which is one code; one per number of a continuous latent."""
+        """Returns the number of pieces of a latent, each one code; one per number of a continuous latent."""
         return latent_dim
 
     def fewer_codes(self, perplexity: float) -> str | None:

@@ -66,7 +66,7 @@ class StudentT:
 
 
 class StudentTPosteriorModule(PosteriorModule):
-    """Features to location, scale and degrees of freedom, of which there are more than 3: the variance is finite."""
+    """Features to location, scale and degrees of freedom above 3, for which the variance is finite."""
 
     def __init__(self, features: int, latent_dim: int) -> None:
         super().__init__()
