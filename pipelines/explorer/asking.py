@@ -1,6 +1,6 @@
-"""Requests to `predict`: what a page shows is what they answer, and what it exports is made of them.
+"""Requests to `predict`, of which the page, its exports and its lines of Python are made.
 
-Shapes: N rows, L latent.
+Shapes: N rows, L latent dimensions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipelines.explorer.models import Subject
 
 @dataclass(frozen=True)
 class Ask:
-    """One model and the parameters of one call."""
+    """A model and the parameters of one call to its `predict`."""
 
     subject: Subject
     params: Mapping[str, Any]
@@ -26,29 +26,29 @@ class Ask:
 
 @dataclass(frozen=True)
 class Call:
-    """The same inputs, given to `predict` once or several times."""
+    """One set of inputs that is given to `predict` once or several times."""
 
     inputs: Any
-    """Images, a data frame, or latents."""
+    """Images, a data frame, or latents [N,L]."""
     asks: tuple[Ask, ...]
 
     def answers(self) -> list[Any]:
-        """What `predict` gives, one for each ask.
+        """Returns the answers of `predict`, one for each ask.
 
         Raises:
-            ValueError: If a model refuses; says why.
+            ValueError: If a model refuses; the message is the reason.
         """
         return [ask.subject.ask(self.inputs, ask.params) for ask in self.asks]
 
     @property
     def file_name(self) -> str | None:
-        """Of the inputs, where they are more than a line of Python holds; None for latents."""
+        """Name of a file for the inputs; None for latents, which fit into a line of Python."""
         if isinstance(self.inputs, pd.DataFrame):
             return "inputs.parquet"
         return None if self.inputs.ndim == 2 else "inputs.npy"
 
     def file(self) -> bytes:
-        """The inputs, as the lines of Python read them. No pickle: of an array its numbers, of a table Parquet."""
+        """Returns the inputs as the lines of Python read them: an array without pickle, or a table in Parquet."""
         buffer = io.BytesIO()
         if isinstance(self.inputs, pd.DataFrame):
             self.inputs.reset_index(drop=True).to_parquet(buffer)
@@ -57,28 +57,29 @@ class Call:
         return buffer.getvalue()
 
     def snippet(self) -> str:
-        """Three lines of Python that give the same: `result`, or `results` where there are several."""
+        """Returns three lines of Python that give the same `result`, or `results` for several asks."""
         if isinstance(self.inputs, pd.DataFrame):
             libraries, inputs = "mlflow, pandas as pd", f'pd.read_parquet("{self.file_name}")'
         else:
             libraries = "mlflow, numpy as np"
             inputs = f'np.load("{self.file_name}")' if self.file_name else f"np.array({_literal(self.inputs)})"
+        load = "mlflow.pyfunc.load_model"
         asked = [(ask.subject.offer.uri, dict(ask.params)) for ask in self.asks]
         if len(asked) == 1:
-            (uri, params), load = asked[0], "mlflow.pyfunc.load_model"
+            ((uri, params),) = asked
             last = f'result = {load}("{uri}").predict(inputs, params={params})'
         else:
-            last = (
-                f"results = [mlflow.pyfunc.load_model(uri).predict(inputs, params=params) for uri, params in {asked}]"
-            )
+            last = f"results = [{load}(uri).predict(inputs, params=params) for uri, params in {asked}]"
         return f"import {libraries}\ninputs = {inputs}\n{last}"
 
 
 def _literal(z_NL: Any) -> str:
-    """Latents as people write them."""
+    """Returns latents as people write them."""
     return "[" + ", ".join(f"[{', '.join(f'{value:g}' for value in row)}]" for row in z_NL.tolist()) + "]"
 
 
-def told(condition: Sequence[str], **params: Any) -> dict[str, Any]:
-    """Parameters, with what the model is told where it is told anything: MLflow takes no empty lists."""
-    return {**params, **({"condition": list(condition)} if condition else {})}
+def params_of(condition: Sequence[str], beta: float = 1.0, **params: Any) -> dict[str, Any]:
+    """Returns parameters for `predict`, with condition and β only if there are any: MLflow takes no empty list."""
+    if condition:
+        params["condition"] = list(condition)
+    return params if beta == 1 else {**params, "beta": beta}

@@ -1,4 +1,4 @@
-"""What stands before the page: who may ask, and how much they may send. Plain ASGI, for HTTP and WebSocket alike."""
+"""Guard of the page against other sites and long requests, as plain ASGI for HTTP and WebSocket alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 MOST_BODY = MOST_BYTES + (64 << 10)
-"""Bytes of a request: a file, and what a form puts around it."""
+"""Bytes of a request, at most: a file, and the form around it."""
 TOO_LONG = f"at most {MOST_BODY:,} bytes"
 HEADERS = {
     # Vue compiles its templates in the browser, which is evaluation; but nothing comes from anywhere else.
@@ -34,12 +34,12 @@ HEADERS = {
 
 
 class Guard:
-    """Answers programs of this machine alone, and pages of this origin alone.
+    """An application that answers only programs of this machine and pages of this origin.
 
-    A page of another site can have its name lead to 127.0.0.1, or open a WebSocket to it: the headers Host and Origin tell.
+    Another site can let its name lead to 127.0.0.1, or open a WebSocket to it: the headers Host and Origin betray it.
 
     Args:
-        app: What is behind it.
+        app: Application behind the guard.
     """
 
     def __init__(self, app: App) -> None:
@@ -61,7 +61,7 @@ class Guard:
         async def answer(message: Message) -> None:
             nonlocal started
             if body.too_long and not started:
-                return  # what the application makes of a caller who seems gone
+                return  # the answer of the application to a caller who seems gone
             if message["type"] == "http.response.start":
                 started = True
                 added = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
@@ -78,7 +78,7 @@ class Guard:
 
 
 class _Body:
-    """A request's body, which ends as if the caller had gone where it is too long."""
+    """Body of a request; one that is too long ends as if the caller had gone."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -86,6 +86,7 @@ class _Body:
         self.too_long = False
 
     async def receive(self) -> Message:
+        """Returns the next message of the caller."""
         if self.too_long:
             return {"type": "http.disconnect"}
         message = await self._receive()

@@ -1,6 +1,6 @@
-"""The latent as a map: where examples lie along the two dimensions that carry most.
+"""Map of the latent space: examples along the two dimensions that carry the most information.
 
-Shapes: N rows, L latent.
+Shapes: N rows, L latent dimensions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.explorer.asking import Ask, Call, told
+from pipelines.explorer.asking import Ask, Call, params_of
 from pipelines.explorer.models import Rows, Subject
 from pipelines.explorer.views import Latent
 from vae.errors import ConfigError
@@ -22,27 +22,27 @@ from vae.inference.answering.reading import read_inputs
 
 MOST_POINTS = 400
 MOST_MAPS = 8
-"""Of a model, kept for who turns the axes, comes back, or looks at the same link."""
+"""Maps of a model that are kept in memory, at most, for other axes and other visitors."""
 _TURN = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Codes:
-    """Rows of the data in the latent."""
+    """Rows of the data in the latent space."""
 
     call: Call
     rows: Sequence[int]
-    """Their numbers, [N]"""
+    """Numbers of the rows, [N]."""
     mean: NDArray[np.float32]
-    """[N,L]"""
+    """Posterior means, [N,L]."""
     classes: Sequence[str] | None
-    """[N]"""
+    """Class of each row [N]; None for data without classes."""
     order: Sequence[int]
-    """The latent's dimensions, the most informative first, as the task `traverse` has them, [L]"""
+    """Latent dimensions [L], the most informative first, as the task `traverse` has them."""
     carried: NDArray[np.float32]
-    """What each dimension tells of these rows, [L]"""
+    """Information of each dimension about these rows, [L]."""
     in_nats: bool
-    """Whether that is a KL in nats; see `vae.inference.Carried`."""
+    """True if the information is a KL in nats; see `vae.inference.Carried`."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,21 @@ class Map:
     up: int
 
     @property
+    def call(self) -> Call:
+        """Call that gives the codes."""
+        return self.codes.call
+
+    @property
     def points(self) -> NDArray[np.float32]:
-        """[N,2]"""
+        """Coordinates of the rows, [N,2]."""
         return self.codes.mean[:, [self.across, self.up]]
 
 
 def chart(view: Latent, subject: Subject) -> Map | None:
-    """The map of rows that the seed chooses; None where no rows are at hand.
+    """Returns the map of rows that the seed chooses; None for a model without rows.
 
     Raises:
-        ConfigError: If a dimension is asked for that the latent does not have.
+        ConfigError: If the view names a dimension that the latent space does not have.
     """
     if subject.rows is None:
         return None
@@ -81,18 +86,18 @@ def chart(view: Latent, subject: Subject) -> Map | None:
     return Map(codes, across, up)
 
 
-def _codes(view: Latent, subject: Subject, given: Rows) -> Codes:
-    rows: list[int] = sorted(np.random.default_rng(view.seed).permutation(len(given))[:MOST_POINTS].tolist())
-    condition = [] if given.conditions is None else [given.conditions[row] for row in rows]
-    asked = told(condition, task="encode", **({"beta": view.beta} if view.beta != 1 else {}))
-    call = Call(given.take(rows), (Ask(subject, asked),))
-    found = carried(subject.model, read_inputs(subject.model, call.inputs, Request(**asked)))
+def _codes(view: Latent, subject: Subject, data: Rows) -> Codes:
+    rows: list[int] = sorted(np.random.default_rng(view.seed).permutation(len(data))[:MOST_POINTS].tolist())
+    condition = [] if data.conditions is None else [data.conditions[row] for row in rows]
+    params = params_of(condition, view.beta, task="encode")
+    call = Call(data.take(rows), (Ask(subject, params),))
+    latent = carried(subject.model, read_inputs(subject.model, call.inputs, Request(**params)))
     return Codes(
         call=call,
         rows=rows,
-        mean=found.mean.cpu().numpy(),
-        classes=None if given.classes is None else [given.classes[row] for row in rows],
-        order=found.per_dimension.argsort(descending=True, stable=True).tolist(),
-        carried=found.per_dimension.cpu().numpy(),
-        in_nats=found.in_nats,
+        mean=latent.mean.cpu().numpy(),
+        classes=None if data.classes is None else [data.classes[row] for row in rows],
+        order=latent.per_dimension.argsort(descending=True, stable=True).tolist(),
+        carried=latent.per_dimension.cpu().numpy(),
+        in_nats=latent.in_nats,
     )

@@ -1,10 +1,11 @@
-"""Models to look at, and rows of the data that they learned from.
+"""Models to look at, and rows of the data that they were trained on.
 
 Shapes: N rows, C channels, H height, W width.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from vae.data.conditions import example_condition
-from vae.data.schema import ExampleSpec
+from vae.data.schema import Column
 from vae.inference.answering import abilities, answer
 from vae.model import VAE
 
@@ -34,22 +35,22 @@ class Offer:
 
     @property
     def reference(self) -> str:
-        """NAME/VERSION."""
+        """Reference as NAME/VERSION."""
         return f"{self.name}/{self.version}"
-
-    def is_meant_by(self, reference: str) -> bool:
-        """Whether NAME/VERSION or NAME@ALIAS is this version."""
-        return reference in (self.reference, *(f"{self.name}@{alias}" for alias in self.aliases))
 
     @property
     def label(self) -> str:
-        """The same with its aliases, to choose it by."""
+        """Reference with the aliases, for a list of choices."""
         return " ".join([self.reference, *(f"@{alias}" for alias in self.aliases)])
 
     @property
     def uri(self) -> str:
-        """As MLflow loads it."""
+        """Address that MLflow loads."""
         return f"models:/{self.reference}"
+
+    def is_meant_by(self, reference: str) -> bool:
+        """Tells whether NAME/VERSION or NAME@ALIAS is this version."""
+        return reference in (self.reference, *(f"{self.name}@{alias}" for alias in self.aliases))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,15 +61,15 @@ class Rows:
     """Images [N,C,H,W], or a data frame."""
     dataset_id: str
     conditions: Sequence[str] | None = None
-    """What the model is told of each, [N]; None for a model that is told nothing."""
+    """Condition of each row [N]; None for an unconditional model."""
     classes: Sequence[str] | None = None
-    """Of each, [N]; None where there are none."""
+    """Class of each row [N]; None for data without classes."""
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, numbers: Sequence[int]) -> Any:
-        """Some of them."""
+        """Returns the rows of some numbers."""
         return self.values.iloc[list(numbers)] if isinstance(self.values, pd.DataFrame) else self.values[list(numbers)]
 
 
@@ -79,31 +80,36 @@ class Subject:
     offer: Offer
     model: VAE
     rows: Rows | None = None
-    """None where the data that it learned from is out of reach."""
+    """Rows of the training data; None if the dataset is out of reach."""
     memory: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
-    """What was found out of it and will be asked for again; it goes when the model goes."""
+    """Results that may be wanted again, for as long as the model is in memory."""
 
     @property
-    def examples(self) -> ExampleSpec:
-        """What one example is."""
-        return self.model.examples
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one example."""
+        return self.model.examples.shape
+
+    @property
+    def columns(self) -> tuple[Column, ...] | None:
+        """Columns of a table; None for images."""
+        return self.model.examples.columns
 
     @property
     def is_table(self) -> bool:
-        """Whether examples are rows of a table, which are no picture."""
-        return self.examples.columns is not None
+        """True if examples are rows of a table, and not images."""
+        return self.columns is not None
 
     @cached_property
     def abilities(self) -> Mapping[str, str | None]:
-        """Every task, and why the model cannot do it; None where it can."""
+        """Reason why the model cannot do a task, or None, by the name of the task."""
         return abilities(self.model)
 
     @cached_property
     def conditions(self) -> Sequence[str]:
-        """Everything that the model may be told, where that is a list; empty where it is told nothing, or numbers."""
+        """List of all conditions; empty for an unconditional model, or if they are numbers or too many."""
         columns = self.model.conditions
         choices = [column.categories or () for column in columns]
-        if not columns or not 0 < int(np.prod([len(names) for names in choices])) <= MOST_CONDITIONS:
+        if not columns or not 0 < math.prod(map(len, choices)) <= MOST_CONDITIONS:
             return ()
         if len(columns) == 1:
             return choices[0]
@@ -112,30 +118,30 @@ class Subject:
 
     @property
     def any_condition(self) -> str:
-        """One that the model understands; empty for a model that is told nothing."""
+        """Example of a condition that the model understands; empty for an unconditional model."""
         return next(iter(example_condition(self.model.conditions)), "")
 
     @property
     def attributes(self) -> Sequence[str]:
-        """What `edit` knows directions of."""
-        return () if self.abilities["edit"] else self.model.directions.names if self.model.directions else ()
+        """Names of the directions that `edit` knows."""
+        return () if self.abilities["edit"] or self.model.directions is None else self.model.directions.names
 
     def ask(self, inputs: Any, params: Mapping[str, Any]) -> Any:
-        """What `predict` answers."""
+        """Returns the answer of `predict`."""
         return answer(self.model, inputs, params)
 
 
 class Models(Protocol):
-    """Where models come from."""
+    """A source of models."""
 
     def offers(self) -> Sequence[Offer]:
-        """Every version there is, by name, the newest first."""
+        """Returns every version by name, the newest first."""
         ...
 
     def pull(self, reference: str) -> Subject:
-        """The model of `NAME`, `NAME@ALIAS` or `NAME/VERSION`.
+        """Returns the model of `NAME`, `NAME@ALIAS` or `NAME/VERSION`.
 
         Raises:
-            RegistryError: If there is none; says what there is.
+            RegistryError: If there is none; the message lists what there is.
         """
         ...

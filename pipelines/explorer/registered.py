@@ -1,4 +1,4 @@
-"""The registry as the explorer sees it: versions by reference, weights as safetensors, rows from the published dataset."""
+"""Models of the MLflow registry for the explorer, and rows of their published datasets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.data.apply.inputs import Examples
 from pipelines.explorer.models import MOST_ROWS, Offer, Rows, Subject
 from pipelines.models import registry, tracking
 from vae.data.catalog import resolve
-from vae.data.manifest import SPLITS, Manifest
+from vae.data.manifest import SPLITS
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError
 from vae.model import VAE
@@ -24,14 +24,14 @@ from vae.storage import locate
 log = logging.getLogger(__name__)
 
 MOST_HELD = 8
-"""Models in memory; the one that was looked at longest ago goes first."""
+"""Models in memory, at most; the least recently used one is dropped first."""
 
 
 class Registered:
-    """Models of the MLflow registry that the environment names. Safe to use from several threads.
+    """An LRU cache of models from the MLflow registry that the environment names. Safe to use from several threads.
 
     Args:
-        home: BETALINE_HOME, where datasets are looked for.
+        home: BETALINE_HOME, the folder of the datasets.
     """
 
     def __init__(self, home: str) -> None:
@@ -40,13 +40,13 @@ class Registered:
         self._lock = threading.Lock()
 
     def offers(self) -> Sequence[Offer]:
-        """Every version there is."""
+        """Returns every version by name, the newest first."""
         return [_offer(version) for version in registry.versions()]
 
     def pull(self, reference: str) -> Subject:
-        """See `Models.pull`. Weights and configuration alone are loaded, and no code or pickle of anyone's."""
+        """Returns the model of a reference: see `Models.pull`. Loads weights and configuration, and no code or pickle."""
         version = registry.resolve(reference)
-        with self._lock:  # who asks for a model that another visitor is pulling waits for that
+        with self._lock:  # a visitor waits for a model that another one is pulling
             if version.uri not in self._held:
                 served, _ = pull(version.uri)
                 self._held[version.uri] = Subject(
@@ -61,9 +61,10 @@ class Registered:
         dataset_id = registry.tags_of(version).get(tracking.DATASET)
         if dataset_id is None:
             return None
+        datasets = locate(self.home) / "datasets"
         try:
-            for folder in (locate(self.home) / "datasets").list():
-                if (locate(self.home) / "datasets" / folder.base_name / dataset_id).exists():
+            for folder in datasets.list():
+                if (datasets / folder.base_name / dataset_id).exists():
                     return rows_of(Dataset.open(resolve(self.home, f"{folder.base_name}@{dataset_id}")), model)
         except BetalineError as error:
             log.warning("%s is shown without rows of its dataset: %s", version.uri, error)
@@ -71,10 +72,10 @@ class Registered:
 
 
 def rows_of(dataset: Dataset, model: VAE, most: int = MOST_ROWS) -> Rows:
-    """The first rows of a dataset's test split, or of another where it has none; ingest has shuffled them.
+    """Returns the first rows of the last split that has any, which is the test split; ingest has shuffled them.
 
     Raises:
-        DataError: If the dataset lacks what the model is told.
+        DataError: If the dataset lacks a condition of the model.
     """
     split = next(name for name in reversed(SPLITS) if dataset.num_rows(name))
     examples = Examples(dataset, model.conditions)
@@ -89,16 +90,13 @@ def rows_of(dataset: Dataset, model: VAE, most: int = MOST_ROWS) -> Rows:
         labels += [] if group.labels is None else group.labels[part].tolist()
         count += len(values[-1])
     frames = isinstance(values[0], pd.DataFrame)
+    names = dataset.manifest.classes
     return Rows(
         values=pd.concat(values, ignore_index=True) if frames else np.concatenate(values),
         dataset_id=dataset.manifest.dataset_id,
         conditions=conditions or None,
-        classes=_names(dataset.manifest, labels),
+        classes=[names[label] for label in labels] if names and labels else None,
     )
-
-
-def _names(manifest: Manifest, labels: Sequence[int]) -> list[str] | None:
-    return [manifest.classes[label] for label in labels] if manifest.classes and labels else None
 
 
 def _offer(version: registry.Version) -> Offer:

@@ -1,4 +1,4 @@
-"""What a person looks at, as data: every view is a frozen section that fits into the query of a link."""
+"""Views of the explorer as data: each is a frozen section that fits into the query of a link."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from vae.inference import Interpolation
 from vae.parts.directions import Method
 
 MOST_LINK = 32_000
-"""Characters of a link; what is longer, servers and chats cut off."""
+"""Characters of a link, at most: servers and chats cut off longer ones."""
 
 
 def _read_moves(value: Any) -> Any:
-    """`3:0.5,7:-1.25` as ((3, 0.5), (7, -1.25))."""
+    """Reads `3:0.5,7:-1.25` as ((3, 0.5), (7, -1.25))."""
     if not isinstance(value, str):
         return value
     try:
@@ -38,69 +38,69 @@ Draws = Annotated[int, Field(ge=1, le=5000)]
 
 
 class View(Section):
-    """What every view says."""
+    """Fields of every view."""
 
     name: ClassVar[str]
-    """In the link."""
+    """Name of the view in the link."""
     title: ClassVar[str]
+    """Title of the view on the page."""
     task: ClassVar[str]
-    """Whose refusal, if the model has one, is shown instead of the view."""
+    """Task of `predict` that the view needs; a model that cannot do it gets its refusal instead of the view."""
 
     model: str = ""
-    """NAME@ALIAS or NAME/VERSION."""
+    """Model as NAME@ALIAS or NAME/VERSION; empty for the first champion."""
     seed: Annotated[int, Field(ge=0, lt=1 << 31)] = 0
-    """Of every draw, and of the rows that are offered."""
+    """Seed of every draw, and of the rows that are offered."""
     x: str = ""
-    """The example: `row:7` of the dataset's, `png:…`, an image of one's own, or `json:…`, a table's row of one's own; empty
-    stands for the first row."""
+    """Example: `row:7` of the dataset, `png:…` for an own image, `json:…` for an own row; empty for the first row."""
     condition: str = ""
-    """What the model is told; empty stands for the row's own, or the likeliest."""
+    """Condition of the example; empty for the row's own one, or the likeliest."""
     beta: Annotated[float, Field(ge=1e-3, le=1e3)] = 1.0
-    """For models with β gates."""
+    """β of a model with β gates; other models know only 1."""
 
     @property
     def link(self) -> str:
-        """Path and query that lead here again."""
+        """Path and query that lead to this view again."""
         query = urlencode(self.model_dump(mode="json", exclude_defaults=True))
         return f"/{self.name}?{query}" if query else f"/{self.name}"
 
     @property
     def shareable(self) -> bool:
-        """Whether the link is short enough to be sent around."""
+        """True if the link is short enough to be shared."""
         return len(self.link) <= MOST_LINK
 
 
 class Latent(View):
-    """A point of the latent and what it decodes to."""
+    """A point of the latent space, and its decoded example."""
 
     name: ClassVar[str] = "latent"
     title: ClassVar[str] = "Latent"
     task: ClassVar[str] = "traverse"
     moved: Moves = ()
-    """Dimensions and what they are set to, away from the example's own."""
+    """Dimensions that are set to values other than the example's own."""
     across: Annotated[int, Field(ge=0)] | None = None
-    """The dimension to the right of the map; the most informative by default."""
+    """Horizontal dimension of the map; None for the most informative one."""
     up: Annotated[int, Field(ge=0)] | None = None
-    """The dimension upwards; the second by default."""
+    """Vertical dimension of the map; None for the second most informative one."""
     output: Literal["mean", "sample"] = "mean"
-    """The expected example, or a draw of it by the seed."""
+    """Decoded example: its mean, or a draw by the seed."""
 
 
 class Path(View):
-    """The way from one example to another."""
+    """The path from one example to another."""
 
     name: ClassVar[str] = "interpolate"
     title: ClassVar[str] = "Interpolate"
     task: ClassVar[str] = "interpolate"
     other: str = ""
-    """Where the way ends, as `x`."""
+    """Example at the end of the path, written as `x`; empty for a row of another class."""
     path: Interpolation = "linear"
     n: Annotated[int, Field(ge=2, le=24)] = 9
-    """Points, both ends among them."""
+    """Points of the path, with both ends."""
 
 
 class Repair(View):
-    """An example with noise or gaps, and what the model makes of it."""
+    """An example with noise or gaps, and its reconstruction."""
 
     name: ClassVar[str] = "repair"
     title: ClassVar[str] = "Reconstruct"
@@ -109,11 +109,11 @@ class Repair(View):
     noise: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Standard deviation of noise added to an image's pixels, which are in [0, 1], by the seed."""
     holes: str = ""
-    """Of an image, where it is rubbed out: a PNG of the same size, white there."""
+    """Erased pixels of an image: a PNG of the same size, white for erased ones."""
     cells: str = ""
-    """Of a table's row, what is changed: JSON of columns and values, null for a gap."""
+    """Changed cells of a table's row: JSON of columns and values, null for a gap."""
     draws: Draws = 200
-    """Of the latent."""
+    """Draws of the latent, for denoising and imputing."""
 
 
 class Transfer(View):
@@ -123,9 +123,9 @@ class Transfer(View):
     title: ClassVar[str] = "Transfer"
     task: ClassVar[str] = "transfer"
     target: str = ""
-    """The condition to give it; empty stands for that of `other`."""
+    """New condition; empty for that of `other`."""
     other: str = ""
-    """An example whose condition is found out, as `x`."""
+    """Example whose condition is estimated and used, written as `x`."""
 
 
 class Edit(View):
@@ -135,13 +135,13 @@ class Edit(View):
     title: ClassVar[str] = "Edit"
     task: ClassVar[str] = "edit"
     attribute: str = ""
-    """The first by default."""
+    """Name of the attribute; empty for the first one."""
     strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
     method: Method = "means"
 
 
 class Rate(View):
-    """An example as a model with β gates rebuilds it at one β and another."""
+    """The reconstruction of an example at any β, by a model with β gates."""
 
     name: ClassVar[str] = "rate"
     title: ClassVar[str] = "Rate β"
@@ -155,20 +155,21 @@ class Compare(View):
     title: ClassVar[str] = "Compare"
     task: ClassVar[str] = "reconstruct"
     against: str = ""
-    """NAME@ALIAS or NAME/VERSION of the second."""
+    """Second model as NAME@ALIAS or NAME/VERSION; empty for the challenger, or the newest other version."""
     n: Annotated[int, Field(ge=1, le=24)] = 6
-    """Rows, chosen by the seed."""
+    """Rows to compare on, chosen by the seed."""
     draws: Draws = 100
+    """Draws of the latent, for log p(x)."""
 
 
 VIEWS: tuple[type[View], ...] = (Latent, Path, Repair, Transfer, Edit, Rate, Compare)
 
 
 def read_view(name: str, query: Mapping[str, str]) -> View:
-    """The view of a link.
+    """Returns the view of a link.
 
     Raises:
-        ConfigError: If there is no such view, or the query is none of its.
+        ConfigError: If there is no such view, or the query does not fit it.
     """
     kind = next((kind for kind in VIEWS if kind.name == name), None)
     if kind is None:
@@ -177,6 +178,6 @@ def read_view(name: str, query: Mapping[str, str]) -> View:
 
 
 def moved_to(view: View, kind: type[View]) -> View:
-    """Another view of the same example."""
+    """Returns another view of the same example."""
     shared = view.model_dump(include={"model", "seed", "x", "condition", "beta"})
     return kind(**(shared if kind is not Compare else {name: shared[name] for name in ("model", "seed")}))

@@ -1,31 +1,18 @@
-"""What every page has: its head, the choice of model, the ways to the other views; and the view itself below."""
+"""Frame of every page: the head with the choice of model, links to the other views, and the view below."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path as Folder
-from typing import assert_never
 
 from nicegui import ui
 
 from pipelines.explorer.looking import refusal_of
 from pipelines.explorer.models import Offer, Subject
-from pipelines.explorer.page import change, compare, interpolate, latent, repair
+from pipelines.explorer.page import cards, latent, repair
 from pipelines.explorer.page.visit import REFUSED, Explorer, Visit
 from pipelines.explorer.page.widgets import Field, Html
-from pipelines.explorer.views import (
-    VIEWS,
-    Compare,
-    Edit,
-    Latent,
-    Path,
-    Rate,
-    Repair,
-    Transfer,
-    View,
-    moved_to,
-    read_view,
-)
+from pipelines.explorer.views import VIEWS, Compare, Latent, Path, Repair, View, moved_to, read_view
 from vae.errors import RegistryError
 
 STYLE = Folder(__file__).with_name("style.css")
@@ -39,7 +26,7 @@ CHANGE_THEME = """() => {
 
 
 async def show(explorer: Explorer, kind: type[View], query: Mapping[str, str]) -> None:
-    """Builds a page for one visitor."""
+    """Builds the page of one visitor."""
     ui.add_head_html(f"<script>{REMEMBERED_THEME}</script><style>{STYLE.read_text()}</style>")
     try:
         view = read_view(kind.name, query)
@@ -55,24 +42,11 @@ async def show(explorer: Explorer, kind: type[View], query: Mapping[str, str]) -
         if refusal := refusal_of(kind, subject):
             Html("p", f"{kind.title}: {refusal}.", "refusal wide", role="alert")
             return
-        await _build(visit)
-    await visit.refresh()
-
-
-async def _build(visit: Visit) -> None:
-    match visit.view:
-        case Latent():
+        if kind is Latent:
             await latent.build(visit)
-        case Path():
-            interpolate.build(visit)
-        case Repair():
-            repair.build(visit)
-        case Transfer() | Edit() | Rate():
-            change.build(visit)
-        case Compare():
-            compare.build(visit)
-        case _:
-            assert_never(visit.view)  # pyright: ignore[reportArgumentType]
+        else:
+            {Path: cards.path, Repair: repair.build, Compare: cards.compare}.get(kind, cards.change)(visit)
+    await visit.refresh()
 
 
 def _head(visit: Visit, offers: Sequence[Offer]) -> None:
@@ -91,19 +65,19 @@ def _head(visit: Visit, offers: Sequence[Offer]) -> None:
                 cannot = refusal_of(kind, visit.subject)
                 link = Html("a", kind.title, "cannot" if cannot else "", href=moved_to(view, kind).link, title=cannot)
                 link.set(aria_current="page" if kind is type(view) else None)
-                # What was chosen since the page was built goes along.
+                # The link carries over the choices made since the page was built.
                 link.on("click.prevent", lambda _, kind=kind: ui.navigate.to(moved_to(visit.view, kind).link), args=[])
 
 
 def _described(subject: Subject) -> str:
-    shape = subject.examples.shape
+    shape = subject.shape
     what = f"tables of {shape[0]} columns" if subject.is_table else f"images of {shape[1]} × {shape[2]}"
     aliases = "".join(f" @{alias}" for alias in subject.offer.aliases)
     return f"version {subject.offer.version}{aliases}: {what}, {subject.model.config.latent_dim} latent dimensions"
 
 
 def _to_model(visit: Visit, reference: str) -> None:
-    """The same view of another model; of another name's, examples are others."""
+    """Opens the same view of another model, with the same example if its name is the same."""
     view, kept = visit.view, {"seed"}
     if reference.rpartition("/")[0] == visit.subject.offer.name:
         kept |= {"x", "condition"}

@@ -1,4 +1,4 @@
-"""The web application, and its server on loopback."""
+"""Web application of the explorer, and its server on loopback."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from pipelines.explorer.views import VIEWS, Latent, View
 
 HOST = "127.0.0.1"
 PULL_SECONDS = 120
-"""How long a page may wait for its model."""
+"""Seconds that a page may wait for its model."""
 
 
 def application(models: Models, reference: str = "") -> App:
-    """The page, behind its guard. One in a process: NiceGUI keeps its pages for the whole of it.
+    """Returns the page behind its guard, once in a process: NiceGUI keeps its pages for all of it.
 
     Args:
-        models: Where models come from.
-        reference: The model that is shown first; by default the first champion there is.
+        models: Source of the models.
+        reference: Model that is shown first; by default the first champion.
     """
-    # A thread for each core: more would only share them.
+    # A thread for each core: more would only share the cores.
     threads = ThreadPoolExecutor(os.cpu_count() or 1, "betaline-explorer")
     explorer = Explorer(models, reference, threads)
 
@@ -59,25 +59,26 @@ def serve(models: Models, reference: str, port: int, on_ready: Callable[[str], N
     """Serves the page on loopback until it is interrupted.
 
     Args:
-        models: Where models come from.
-        reference: The model that is shown first.
-        port: Where to listen; 0 lets the system choose.
-        on_ready: Told the address when it answers.
+        models: Source of the models.
+        reference: Model that is shown first.
+        port: Port to listen on; 0 lets the system choose.
+        on_ready: Receives the address when it answers.
     """
-    # NiceGUI looks at every object there is for its server, at torch's deprecated ones too.
+    # NiceGUI looks for its server among all objects, and so touches a deprecated one of torch.
     warnings.filterwarnings("ignore", "`torch.distributed.reduce_op` is deprecated", FutureWarning)
     config = uvicorn.Config(application(models, reference), HOST, port, log_level="warning", ws_max_size=1 << 21)
     _Server(config, on_ready).run()
 
 
 class _Server(uvicorn.Server):
-    """Tells its address when it listens."""
+    """A server that reports its address when it listens."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[str], None]) -> None:
         super().__init__(config)
         self.on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts to listen, and reports the address."""
         await super().startup(sockets)
         if self.started:
             host, port = self.servers[0].sockets[0].getsockname()[:2]

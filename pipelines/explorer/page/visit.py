@@ -1,9 +1,9 @@
-"""One visitor on one page: what is looked at, and its computing in threads beside the server's own."""
+"""A visitor on one page: the view, and its computing in threads beside the server's own."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,34 +12,36 @@ from nicegui import ui
 
 from pipelines.explorer.looking import Shown, look
 from pipelines.explorer.models import Models, Subject
+from pipelines.explorer.page.widgets import Field
 from pipelines.explorer.views import View
 from vae.config import parse
 from vae.errors import BetalineError
 
 T = TypeVar("T")
 REFUSED = (ValueError, BetalineError)
-"""What explains itself to a person; anything else is a fault."""
+"""Errors whose message is shown to the visitor; any other error is a fault."""
 
 
 @dataclass(frozen=True)
 class Explorer:
-    """What all visitors share: the models, and threads to compute in."""
+    """Models and computing threads, which all visitors share."""
 
     models: Models
     reference: str
     threads: Executor
 
     async def run(self, function: Callable[..., T], *arguments: Any) -> T:
-        """A function's result, computed beside the server's loop."""
+        """Returns the result of a function, computed beside the server's loop."""
         return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
 
 
 class Latest:
-    """Does something whenever it is asked for; of what is asked for while it goes on, the latest alone: a slider that is
-    moved quickly is followed, and not replayed.
+    """An action that skips requests: of those that come while it runs, only the latest is done.
+
+    A slider that is moved quickly is followed and not replayed.
 
     Args:
-        do: What.
+        do: The action.
     """
 
     def __init__(self, do: Callable[[], Awaitable[None]]) -> None:
@@ -61,25 +63,33 @@ class Latest:
 
 
 class Visit:
-    """A view, whoever draws it, and the latest answer. Nothing of it is shared with another visitor.
+    """A view, the parts of the page that follow it, and its latest answer. Visitors share nothing of it.
 
     Args:
         explorer: Models and threads.
-        view: What is looked at first.
-        subject: The model it names.
+        view: First view.
+        subject: Model that the view names.
     """
 
     def __init__(self, explorer: Explorer, view: View, subject: Subject) -> None:
         self.explorer = explorer
-        self.view = view
+        self.view: Any = view
         self.subject = subject
         self.shown: Shown | None = None
         self.on_shown: list[Callable[[Shown], None]] = []
         self.on_refused: Callable[[str], None] = lambda words: None
         self._latest = Latest(self._look)
 
+    def field(
+        self, kind: str, label: str, name: str, options: Sequence[tuple[str, str]] = (), value: Any = None, **named: Any
+    ) -> Field:
+        """Adds a control for a field of the view; `value` is shown instead of an empty one."""
+        current = getattr(self.view, name)
+        value = current if current or value is None else value
+        return Field(kind, label, value, lambda chosen: self.change(**{name: chosen}), options, **named)
+
     async def change(self, **fields: Any) -> None:
-        """Looks at the same view with some fields changed."""
+        """Changes some fields of the view and computes its answer."""
         values = self.view.model_dump(mode="json", exclude_defaults=True)
         try:
             self.view = parse(type(self.view), {**values, **fields}, "page")
@@ -89,7 +99,7 @@ class Visit:
         await self.refresh()
 
     async def refresh(self) -> None:
-        """Computes what is looked at now."""
+        """Computes the answer of the view."""
         await self._latest()
         ui.navigate.history.replace(self.view.link if self.view.shareable else f"/{self.view.name}")
 

@@ -1,9 +1,10 @@
-"""Elements of the page: plain HTML, and the three components that are written in JavaScript."""
+"""Elements of the page: plain HTML, and three components written in JavaScript."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from numpy.typing import NDArray
 from pipelines.explorer.given import png_bytes
 
 MISSING_PIXEL = np.array([182, 94, 52], np.uint8)
-"""The colour of a pixel that is not there."""
+"""Colour of a missing pixel."""
 SLIDER_SECONDS = 0.03
-"""Between the events of a slider that is being moved."""
+"""Seconds between the events of a slider that is being moved."""
 
 
 class Html(TextElement):
-    """An HTML element with text, which is never read as HTML, and attributes: `aria_label` becomes `aria-label`."""
+    """An HTML element with attributes, where `aria_label` becomes `aria-label`, and text, which is never read as HTML."""
 
     def __init__(self, tag: str, text: str = "", classes: str = "", **attributes: Any) -> None:
         super().__init__(tag=tag, text=text)
@@ -38,12 +39,12 @@ class Field(ui.element, component="field.js"):
 
     Args:
         kind: `range`, `select`, `number`, `color` or `text`.
-        label: Its name.
-        value: What it is set to.
-        on_set: Told what a person sets it to: a number of a slider, else text.
-        options: Of a select: values and words.
-        named: More attributes: `min`, `max`, `step`, `placeholder`; of a slider `note`, beside its name, and
-            `logarithmic`, if it is over powers of ten.
+        label: Name of the control.
+        value: First value.
+        on_set: Receives the value that a person sets: a number from a slider, else text.
+        options: Values and words of a select.
+        named: More attributes: `min`, `max`, `step`, `placeholder`; for a slider also `note`, shown beside its name, and
+            `logarithmic`, for one over powers of ten.
     """
 
     def __init__(
@@ -56,38 +57,45 @@ class Field(ui.element, component="field.js"):
         **named: Any,
     ) -> None:
         super().__init__()
-        listed = [{"value": value, "label": words} for value, words in options]
-        props = {"kind": kind, "label": label, "value": value, "options": listed, "turn": 0, **named}
-        self.props.update(props)
+        listed = [{"value": option, "label": words} for option, words in options]
+        self.props.update(kind=kind, label=label, value=value, options=listed, turn=0, **named)
         self.on("set", lambda event: on_set(event.args), throttle=SLIDER_SECONDS if kind == "range" else 0.0)
 
     def reset(self, value: Any) -> None:
-        """Sets it, whatever a person has set."""
+        """Sets the value, whatever a person has set."""
         self.props.update(value=value, turn=self.props["turn"] + 1)
 
 
 class Scatter(ui.element, component="scatter.js"):
-    """Points to pick; see the JavaScript."""
+    """A plane of points to pick from; see `scatter.js`."""
 
 
 class Painter(ui.element, component="painter.js"):
-    """An image to draw on; see the JavaScript."""
+    """An image to draw on; see `painter.js`."""
 
 
 def button(text: str, on_click: Callable[[], Any], **attributes: Any) -> Html:
-    """A button."""
-    made = Html("button", text, type="button", **attributes)
-    made.on("click", lambda _: on_click(), args=[])
-    return made
+    """Adds a button."""
+    element = Html("button", text, type="button", **attributes)
+    element.on("click", lambda _: on_click(), args=[])
+    return element
+
+
+@contextmanager
+def card(title: str, classes: str = "card stack") -> Iterator[None]:
+    """Adds a section with a title, for the elements that are added within."""
+    with Html("section", classes=classes, aria_label=title):
+        Html("h2", title)
+        yield
 
 
 def toggle(element: Html, pressed: bool) -> None:
-    """Shows whether a button is the chosen one of its group."""
+    """Marks a button as the chosen one of its group, or not."""
     element.set(aria_pressed="true" if pressed else "false")
 
 
 def data_url(image: NDArray[np.floating]) -> str:
-    """An image [C,H,W] in [0, 1], NaN where it is missing, for an `img`."""
+    """Returns an image [C,H,W] in [0, 1], with NaN for missing pixels, as the source of an `img`."""
     missing = np.isnan(image).any(0)
     pixels = (np.nan_to_num(image).clip(0, 1) * 255).round().astype(np.uint8)
     if missing.any():
@@ -97,5 +105,5 @@ def data_url(image: NDArray[np.floating]) -> str:
 
 
 def as_url(pixels: NDArray[np.uint8]) -> str:
-    """An image [C,H,W] of bytes, for an `img`."""
+    """Returns an image [C,H,W] of bytes as the source of an `img`."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(pixels)).decode()

@@ -88,7 +88,7 @@ def test_bombs_are_refused(side: int, shelf: Shelf) -> None:
 
 def csv_of_row(subject: Subject, delimiter: str = ",", **cells: str) -> bytes:
     """A wine as a file, its columns in another order than the model's, some of its cells changed."""
-    names = [column.name for column in reversed(subject.examples.columns)]
+    names = [column.name for column in reversed(subject.columns)]
     row = {name: "barolo" if name == "cultivar" else "2.5" for name in names} | cells
     return f"{delimiter.join(names)}\r\n{delimiter.join(row[name] for name in names)}\r\n".encode()
 

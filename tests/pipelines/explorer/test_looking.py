@@ -142,7 +142,7 @@ def test_imputation_keeps_what_is_there(shelf: Shelf) -> None:
     np.testing.assert_allclose(imputed[~HOLES], original[~HOLES], atol=1e-6)
     assert (spread[~HOLES] == 0).all()
     assert spread[HOLES].min() > 0
-    figures = dict(look(view, subject, shelf).figures)
+    figures = dict(look(view, subject, shelf).numbers)
     assert figures["pixels missing"] == "12 of 64"
     assert figures["mean uncertainty"] == f"{spread[HOLES].mean():.4f}"
     assert np.abs(imputed[HOLES] - original[HOLES]).mean() < np.abs(original[HOLES] - 0).mean()
@@ -164,8 +164,8 @@ def test_cells_round_trip(shelf: Shelf) -> None:
     """What differs from the row is what is written, and is read again."""
     subject = shelf["wine"]
     row = subject.rows.take([4])
-    changed = with_cells(row, '{"alcohol":11,"cultivar":"barolo","malic_acid":null}', subject.examples.columns)
-    again = with_cells(row, write_cells(row, changed), subject.examples.columns)
+    changed = with_cells(row, '{"alcohol":11,"cultivar":"barolo","malic_acid":null}', subject.columns)
+    again = with_cells(row, write_cells(row, changed), subject.columns)
     pd.testing.assert_frame_equal(changed, again, check_dtype=False)
     assert write_cells(row, row) == ""
 
@@ -241,7 +241,7 @@ def test_comparison_is_of_the_same_rows(shelf: Shelf) -> None:
         float(shelf[f"digits@{alias}"].ask(shown.call.inputs, {"task": "score", "num_samples": 100, "seed": 1}).mean())
         for alias in ("champion", "challenger")
     ]
-    told = [value.split(" ")[0] for _, value in shown.figures]
+    told = [value.split(" ")[0] for _, value in shown.numbers]
     assert told == [f"{score:.3f}" for score in scores]
     assert scores[0] > scores[1]
 

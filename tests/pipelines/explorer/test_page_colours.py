@@ -51,7 +51,7 @@ def test_colours_are_uploaded_rubbed_out_and_imputed(visit: Any, shelf: Shelf) -
     mean, std = (shelf["digits-in-colour"].ask(given, {**params, "output": one})[0] for one in ("mean", "std"))
     eventually(lambda: pixels(page, "imputed"), bytes_of(mean))
     assert np.array_equal(pixels(page, "uncertainty"), bytes_of(std / np.float32(0.5)))
-    assert "4 of 64" in page.locator(".figures").inner_text()
+    assert "4 of 64" in page.locator(".numbers").inner_text()
 
 
 def test_colour_is_drawn(visit: Any, shelf: Shelf) -> None:

@@ -76,7 +76,7 @@ def test_class_is_transferred(visit: Any, shelf: Shelf) -> None:
     own = shelf["digits-by-class"].rows.conditions[5]
     params = {"task": "transfer", "condition": [own], "target": ["8"]}
     eventually(lambda: pixels(page, "as 8"), bytes_of(ask(shelf, "digits-by-class", [5], **params)[0]))
-    page.get_by_label("Or the style of this one").get_by_role("button", name="row").nth(3).click()
+    page.get_by_label("Or the style of this example").get_by_role("button", name="row").nth(3).click()
     page.wait_for_url("**other=row*")
     row = int(page.url.partition("other=row%3A")[2].split("&")[0])
     pair = shelf["digits-by-class"].rows.take([5, row])[None]
@@ -109,12 +109,12 @@ def test_beta_slides(visit: Any, shelf: Shelf) -> None:
 def test_versions_are_compared(visit: Any, shelf: Shelf) -> None:
     """Champion and challenger on the same rows, with their scores."""
     page = visit("/compare?seed=4&n=5")
-    figures = page.locator(".figures")
+    numbers = page.locator(".numbers")
     chosen = [int(text.split()[1]) for text in page.locator("figcaption", has_text="row ").all_inner_texts()]
     assert len(chosen) == 5
     for reference in ("digits/1", "digits/2"):
         score = ask(shelf, reference, chosen, task="score", num_samples=100, seed=4)
-        assert f"{score.mean():.3f} nats" in figures.inner_text()
+        assert f"{score.mean():.3f} nats" in numbers.inner_text()
     first, second = (bytes_of(ask(shelf, one, chosen, task="reconstruct")[0]) for one in ("digits/1", "digits/2"))
     sources = [image.get_attribute("src") for image in page.locator(".answer img").all()[:3]]
     assert np.array_equal(decoded(sources[1]), first)
@@ -128,4 +128,4 @@ def test_second_model_is_named_by_its_alias(visit: Any) -> None:
     """MODEL@ALIAS in the address is the version that has it, and is shown as that."""
     page = visit("/compare?n=2&against=digits@challenger")
     assert page.get_by_label("Second model", exact=True).input_value() == "digits/2"
-    assert "digits/2" in page.locator(".figures").inner_text()
+    assert "digits/2" in page.locator(".numbers").inner_text()

@@ -37,9 +37,9 @@ def test_pixels_are_rubbed_out_and_imputed(visit: Any, shelf: Shelf) -> None:
     mean, std = (shelf["digits/1"].ask(given, {**params, "output": output})[0] for output in ("mean", "std"))
     eventually(lambda: pixels(page, "imputed"), bytes_of(mean))
     assert np.array_equal(pixels(page, "uncertainty"), bytes_of(std / np.float32(0.5)))
-    figures = page.locator(".figures").inner_text()
-    assert "4 of 64" in figures
-    assert f"{std[0, 3, 2:6].mean():.4f}" in figures
+    numbers = page.locator(".numbers").inner_text()
+    assert "4 of 64" in numbers
+    assert f"{std[0, 3, 2:6].mean():.4f}" in numbers
     assert len(np.unique(pixels(page, "given").reshape(64, -1), axis=0)) > 4  # the holes have a colour of their own
 
 
