@@ -49,7 +49,7 @@ class Server:
 @contextmanager
 def worker(**environment: str) -> Iterator[psutil.Popen]:
     """A worker of the environment's Prefect server inside the block, on the pool of all deployments."""
-    from pipelines.flows.deployments import POOL
+    from pipelines.operating.deployments import POOL
 
     started = psutil.Popen(
         [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],

@@ -25,6 +25,6 @@ def long(config: RunConfig, *, epochs: int, num_workers: int) -> RunConfig:
     return override(config, changes)
 
 
-def weights_of(result: dict[str, Any]) -> bytes:
+def weights_of(result: Any) -> bytes:
     """The file of a finished training's weights."""
-    return Path(result["model"], "weights.safetensors").read_bytes()
+    return Path(result.model, "weights.safetensors").read_bytes()

@@ -7,10 +7,11 @@ import os
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
 
@@ -19,6 +20,7 @@ from vae.errors import BetalineError
 
 if TYPE_CHECKING:
     from pipelines.services import Services
+    from pipelines.stages.promote import Judged
 
 
 class Screen:
@@ -44,22 +46,22 @@ class Screen:
         if url is not None:
             self.say(f"Report and plots: {escape(url)}")
 
-    def say_verdict(self, result: dict[str, Any]) -> None:
+    def say_verdict(self, result: Judged) -> None:
         """Prints the verdict on a run, with a line for each finding and the flags that mend it."""
-        self.say(f"Verdict: [bold]{result['verdict']}[/]")
-        for finding in result["findings"]:
-            name = finding["name"].replace("_", "-")
-            self.say(f"  {name}: {escape(finding['says'])}", f"    try: {escape(finding['advice'])}")
+        self.say(f"Verdict: [bold]{result.verdict}[/]")
+        for finding in result.findings:
+            name = finding.name.replace("_", "-")
+            self.say(f"  {name}: {escape(finding.says)}", f"    try: {escape(finding.advice)}")
 
     def hint(self, command: str) -> str:
         """Returns a command of betaline that finds the same home when it is pasted into this shell."""
         return command if "--home" in command else f"{command}{self._home_flag}"
 
-    def end(self, result: dict[str, Any], next_command: str) -> None:
+    def end(self, result: Any, next_command: str) -> None:
         """Prints the next sensible command for a person, and the result for a program."""
         self.say(f"\nNext: [bold]{escape(self.hint(next_command))}[/]")
         if self.as_json:
-            print(json.dumps(result, default=datetime.isoformat), flush=True)
+            print(json.dumps(to_jsonable_python(result)), flush=True)
 
 
 def prepare(home: str) -> None:
@@ -77,10 +79,10 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     from pipelines.services import connect
 
     with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
-        from pipelines.flows import listening
+        from pipelines.flows import job_events
 
         try:
-            with listening.session(view.on_event):
+            with job_events.session(view.on_event):
                 yield services
         except BetalineError:
             screen.say_report(view.report_url)
@@ -99,6 +101,4 @@ def run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, 
         options: Further arguments of the flow, such as the name of its run.
     """
     with connected(home, screen, f"betaline {stage} {subject}"):
-        from pipelines.flows import stages as flows
-
-        return getattr(flows, stage)(request, **options)
+        return getattr(import_module(f"pipelines.flows.{stage}"), stage)(request, **options)

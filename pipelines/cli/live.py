@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cluster.runs import Event
-from pipelines.flows.progress import SearchProgress
+from pipelines.flows.search_progress import SearchProgress
 
 MAX_TRIALS = 8
 """Most trials that the table shows."""

@@ -72,12 +72,12 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Print the address of a run's report. The report of an unfinished training or search is drawn as it stands."""
-    from pipelines.flows.requests import ReportRequest
+    from pipelines.stages.report import ReportRequest
     from vae.config import parse
 
     screen = Screen(as_json, home)
     result = run_flow("report", run_name, parse(ReportRequest, {"run": run_name}, "report"), home, screen)
-    screen.say_report(result["report_url"])
+    screen.say_report(result.report_url)
     screen.end(result, "betaline status")
 
 

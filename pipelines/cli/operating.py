@@ -44,7 +44,7 @@ def deploy(
     """Register every flow of a prefect.yaml with Prefect, so that a worker can run it."""
     screen = Screen(as_json, home)
     with connected(home, screen, "betaline deploy"):
-        from pipelines.flows import deployments
+        from pipelines.operating import deployments
 
         names = deployments.deploy(file, pool)
     screen.say(*(f"[bold]{escape(name)}[/]" for name in names))
@@ -63,7 +63,7 @@ def worker(
     screen = Screen(as_json=False)
     prepare(home)
     with services.connect(home, on_progress=screen.say_ready):
-        from pipelines.flows import deployments
+        from pipelines.operating import deployments
 
         deployments.ensure_pool(pool)
         command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process"]
@@ -121,7 +121,7 @@ def schedule(
     if not (pause or resume or remove):
         options.check_subject(home, request, on)
     with connected(home, screen, f"betaline schedule {flow} {name}"):
-        from pipelines.flows import deployments
+        from pipelines.operating import deployments
 
         if remove:
             deployments.remove(flow, name)
@@ -144,7 +144,7 @@ def list_schedules(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
     screen = Screen(as_json, home)
     with connected(home, screen, "betaline schedules"):
-        from pipelines.flows import deployments
+        from pipelines.operating import deployments
 
         schedules = deployments.schedules()
     table = Table("flow", "model", "when", "next run", "")
@@ -170,20 +170,20 @@ def drift(
     from rich.table import Table
 
     from pipelines.cli.summary import drift_verdict
-    from pipelines.flows.requests import DriftRequest
+    from pipelines.stages.drift import DriftRequest
     from vae.config import parse
 
     screen = Screen(as_json, home)
     values = {"name": name, "dataset": options.absolute(dataset), "alias": alias}
     result = run_flow("drift", name, parse(DriftRequest, values, "drift"), home, screen, run=run)
     table = Table("", "trained on", "fresh", "may differ by", "")
-    for one in result["findings"]:
-        figures = (f"{one[field]:.4g}" for field in ("expected", "found", "allowed"))
-        table.add_row(f"{one['what']} ({one['unit']})", *figures, "[bold red]drifted[/]" if one["drifted"] else "")
-    screen.say(f"{result['num_examples']:,} rows of {escape(dataset)}, {name} version {result['version']}:", table)
-    screen.say(f"Verdict: [bold]{escape(drift_verdict(result['findings']))}[/].")
+    for one in result.findings:
+        figures = (f"{figure:.4g}" for figure in (one.expected, one.found, one.allowed))
+        table.add_row(f"{one.what} ({one.unit})", *figures, "[bold red]drifted[/]" if one.drifted else "")
+    screen.say(f"{result.num_examples:,} rows of {escape(dataset)}, {name} version {result.version}:", table)
+    screen.say(f"Verdict: [bold]{escape(drift_verdict(result.findings))}[/].")
     again = shlex.join(["betaline", "train", dataset, "--name", name])
-    screen.end(result, again if result["drifted"] else "betaline schedules")
+    screen.end(result, again if result.drifted else "betaline schedules")
 
 
 @app.command()
@@ -201,7 +201,7 @@ def approve(
     """Decide on a promotion that waits for a person, or list those that wait."""
     screen = Screen(as_json, home)
     with connected(home, screen, "betaline approve"):
-        from pipelines.flows import approvals
+        from pipelines.operating import approvals
 
         waiting = approvals.waiting() if run is None else []
         answered = run and approvals.answer(run, approve=not reject, by=by or getpass.getuser(), reason=reason)
@@ -228,15 +228,13 @@ def _list_waiting(screen: Screen, waiting: list[Any]) -> None:
 @app.command()
 def status(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Show flow runs, what each waits for, the workers and the cluster."""
-    from pydantic_core import to_jsonable_python
-
     screen = Screen(as_json, home)
     with connected(home, screen, "betaline status"):
         from pipelines.cli.status_view import status_lines
-        from pipelines.cluster import status as asked
+        from pipelines.operating.status import collect
 
-        current = asked.collect()
+        current = collect()
     screen.say(*status_lines(current))
     paused = [run.name for run in current.runs if run.state in ("Paused", "Suspended")]
     following = f"betaline approve {paused[0]}" if paused else "betaline schedules"
-    screen.end(to_jsonable_python(asdict(current)), following)
+    screen.end(current, following)

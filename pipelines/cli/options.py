@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.cli.yaml_files import read_mapping, read_yaml
 from vae.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipelines.stages.apply import ApplyResult
+    from vae.training.verdict import Finding
 
 Values = dict[str, Any]
 
@@ -86,11 +90,11 @@ def configuration_of(home: str, run: str) -> Values:
     return left["config"]
 
 
-def mending(findings: list[dict[str, Any]]) -> str:
+def mending(findings: Sequence[Finding]) -> str:
     """Returns the flags that mend a run whose model takes no alias; the empty string for any other run."""
     from vae.training.verdict import BLOCKING
 
-    return next((finding["advice"] for finding in findings if finding["name"] in BLOCKING), "")
+    return next((finding.advice for finding in findings if finding.name in BLOCKING), "")
 
 
 def typed_without(*flags: str) -> str:
@@ -144,7 +148,7 @@ def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: s
     """Returns the request of each run of a scheduled flow.
 
     Args:
-        flow: One of `pipelines.flows.deployments.SCHEDULED`.
+        flow: One of `pipelines.operating.deployments.SCHEDULED`.
         subject: A source to watch; for the other flows a dataset.
         name: Name of the dataset to make, or of the model.
         given: Configuration of a training or a search.
@@ -154,7 +158,10 @@ def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: s
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
     """
-    from pipelines.flows.requests import DriftRequest, IngestConfig, TrainRequest, TuneRequest
+    from pipelines.data.sources import IngestConfig
+    from pipelines.stages.drift import DriftRequest
+    from pipelines.stages.train import TrainRequest
+    from pipelines.stages.tune import TuneRequest
     from vae.config import override, parse
 
     if flow in ("watch", "drift"):
@@ -186,7 +193,7 @@ def check_subject(home: str, request: Any, occasion: str | None) -> None:
         DataError: If the source or the dataset does not exist; names the existing ones.
     """
     from pipelines.data.ingest.watching import fingerprint
-    from pipelines.flows.requests import IngestConfig
+    from pipelines.data.sources import IngestConfig
     from vae.data.catalog import resolve
 
     if isinstance(request, IngestConfig):
@@ -195,13 +202,13 @@ def check_subject(home: str, request: Any, occasion: str | None) -> None:
         resolve(home, request.dataset)
 
 
-def after_apply(result: Mapping[str, Any]) -> str:
+def after_apply(result: ApplyResult) -> str:
     """Returns the command that uses what an apply has written: codes are decoded, and a training split is trained on."""
-    provenance, uri = result["provenance"], result["uri"]
-    if not result["examples"] and provenance["task"] == "encode":
-        return shlex.join(["betaline", "apply", "decode", f"{provenance['model']}/{provenance['version']}", uri])
-    if result["examples"] and {"train", "validation"} <= result["rows"].keys():
-        return shlex.join(["betaline", "train", uri, "--name", result["name"]])
+    provenance, uri = result.provenance, result.uri
+    if not result.examples and provenance.task == "encode":
+        return shlex.join(["betaline", "apply", "decode", f"{provenance.model}/{provenance.version}", uri])
+    if result.examples and {"train", "validation"} <= result.rows.keys():
+        return shlex.join(["betaline", "train", uri, "--name", result.name])
     return "betaline models"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -28,6 +28,12 @@ from pipelines.cli.parameters import (
     Settings,
 )
 
+if TYPE_CHECKING:
+    from pipelines.data.ingest import IngestResult
+    from pipelines.stages.apply import ApplyResult
+    from pipelines.stages.train import TrainResult
+    from pipelines.stages.tune import TuneResult
+
 app = typer.Typer()
 
 
@@ -43,10 +49,10 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     started = time.monotonic()
     with connected(home, screen, "betaline run") as services:
         ready = time.monotonic() - started
-        from pipelines.flows import stages as flows
+        from pipelines.flows.pipeline import pipeline
 
-        result = flows.pipeline(examples.digits())
-        seconds = {"services": ready, **result["seconds"], "total": time.monotonic() - started}
+        result = pipeline(examples.digits())
+        seconds = {"services": ready, **result.seconds, "total": time.monotonic() - started}
         described = summary.of_pipeline(result, services, seconds)
     screen.say(*described.lines)
     screen.say_report(described.result["report_url"])
@@ -91,7 +97,7 @@ def ingest(
     from pydantic_core import to_jsonable_python
 
     from pipelines.data import ingest as ingesting
-    from pipelines.flows.requests import IngestConfig
+    from pipelines.data.sources import IngestConfig
     from vae.config import parse
 
     screen = Screen(as_json, home)
@@ -116,14 +122,14 @@ def ingest(
         screen.say(*dry_run_lines(plan))
         screen.end(to_jsonable_python(asdict(plan)), options.typed_without("--dry-run", "--json"))
         return
-    result = run_flow("ingest", name, config, home, screen, run=run)
-    rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
-    verb = "was there already, nothing was written" if result["reused"] else "is written"
-    screen.say(f"Dataset [bold]{name}[/]@{result['dataset_id'][:12]} {verb}: {rows}.", *result["notes"])
-    if not result["reused"]:
-        screen.say(f"{sum(result['rows'].values()):,} examples in {result['seconds']:.2f} s.")
-    if result["rejected"]:
-        screen.say(f"{result['rejected']:,} bad examples were left out; they are in {result['quarantine_uri']}")
+    result: IngestResult = run_flow("ingest", name, config, home, screen, run=run)
+    rows = ", ".join(f"{count:,} {part}" for part, count in result.rows.items())
+    verb = "was there already, nothing was written" if result.reused else "is written"
+    screen.say(f"Dataset [bold]{name}[/]@{result.dataset_id[:12]} {verb}: {rows}.", *result.notes)
+    if not result.reused:
+        screen.say(f"{sum(result.rows.values()):,} examples in {result.seconds:.2f} s.")
+    if result.rejected:
+        screen.say(f"{result.rejected:,} bad examples were left out; they are in {result.quarantine_uri}")
     screen.end(result, f"betaline train {name}")
 
 
@@ -149,7 +155,7 @@ def train(
 ) -> None:
     """Train one configuration on the cluster."""
     from pipelines.cli import summary
-    from pipelines.flows.requests import TrainRequest
+    from pipelines.stages.train import TrainRequest
     from vae.config import parse
 
     screen = Screen(as_json, home)
@@ -168,27 +174,27 @@ def train(
     request = parse(TrainRequest, values, "train")
     run = run or f"train-{uuid.uuid4().hex}"
     try:
-        result = run_flow("train", name, request, home, screen, run=run)
+        result: TrainResult = run_flow("train", name, request, home, screen, run=run)
     except KeyboardInterrupt:
         _say_stopped(screen, run)
         raise
-    best = result["best"]
+    best = result.best
     _say_chosen(screen, result)
     screen.say(
-        f"Run [bold]{result['run']}[/]: best epoch {best['epoch']} of {len(result['history'])}, validation bound "
-        f"{best['validation_negative_bound']:.3f} nats (distortion {best['validation_distortion']:.3f}, rate "
-        f"{best['validation_rate']:.3f}{summary.bound_note(result['config']['objective']['bound'])}), "
-        f"{best['active_units']} active units."
+        f"Run [bold]{result.run}[/]: best epoch {best.epoch} of {len(result.history)}, validation bound "
+        f"{best.validation_negative_bound:.3f} nats (distortion {best.validation_distortion:.3f}, rate "
+        f"{best.validation_rate:.3f}{summary.bound_note(result.config.objective.bound)}), "
+        f"{best.active_units} active units."
     )
     screen.say_verdict(result)
     if register:
-        _say_promotion(screen, name, register, result["promotion"])
+        _say_promotion(screen, name, register, result.promotion)
     else:
-        screen.say_report(result["report_url"])
-    if mend := options.mending(result["findings"]):
+        screen.say_report(result.report_url)
+    if mend := options.mending(result.findings):
         screen.end(result, f"betaline train {given.typed(dataset)} {mend}")
     else:
-        screen.end(result, f"betaline models {name}" if register else f"betaline promote {result['run']} {name}")
+        screen.end(result, f"betaline models {name}" if register else f"betaline promote {result.run} {name}")
 
 
 @app.command()
@@ -215,8 +221,8 @@ def tune(
 ) -> None:
     """Search configurations, by default over β and the architecture. Ctrl-C ends the search and keeps its best."""
     from pipelines.cli import summary
-    from pipelines.flows.requests import PromoteRequest, TuneRequest
-    from tuning.frontier import Trial
+    from pipelines.stages.promote import PromoteRequest
+    from pipelines.stages.tune import TuneRequest
     from vae.config import parse
     from vae.storage import locate
 
@@ -229,23 +235,24 @@ def tune(
     run = run or f"tune-{uuid.uuid4().hex}"
     promotion = PromoteRequest(run=run, name=name, alias=register, projection=request.projection) if register else None
     with connected(home, screen, f"betaline tune {name}"):
-        from pipelines.flows import stages as flows
+        from pipelines.flows.promote import promote as promote_flow
+        from pipelines.flows.tune import tune as tune_flow
 
         try:
-            result = flows.tune(request, run=run)
+            result = tune_flow(request, run=run)
         except KeyboardInterrupt:
             if promotion is not None:
-                _say_promotion(screen, name, promotion.alias, flows.promote(promotion))
+                _say_promotion(screen, name, promotion.alias, promote_flow(promotion))
             _say_stopped(screen, run)
             raise
         if promotion is not None:
-            result["promotion"] = flows.promote(promotion)
-            _say_promotion(screen, name, promotion.alias, result["promotion"])
+            result = result.model_copy(update={"promotion": promote_flow(promotion)})
+            _say_promotion(screen, name, promotion.alias, result.promotion)
     _say_chosen(screen, result)
-    screen.say(summary.search_table([Trial(**trial) for trial in result["trials"]], result["best"]["trial_id"]))
+    screen.say(summary.search_table(result.trials, result.best.trial_id))
     screen.say_verdict(result)
-    screen.say_report(result["report_url"])
-    best = locate(home) / "runs" / result["run"] / "best.yaml"
+    screen.say_report(result.report_url)
+    best = locate(home) / "runs" / result.run / "best.yaml"
     screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
 
 
@@ -282,7 +289,7 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run's model on the test split, register it, and give it the alias if it is better."""
-    from pipelines.flows.requests import PromoteRequest
+    from pipelines.stages.promote import PromoteRequest
     from vae.config import parse
 
     screen = Screen(as_json, home)
@@ -300,22 +307,22 @@ def promote(
     request = parse(PromoteRequest, values, "promote")
     if approve:
         with connected(home, screen, f"betaline promote {name}"):
-            from pipelines.flows import deployments
-            from pipelines.flows import stages as flows
+            from pipelines.flows.promote import hand_on
+            from pipelines.operating import deployments
 
             deployments.ensure_promotion()
-            waiting = flows.hand_on(request, f"promote-{uuid.uuid4().hex}")
-        screen.say(f"Flow run [bold]{waiting['flow_run']}[/] evaluates it on a worker, and then waits for a person.")
-        screen.end(waiting, f"betaline approve {waiting['flow_run']}")
+            waiting: Any = hand_on(request, f"promote-{uuid.uuid4().hex}")
+        screen.say(f"Flow run [bold]{waiting.flow_run}[/] evaluates it on a worker, and then waits for a person.")
+        screen.end(waiting, f"betaline approve {waiting.flow_run}")
         return
     result = run_flow("promote", name, request, home, screen)
     _say_promotion(screen, name, alias, result)
     screen.end(result, f"betaline models {name}")
 
 
-def _say_chosen(screen: Screen, result: dict[str, Any]) -> None:
-    if chosen := result.get("chosen"):  # runs that an earlier version finished have none
-        screen.say(escape(chosen["sentence"]))
+def _say_chosen(screen: Screen, result: TrainResult | TuneResult) -> None:
+    if result.chosen:
+        screen.say(escape(result.chosen.sentence))
 
 
 def _say_stopped(screen: Screen, run: str) -> None:
@@ -327,12 +334,11 @@ def _say_stopped(screen: Screen, run: str) -> None:
     )
 
 
-def _say_promotion(screen: Screen, name: str, alias: str, result: dict[str, Any]) -> None:
-    verb = "is now" if result["promoted"] else "is not"
-    version = result["version"]["version"]
-    screen.say(f"[bold]{name}[/] version {version} {verb} {alias}: {escape(result['reason'])}.")
+def _say_promotion(screen: Screen, name: str, alias: str, result: Any) -> None:
+    verb = "is now" if result.promoted else "is not"
+    screen.say(f"[bold]{name}[/] version {result.version.version} {verb} {alias}: {escape(result.reason)}.")
     screen.say_verdict(result)
-    screen.say_report(result["report_url"])
+    screen.say_report(result.report_url)
 
 
 @app.command()
@@ -361,7 +367,7 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Run one task of a registered model over a whole dataset."""
-    from pipelines.flows.requests import ApplyRequest
+    from pipelines.stages.apply import ApplyRequest
     from vae.config import parse
     from vae.storage import locate
 
@@ -376,10 +382,10 @@ def apply(
         "workers": workers,
     }
     request = parse(ApplyRequest, values, "apply")
-    result = run_flow("apply", task, request, home, screen, run=run)
-    rows = ", ".join(f"{count:,} {part}" for part, count in result["rows"].items())
-    verb = "was there already, nothing was written" if result["reused"] else "is written"
-    screen.say(f"{escape(result['uri'])} {verb}: {rows}.")
-    if result["resumed_rows"]:
-        screen.say(f"{result['resumed_rows']:,} rows were there from an earlier attempt.")
+    result: ApplyResult = run_flow("apply", task, request, home, screen, run=run)
+    rows = ", ".join(f"{count:,} {part}" for part, count in result.rows.items())
+    verb = "was there already, nothing was written" if result.reused else "is written"
+    screen.say(f"{escape(result.uri)} {verb}: {rows}.")
+    if result.resumed_rows:
+        screen.say(f"{result.resumed_rows:,} rows were there from an earlier attempt.")
     screen.end(result, options.after_apply(result))

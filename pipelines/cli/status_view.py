@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cluster.demands import ClusterStatus, amounts
-from pipelines.cluster.status import RunStatus, Status, Workers
+from pipelines.operating.status import RunStatus, Status, Workers
 
 MAX_CHARACTERS = 200
 """Most characters that the last column shows of a flow run's message."""

@@ -5,14 +5,20 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
 from pipelines.services import Services
+from pipelines.stages.pipeline import PipelineResult
+from pipelines.stages.promote import PromoteResult
 from tuning.frontier import Trial, pareto
+from vae.parts.bounds import BoundConfig
+
+if TYPE_CHECKING:
+    from pipelines.models.drift import Finding
 
 BETA = "objective.beta"
 MAX_COLUMNS = 8
@@ -78,28 +84,25 @@ def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, fro
     return table
 
 
-def bound_note(bound: Mapping[str, Any]) -> str:
+def bound_note(bound: BoundConfig) -> str:
     """Returns why a bound is not the sum of the distortion and the rate beside it; the empty string if it is.
 
     Args:
         bound: `objective.bound` of the run's configuration.
     """
-    if bound["kind"] == "elbo":
+    if bound.kind == "elbo":
         return ""
-    return (
-        f"; their sum is the ELBO's bound, which is looser than that of {bound['kind']} with {bound['samples']} draws"
-    )
+    return f"; their sum is the ELBO's bound, which is looser than that of {bound.kind} with {bound.samples} draws"
 
 
-def drift_verdict(findings: Sequence[Mapping[str, Any]]) -> str:
+def drift_verdict(findings: Sequence[Finding]) -> str:
     """Returns a sentence that says whether the data has drifted, and in which figures."""
-    drifted = [finding["what"] for finding in findings if finding["drifted"]]
-    if drifted:
+    if drifted := [finding.what for finding in findings if finding.drifted]:
         return f"drifted: {', '.join(drifted)} moved further than it may"
     return f"no drift: none of {len(findings)} figures moved further than it may"
 
 
-def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[str, float]) -> Summary:
+def of_pipeline(result: PipelineResult, services: Services, seconds: Mapping[str, float]) -> Summary:
     """Returns the outcome of the main job.
 
     Args:
@@ -107,18 +110,17 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         services: Services that it ran on.
         seconds: Duration of each stage.
     """
-    dataset, search, promoted = result["dataset"], result["search"], result["promotion"]
-    version, alias = promoted["version"], promoted["alias"]
-    trials = [Trial(**trial) for trial in search["trials"]]
-    name = version["name"]
-    uri = f"models:/{name}@{alias}"
-    reused = " (it was there already, nothing was rewritten)" if dataset["reused"] else ""
-    verdict = "is now" if promoted["promoted"] else "is not"
-    scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted["metrics"].items()))
+    dataset, search, promoted = result.dataset, result.search, result.promotion
+    assert isinstance(promoted, PromoteResult), "the main job asks no person"
+    version, alias = promoted.version, promoted.alias
+    uri = f"models:/{version.name}@{alias}"
+    reused = " (it was there already, nothing was rewritten)" if dataset.reused else ""
+    verdict = "is now" if promoted.promoted else "is not"
+    scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted.metrics.items()))
     lines = (
-        f"\nDataset [bold]{dataset['name']}[/]@{dataset['dataset_id'][:12]}{reused}",
-        search_table(trials, search["best"]["trial_id"]),
-        f"[bold]{name}[/] version {version['version']} {verdict} [bold]{alias}[/]: {escape(promoted['reason'])}.",
+        f"\nDataset [bold]{dataset.name}[/]@{dataset.dataset_id[:12]}{reused}",
+        search_table(search.trials, search.best.trial_id),
+        f"[bold]{version.name}[/] version {version.version} {verdict} [bold]{alias}[/]: {escape(promoted.reason)}.",
         f"Scores on the test split (nats per example): {scores}",
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
         "(running while `betaline up` is)",
@@ -131,20 +133,20 @@ def of_pipeline(result: Mapping[str, Any], services: Services, seconds: Mapping[
         '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})',
     )
     described = {
-        "dataset_id": dataset["dataset_id"],
-        "dataset_reused": dataset["reused"],
-        "search": search["trials"],
+        "dataset_id": dataset.dataset_id,
+        "dataset_reused": dataset.reused,
+        "search": search.trials,
         "model": {
-            "name": name,
-            "version": version["version"],
-            "uri": version["uri"],
-            "alias": alias if promoted["promoted"] else None,
-            "promoted": promoted["promoted"],
-            "reason": promoted["reason"],
+            "name": version.name,
+            "version": version.version,
+            "uri": version.uri,
+            "alias": alias if promoted.promoted else None,
+            "promoted": promoted.promoted,
+            "reason": promoted.reason,
         },
-        "metrics": promoted["metrics"],
-        "report": promoted["report"],
-        "report_url": promoted["report_url"],
+        "metrics": promoted.metrics,
+        "report": promoted.report,
+        "report_url": promoted.report_url,
         "seconds": dict(seconds),
     }
     return Summary(lines, pull, described)

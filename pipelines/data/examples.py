@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.flows.requests import IngestConfig, PipelineRequest
+from pipelines.data.sources import IngestConfig
+from pipelines.stages.pipeline import PipelineRequest
 from tuning.space import Choice, SearchConfig
 from vae.config import ModelConfig, RunConfig, ScalingConfig, TrainingConfig
 

@@ -1,1 +1,1 @@
-"""The Prefect flows, their requests, and what happens around a flow run."""
+"""The Prefect flow of each stage. Flows orchestrate and never compute: a stage's work is a job on the cluster."""

@@ -1,5 +1,5 @@
-"""What runs on the cluster: one JSON spec in, one JSON result out.
+"""Work on the cluster: one JSON specification in, one JSON result out.
 
-`python -m pipelines.jobs KIND --spec URI` is submitted by `pipelines/cluster/launch.py`. A module for each kind, with one
-function `run`; a job imports no more than its own kind needs.
+`pipelines/cluster/launch.py` submits `python -m pipelines.jobs KIND --spec URI`. Each kind is a module with `Request`, the
+type of its request, and one function `run`; a job imports no more than its own kind needs.
 """

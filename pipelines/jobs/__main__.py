@@ -1,4 +1,4 @@
-"""The entry point of every job. Leaves `result.json` beside the spec, or `error.json` with what was refused."""
+"""The entry point of every job. Leaves `result.json` beside the spec, or `error.json` with the error."""
 
 from __future__ import annotations
 
@@ -8,19 +8,21 @@ import os
 import sys
 from collections.abc import Sequence
 
+from pydantic_core import to_jsonable_python
+
 from pipelines.cluster.runs import RESULT
 from pipelines.jobs.job import Job
 from vae.errors import BetalineError
 
-# Ray reads these from its driver's environment when it is imported. Ray Train would wait for ever for workers that never
-# come, and ten minutes for one that hangs; equal lines of several workers would be folded into one.
+# Ray reads these from its driver's environment when it is imported. By default Ray Train waits for ever for workers that
+# never come, and ten minutes for one that hangs, and Ray folds equal lines of several workers into one.
 LIMITS = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "120",
     "RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "1",
     "RAY_DEDUP_LOGS": "0",
 }
-KINDS = ("ingest", "train", "tune", "evaluate", "apply", "drift", "unfinished")
+KINDS = ("ingest", "train", "tune", "evaluate", "apply", "drift", "report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,14 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     for name, value in LIMITS.items():
         os.environ.setdefault(name, value)
-    job = Job(chosen.spec)
+    module = importlib.import_module(f"pipelines.jobs.{chosen.kind}")
+    job = Job(chosen.spec, module.Request)
     try:
-        result = importlib.import_module(f"pipelines.jobs.{chosen.kind}").run(job)
+        result = module.run(job)
     except BetalineError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # first: a full disk takes no file
         job.folder.write_error(error)
         return 1
-    job.folder.write(RESULT, result)
+    job.folder.write(RESULT, to_jsonable_python(result))
     return 0
 
 

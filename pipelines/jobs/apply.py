@@ -25,56 +25,62 @@ from pipelines.data.apply import (
     pull,
     read_params,
 )
-from pipelines.flows.requests import ApplyRequest
 from pipelines.jobs.job import Job
 from pipelines.models import registry
-from vae.config import parse
+from pipelines.stages.apply import ApplyRequest, ApplyResult
 from vae.data.catalog import resolve
 from vae.data.manifest import Manifest
 from vae.errors import BetalineError, RegistryError, rebuild
 from vae.storage import locate
 
 EVENT_SECONDS = 0.5
+"""Minimum seconds between progress events."""
 UNITS_PER_CALL = 8
-"""At most: an actor reads and writes some of them while it computes another. Of few units, so many that each actor has
-`CALLS_PER_ACTOR` calls at least, since the driver hears of them call by call."""
+"""Largest number of units in one call of an actor, which reads and writes some of them while it computes another."""
 CALLS_PER_ACTOR = 4
-# Calls that an actor is given ahead, so that it never waits for the driver.
+"""Smallest number of calls of each actor, if there are as many units: the driver learns of progress call by call."""
 AHEAD = 2
+"""Number of calls that an actor is given ahead, so that it never waits for the driver."""
+
+Request = ApplyRequest
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: Job[ApplyRequest]) -> ApplyResult:
+    """Runs one task of a registered model over a whole dataset, on the cluster."""
     started = time.monotonic()
     ray.init()
-    request = parse(ApplyRequest, job.request, "apply")
-    todo, worker = _plan(job, "cuda" if ray.cluster_resources().get("GPU") else "cpu")
-    worker.probe()  # before the folder is taken: what is refused leaves nothing behind
+    todo, worker = planned(job, "cuda" if ray.cluster_resources().get("GPU") else "cpu")
+    worker.probe()  # before the folder is claimed: a refused request leaves nothing behind
     manifest = claim(todo)
     reused, resumed = manifest is not None, 0
     if manifest is None:
         done = finished_units(todo)
         resumed = sum(record.shard.rows for record in done)
-        done += _work(todo, {record.index for record in done}, request.workers, resumed)
+        done += _work(todo, {record.index for record in done}, job.request.workers, resumed)
         manifest = publish(todo, done)
-    return {
-        "uri": todo.output,
-        "name": manifest.name,
-        "dataset_id": manifest.dataset_id,
-        "examples": isinstance(manifest, Manifest),
-        "rows": {split: sum(shard.rows for shard in shards) for split, shards in manifest.splits.items()},
-        "provenance": todo.provenance.model_dump(mode="json"),
-        "reused": reused,
-        "resumed_rows": resumed,
-        "seconds": time.monotonic() - started,
-    }
+    return ApplyResult(
+        uri=todo.output,
+        name=manifest.name,
+        dataset_id=manifest.dataset_id,
+        examples=isinstance(manifest, Manifest),
+        rows={split: sum(shard.rows for shard in shards) for split, shards in manifest.splits.items()},
+        provenance=todo.provenance,
+        reused=reused,
+        resumed_rows=resumed,
+        seconds=time.monotonic() - started,
+    )
 
 
-def _plan(job: Job, device: str) -> tuple[ApplyPlan, Worker]:
-    """What is to be done, and a worker of this process that has asked for nothing yet."""
-    request = parse(ApplyRequest, job.request, "apply")
+def planned(job: Job[ApplyRequest], device: str) -> tuple[ApplyPlan, Worker]:
+    """Returns the plan of a job and an idle worker in this process.
+
+    Raises:
+        BetalineError: If the task, the model, its parameters or the dataset is refused.
+    """
+    request = job.request
     check_task(request.task)
     params = read_params(request.task, request.params)
-    # A retry keeps to what the first attempt has found, though an alias has moved or a newer dataset has come.
+    # A retry keeps the dataset and the version of the first attempt, even if an alias or a name has moved since.
     source = job.pinned(
         "dataset", lambda: resolve(job.home, request.dataset) if request.task != "decode" else request.dataset
     )
@@ -91,37 +97,37 @@ def _plan(job: Job, device: str) -> tuple[ApplyPlan, Worker]:
 
 
 def _work(todo: ApplyPlan, done: set[int], workers: int | None, rows_done: int) -> list[UnitRecord]:
-    """Makes what is not there yet, on as many actors as the cluster has room for."""
-    left = [unit.index for unit in todo.units if unit.index not in done]
+    """Writes the missing units, on as many actors as the cluster has room for."""
+    missing = [unit.index for unit in todo.units if unit.index not in done]
     emit("apply", {"rows": rows_done, "total": todo.num_rows})
-    records, told = [], -math.inf  # the first ones are told of at once
-    for record in _on_cluster(todo, left, workers) if left else ():
+    records, emitted_at = [], -math.inf  # so that the first record is announced at once
+    for record in _on_cluster(todo, missing, workers) if missing else ():
         records.append(record)
         rows_done += record.shard.rows
-        if time.monotonic() - told > EVENT_SECONDS:
-            told = time.monotonic()
+        if time.monotonic() - emitted_at > EVENT_SECONDS:
+            emitted_at = time.monotonic()
             emit("apply", {"rows": rows_done, "total": todo.num_rows})
     emit("apply", {"rows": rows_done, "total": todo.num_rows})
     return records
 
 
-def _on_cluster(todo: ApplyPlan, left: Sequence[int], workers: int | None) -> Iterator[UnitRecord]:
-    """The units' records, as they are done.
+def _on_cluster(todo: ApplyPlan, units: Sequence[int], workers: int | None) -> Iterator[UnitRecord]:
+    """Yields the records of units as they are done.
 
-    Only numbers of units and records go through Ray. Rows are read and written where the model is, so that memory holds a
-    unit for each worker, however many rows there are.
+    Only numbers of units and records go through Ray. Rows are read and written by the process that holds the model, so that
+    memory holds one unit for each worker, whatever the number of rows.
 
     Raises:
-        BetalineError: What a worker refused.
+        BetalineError: If a worker refused a unit.
     """
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     resources, on_gpu = ray.cluster_resources(), todo.provenance.device == "cuda"
     room = int(resources["GPU"]) if on_gpu else int(resources.get("CPU", 1)) - 1
-    most = min(workers or max(1, room), len(left))
-    calls = math.ceil(len(left) / min(UNITS_PER_CALL, math.ceil(len(left) / (most * CALLS_PER_ACTOR))))
-    stream = ray.data.from_items(list(left), override_num_blocks=calls).map_batches(
+    most = min(workers or max(1, room), len(units))
+    calls = math.ceil(len(units) / min(UNITS_PER_CALL, math.ceil(len(units) / (most * CALLS_PER_ACTOR))))
+    stream = ray.data.from_items(list(units), override_num_blocks=calls).map_batches(
         _Actor,
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=most, max_tasks_in_flight_per_actor=AHEAD),
@@ -137,7 +143,7 @@ def _on_cluster(todo: ApplyPlan, left: Sequence[int], workers: int | None) -> It
 
 
 class _Actor:
-    """A worker in an actor of Ray Data's; a lost one is started again, and its units are done again, to the same bytes."""
+    """A worker in an actor of Ray Data; Ray restarts a lost actor, which writes its units again with the same bytes."""
 
     def __init__(self, todo: Any) -> None:
         todo = ray.get(todo)
@@ -149,7 +155,7 @@ class _Actor:
         try:
             for record in self.worker.write(int(index) for index in batch["item"]):
                 yield _answer(record.model_dump_json())
-        except BetalineError as error:  # a refusal has to be an answer: Ray would try again and bury it in traces
+        except BetalineError as error:  # as an answer: Ray would retry an exception and bury it in tracebacks
             yield _answer(str(error), refused=type(error).__name__)
 
 

@@ -1,42 +1,41 @@
-"""The configuration that a run takes where its request names none, chosen at the run's first attempt."""
+"""The default configuration of a run whose request names none, chosen at the run's first attempt."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from typing import Any
 
-from pipelines.flows.requests import TrainRequest, TuneRequest
 from pipelines.jobs.job import Job
+from pipelines.stages.train import Choice, TrainRequest
+from pipelines.stages.tune import TuneRequest
 from tuning.space import SearchConfig
 from vae.config import RunConfig
 from vae.config.suiting import Suited, facts_of, fitted, suited
 from vae.data.parquet import Dataset
 
 CHOSEN = "betaline.chosen"
-"""Tag of an MLflow run: the default configuration that was chosen, and why."""
+"""Tag of an MLflow run: the chosen default configuration and the reason."""
 
 
-def training_of(job: Job, request: TrainRequest, dataset: Dataset) -> tuple[RunConfig, Suited | None]:
-    """Returns what a run trains, and the default that was chosen where the request names no configuration."""
-    chosen = _chosen(job, dataset, request.preset) if request.config is None else None
-    return request.config_for(chosen.config() if chosen else RunConfig()), chosen
+def training_of(job: Job[TrainRequest], dataset: Dataset) -> tuple[RunConfig, Choice | None]:
+    """Returns the configuration to train, and the default that was chosen if the request names no configuration."""
+    chosen = _chosen(job, dataset, job.request.preset) if job.request.config is None else None
+    return job.request.config_for(chosen.config() if chosen else RunConfig()), _stated(chosen)
 
 
-def search_of(job: Job, request: TuneRequest, dataset: Dataset) -> tuple[SearchConfig, Suited | None]:
-    """Returns what a run searches, and the default base that was chosen where the request names no search."""
-    chosen = _chosen(job, dataset, request.preset) if request.search is None else None
-    return request.search_around(chosen.config() if chosen else RunConfig()), chosen
+def search_of(job: Job[TuneRequest], dataset: Dataset) -> tuple[SearchConfig, Choice | None]:
+    """Returns the search to do, and the default base that was chosen if the request names no search."""
+    chosen = _chosen(job, dataset, job.request.preset) if job.request.search is None else None
+    return job.request.search_around(chosen.config() if chosen else RunConfig()), _stated(chosen)
 
 
-def as_result(chosen: Suited | None) -> dict[str, Any] | None:
-    """Returns the choice as a job's result states it."""
-    return None if chosen is None else {**asdict(chosen), "sentence": chosen.sentence()}
-
-
-def as_tag(chosen: Suited | None) -> dict[str, str]:
+def as_tag(chosen: Choice | None) -> dict[str, str]:
     """Returns the choice as a tag of the MLflow run."""
-    return {} if chosen is None else {CHOSEN: chosen.sentence()}
+    return {} if chosen is None else {CHOSEN: chosen.sentence}
+
+
+def _stated(chosen: Suited | None) -> Choice | None:
+    return None if chosen is None else Choice(**asdict(chosen), sentence=chosen.sentence())
 
 
 def _chosen(job: Job, dataset: Dataset, preset: str | None) -> Suited:

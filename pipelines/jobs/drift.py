@@ -1,22 +1,23 @@
-"""Drift: a registered model looks at fresh data, and its figures are compared with those of its registration."""
+"""Drift: compares a registered model's figures on fresh data with those of its registration."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pipelines.data.apply import pull
-from pipelines.flows.requests import DriftRequest
 from pipelines.jobs.job import Job
 from pipelines.models import drift, registry, tracking
-from vae.config import parse
+from pipelines.stages.drift import DriftRequest, DriftResult
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 
+Request = DriftRequest
 
-def run(job: Job) -> dict[str, Any]:
-    request = parse(DriftRequest, job.request, "drift")
+
+def run(job: Job[DriftRequest]) -> DriftResult:
+    """Compares fresh data with the data that a registered model was trained on."""
+    request = job.request
     dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, request.dataset)))
     version = registry.resolve(job.pinned("model", lambda: registry.resolve(request.name, request.alias).uri))
     with TemporaryDirectory() as scratch:
@@ -25,13 +26,13 @@ def run(job: Job) -> dict[str, Any]:
     served, _ = pull(version.uri)
     fresh = drift.profile_of(served.model, dataset, known.ranges, max_rows=request.max_rows)
     findings = drift.compare(known.profile, fresh)
-    return {
-        "name": version.name,
-        "version": version.version,
-        "alias": request.alias,
-        "dataset": dataset.uri,
-        "dataset_id": dataset.manifest.dataset_id,
-        "num_examples": fresh.num_examples,
-        "findings": [finding.model_dump(mode="json") for finding in findings],
-        "drifted": any(finding.drifted for finding in findings),
-    }
+    return DriftResult(
+        name=version.name,
+        version=version.version,
+        alias=request.alias,
+        dataset=dataset.uri,
+        dataset_id=dataset.manifest.dataset_id,
+        num_examples=fresh.num_examples,
+        findings=tuple(findings),
+        drifted=any(finding.drifted for finding in findings),
+    )

@@ -1,4 +1,4 @@
-"""Ingest: decodes and writes chunks as Ray tasks, then publishes."""
+"""Ingest: decodes a source, writes its chunks as Ray tasks, and publishes the dataset."""
 
 from __future__ import annotations
 
@@ -7,54 +7,53 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
-from typing import Any
 
 import ray
 import ray.exceptions
 
 from pipelines.cluster.runs import emit
-from pipelines.data.ingest import ChunkRecord, IngestConfig, ingest
+from pipelines.data.ingest import ChunkRecord, IngestResult, ingest
+from pipelines.data.sources import IngestConfig
 from pipelines.jobs.job import Job
 
 LOCAL_SECONDS = 1.0
+"""Seconds in which chunks are written by the driver itself."""
+
+Request = IngestConfig
 
 
-def run(job: Job) -> dict[str, Any]:
+def run(job: Job[IngestConfig]) -> IngestResult:
+    """Ingests a source on the cluster."""
     ray.init()
-    config = IngestConfig.model_validate(job.request)
-    done = ingest(
-        config,
-        job.home,
-        _map_chunks,
-        lambda rows, total: emit("ingest", {"rows": rows, "total": total}),
+    return ingest(
+        job.request, job.home, _map_chunks, lambda rows, total: emit("ingest", {"rows": rows, "total": total})
     )
-    return asdict(done)
 
 
 def _map_chunks(write: Callable[[int], ChunkRecord], chunks: Sequence[int]) -> Iterator[ChunkRecord]:
-    """Writes chunks here for a second, in which a small source is done and no worker would have started yet; what is then
-    left goes to the cluster.
+    """Writes chunks in this process for a second, and the rest on the cluster.
+
+    A small source is done within that second, before a worker would have started.
     """
-    left = deque(chunks)
+    waiting = deque(chunks)
     deadline = time.monotonic() + LOCAL_SECONDS
 
     def write_some(_: int) -> list[ChunkRecord]:
         done = []
         while time.monotonic() < deadline:
             try:
-                chunk = left.popleft()
+                chunk = waiting.popleft()
             except IndexError:
                 break
             done.append(write(chunk))
         return done
 
     num_threads = len(os.sched_getaffinity(0))
-    with ThreadPoolExecutor(num_threads) as here:
-        for records in here.map(write_some, range(num_threads)):
+    with ThreadPoolExecutor(num_threads) as threads:
+        for records in threads.map(write_some, range(num_threads)):
             yield from records
-    if left:
-        yield from _map_on_cluster(write, left)
+    if waiting:
+        yield from _map_on_cluster(write, waiting)
 
 
 def _map_on_cluster(write: Callable[[int], ChunkRecord], chunks: Iterable[int]) -> Iterator[ChunkRecord]:
@@ -66,7 +65,7 @@ def _map_on_cluster(write: Callable[[int], ChunkRecord], chunks: Iterable[int]) 
         try:
             yield from ray.get(ready)
         except ray.exceptions.RayTaskError as error:
-            # What the chunk refused, without the traceback that Ray makes part of its text.
+            # The error of the chunk itself, without the traceback that Ray adds to its text.
             raise error.cause from None
 
 

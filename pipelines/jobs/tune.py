@@ -2,146 +2,190 @@
 
 from __future__ import annotations
 
-import math
 import sys
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import ray
 
 from pipelines.cli.yaml_files import write_yaml
-from pipelines.cluster.runs import TRIALS, RunFolder, emit
-from pipelines.flows.progress import SearchPlan
-from pipelines.flows.requests import TuneRequest
-from pipelines.jobs import choosing, reports
+from pipelines.cluster.runs import emit
+from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
+from pipelines.jobs.trial_log import TrialLog, trials_so_far
 from pipelines.models import tracking
 from pipelines.report import Evidence, projections, search_table
 from pipelines.report.costs import Stage
+from pipelines.stages.tune import SearchPlan, TuneRequest, TuneResult
 from tuning.frontier import Trial, pareto, select
 from tuning.models import Best, best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import config_of, split
-from vae.config import RunConfig, parse
+from vae.config import RunConfig
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError
 from vae.storage import write_whole
-from vae.training.reports import EpochReport
 from vae.training.verdict import words
 
-KEEP_SECONDS = 2.0
-"""At most so often is the table of a search that runs written to its folder, but for trials that end."""
+Request = TuneRequest
 
 
-def trials_so_far(folder: RunFolder) -> dict[str, dict[str, Any]]:
-    """The trials of a search that may still run, by their ids."""
-    kept = folder.read(TRIALS) or {"trials": []}
-    return {trial["trial_id"]: trial for trial in kept["trials"]}
+@dataclass(frozen=True)
+class Search:
+    """A search as its first attempt settled it."""
+
+    job: Job[TuneRequest]
+    config: SearchConfig
+    division: int
+    """Number of stacks into which the lanes of an architecture are divided."""
+    dataset: Dataset
+
+    @property
+    def folder(self) -> str:
+        """URI of Ray Tune's folder."""
+        return f"{self.job.folder.uri}/tune"
+
+    def known(self, run_id: str) -> Evidence:
+        """Returns the evidence before the search."""
+        request = self.job.request
+        return Evidence(
+            config=self.config.base,
+            dataset=self.dataset.manifest,
+            name=request.name,
+            stage="search",
+            split="validation",
+            rule=self.config.select,
+            projection=request.projection,
+            run_id=run_id,
+        )
+
+    def at_checkpoint(self, known: Evidence) -> Evidence:
+        """Returns the evidence of a search that did not finish, with its best trial at its last checkpoint."""
+        return run_report.seen_at_checkpoint(known, self.dataset, self._left)
+
+    def _left(self, known: Evidence) -> run_report.Left | None:
+        """Returns the model of the best trial so far; the best by its bound until a trial has what the rule looks at."""
+
+        def best_by(rule: str) -> Best | None:
+            config = self.config.model_copy(update={"select": rule})
+            return best_of(config, self.division, self.dataset, self.folder, known.trials)
+
+        best, by = best_by(self.config.select), ""
+        if best is None:
+            best, by = best_by("bound"), " by its validation bound"
+        if best is None:
+            return None
+        last = best.history[-1]
+        known = replace(
+            known,
+            config=config_of(self.config, split(self.config), best.trial.parameters),
+            chosen_trial=best.trial.trial_id,
+            history=[asdict(epoch) for epoch in best.history],
+        )
+        return run_report.Left(
+            known,
+            best.model,
+            f"trial {best.trial.trial_id}, the best so far{by}, at its checkpoint of step {last.step:,}, with the "
+            f"weights of epoch {last.best_epoch}",
+        )
+
+    def with_model(self, known: Evidence, best: Trial) -> Evidence:
+        """Returns the evidence with the best trial's model, if it left one."""
+        try:
+            left = model_of(self.config, self.division, self.dataset, self.folder, best)
+        except CheckpointError as error:
+            print(f"the report has no model: {error}", file=sys.stderr, flush=True)
+            left = None
+        if left is None:
+            return known
+        model, history = left
+        known = replace(known, history=[asdict(epoch) for epoch in history], model=model)
+        return run_report.judged(known, self.dataset, model)
+
+    def spent(self, seconds: float) -> Stage:
+        """Returns the cost of the search: the part of the cluster that its trials held."""
+        need = resources_of(self.config)
+        workers = need.workers * max_concurrent(need)
+        return Stage("search", seconds, workers * need.cpus, workers * need.gpus)
 
 
-class TrialLog:
-    """Every trial as a child run in MLflow, written in order by one thread so that the search never waits for it."""
+def run(job: Job[TuneRequest]) -> TuneResult:
+    """Searches a space of configurations on the cluster."""
+    ray.init()
+    projections.check(job.request.projection)
+    dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, job.request.dataset)))
+    config, chosen = choosing.search_of(job, dataset)
+    check_space(config)
+    run_id = tracking.open_run(
+        job.request.name,
+        job.identity,
+        params=config.model_dump(mode="json", exclude={"base", "space"}),
+        tags={"betaline.kind": "search", tracking.DATASET: dataset.manifest.dataset_id, **choosing.as_tag(chosen)},
+    )
+    searched = Search(job, config, int(job.pinned("division", lambda: str(division_of(config)))), dataset)
+    trial_log = TrialLog(job.request.name, job.folder, job.identity, run_id)
+    emit("search", asdict(_plan(config, searched.division)))
+    for trial in trial_log.trials.values():
+        emit("trial", asdict(trial))  # of an earlier attempt
+    started, known = time.monotonic(), searched.known(run_id)
 
-    def __init__(self, experiment: str, folder: RunFolder, identity: str, parent: str) -> None:
-        self.experiment = experiment
-        self.folder = folder
-        self.identity = identity
-        self.parent = parent
-        self.trials: dict[str, dict[str, Any]] = trials_so_far(folder)
-        self.kept_at = -math.inf
-        self.runs: dict[str, str] = {}
-        self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
-        self.closed: set[str] = set()
-        self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-trials")
+    def failed(message: str) -> Evidence:
+        spent = Stage("search", time.monotonic() - started)
+        trials = [*trial_log.trials.values()]
+        return searched.at_checkpoint(replace(known, trials=trials, stages=[spent], failure=message))
 
-    def __call__(self, trial: Trial, epoch: EpochReport | None) -> None:
-        emit("trial", asdict(trial))
-        self._keep(trial, now=epoch is None and trial.status != "running")
-        if epoch is not None:
-            # By its number: a trial that was taken up again tells of all its epochs anew.
-            self.epochs.setdefault(trial.trial_id, {})[epoch.epoch] = asdict(epoch)
-        elif trial.status == "running":
-            self.writer.submit(self._open, trial).add_done_callback(_complain)
-        else:
-            self.writer.submit(self._close_once, trial).add_done_callback(_complain)
-
-    def _keep(self, trial: Trial, now: bool) -> None:
-        """Leaves the table as it is in the run's folder, for whoever asks before the search has ended."""
-        self.trials[trial.trial_id] = asdict(trial)
-        if now or time.monotonic() - self.kept_at >= KEEP_SECONDS:
-            self.kept_at = time.monotonic()
-            record = {"trials": list(self.trials.values())}
-            self.writer.submit(self.folder.write, TRIALS, record).add_done_callback(_complain)
-
-    def _open(self, trial: Trial) -> str:
-        if trial.trial_id not in self.runs:
-            self.runs[trial.trial_id] = tracking.open_run(
-                self.experiment,
-                f"{self.identity}.{trial.trial_id}",
-                params=trial.parameters,
-                tags={"betaline.kind": "trial"},
-                parent=self.parent,
-            )
-        return self.runs[trial.trial_id]
-
-    def _close(self, trial: Trial) -> None:
-        run_id = self._open(trial)
-        tracking.log_epochs(run_id, list(self.epochs.get(trial.trial_id, {}).values()))
-        figures = {"distortion": trial.distortion, "rate": trial.rate, "negative_bound": trial.negative_bound}
-        tracking.log_metrics(run_id, {name: value for name, value in figures.items() if value is not None})
-        status = "FAILED" if trial.status == "failed" else "FINISHED"
-        tracking.close_run(run_id, status, {"betaline.status": trial.status})
-        self.closed.add(trial.trial_id)
-        self.epochs.pop(trial.trial_id, None)
-
-    def close_all(self, trials: Sequence[Trial]) -> None:
-        """Closes what ended before this process was there to see it, in a search that was killed and has gone on; and tries
-        again where MLflow was away.
-        """
-        for trial in trials:
-            self.writer.submit(self._close_once, trial).add_done_callback(_complain)
-
-    def _close_once(self, trial: Trial) -> None:
-        """A lane that failed before its stack ended is told of again with it."""
-        if trial.trial_id not in self.closed:
-            self._close(trial)
-
-    def finish(self) -> None:
-        """Waits until everything is written."""
-        self.writer.shutdown(wait=True)
+    with tracking.recorded(run_id), run_report.left_on_failure(job, run_id, failed):
+        trials = _trials(searched, trial_log)
+        best = select(trials, config.select)
+        best_config = config_of(config, split(config), best.parameters)
+        seconds = time.monotonic() - started
+        _log_result(searched, run_id, trials, best, best_config)
+        stages = [searched.spent(seconds)]
+        known = replace(known, config=best_config, trials=trials, chosen_trial=best.trial_id, stages=stages)
+        known = searched.with_model(known, best)
+        tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
+        report = run_report.leave(
+            job, run_id, lambda: run_report.seen(known, known.model, dataset) if known.model else known
+        )
+    return TuneResult(
+        run=job.identity,
+        mlflow_run_id=run_id,
+        dataset=dataset.uri,
+        trials=tuple(trials),
+        pareto=tuple(trial.trial_id for trial in pareto(trials)),
+        best=best,
+        config=best_config,
+        search=config,
+        chosen=chosen,
+        select=config.select,
+        search_seconds=seconds,
+        verdict=words(known.findings),
+        findings=tuple(known.findings),
+        report=report,
+    )
 
 
-def _log_result(
-    job: Job,
-    run_id: str,
-    search_config: SearchConfig,
-    trials: Sequence[Trial],
-    best: Trial,
-    config: RunConfig,
-    num_dimensions: int,
-) -> None:
-    """The table, what was searched and the best configuration, in MLflow; the last beside the search's state."""
-    chosen = write_yaml(config.model_dump(mode="json"))
-    write_whole(job.folder.location / "best.yaml", chosen.encode())
-    with TemporaryDirectory() as scratch:
-        files = {
-            "search.md": search_table(trials, num_dimensions, best.trial_id).encode(),
-            "search.yaml": write_yaml(search_config.model_dump(mode="json")).encode(),
-            "best.yaml": chosen.encode(),
-        }
-        for name, content in files.items():
-            (Path(scratch) / name).write_bytes(content)
-        tracking.log_files(run_id, [Path(scratch) / name for name in files])
-    assert best.negative_bound is not None
-    tracking.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})
+def so_far(job: Job[TuneRequest]) -> Evidence:
+    """Returns the evidence of a search that has not ended."""
+    searched = earlier_search(job)
+    known = searched.known(tracking.run_of(job.request.name, job.identity))
+    trials = [*trials_so_far(job.folder).values()]
+    return searched.at_checkpoint(replace(known, trials=trials, is_over=False))
+
+
+def earlier_search(job: Job[TuneRequest]) -> Search:
+    """Returns a search as its first attempt settled it.
+
+    Raises:
+        RegistryError: If no attempt has begun.
+    """
+    division, dataset = int(job.kept("division")), Dataset.open(job.kept("dataset"))
+    config, _ = choosing.search_of(job, dataset)
+    return Search(job, config, division, dataset)
 
 
 def _plan(config: SearchConfig, division: int) -> SearchPlan:
@@ -154,148 +198,36 @@ def _plan(config: SearchConfig, division: int) -> SearchPlan:
     )
 
 
-def _complain(done: Any) -> None:
-    if error := done.exception():
-        print(f"a trial could not be logged: {error}", file=sys.stderr, flush=True)
-
-
-def _spent(config: SearchConfig, seconds: float) -> Stage:
-    """What the search held of the cluster while trials ran on all of it."""
-    need = resources_of(config)
-    workers = need.workers * max_concurrent(need)
-    return Stage("search", seconds, workers * need.cpus, workers * need.gpus)
-
-
-def _with_model(
-    known: Evidence, job: Job, config: SearchConfig, division: int, best: Trial, dataset: Dataset
-) -> Evidence:
-    """The same with the best trial's model, where it has left one."""
+def _trials(searched: Search, trial_log: TrialLog) -> list[Trial]:
+    """Does the search, and waits until every trial is logged."""
     try:
-        found = model_of(config, division, dataset, f"{job.folder.uri}/tune", best)
-    except CheckpointError as error:
-        print(f"the report has no model: {error}", file=sys.stderr, flush=True)
-        found = None
-    if found is None:
-        return known
-    model, history = found
-    known = replace(known, history=[asdict(epoch) for epoch in history], model=model)
-    return reports.judged(known, dataset, model)
+        trials = search(
+            searched.config,
+            searched.dataset.uri,
+            searched.folder,
+            searched.job.identity,
+            trial_log,
+            division=searched.division,
+        )
+        trial_log.close_all(trials)
+    finally:
+        trial_log.finish()
+    return trials
 
 
-def _left(job: Job, config: SearchConfig, division: int, dataset: Dataset, known: Evidence) -> reports.Left | None:
-    """The best trial's model at its last checkpoint, of a search that has not ended: by its bound as long as there is
-    nothing yet that the rule looks at.
-    """
-
-    def best_by(rule: str) -> Best | None:
-        chosen_by = config.model_copy(update={"select": rule})
-        return best_of(chosen_by, division, dataset, f"{job.folder.uri}/tune", known.trials)
-
-    best, by = best_by(config.select), ""
-    if best is None:
-        best, by = best_by("bound"), " by its validation bound"
-    if best is None:
-        return None
-    told = replace(
-        known,
-        config=config_of(config, split(config), best.trial.parameters),
-        chosen_trial=best.trial.trial_id,
-        history=[asdict(epoch) for epoch in best.history],
-    )
-    last = best.history[-1]
-    return reports.Left(
-        told,
-        best.model,
-        f"trial {best.trial.trial_id}, the best so far{by}, at its checkpoint of step {last.step:,}, with the "
-        f"weights of epoch {last.best_epoch}",
-    )
-
-
-def _known(request: TuneRequest, config: SearchConfig, dataset: Dataset, run_id: str) -> Evidence:
-    """What is known before it searches."""
-    return Evidence(
-        config=config.base,
-        dataset=dataset.manifest,
-        name=request.name,
-        stage="search",
-        split="validation",
-        rule=config.select,
-        projection=request.projection,
-        run_id=run_id,
-    )
-
-
-def _at_checkpoint(job: Job, config: SearchConfig, division: int, known: Evidence, dataset: Dataset) -> Evidence:
-    """The same of a search that did not finish, with its best trial as far as it came."""
-    return reports.seen_at_checkpoint(known, dataset, partial(_left, job, config, division, dataset))
-
-
-def so_far(job: Job) -> Evidence:
-    """What there is to report of a search that has not ended."""
-    request = parse(TuneRequest, job.request, job.identity)
-    division, dataset = int(job.kept("division")), Dataset.open(job.kept("dataset"))
-    config, _ = choosing.search_of(job, request, dataset)
-    known = _known(request, config, dataset, tracking.run_of(request.name, job.identity))
-    told = replace(known, trials=[Trial(**trial) for trial in trials_so_far(job.folder).values()], is_over=False)
-    return _at_checkpoint(job, config, division, told, dataset)
-
-
-def run(job: Job) -> dict[str, Any]:
-    ray.init()
-    request = parse(TuneRequest, job.request, "tune")
-    projections.check(request.projection)
-    dataset = job.pinned("dataset", lambda: resolve(job.home, request.dataset))
-    opened = Dataset.open(dataset)
-    searched, chosen = choosing.search_of(job, request, opened)
-    check_space(searched)
-    run_id = tracking.open_run(
-        request.name,
-        job.identity,
-        params=searched.model_dump(mode="json", exclude={"base", "space"}),
-        tags={"betaline.kind": "search", tracking.DATASET: opened.manifest.dataset_id, **choosing.as_tag(chosen)},
-    )
-    division = int(job.pinned("division", lambda: str(division_of(searched))))
-    trial_log = TrialLog(request.name, job.folder, job.identity, run_id)
-    emit("search", asdict(_plan(searched, division)))
-    for trial in trial_log.trials.values():
-        emit("trial", trial)  # of a search that goes on
-    started = time.monotonic()
-    known = _known(request, searched, opened, run_id)
-
-    def failed(said: str) -> Evidence:
-        tried = [Trial(**trial) for trial in trial_log.trials.values()]
-        spent = Stage("search", time.monotonic() - started)
-        told = replace(known, trials=tried, stages=[spent], failure=said)
-        return _at_checkpoint(job, searched, division, told, opened)
-
-    with tracking.recorded(run_id), reports.left_on_failure(job, run_id, failed):
-        try:
-            trials = search(searched, dataset, f"{job.folder.uri}/tune", job.identity, trial_log, division=division)
-            trial_log.close_all(trials)
-        finally:
-            trial_log.finish()
-        best = select(trials, searched.select)
-        config = config_of(searched, split(searched), best.parameters)
-        search_seconds = time.monotonic() - started
-        _log_result(job, run_id, searched, trials, best, config, opened.manifest.example.num_values)
-        spent = _spent(searched, search_seconds)
-        known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=[spent])
-        known = _with_model(known, job, searched, division, best, opened)
-        tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
-        left = reports.leave(job, run_id, lambda: reports.seen(known, known.model, opened) if known.model else known)
-    return {
-        "run": job.identity,
-        "mlflow_run_id": run_id,
-        "dataset": dataset,
-        "trials": [asdict(trial) for trial in trials],
-        "pareto": [trial.trial_id for trial in pareto(trials)],
-        "best": asdict(best),
-        "config": config.model_dump(mode="json"),
-        "search": searched.model_dump(mode="json"),
-        "chosen": choosing.as_result(chosen),
-        "select": searched.select,
-        "search_seconds": search_seconds,
-        "verdict": words(known.findings),
-        "findings": [asdict(finding) for finding in known.findings],
-        "report": left,
-    }
+def _log_result(searched: Search, run_id: str, trials: list[Trial], best: Trial, config: RunConfig) -> None:
+    """Logs the table, the search and the best configuration to MLflow; the last also to the run's folder."""
+    chosen = write_yaml(config.model_dump(mode="json"))
+    write_whole(searched.job.folder.location / "best.yaml", chosen.encode())
+    num_dimensions = searched.dataset.manifest.example.num_values
+    with TemporaryDirectory() as scratch:
+        files = {
+            "search.md": search_table(trials, num_dimensions, best.trial_id),
+            "search.yaml": write_yaml(searched.config.model_dump(mode="json")),
+            "best.yaml": chosen,
+        }
+        for name, content in files.items():
+            (Path(scratch) / name).write_bytes(content.encode())
+        tracking.log_files(run_id, [Path(scratch) / name for name in files])
+    assert best.negative_bound is not None
+    tracking.log_metrics(run_id, {"best_negative_bound": best.negative_bound, "num_trials": len(trials)})

@@ -1,15 +1,16 @@
-"""The gate: whether an evaluated version may take an alias, and why."""
+"""The gate: whether an evaluated version may take an alias, and the reason."""
 
 from __future__ import annotations
 
-import difflib
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from pipelines.models import registry
-from pipelines.models.registry import Score, Version
+from pipelines.models.versions import Score
+from pipelines.stages.promote import Evaluation
+from vae.errors import did_you_mean
 from vae.training.verdict import BLOCKING
 
 
@@ -18,78 +19,101 @@ class Decision:
     """Whether the alias moves, and why."""
 
     promote: bool
+    """Whether the alias moves."""
     reason: str
+    """Reason in one sentence."""
 
 
-def judge(evaluated: Mapping[str, Any]) -> Decision:
-    """What the gate says of an evaluated version, as things stand now."""
-    alias = evaluated["alias"]
-    version = Version.of(evaluated["version"])
+def judge(evaluated: Evaluation) -> Decision:
+    """Returns the gate's decision on an evaluated version, as the registry is now."""
+    alias, version = evaluated.alias, evaluated.version
     champion = registry.find(version.name, alias)
-    if champion is not None and champion.version == version.version:
-        return Decision(True, f"it is the {alias} already")
-    score = champion.score if champion else None
-    seen = evaluated["champion"]
-    if champion and seen and champion.version == seen["version"] and evaluated["champion_score"]:
-        # The evaluation may have scored it anew, on the candidate's data.
-        score = Score(**evaluated["champion_score"])
-    if champion and score is None:
-        return Decision(False, f"version {champion.version}, the {alias}, has no score to compare with")
-    refusal = unsound(evaluated["findings"], evaluated["accept"])
-    refusal = refusal or unmet(evaluated["require"], evaluated["metrics"])
-    return refusal or compared(Score(**evaluated["score"]), score, evaluated["threshold_nats"], alias)
-
-
-def compared(
-    candidate: Score, champion: Score | None, threshold_nats: float | None, alias: str = "champion"
-) -> Decision:
-    """Whether a candidate may take the alias: it passes the bar, and beats the one that has it on the same data."""
-    figure = f"{candidate.name} {candidate.nats:.3f} nats"
-    if not candidate.nats < float("inf"):
-        return Decision(False, f"{figure} is not finite")
-    if threshold_nats is not None and candidate.nats > threshold_nats:
-        return Decision(False, f"{figure} is above the threshold of {threshold_nats:g}")
     if champion is None:
-        return Decision(True, f"{figure}; there was no {alias}")
-    if (champion.name, champion.dataset_id) != (candidate.name, candidate.dataset_id):
-        return Decision(
-            False,
-            f"{figure} cannot be compared with the {alias}'s {champion.name} {champion.nats:.3f} on dataset "
-            f"{champion.dataset_id[:12]}; give the new protocol an alias of its own",
-        )
-    if candidate.nats < champion.nats:
-        return Decision(True, f"{figure} beats the {alias}'s {champion.nats:.3f}")
-    return Decision(False, f"{figure} is no better than the {alias}'s {champion.nats:.3f}")
+        return decided(evaluated, None)
+    if champion.version == version.version:
+        return Decision(True, f"it is the {alias} already")
+    score, seen = champion.score, evaluated.champion
+    if seen and champion.version == seen.version and evaluated.champion_score:
+        score = evaluated.champion_score  # the evaluation may have scored it again, on the candidate's data
+    if score is None:
+        return Decision(False, f"version {champion.version}, the {alias}, has no score to compare with")
+    return decided(evaluated, score)
 
 
-def unsound(findings: Sequence[Mapping[str, Any]], accepted: Sequence[str]) -> Decision | None:
-    """Returns the refusal of a candidate with a grave finding; None for a sound one, and where the finding is accepted.
+def decided(evaluated: Evaluation, champion: Score | None) -> Decision:
+    """Returns the refusal of the first rule that has one; otherwise the version may take the alias.
 
     Args:
-        findings: Fields of `vae.training.verdict.Finding`.
-        accepted: Names of findings that are accepted.
+        evaluated: Candidate with its score.
+        champion: Score of the version that has the alias; None if no version has it.
     """
-    for finding in findings:
-        if finding["name"] in BLOCKING and finding["name"] not in accepted:
-            name = finding["name"]
-            return Decision(False, f"its verdict is {name}; to promote it all the same, add --accept {name}")
+    for rule in RULES:
+        if reason := rule(evaluated, champion):
+            return Decision(False, reason)
+    score = _figure(evaluated)
+    if champion is None:
+        return Decision(True, f"{score}; there was no {evaluated.alias}")
+    return Decision(True, f"{score} beats the {evaluated.alias}'s {champion.nats:.3f}")
+
+
+# --- rules: each returns the reason of a refusal, or None -----------------------------------------------------------
+
+Rule = Callable[[Evaluation, Score | None], str | None]
+
+
+def is_sound(evaluated: Evaluation, champion: Score | None) -> str | None:
+    """Refuses a candidate with a grave finding that is not accepted."""
+    for finding in evaluated.findings:
+        if finding.name in BLOCKING and finding.name not in evaluated.accept:
+            return f"its verdict is {finding.name}; to promote it all the same, add --accept {finding.name}"
     return None
 
 
-def unmet(bars: Sequence[str], metrics: Mapping[str, float]) -> Decision | None:
-    """The refusal of a candidate that does not come to what is required of its metrics; None if it does.
-
-    Args:
-        bars: Such as `denoise_psnr_db >= 20`; see `pipelines.flows.requests.Bar`.
-        metrics: By name, those of the test split with `test_` in front.
-    """
-    for bar in bars:
+def meets_conditions(evaluated: Evaluation, champion: Score | None) -> str | None:
+    """Refuses a candidate whose metrics do not meet a required condition, such as `denoise_psnr_db >= 20`."""
+    metrics = evaluated.metrics
+    for bar in evaluated.require:
         name, sign, limit = re.split(r" *(<=|>=) *", bar)
         value = metrics.get(f"test_{name}", metrics.get(name))
         if value is None:
-            near = difflib.get_close_matches(f"test_{name}", metrics, n=1)
-            hint = f"; did you mean {near[0].removeprefix('test_')}?" if near else ""
-            return Decision(False, f"{bar} is required, and {name} was not measured{hint}")
+            hint = did_you_mean(name, [metric.removeprefix("test_") for metric in metrics])
+            return f"{bar} is required, and {name} was not measured{hint}"
         if not (value <= float(limit) if sign == "<=" else value >= float(limit)):
-            return Decision(False, f"{bar} is required, and it is {value:.4g}")
+            return f"{bar} is required, and it is {value:.4g}"
     return None
+
+
+def is_finite(evaluated: Evaluation, champion: Score | None) -> str | None:
+    """Refuses a score that is not a finite number."""
+    return None if evaluated.score.nats < math.inf else f"{_figure(evaluated)} is not finite"
+
+
+def passes_threshold(evaluated: Evaluation, champion: Score | None) -> str | None:
+    """Refuses a score above the request's threshold."""
+    threshold = evaluated.threshold_nats
+    if threshold is None or evaluated.score.nats <= threshold:
+        return None
+    return f"{_figure(evaluated)} is above the threshold of {threshold:g}"
+
+
+def beats_champion(evaluated: Evaluation, champion: Score | None) -> str | None:
+    """Refuses a score that is no better than the champion's, or that cannot be compared with it."""
+    if champion is None:
+        return None
+    score, alias = evaluated.score, evaluated.alias
+    if (champion.name, champion.dataset_id) != (score.name, score.dataset_id):
+        return (
+            f"{_figure(evaluated)} cannot be compared with the {alias}'s {champion.name} {champion.nats:.3f} on dataset "
+            f"{champion.dataset_id[:12]}; give the new protocol an alias of its own"
+        )
+    if score.nats < champion.nats:
+        return None
+    return f"{_figure(evaluated)} is no better than the {alias}'s {champion.nats:.3f}"
+
+
+RULES: tuple[Rule, ...] = (is_sound, meets_conditions, is_finite, passes_threshold, beats_champion)
+"""Rules of an alias, in the order in which they are asked."""
+
+
+def _figure(evaluated: Evaluation) -> str:
+    return f"{evaluated.score.name} {evaluated.score.nats:.3f} nats"

@@ -1,62 +1,32 @@
-"""MLflow's registry: versions, and the aliases that people pull."""
+"""MLflow's registry: the versions of models, and the aliases by which people load them."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from mlflow import MlflowClient
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from pipelines.models.tracking import DATASET, VERDICT
-from vae.errors import RegistryError
+from pipelines.models.versions import Score, Version
+from vae.errors import RegistryError, did_you_mean
 
+# Tags of a version.
 WEIGHTS = "betaline.weights_sha256"
 SCORE_NAME = "betaline.score_name"
 SCORE = "betaline.score_nats"
 BEFORE = "betaline.before"
-"""With an alias behind it: the version that had the alias before."""
+"""Prefix of a tag for an alias: the version that had the alias before."""
 REASON = "betaline.reason"
-"""With an alias behind it: why the version got it, and who said so."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """A version's result on a test split."""
-
-    nats: float
-    """Negative log-likelihood per example; lower is better."""
-    name: str
-    """The protocol. Figures of two protocols are not compared."""
-    dataset_id: str
-
-
-@dataclass(frozen=True)
-class Version:
-    """A registered version."""
-
-    name: str
-    version: str
-    uri: str
-    run_id: str
-    score: Score | None
-    aliases: tuple[str, ...]
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Version:
-        """What `dataclasses.asdict` made of one, and JSON of that."""
-        score = Score(**values["score"]) if values["score"] else None
-        return cls(**{**values, "score": score, "aliases": tuple(values["aliases"])})
+"""Prefix of a tag for an alias: the reason why the version has the alias, and the person who decided."""
 
 
 def registered(name: str, run_id: str, weights: str) -> Version | None:
-    """The version that a run's weights have become, if they have: a retry does not register them again."""
-    found = MlflowClient().search_model_versions(f"name = '{name}' and tags.`{WEIGHTS}` = '{weights}'")
-    return next((_version(version) for version in found if version.run_id == run_id), None)
+    """Returns the version of a run's weights, which a retry does not register again; None if there is none."""
+    with_weights = MlflowClient().search_model_versions(f"name = '{name}' and tags.`{WEIGHTS}` = '{weights}'")
+    return next((_version(version) for version in with_weights if version.run_id == run_id), None)
 
 
 def register(
@@ -65,13 +35,13 @@ def register(
     """Registers a logged model (`models:/m-…`) as the next version of a name.
 
     Args:
-        name: Of the registered model.
-        model_uri: What `packaging.log_model` returned.
-        run_id: The training run.
+        name: Name of the registered model.
+        model_uri: URI that `packaging.log_model` returned.
+        run_id: Id of the training run.
         weights: SHA-256 of the weights, by which a retry finds the version.
-        score: On the test split.
-        card: The version's description, markdown.
-        verdict: The verdict on the training run, in words; None where it was not judged.
+        score: Score on the test split.
+        card: Description of the version in markdown.
+        verdict: Verdict on the training run, in words; None if the run was not judged.
     """
     client = MlflowClient()
     if not client.search_registered_models(f"name = '{name}'"):
@@ -86,7 +56,7 @@ def register(
 
 
 def find(name: str, alias: str) -> Version | None:
-    """The version that an alias points at; None where the model or the alias does not exist."""
+    """Returns the version that an alias points at; None if the model or the alias does not exist."""
     try:
         return _version(MlflowClient().get_model_version_by_alias(name, alias))
     except MlflowException as error:
@@ -96,30 +66,30 @@ def find(name: str, alias: str) -> Version | None:
 
 
 def resolve(reference: str, alias: str = "champion") -> Version:
-    """The version that a reference means.
+    """Returns the version that a reference means.
 
     Args:
-        reference: `NAME` (the one that `alias` points at), `NAME@ALIAS`, `NAME/VERSION`, or any of them behind `models:/`.
-        alias: For a name alone.
+        reference: `NAME` (the version that `alias` points at), `NAME@ALIAS`, `NAME/VERSION`, or any of them behind
+            `models:/`.
+        alias: Alias that a name alone means.
 
     Raises:
-        RegistryError: If there is none; says what there is.
+        RegistryError: If there is no such version; lists those that exist.
     """
-    found = re.fullmatch(r"(?:models:/)?([^/@]+)(?:@([^/@]+)|/(\d+))?", reference)
-    if found is None:
+    parts = re.fullmatch(r"(?:models:/)?([^/@]+)(?:@([^/@]+)|/(\d+))?", reference)
+    if parts is None:
         raise RegistryError(
             f"model {reference!r}: expected NAME, NAME@ALIAS, NAME/VERSION, or one of them behind models:/"
         )
-    name, given, number = found.groups()
+    name, given, number = parts.groups()
     if number is None:
         version = find(name, given or alias)
     else:
         version = next((one for one in versions(name) if one.version == number), None)
     if version is not None:
         return version
-    there = versions(name)
-    if there:
-        listed = ", ".join(f"{name}/{one.version}" + "".join(f" @{a}" for a in one.aliases) for one in there[:20])
+    if existing := versions(name):
+        listed = ", ".join(f"{name}/{one.version}" + "".join(f" @{a}" for a in one.aliases) for one in existing[:20])
         raise RegistryError(
             f"no model {reference!r}{'' if given or number else f' with the alias {alias}'}; there are {listed}"
         )
@@ -127,38 +97,36 @@ def resolve(reference: str, alias: str = "champion") -> Version:
 
 
 def unknown_model(name: str) -> RegistryError:
-    """Returns the error about a name that no registered model has, with the names that there are."""
+    """Returns the error about a name that no registered model has, with the names that exist."""
     names = sorted({one.name for one in versions()})
-    near = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
     listed = f"there are {', '.join(names[:20])}" if names else "none is registered yet"
-    return RegistryError(f"no model {name!r}: {listed}{hint}")
+    return RegistryError(f"no model {name!r}: {listed}{did_you_mean(name, names)}")
 
 
 def weights_of(version: Version) -> str | None:
-    """The SHA-256 that a version's weights were registered with."""
+    """Returns the SHA-256 with which a version's weights were registered; None for a version without one."""
     return tags_of(version).get(WEIGHTS)
 
 
 def tags_of(version: Version) -> dict[str, str]:
-    """What is noted with a version."""
+    """Returns the tags of a version."""
     return MlflowClient().get_model_version(version.name, version.version).tags or {}
 
 
 def versions(name: str | None = None) -> list[Version]:
-    """Every registered version, newest first; of one model where it is named."""
+    """Returns the registered versions of a model, or of all models, newest first."""
     client = MlflowClient()
     aliases: dict[tuple[str, str], list[str]] = {}
     for model in client.search_registered_models(f"name = '{name}'" if name else None, max_results=1000):
         for alias, version in model.aliases.items():
             aliases.setdefault((model.name, str(version)), []).append(alias)
-    found = client.search_model_versions(f"name = '{name}'" if name else None)
-    found = sorted(found, key=lambda mv: (mv.name, -int(mv.version)))
-    return [_version(mv, tuple(sorted(aliases.get((mv.name, str(mv.version)), ())))) for mv in found]
+    unordered = client.search_model_versions(f"name = '{name}'" if name else None)
+    ordered = sorted(unordered, key=lambda mv: (mv.name, -int(mv.version)))
+    return [_version(mv, tuple(sorted(aliases.get((mv.name, str(mv.version)), ())))) for mv in ordered]
 
 
 def move_alias(version: Version, alias: str, reason: str) -> None:
-    """Points an alias at a version that has passed the gate, which keeps in mind why, and which one had it."""
+    """Points an alias at a version, and notes the reason and the version that had the alias before."""
     before = find(version.name, alias)
     if before is not None and before.version == version.version:
         return
@@ -176,7 +144,7 @@ def rollback(name: str, alias: str) -> tuple[Version, Version]:
         The version that had the alias, and the one that has it now.
 
     Raises:
-        RegistryError: If there is no such alias, or none had it before.
+        RegistryError: If there is no such alias, or no version had it before.
     """
     client = MlflowClient()
     current = resolve(f"{name}@{alias}")
@@ -188,16 +156,16 @@ def rollback(name: str, alias: str) -> tuple[Version, Version]:
     return current, replace(before, aliases=tuple(sorted({*before.aliases, alias})))
 
 
-def _version(found: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:
-    tags = found.tags or {}
+def _version(stored: ModelVersion, aliases: tuple[str, ...] | None = None) -> Version:
+    tags = stored.tags or {}
     score = None
     if SCORE in tags:
         score = Score(float(tags[SCORE]), tags[SCORE_NAME], tags[DATASET])
     return Version(
-        name=found.name,
-        version=str(found.version),
-        uri=f"models:/{found.name}/{found.version}",
-        run_id=found.run_id or "",
+        name=stored.name,
+        version=str(stored.version),
+        uri=f"models:/{stored.name}/{stored.version}",
+        run_id=stored.run_id or "",
         score=score,
-        aliases=tuple(found.aliases or ()) if aliases is None else aliases,
+        aliases=tuple(stored.aliases or ()) if aliases is None else aliases,
     )

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import torch
 
-from pipelines.flows.requests import Projection
 from pipelines.report.costs import Stage
+from pipelines.stages.fields import Projection
 from tuning.frontier import Trial
 from vae.config import RunConfig
 from vae.data.batches import Batch

@@ -10,7 +10,7 @@ import importlib.util
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.flows.requests import Projection
+from pipelines.stages.fields import Projection
 from vae.errors import ConfigError
 
 Points = NDArray[np.float64]

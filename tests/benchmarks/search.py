@@ -22,13 +22,13 @@ from typing import Any
 import torch
 
 from pipelines.data.ingest import IngestConfig
-from pipelines.flows.requests import TuneRequest
+from pipelines.stages.tune import TuneRequest, TuneResult
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.rates import rates
 from tests.benchmarks.train_throughput import services
 from tests.benchmarks.work import published
-from tuning.frontier import Trial, hypervolume
+from tuning.frontier import hypervolume
 from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
 from vae.training.lanes import LaneTraining
@@ -74,18 +74,16 @@ def stacks(digits: Dataset, mnist: Dataset, rounds: int) -> None:
         print_ratio(f"{name}: 8 lanes / one", ratios(found, above, below), ceiling=ceiling)
 
 
-def searched(
-    dataset: Dataset, config: RunConfig, space: dict[str, Any], *, lanes: bool
-) -> tuple[float, dict[str, Any]]:
+def searched(dataset: Dataset, config: RunConfig, space: dict[str, Any], *, lanes: bool) -> tuple[float, TuneResult]:
     """Seconds of a search by its flow, and what it came to."""
-    from pipelines.flows import listening
-    from pipelines.flows import stages as flows
+    from pipelines.flows import job_events
+    from pipelines.flows.tune import tune
 
     search = {"base": config.model_dump(), "space": space, "lanes": lanes, "grace_epochs": config.training.epochs}
     request = parse(TuneRequest, {"dataset": dataset.uri, "name": "bench", "search": search}, "benchmark")
     started = time.perf_counter()
-    with listening.session(lambda kind, event: None):
-        result = flows.tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
+    with job_events.session(lambda kind, event: None):
+        result = tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
     return time.perf_counter() - started, result
 
 
@@ -103,7 +101,7 @@ def front(mnist: Dataset, epochs: int, rounds: int) -> None:
         for name in found:
             seconds, result = searched(mnist, config, space, lanes=name == "stacks")
             found[name].append(seconds)
-            fronts[name] = [Trial(**trial) for trial in result["trials"]]
+            fronts[name] = list(result.trials)
             assert len(fronts[name]) == len(BODIES) * len(BETAS), "none was lost, and none logged twice"
         everything = [trial for trials in fronts.values() for trial in trials]
         rate, distortion = (max(getattr(trial, axis) or 0 for trial in everything) for axis in ("rate", "distortion"))
@@ -121,8 +119,8 @@ def overhead(digits: Dataset) -> None:
         "model.latent_dim": {"kind": "integers", "low": 4, "high": 16},
     }
     search = {"base": config.model_dump(), "space": space, "num_trials": 24, "grace_epochs": 15}
-    from pipelines.flows import listening
-    from pipelines.flows import stages as flows
+    from pipelines.flows import job_events
+    from pipelines.flows.tune import tune
 
     request = parse(TuneRequest, {"dataset": digits.uri, "name": "bench", "search": search}, "benchmark")
     epochs: dict[str, float] = {}
@@ -132,10 +130,10 @@ def overhead(digits: Dataset) -> None:
             epochs[event.fields["trial_id"]] = event.fields["epochs"]
 
     started = time.perf_counter()
-    with listening.session(listen):
-        result = flows.tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
+    with job_events.session(listen):
+        result = tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
     wall = time.perf_counter() - started
-    assert len({trial["trial_id"] for trial in result["trials"]}) == 24, "none was lost, and none logged twice"
+    assert len({trial.trial_id for trial in result.trials}) == 24, "none was lost, and none logged twice"
     alone = seconds_of(Training(config, digits).run)
     workers = os.cpu_count() or 1
     per_trial = (wall * workers - 24 * alone) / 24

@@ -131,14 +131,14 @@ class Bench:
 
     def cluster(self, config: RunConfig) -> list[float]:
         """Returns the examples per second of each epoch of a `betaline train`."""
-        from pipelines.flows import listening
-        from pipelines.flows import stages as flows  # Prefect reads its settings when it is imported
-        from pipelines.flows.requests import TrainRequest
+        from pipelines.flows import job_events
+        from pipelines.flows.train import train  # Prefect reads its settings when it is imported
+        from pipelines.stages.train import TrainRequest
 
         request = TrainRequest(dataset=self.dataset.uri, name="bench", config=config)
-        with listening.session(lambda kind, event: None):
-            history = flows.train(request, run=f"bench-{uuid.uuid4().hex[:12]}")["history"]
-        return [epoch["examples_per_second"] for epoch in history]
+        with job_events.session(lambda kind, event: None):
+            history = train(request, run=f"bench-{uuid.uuid4().hex[:12]}").history
+        return [epoch.examples_per_second for epoch in history]
 
     def direct(self, config: RunConfig) -> list[float]:
         """Returns the same without a cluster, in a fresh process."""

@@ -12,7 +12,8 @@ import pytest
 
 from pipelines.cluster.launch import run_job
 from pipelines.cluster.runs import Event
-from pipelines.flows.requests import IngestConfig, TrainRequest
+from pipelines.data.sources import IngestConfig
+from pipelines.stages.train import TrainRequest
 from tests.cluster.nodes import Head
 from vae.config import RunConfig, Section
 

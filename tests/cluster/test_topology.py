@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.flows.requests import PipelineRequest
+from pipelines.stages.pipeline import PipelineRequest
 from tests.cluster.topology import ROOT, Topology, bare_environment, topology, why_no_topology
 
 pytestmark = [pytest.mark.servers("cluster"), pytest.mark.slow, pytest.mark.timeout(900)]

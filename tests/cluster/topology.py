@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from pipelines.flows.requests import PipelineRequest
 from pipelines.services import commands
 from pipelines.services.process import end, spawn
+from pipelines.stages.pipeline import PipelineRequest
 from tests.cluster import nodes, servers
 from tests.cluster.nodes import Head
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres

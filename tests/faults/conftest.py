@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import TrainRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.stages.train import TrainRequest
 from tests.faults.table import measured
 from tests.pipelines.conftest import digits, prefect, run_flow, tiny
 from tests.trainings import STEPS_PER_EPOCH, long, weights_of
@@ -24,7 +24,7 @@ STEPS = EPOCHS * STEPS_PER_EPOCH
 
 
 @pytest.fixture(scope="session")
-def asked(digits: dict[str, Any], tiny: RunConfig) -> Callable[..., TrainRequest]:
+def asked(digits: IngestResult, tiny: RunConfig) -> Callable[..., TrainRequest]:
     """Asks for a training of 6 epochs on so many workers, with a checkpoint at every hundredth step and nowhere else."""
 
     def ask(num_workers: int, changes: Mapping[str, Any] | None = None) -> TrainRequest:
@@ -40,7 +40,7 @@ def unbroken(asked: Callable[..., TrainRequest]) -> Callable[[int], bytes]:
 
     @cache
     def train(num_workers: int) -> bytes:
-        return weights_of(run_flow(flows.train, asked(num_workers), run=f"unbroken-{num_workers}"))
+        return weights_of(run_flow(train, asked(num_workers), run=f"unbroken-{num_workers}"))
 
     return train
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.cluster.runs import Event
 from pipelines.data.ingest import IngestConfig, ingest
-from pipelines.flows import stages as flows
+from pipelines.flows.train import train
 from pipelines.services import Services
 from tests.faults.conftest import STEPS, checkpoints_of, flip_a_byte
 from tests.pipelines.conftest import run_flow
@@ -70,10 +70,10 @@ def test_training_passes_over_a_flipped_checkpoint(
             flip_a_byte(flipped[0])
 
     with caplog.at_level("INFO"):
-        result = run_flow(flows.train, asked(1, {"scaling.max_failures": 0}), run="flipped", listener=kill_and_flip)
+        result = run_flow(train, asked(1, {"scaling.max_failures": 0}), run="flipped", listener=kill_and_flip)
     assert f"{flipped[0]} is damaged: expected" in caplog.text
     assert "falling back to the checkpoint before it" in caplog.text
-    assert result["resumed_from_step"] == int(flipped[0].parent.name.removeprefix("step-")) - INTERVAL
+    assert result.resumed_from_step == int(flipped[0].parent.name.removeprefix("step-")) - INTERVAL
     assert weights_of(result) == unbroken(1)
     measured(
         "a byte flipped in a checkpoint",

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.train import train
 from tests.faults.conftest import flip_a_byte
 from tests.pipelines.conftest import run_flow
 from vae.errors import CorruptData
@@ -27,7 +28,7 @@ def cut_short(file: Path) -> None:
 @pytest.mark.parametrize(("damage", "found"), [(cut_short, "bytes, found"), (flip_a_byte, "SHA-256")])
 def test_training_refuses_a_damaged_shard(
     home: Path,
-    digits: dict[str, Any],
+    digits: IngestResult,
     asked: Any,
     tmp_path: Path,
     measured: Any,
@@ -35,13 +36,13 @@ def test_training_refuses_a_damaged_shard(
     found: str,
 ) -> None:
     """A shard that is a byte short, or another in one, is refused by its name before a step is trained."""
-    copy = shutil.copytree(digits["uri"], tmp_path / "digits")
+    copy = shutil.copytree(digits.uri, tmp_path / "digits")
     shard = next(copy.glob("train-*.parquet"))
     damage(shard)
     run, events, started = f"damaged-{damage.__name__}", list[Event](), time.monotonic()
     request = asked(1).model_copy(update={"dataset": str(copy)})
     with pytest.raises(CorruptData) as refused:
-        run_flow(flows.train, request, run=run, listener=lambda kind, event: events.append(event))
+        run_flow(train, request, run=run, listener=lambda kind, event: events.append(event))
     assert str(shard) in str(refused.value)
     assert found in str(refused.value)
     assert [event.kind for event in events] == ["report"], "where its page is, and nothing of a training"

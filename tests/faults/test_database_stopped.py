@@ -21,12 +21,14 @@ from pydantic import BaseModel
 
 from pipelines.cluster.resources import current_cluster
 from pipelines.cluster.runs import RESULT, SPEC, RunFolder
-from pipelines.flows import deployments
-from pipelines.flows.requests import IngestConfig, TrainRequest
-from pipelines.flows.stages import identity_of
+from pipelines.data.ingest import IngestResult
+from pipelines.data.sources import IngestConfig
+from pipelines.flows.ray_job import identity_of
 from pipelines.models import tracking
+from pipelines.operating import deployments
 from pipelines.services import Services, commands, lease
 from pipelines.services.process import LOOPBACK
+from pipelines.stages.train import TrainRequest
 from tests.cluster import servers
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 from tests.faults.table import Measured
@@ -103,7 +105,7 @@ def crash_while_running(
 def test_run_completes_though_the_database_has_crashed(
     database: Postgres,
     client: SyncPrefectClient,
-    digits: dict[str, Any],
+    digits: IngestResult,
     tiny: RunConfig,
     measured: Measured,
     kind: str,
@@ -134,7 +136,7 @@ def test_run_completes_though_the_database_has_crashed(
 def test_two_prefect_servers_run_each_slot_once(
     database: Postgres,
     client: SyncPrefectClient,
-    digits: dict[str, Any],
+    digits: IngestResult,
     measured: Measured,
     home: Path,
     tmp_path: Path,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.flows import stages as flows
+from pipelines.flows.train import train
 from pipelines.services import Services
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
@@ -85,12 +85,12 @@ def test_training_on_a_full_disk_keeps_its_checkpoints(
     """The disk of a run is full of checkpoints: the command fails with that word, and goes on once there is space."""
     request = asked(1, {"training.keep_checkpoints": 1000, "scaling.max_failures": 0})
     with pytest.raises(BetalineError, match="no space left while writing") as refused:
-        run_flow(flows.train, request, run=small_disk.name)
+        run_flow(train, request, run=small_disk.name)
     print(type(refused.value), refused.value)
     newest = max(checkpoints_of(home, small_disk.name))
     subprocess.run(["mount", "-o", "remount,size=64m", small_disk], check=True)
-    result = run_flow(flows.train, request, run=small_disk.name)
-    assert result["resumed_from_step"] == newest > 0
+    result = run_flow(train, request, run=small_disk.name)
+    assert result.resumed_from_step == newest > 0
     assert weights_of(result) == unbroken(1)
     measured(
         ROW,

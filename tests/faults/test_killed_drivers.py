@@ -10,10 +10,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import PromoteRequest
+from pipelines.flows.promote import promote
+from pipelines.flows.train import train
 from pipelines.models.tracking import IDENTITY
 from pipelines.services import Services
+from pipelines.stages.promote import PromoteRequest
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver
@@ -39,19 +40,19 @@ def test_training_whose_driver_is_killed_goes_on(
             killed.append((time.monotonic(), max(checkpoints_of(home, name))))
 
     with pytest.raises(ClusterLost, match="failed"):
-        run_flow(flows.train, request, run=name, listener=kill_twice)
+        run_flow(train, request, run=name, listener=kill_twice)
     noticed_seconds = time.monotonic() - killed[-1][0]
     assert len(killed) == 2
-    result = run_flow(flows.train, request, run=name)
-    assert result["resumed_from_step"] >= killed[-1][1] >= killed[0][1] > 0
+    result = run_flow(train, request, run=name)
+    assert result.resumed_from_step >= killed[-1][1] >= killed[0][1] > 0
     assert weights_of(result) == unbroken(1)
 
     client = MlflowClient()
-    run = client.get_run(result["mlflow_run_id"])
+    run = client.get_run(result.mlflow_run_id)
     runs = client.search_runs([run.info.experiment_id], f"tags.`{IDENTITY}` = '{name}'")
-    assert [(run.info.run_id, run.info.status) for run in runs] == [(result["mlflow_run_id"], "FINISHED")]
-    curve = client.get_metric_history(result["mlflow_run_id"], "validation_negative_elbo")
-    assert [point.value for point in curve] == [epoch["validation_negative_elbo"] for epoch in result["history"]]
+    assert [(run.info.run_id, run.info.status) for run in runs] == [(result.mlflow_run_id, "FINISHED")]
+    curve = client.get_metric_history(result.mlflow_run_id, "validation_negative_elbo")
+    assert [point.value for point in curve] == [epoch.validation_negative_elbo for epoch in result.history]
 
     registering: list[bool] = []
 
@@ -60,10 +61,10 @@ def test_training_whose_driver_is_killed_goes_on(
             registering.append(kill_driver(services, "evaluate"))
 
     promoted = run_flow(
-        flows.promote, PromoteRequest(run=name, name=name, num_samples=8), run=f"{name}-promote", listener=kill_once
+        promote, PromoteRequest(run=name, name=name, num_samples=8), run=f"{name}-promote", listener=kill_once
     )
     assert registering == [True]
-    assert promoted["promoted"]
+    assert promoted.promoted
     assert len(client.search_model_versions(f"name = '{name}'")) == 1
     measured(
         "SIGKILL of the job's driver, same command again",

@@ -11,10 +11,10 @@ import psutil
 import pytest
 
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import TrainRequest
+from pipelines.flows.train import train
 from pipelines.jobs.__main__ import LIMITS
 from pipelines.services import Services
+from pipelines.stages.train import TrainRequest
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
@@ -54,7 +54,7 @@ class Blow:
                     wait_until, lambda: set(ray_processes(self.services, WORKER)) - workers, 300
                 )
 
-            return run_flow(flows.train, request, run=run, listener=listen)
+            return run_flow(train, request, run=run, listener=listen)
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])
@@ -64,8 +64,8 @@ def test_training_whose_worker_is_killed_goes_on(
     """SIGKILL of a worker in mid-epoch: less than a checkpoint's interval is trained again, to bit-equal weights."""
     blow = Blow(services, home, signal.SIGKILL)
     result = blow.train(asked(num_workers), f"killed-worker-{num_workers}")
-    assert result["resumed_from_step"] >= blow.newest_step > 0
-    assert result["resumed_from_step"] % 718 != 0, "it went on in mid-epoch"
+    assert result.resumed_from_step >= blow.newest_step > 0
+    assert result.resumed_from_step % 718 != 0, "it went on in mid-epoch"
     assert weights_of(result) == unbroken(num_workers)
     measured(
         "SIGKILL of a training worker mid-epoch",
@@ -83,7 +83,7 @@ def test_training_whose_worker_is_stopped_goes_on(
     result = blow.train(asked(2), "stopped-worker")
     limit_seconds = float(LIMITS["RAY_TRAIN_WORKER_HEALTH_CHECK_TIMEOUT_S"])
     assert limit_seconds / 2 < blow.ended.result() < limit_seconds + 60
-    assert result["resumed_from_step"] >= blow.newest_step > 0
+    assert result.resumed_from_step >= blow.newest_step > 0
     assert weights_of(result) == unbroken(2)
     measured(
         "SIGSTOP of a worker",

@@ -14,10 +14,11 @@ import pytest
 from mlflow import MlflowClient
 
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import TrainRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.train import train
 from pipelines.models import tracking
 from pipelines.services import Services, commands
+from pipelines.stages.train import TrainRequest
 from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import Server
@@ -62,7 +63,7 @@ def outage_seconds(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture(scope="module")
-def asked(digits: dict[str, Any], tiny: RunConfig, outage_seconds: int) -> TrainRequest:
+def asked(digits: IngestResult, tiny: RunConfig, outage_seconds: int) -> TrainRequest:
     """A training that takes longer than the outage, with many small steps."""
     longer = {"training.epochs": 4 * outage_seconds, "training.batch_size": 8, "training.patience_epochs": None}
     return TrainRequest(dataset="digits", name="curves", config=override(tiny, longer))
@@ -71,20 +72,20 @@ def asked(digits: dict[str, Any], tiny: RunConfig, outage_seconds: int) -> Train
 @pytest.fixture(scope="module")
 def undisturbed(services: Services, asked: TrainRequest, outage_seconds: int) -> Trained:
     """The same training with MLflow there all the time."""
-    return train(asked, f"curves-{outage_seconds}")
+    return trained(asked, f"curves-{outage_seconds}")
 
 
-def train(request: TrainRequest, run: str, listener: Callable[[str, Event], None] | None = None) -> Trained:
+def trained(request: TrainRequest, run: str, listener: Callable[[str, Event], None] | None = None) -> Trained:
     """The epochs of a training, and its curves as MLflow has them, with what it has twice."""
-    result = run_flow(flows.train, request, run=run, listener=listener)
-    client, run_id = MlflowClient(), result["mlflow_run_id"]
+    result = run_flow(train, request, run=run, listener=listener)
+    client, run_id = MlflowClient(), result.mlflow_run_id
     histories = {name: client.get_metric_history(run_id, name) for name in tracking.EPOCH_METRICS}
-    return result["history"], {name: sorted((m.step, m.value) for m in found) for name, found in histories.items()}
+    return result.history, {name: sorted((m.step, m.value) for m in found) for name, found in histories.items()}
 
 
 def longest_epoch_seconds(history: list[dict[str, Any]]) -> float:
     """The most that an epoch took, with all that happened around it."""
-    return max(after - before for before, after in pairwise(epoch["elapsed_seconds"] for epoch in history))
+    return max(after - before for before, after in pairwise(epoch.elapsed_seconds for epoch in history))
 
 
 @pytest.mark.parametrize("outage", [killed, stopped])
@@ -111,7 +112,7 @@ def test_training_outlives_mlflow(
         elif not is_back.is_set():
             during.append(event.fields["epoch"])
 
-    history, curves = train(asked, f"curves-{outage_seconds}-{outage.__name__}", take_away)
+    history, curves = trained(asked, f"curves-{outage_seconds}-{outage.__name__}", take_away)
     assert return_of_mlflow is not None
     return_of_mlflow.join()
     epochs = asked.config.training.epochs

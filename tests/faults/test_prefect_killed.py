@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
@@ -16,10 +15,11 @@ from prefect.states import Cancelled, Pending
 
 from pipelines.cluster.launch import stop_job
 from pipelines.cluster.runs import SPEC, RunFolder
-from pipelines.flows import deployments, heartbeats
-from pipelines.flows.requests import TrainRequest
-from pipelines.flows.stages import identity_of
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.ray_job import identity_of
+from pipelines.operating import deployments, heartbeats
 from pipelines.services import Services, commands, lease
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import ended
 from tests.processes import wait_for, wait_until
 from tests.servers import Server, kill, worker
@@ -86,7 +86,7 @@ def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sync
 
 
 def test_run_whose_process_died_is_crashed_and_gives_its_slot_back(
-    client: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig, home: Path
+    client: SyncPrefectClient, digits: IngestResult, tiny: RunConfig, home: Path
 ) -> None:
     """SIGKILL of a worker and of the process of its run: Prefect notices that the heartbeats have ended."""
     endless = override(tiny, {"training.epochs": 100000, "training.patience_epochs": None})

@@ -6,15 +6,17 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import PromoteRequest, TrainRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.promote import promote
+from pipelines.flows.train import train
 from pipelines.models import packaging, registry
 from pipelines.services import Services
+from pipelines.stages.promote import PromoteRequest
+from pipelines.stages.train import TrainRequest
 from tests.faults.table import Measured
 from tests.pipelines.conftest import register, run_flow
 from tests.servers import ROOT
@@ -27,8 +29,9 @@ pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci]
 PROMOTER = """
 import os, signal, sys
 import psutil
-from pipelines import flows, listening, registry
-from pipelines.flows.requests import PromoteRequest
+from pipelines.flows import job_events
+from pipelines.flows.promote import promote
+from pipelines.stages.promote import PromoteRequest
 
 def kill_the_job(kind, event):
     if event.kind == "evaluate" and event.fields["what"] == "loading it from the registry" and not killed:
@@ -40,16 +43,16 @@ def kill_the_job(kind, event):
 
 killed, spec = [], sys.argv[3]
 registry.move_alias = lambda *arguments: os.kill(os.getpid(), signal.SIGKILL)
-with listening.session(kill_the_job):
-    flows.promote(PromoteRequest.model_validate_json(sys.argv[1]), run=sys.argv[2])
+with job_events.session(kill_the_job):
+    promote(PromoteRequest.model_validate_json(sys.argv[1]), run=sys.argv[2])
 """
 
 
 @pytest.fixture
-def champion(services: Services, digits: dict[str, Any], tiny: RunConfig, tmp_path: Path) -> registry.Version:
+def champion(services: Services, digits: IngestResult, tiny: RunConfig, tmp_path: Path) -> registry.Version:
     """A model that was never trained, and that nothing has beaten yet."""
     model = VAE(tiny.model, ExampleSpec((1, 8, 8)), seed=0).eval()
-    score = registry.Score(1e6, "nll_bernoulli_dynamic_is8", digits["dataset_id"])
+    score = registry.Score(1e6, "nll_bernoulli_dynamic_is8", digits.dataset_id)
     version = register(model, np.zeros((1, 1, 8, 8), np.float32), "succeeded", score, tmp_path)
     registry.move_alias(version, "champion", "for a test")
     return version
@@ -57,12 +60,12 @@ def champion(services: Services, digits: dict[str, Any], tiny: RunConfig, tmp_pa
 
 @pytest.mark.timeout(600)
 def test_killed_promotion_leaves_the_alias_and_adds_no_second_version(
-    champion: registry.Version, digits: dict[str, Any], tiny: RunConfig, home: Path, measured: Measured
+    champion: registry.Version, digits: IngestResult, tiny: RunConfig, home: Path, measured: Measured
 ) -> None:
     """SIGKILL of the job after it has registered, and of the flow before it moves the alias: the old champion loads, and
     the same promotion goes on from there with one new version.
     """
-    run_flow(flows.train, TrainRequest(dataset="digits", name="succeeded", config=tiny), run="successor")
+    run_flow(train, TrainRequest(dataset="digits", name="succeeded", config=tiny), run="successor")
     request = PromoteRequest(run="successor", name="succeeded", num_samples=8)
     spec = home / "runs" / "succession" / "spec.json"
     promoter = subprocess.run(
@@ -76,8 +79,8 @@ def test_killed_promotion_leaves_the_alias_and_adds_no_second_version(
     assert promoter.stdout == "killed the job\n"
     assert aliases() == {"1": ("champion",), "2": ()}
     packaging.check_loads("models:/succeeded@champion")
-    again = run_flow(flows.promote, request, run="succession")
-    assert again["promoted"], again["reason"]
+    again = run_flow(promote, request, run="succession")
+    assert again.promoted, again.reason
     assert aliases() == {"1": (), "2": ("champion",)}
     measured(
         "killed between registering and moving the alias",

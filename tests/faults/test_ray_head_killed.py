@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from prefect.client.schemas.objects import StateType
@@ -14,9 +13,10 @@ from prefect.client.schemas.objects import StateType
 from pipelines import services as embedded
 from pipelines.cluster import resources as cluster
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import TrainRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.train import train
 from pipelines.services import Services, commands, process
+from pipelines.stages.train import TrainRequest, TrainResult
 from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import kill
@@ -49,16 +49,16 @@ def head(services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture(scope="module")
-def asked(digits: dict[str, Any], tiny: RunConfig) -> TrainRequest:
+def asked(digits: IngestResult, tiny: RunConfig) -> TrainRequest:
     """A training with a checkpoint every few steps."""
     often = {"training.epochs": 8, "training.batch_size": 4, "training.checkpoint_steps": CHECKPOINT_STEPS}
-    return TrainRequest(dataset=digits["uri"], name="digits", config=override(tiny, often))
+    return TrainRequest(dataset=digits.uri, name="digits", config=override(tiny, often))
 
 
 @pytest.fixture(scope="module")
 def undisturbed(services: Services, asked: TrainRequest) -> bytes:
     """The weights of the same training on a head that lives."""
-    return weights_of(run_flow(flows.train, asked, run="head-lives"))
+    return weights_of(run_flow(train, asked, run="head-lives"))
 
 
 class Killer:
@@ -90,9 +90,9 @@ def test_training_goes_on_by_itself_on_the_head_that_comes_back(
 ) -> None:
     """The flow run that was watching tries again, finds a cluster that knows nothing, and resumes to equal weights."""
     killer = Killer(tmp_path, then=head)
-    found = run_flow(flows.train, asked, run="head-back", listener=killer)
+    found = run_flow(train, asked, run="head-back", listener=killer)
     assert killer.killed_at is not None
-    assert found["resumed_from_step"] > 0
+    assert found.resumed_from_step > 0
     assert weights_of(found) == undisturbed
     measured(ROW, redone=redone(killer, found), kept="the flow run goes on by itself, weights bit-equal")
 
@@ -108,14 +108,14 @@ def test_training_fails_with_the_head_and_resumes_on_a_new_one(
     """A head that stays away fails the flow run in words; the same run on another head resumes to equal weights."""
     monkeypatch.setattr(cluster, "BACK_OFF_SECONDS", (0.2, 0.5, 1.0, 2.0))
     killer = Killer(tmp_path)
-    state = run_flow(flows.train, asked, run="head-gone", listener=killer, return_state=True)
+    state = run_flow(train, asked, run="head-gone", listener=killer, return_state=True)
     assert killer.killed_at is not None
     noticed_seconds = time.monotonic() - killer.killed_at
     assert state.type == StateType.FAILED
     assert "the same command attaches to it again" in state.message
     head()
-    found = run_flow(flows.train, asked, run="head-gone")
-    assert found["resumed_from_step"] > 0
+    found = run_flow(train, asked, run="head-gone")
+    assert found.resumed_from_step > 0
     assert weights_of(found) == undisturbed
     measured(
         ROW,
@@ -125,6 +125,6 @@ def test_training_fails_with_the_head_and_resumes_on_a_new_one(
     )
 
 
-def redone(killer: Killer, found: dict[str, Any]) -> str:
+def redone(killer: Killer, found: TrainResult) -> str:
     """What was trained twice, as far as was seen."""
-    return f"{max(0, killer.steps - found['resumed_from_step'])} of {found['history'][-1]['step']} steps"
+    return f"{max(0, killer.steps - found.resumed_from_step)} of {found.history[-1].step} steps"

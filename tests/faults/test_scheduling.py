@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 import pytest
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
+from pipelines.data.ingest import IngestResult
 from tests.faults.table import Measured
 from tests.pipelines.conftest import ended
 from tests.processes import available_cpus, total_cpus, wait_for, wait_until
@@ -20,7 +20,7 @@ CPUS_FREE_SECONDS = 15.0
 
 
 def test_cancelled_run_gives_its_cpus_back(
-    prefect: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig, measured: Measured
+    prefect: SyncPrefectClient, digits: IngestResult, tiny: RunConfig, measured: Measured
 ) -> None:
     """Cancelling a flow run in Prefect stops its Ray job, and its CPUs are free within 15 s."""
     deployment = prefect.read_deployment_by_name("train/nightly")

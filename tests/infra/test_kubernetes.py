@@ -17,8 +17,8 @@ import kubernetes_validate
 import pytest
 from pydantic import ValidationError
 
-from pipelines.flows.requests import TrainRequest
 from pipelines.jobs.__main__ import KINDS
+from pipelines.stages.train import TrainRequest
 from tests.infra.files import (
     IMAGE,
     INFRA,

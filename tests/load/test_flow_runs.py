@@ -24,7 +24,7 @@ NUM_RUNS, AT_ONCE = 20, 2
 @pytest.mark.timeout(1800)
 def test_20_flow_runs_at_once_are_queued_and_all_end(services: Services, carried: Carried) -> None:
     """Twenty ingests are submitted at once to a pool that runs two: never more run, each leaves a dataset of its own."""
-    from pipelines.flows import deployments
+    from pipelines.operating import deployments
 
     deployments.deploy(ROOT / "prefect.yaml")
     most = 0
@@ -48,6 +48,6 @@ def test_20_flow_runs_at_once_are_queued_and_all_end(services: Services, carried
         client.update_work_pool(deployments.POOL, WorkPoolUpdate(concurrency_limit=None))
     assert [run.state.type for run in states] == [StateType.COMPLETED] * NUM_RUNS
     assert most == AT_ONCE
-    assert len({run.state.result(raise_on_failure=True)["dataset_id"] for run in states}) == NUM_RUNS
+    assert len({run.state.result(raise_on_failure=True).dataset_id for run in states}) == NUM_RUNS
     figure = f"all completed, {most} at once at most, {seconds:.0f} s"
     carried(f"{NUM_RUNS} flow runs submitted at once, {AT_ONCE} places", figure)

@@ -12,9 +12,9 @@ import pytest
 from pipelines.cluster.runs import SPEC, RunFolder
 from pipelines.data.examples import digits as example
 from pipelines.data.sources import IngestConfig
-from pipelines.flows.requests import PipelineRequest
 from pipelines.jobs.job import Job
 from pipelines.services import Services
+from pipelines.stages.pipeline import PipelineRequest
 from tests.servers import ROOT, worker
 from tests.vae.conftest import _publish
 from tuning.space import Choice, SearchConfig
@@ -43,19 +43,19 @@ def run_flow(flow: Any, *arguments: Any, listener: Any = None, **named: Any) -> 
     """Runs a flow in this process, as the command does."""
     from prefect.context import refresh_global_settings_context
 
-    from pipelines.flows import listening
+    from pipelines.flows import job_events
 
     refresh_global_settings_context()  # or another test's environment decides which server is asked
-    with listening.session(listener or (lambda kind, event: None)):
+    with job_events.session(listener or (lambda kind, event: None)):
         return flow(*arguments, **named)
 
 
 @pytest.fixture(scope="session")
 def digits(services: Services) -> dict[str, Any]:
     """What the ingest flow returned for scikit-learn's digits."""
-    from pipelines.flows import stages as flows
+    from pipelines.flows.ingest import ingest
 
-    return run_flow(flows.ingest, IngestConfig(source="sklearn:digits", name="digits"))
+    return run_flow(ingest, IngestConfig(source="sklearn:digits", name="digits"))
 
 
 @pytest.fixture(scope="session")
@@ -89,7 +89,7 @@ def noise(tmp_path: Path) -> Dataset:
 def job_of(home: Path, request: Any) -> Job:
     """A job that is asked so, for this process to run."""
     spec = {"home": str(home), "identity": "one", "request": request.model_dump(mode="json")}
-    return Job(RunFolder(str(home), "one").write(SPEC, spec))
+    return Job(RunFolder(str(home), "one").write(SPEC, spec), type(request))
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def prefect(services: Services) -> Iterator[SyncPrefectClient]:
     """A client of a server that has every deployment of prefect.yaml, with a worker on their pool."""
     from prefect.client.orchestration import get_client
 
-    from pipelines.flows import deployments
+    from pipelines.operating import deployments
 
     assert "pipeline/default" in deployments.deploy(ROOT / "prefect.yaml")
     with worker(), get_client(sync_client=True) as client:

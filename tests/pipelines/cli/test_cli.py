@@ -22,8 +22,9 @@ from pipelines.cli import GROUPS, app, models, operating
 from pipelines.cli.console import Screen
 from pipelines.cli.options import Given, assignments, check_subject, scheduled_request
 from pipelines.data.sources import IngestConfig
-from pipelines.flows.requests import TrainRequest, TuneRequest
 from pipelines.models import registry
+from pipelines.stages.train import TrainRequest
+from pipelines.stages.tune import TuneRequest
 from tests.processes import betaline
 from tests.servers import ROOT
 from vae.config import RunConfig, presets
@@ -107,7 +108,7 @@ def digits_registered(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("digits_registered")
 def test_unregistered_model_is_refused_with_the_registered_ones() -> None:
     """`betaline models NAME` names the models that exist, and the nearest one."""
-    with pytest.raises(RegistryError, match="no model 'digts': there are digits; did you mean 'digits'"):
+    with pytest.raises(RegistryError, match=r"no model 'digts': there are digits .did you mean .digits."):
         app(["models", "digts"], standalone_mode=False)
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from pipelines.cli.summary import bound_note, drift_verdict
+from pipelines.models.drift import Finding
+from vae.parts.bounds.elbo import Elbo
+from vae.parts.bounds.iwae import Iwae
 
 
-def finding(what: str, drifted: bool) -> dict[str, Any]:
-    return {"what": what, "drifted": drifted}
+def finding(what: str, drifted: bool) -> Finding:
+    return Finding(what=what, unit="nats", expected=0.0, found=0.0, allowed=1.0, drifted=drifted)
 
 
 @pytest.mark.parametrize(
@@ -27,5 +28,5 @@ def test_drift_ends_in_a_verdict(findings: list[tuple[str, bool]], words: str) -
 
 def test_bound_that_is_no_sum_is_explained() -> None:
     """A distortion and a rate that do not add up to the bound say why; those of the ELBO do add up."""
-    assert bound_note({"kind": "elbo", "samples": 1}) == ""
-    assert "looser than that of iwae with 20 draws" in bound_note({"kind": "iwae", "samples": 20})
+    assert bound_note(Elbo()) == ""
+    assert "looser than that of iwae with 20 draws" in bound_note(Iwae(samples=20))

@@ -25,7 +25,7 @@ from pipelines.cluster.demands import ClusterStatus, ask_cluster
 from pipelines.cluster.launch import run_job, stop_job
 from pipelines.cluster.resources import Resources, check_resources, patiently
 from pipelines.cluster.runs import RESULT, Event, RunFolder
-from pipelines.cluster.status import explain
+from pipelines.operating.status import explain
 from pipelines.services import Services, commands, process
 from tests.cluster.nodes import Head, head
 from tests.processes import available_cpus, total_cpus, wait_until

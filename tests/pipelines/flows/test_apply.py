@@ -14,12 +14,13 @@ from sklearn.datasets import load_digits
 
 from pipelines.cluster.runs import RunFolder
 from pipelines.data import apply as applying
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import ApplyRequest
-from pipelines.jobs.apply import _plan
+from pipelines.data.ingest import IngestResult
+from pipelines.flows import apply as apply_flow
+from pipelines.jobs.apply import planned
 from pipelines.jobs.job import Job
 from pipelines.models import packaging, registry, tracking
 from pipelines.services import Services
+from pipelines.stages.apply import ApplyRequest
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver, meanwhile, wait_until
 from tests.vae.conftest import _publish
@@ -77,7 +78,7 @@ def asked(task: str, dataset: Any, output: Path | None, model: str = NAME, **par
 
 def apply(task: str, dataset: Dataset, output: Path | None, **params: Any) -> Any:
     """Runs the flow."""
-    return run_flow(flows.apply, asked(task, dataset, output, **params))
+    return run_flow(apply_flow.apply, asked(task, dataset, output, **params))
 
 
 @pytest.mark.slow
@@ -96,11 +97,11 @@ def test_killed_job_goes_on_to_the_same_bytes(
     with meanwhile(kill_the_driver) as killed:
         broken = apply("score", rows, tmp_path / "broken", num_samples=str(DRAWS))
     killed.result()
-    assert 0 < broken["resumed_rows"] < 8200
-    assert broken["rows"] == {"train": 8000, "validation": 200}
-    assert broken["provenance"]["version"] == champion.version
-    assert broken["provenance"]["weights_sha256"] == registry.weights_of(champion)
-    todo, worker = _plan(_job(home, "score", rows, tmp_path / "whole", num_samples=DRAWS), "cpu")
+    assert 0 < broken.resumed_rows < 8200
+    assert broken.rows == {"train": 8000, "validation": 200}
+    assert broken.provenance.version == champion.version
+    assert broken.provenance.weights_sha256 == registry.weights_of(champion)
+    todo, worker = planned(_job(home, "score", rows, tmp_path / "whole", num_samples=DRAWS), "cpu")
     files = sorted(path.name for path in (tmp_path / "broken").glob("*.parquet"))
     assert files == sorted(unit.shard for unit in todo.units)
     applying.claim(todo)
@@ -113,12 +114,12 @@ def test_killed_job_goes_on_to_the_same_bytes(
 
 def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, rows: Dataset, home: Path) -> None:
     """It is called after the task and all that it depends on, so that the same command finds it there."""
-    todo, worker = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
+    todo, worker = planned(_job(home, "augment", rows, None, per_class=13), "cpu")
     assert Path(todo.output).parent == home / "applied"
     assert applying.claim(todo) is None
     made = applying.publish(todo, worker.write(range(len(todo.units))))
     assert Dataset.open(todo.output).num_rows("train") == 130
-    again, _ = _plan(_job(home, "augment", rows, None, per_class=13), "cpu")
+    again, _ = planned(_job(home, "augment", rows, None, per_class=13), "cpu")
     assert again.output == todo.output
     assert applying.claim(again) == made
 
@@ -129,18 +130,18 @@ def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, ro
         ({"task": "reconstuct"}, ConfigError, "did you mean `reconstruct`"),
         ({"num_sample": "2"}, ConfigError, "did you mean `num_samples`"),
         ({"model": f"{NAME}@chamion"}, RegistryError, f"there are {NAME}/1"),
-        ({"model": "aplied-digits"}, RegistryError, f"did you mean '{NAME}'"),
+        ({"model": "aplied-digits"}, RegistryError, f"did you mean `{NAME}`"),
         ({"model": f"{NAME}/9"}, RegistryError, f"there are {NAME}/1"),
         ({"output": None, "dataset": "digit"}, DataError, "Did you mean 'digits'"),
     ],
 )
 def test_refusals_come_back_as_they_are(
-    champion: registry.Version, digits: dict[str, Any], rows: Dataset, change: Any, error: Any, message: str, home: Path
+    champion: registry.Version, digits: IngestResult, rows: Dataset, change: Any, error: Any, message: str, home: Path
 ) -> None:
     """What the job refuses before any work; in this process, for a job would take seconds each."""
     request = {"task": "score", "dataset": rows.uri, "output": None, **change}
     with pytest.raises(error, match=message):
-        _plan(_job(home, **request), "cpu")
+        planned(_job(home, **request), "cpu")
 
 
 def test_reference_finds_the_version_that_it_means(champion: registry.Version) -> None:
@@ -158,5 +159,6 @@ def _job(home: Path, task: str, dataset: Any, output: Path | None, **more: Any) 
     return Job(
         folder.write(
             "spec.json", {"home": str(home), "identity": folder.location.path.rsplit("/", 1)[-1], "request": request}
-        )
+        ),
+        ApplyRequest,
     )

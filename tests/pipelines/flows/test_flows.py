@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -25,11 +26,25 @@ from prefect.context import refresh_global_settings_context
 from pipelines.cli import app
 from pipelines.cli.yaml_files import write_yaml
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import IngestConfig, PipelineRequest, PromoteRequest, TrainRequest, TuneRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.data.sources import IngestConfig
+from pipelines.flows import ingest as ingest_flow
+from pipelines.flows import promote as promote_flow
+from pipelines.flows import ray_job
+from pipelines.flows import tune as tune_flow
+from pipelines.flows.pipeline import pipeline
+from pipelines.flows.promote import promote
+from pipelines.flows.train import train
 from pipelines.models import registry, tracking
+from pipelines.operating import deployments
 from pipelines.services import Services
+from pipelines.stages.pipeline import PipelineRequest, PipelineResult
+from pipelines.stages.promote import PendingPromotion, PromoteRequest
+from pipelines.stages.train import TrainRequest, TrainResult
+from pipelines.stages.tune import TuneRequest, TuneResult
 from tests.pipelines.conftest import run_flow
+from tuning.frontier import Trial
+from tuning.space import SearchConfig
 from vae.config import RunConfig, override
 from vae.errors import ClusterError, ConfigError, DataError, Diverged
 from vae.inference.answering import TASKS
@@ -40,60 +55,57 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def champion(services: Services, digits: dict[str, Any], small: PipelineRequest) -> dict[str, Any]:
+def champion(services: Services, digits: IngestResult, small: PipelineRequest) -> dict[str, Any]:
     """What a whole pipeline came to."""
-    return run_flow(flows.pipeline, small)
+    return run_flow(pipeline, small)
 
 
-def test_pipeline_ends_in_a_champion(champion: dict[str, Any], digits: dict[str, Any]) -> None:
+def test_pipeline_ends_in_a_champion(champion: PipelineResult, digits: IngestResult) -> None:
     """Ingest finds the dataset, the search tries the whole grid, two workers train, and the alias moves."""
-    assert champion["dataset"]["dataset_id"] == digits["dataset_id"]
-    assert champion["dataset"]["reused"]
-    assert len(champion["search"]["trials"]) == 4
-    assert champion["training"]["config"]["scaling"]["num_workers"] == 2
-    assert len(champion["training"]["history"]) == 3
-    assert champion["promotion"]["promoted"]
+    assert champion.dataset.dataset_id == digits.dataset_id
+    assert champion.dataset.reused
+    assert len(champion.search.trials) == 4
+    assert champion.training.config.scaling.num_workers == 2
+    assert len(champion.training.history) == 3
+    assert champion.promotion.promoted
     found = registry.find("digits", "champion")
     assert found is not None
-    assert found.version == champion["promotion"]["version"]["version"]
+    assert found.version == champion.promotion.version.version
     assert found.score is not None
     assert found.score.name == "nll_bernoulli_dynamic_is8"
 
 
-def test_pipeline_logs_trials_curves_and_report(champion: dict[str, Any]) -> None:
+def test_pipeline_logs_trials_curves_and_report(champion: PipelineResult) -> None:
     """MLflow holds a parent run with a child for each trial, one point per epoch of each curve, and the report."""
     client = MlflowClient()
-    search_run = client.get_run(champion["search"]["mlflow_run_id"])
+    search_run = client.get_run(champion.search.mlflow_run_id)
     children = client.search_runs(
         [search_run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{search_run.info.run_id}'"
     )
     assert len(children) == 4
     assert {run.info.status for run in children} == {"FINISHED"}
     assert all("negative_bound" in run.data.metrics for run in children)
-    run_id = champion["training"]["mlflow_run_id"]
+    run_id = champion.training.mlflow_run_id
     curve = client.get_metric_history(run_id, "validation_negative_elbo")
     assert [metric.step for metric in curve] == [1, 2, 3]
-    assert [metric.value for metric in curve] == [
-        epoch["validation_negative_elbo"] for epoch in champion["training"]["history"]
-    ]
+    assert [metric.value for metric in curve] == [epoch.validation_negative_elbo for epoch in champion.training.history]
     artifacts = {file.path for file in client.list_artifacts(run_id, "report")}
     assert {"report/report.html", "report/reconstructions.png", "report/samples.png"} <= artifacts
 
 
 @pytest.fixture(scope="module")
-def again(champion: dict[str, Any]) -> tuple[TrainRequest, dict[str, Any]]:
+def again(champion: PipelineResult) -> tuple[TrainRequest, TrainResult]:
     """The champion's own configuration trained once more, as `champion-again`: what was asked, and what it came to."""
-    config = RunConfig.model_validate(champion["training"]["config"])
-    request = TrainRequest(dataset="digits", name="digits", config=config)
-    return request, run_flow(flows.train, request, run="champion-again")
+    request = TrainRequest(dataset="digits", name="digits", config=champion.training.config)
+    return request, run_flow(train, request, run="champion-again")
 
 
-def test_training_and_search_leave_reports_that_prefect_links(champion: dict[str, Any], again: Any) -> None:
+def test_training_and_search_leave_reports_that_prefect_links(champion: PipelineResult, again: Any) -> None:
     """Both runs of MLflow have a page, and an artifact of Prefect leads to each."""
     key = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
     with get_client(sync_client=True) as client:
         linked = " ".join(str(artifact.data) for artifact in client.read_artifacts(artifact_filter=key))
-    for run_id in (champion["search"]["mlflow_run_id"], again[1]["mlflow_run_id"]):
+    for run_id in (champion.search.mlflow_run_id, again[1].mlflow_run_id):
         page = Path(MlflowClient().download_artifacts(run_id, tracking.REPORT)).read_text()
         assert "Reconstructions" in page
         assert f"/runs/{run_id}/artifacts/report/report.html" in linked
@@ -121,8 +133,8 @@ def test_command_says_where_the_report_is(
     command("train", "digits", "--config", str(tmp_path / "train.yaml"), "--run", "champion-again", "--json")
     said = capsys.readouterr()
     url = json.loads(said.out.splitlines()[-1])["report_url"]
-    assert url == trained["report_url"]
-    assert url.endswith(f"/runs/{trained['mlflow_run_id']}/artifacts/report/report.html")
+    assert url == trained.report_url
+    assert url.endswith(f"/runs/{trained.mlflow_run_id}/artifacts/report/report.html")
     assert f"Report and plots: {url}" in said.err
 
 
@@ -133,7 +145,7 @@ def test_failed_promotion_leads_to_its_report(
     with pytest.raises(DataError):
         command("promote", "champion-again", "digits", "--metrics", "disentanglement")
     (url,) = [line for line in capsys.readouterr().out.splitlines() if "Report and plots" in line]
-    run_id = again[1]["mlflow_run_id"]
+    run_id = again[1].mlflow_run_id
     assert url.endswith(f"/runs/{run_id}/artifacts/failed-promotion/report.html")
     with get_client(sync_client=True) as client:
         key = ArtifactFilter(key=ArtifactFilterKey(any_=["report"]))
@@ -144,13 +156,13 @@ def test_failed_promotion_leads_to_its_report(
     assert "Failed" not in Path(MlflowClient().download_artifacts(run_id, tracking.REPORT)).read_text()
 
 
-def test_diverged_training_leaves_a_report(digits: dict[str, Any], tiny: RunConfig) -> None:
+def test_diverged_training_leaves_a_report(digits: IngestResult, tiny: RunConfig) -> None:
     """With what it said and the epochs before, in MLflow, and linked from Prefect."""
     told: list[Event] = []
     config = override(tiny, {"training.learning_rate": 1e30, "training.epochs": 50})
     with pytest.raises(Diverged):
         run_flow(
-            flows.train,
+            train,
             TrainRequest(dataset="digits", name="digits", config=config),
             run="diverging",
             listener=lambda kind, event: told.append(event),
@@ -164,17 +176,15 @@ def test_diverged_training_leaves_a_report(digits: dict[str, Any], tiny: RunConf
     assert "Diverged: the loss became" in page
 
 
-def test_candidate_that_is_no_better_does_not_move_the_alias(champion: dict[str, Any], again: Any) -> None:
+def test_candidate_that_is_no_better_does_not_move_the_alias(champion: PipelineResult, again: Any) -> None:
     """The same configuration scores the same, so the alias stays, and the reason says so."""
-    promoted = run_flow(flows.promote, PromoteRequest(run="champion-again", name="digits", num_samples=8))
-    nats = champion["promotion"]["score"]["nats"]
-    assert not promoted["promoted"]
-    assert promoted["reason"] == (
-        f"nll_bernoulli_dynamic_is8 {nats:.3f} nats is no better than the champion's {nats:.3f}"
-    )
+    promoted = run_flow(promote, PromoteRequest(run="champion-again", name="digits", num_samples=8))
+    nats = champion.promotion.score.nats
+    assert not promoted.promoted
+    assert promoted.reason == (f"nll_bernoulli_dynamic_is8 {nats:.3f} nats is no better than the champion's {nats:.3f}")
     found = registry.find("digits", "champion")
     assert found is not None
-    assert found.version == champion["promotion"]["version"]["version"]
+    assert found.version == champion.promotion.version.version
 
 
 PROOF = """
@@ -194,7 +204,7 @@ except Exception as error:
 """
 
 
-def test_registered_model_does_elsewhere_what_the_readme_says(champion: dict[str, Any], tmp_path: Path) -> None:
+def test_registered_model_does_elsewhere_what_the_readme_says(champion: PipelineResult, tmp_path: Path) -> None:
     """A process in an empty folder, with pickle refused, pulls the champion and runs the Python of both pages."""
     pages = [(ROOT / page).read_text() for page in ("README.md", "docs/use.md")]
     program = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
@@ -219,66 +229,77 @@ def test_registered_model_does_elsewhere_what_the_readme_says(champion: dict[str
     assert refusal == f"unknown task 'generat': this model knows {', '.join(TASKS)}; did you mean `generate`?"
 
 
-def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, dict[str, Any]]) -> None:
+def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, TrainResult]) -> None:
     """The same run name returns the finished result without another job, and another configuration is refused."""
     request, first = again
     events: list[Event] = []
-    second = run_flow(flows.train, request, run="champion-again", listener=lambda kind, event: events.append(event))
+    second = run_flow(train, request, run="champion-again", listener=lambda kind, event: events.append(event))
     assert second == first
     assert [event.kind for event in events] == ["report"], "where it is, and nothing of a job"
     other = request.model_copy(update={"config": override(request.config, {"training.seed": 1})})
     with pytest.raises(ConfigError, match="champion-again"):
-        run_flow(flows.train, other, run="champion-again")
+        run_flow(train, other, run="champion-again")
 
 
-def test_more_workers_than_the_cluster_has_are_refused(services: Services, digits: dict[str, Any]) -> None:
+def test_more_workers_than_the_cluster_has_are_refused(services: Services, digits: IngestResult) -> None:
     """The message names what was asked for and what there is, within seconds and before anything is submitted."""
     config = override(RunConfig(), {"scaling.num_workers": 64})
     with pytest.raises(ClusterError) as refused:
-        run_flow(flows.train, TrainRequest(dataset="digits", name="digits", config=config))
+        run_flow(train, TrainRequest(dataset="digits", name="digits", config=config))
     cpus = psutil.cpu_count()
     assert str(refused.value) == (
         f"asked for 64 workers of 1 CPU, the cluster has {cpus}; ask for at most {cpus}, or add nodes"
     )
 
 
-def test_unknown_dataset_is_refused_with_the_nearest(services: Services, digits: dict[str, Any]) -> None:
+def test_unknown_dataset_is_refused_with_the_nearest(services: Services, digits: IngestResult) -> None:
     """What the job refuses reaches the caller as the same error, without a traceback."""
     with pytest.raises(DataError, match="Did you mean 'digits'"):
-        run_flow(flows.train, TrainRequest(dataset="digit", name="digits"))
+        run_flow(train, TrainRequest(dataset="digit", name="digits"))
 
 
 def test_search_promotes_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A search that names an alias hands its best model on, as a training does; its job is asked nothing of that."""
+    """A search that names an alias promotes its best model, as a training does; its job does not learn of the alias."""
+    best = Trial("a", {}, "finished", 1)
+    result = TuneResult(
+        run="search", mlflow_run_id="", dataset="", trials=(best,), pareto=(), best=best, config=RunConfig(),
+        search=SearchConfig(), select="bound", search_seconds=1.0, verdict="sound", findings=(), report=None,
+    )  # fmt: skip
+    pending = PendingPromotion(reason="a person decides", flow_run="red-owl")
     asked: list[Any] = []
-    found = {"trials": [], "best": {"trial_id": "a"}}
-    monkeypatch.setattr(flows, "ray_job", lambda kind, request, identity: asked.append(request) or found)
-    monkeypatch.setattr(flows, "reported", lambda kind, folder: nullcontext(SimpleNamespace(url=None)))
-    monkeypatch.setattr(flows, "progress", lambda description: nullcontext())
-    monkeypatch.setattr(flows, "create_table_artifact", lambda **_: None)
-    monkeypatch.setattr(flows, "hand_on", lambda request, run: asked.append((request, run)) or "promoted")
+    monkeypatch.setattr(tune_flow, "ray_job", lambda kind, request, identity, returns: asked.append(request) or result)
+    monkeypatch.setattr(tune_flow, "linked_report", lambda kind, folder: nullcontext(SimpleNamespace(url=None)))
+    monkeypatch.setattr(tune_flow, "progress_bar", lambda description: nullcontext())
+    monkeypatch.setattr(tune_flow, "create_table_artifact", lambda **_: None)
+    monkeypatch.setattr(promote_flow, "hand_on", lambda request, run: asked.append((request, run)) or pending)
     request = TuneRequest(dataset="digits", name="digits", alias="champion", approve=True)
-    assert flows.tune.fn(request, run="search")["promotion"] == "promoted"
+    assert tune_flow.tune.fn(request, run="search").promotion == pending
     job, (promotion, run) = asked
     assert not {"alias", "approve"} & job.keys()
     expected = PromoteRequest(run="search", name="digits", alias="champion", approve=True)
     assert (promotion, run) == (expected, "search-promote")
 
 
-def test_every_flow_is_watched_for_heartbeats() -> None:
-    """A flow that is missing here is shown as running for ever once its process has died."""
-    assert set(flows.FLOWS) == {found for found in vars(flows).values() if isinstance(found, Flow)}
+def test_every_flow_is_deployed_and_watched_for_heartbeats() -> None:
+    """A flow that is missing in `FLOWS` is shown as running for ever once its process has died."""
+    rooms = [
+        importlib.import_module(f"pipelines.flows.{file.stem}") for file in (ROOT / "pipelines/flows").glob("*.py")
+    ]
+    flows = {one for room in rooms for one in vars(room).values() if isinstance(one, Flow)}
+    assert set(deployments.FLOWS.values()) == flows
 
 
 def test_cancelled_watch_stops_its_ingest(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The ingest of a watched source runs under a name that a cancelled flow run stops."""
     stopped: list[str] = []
+    runs: list[str] = []
     monkeypatch.setenv("PREFECT__RUNTIME__FLOW_RUN__ID", "7")
     monkeypatch.setenv("BETALINE_HOME", str(tmp_path))
-    monkeypatch.setattr(flows, "stop_job", lambda identity: stopped.append(identity))
-    monkeypatch.setattr(flows, "get_run_logger", lambda: logging.getLogger())
-    monkeypatch.setattr(flows.Watch, "look", lambda self: ("ready", "seen"))
-    monkeypatch.setattr(flows, "ingest", lambda request, run=None: {"run": run})
-    ingested = flows.watch.fn(IngestConfig(source=str(tmp_path), name="scans"))
-    flows._stop(flows.watch, SimpleNamespace(id="7", parameters={}), None)  # pyright: ignore
-    assert ingested["dataset"]["run"] in stopped
+    monkeypatch.setattr(ray_job, "stop_job", lambda identity: stopped.append(identity))
+    monkeypatch.setattr(ingest_flow, "get_run_logger", lambda: logging.getLogger())
+    monkeypatch.setattr(ingest_flow.Watch, "look", lambda self: ("ready", "seen"))
+    monkeypatch.setattr(ingest_flow, "ingest", lambda request, run=None: runs.append(run))
+    watched = ingest_flow.watch.fn(IngestConfig(source=str(tmp_path), name="scans"))
+    ray_job.stop_jobs(ingest_flow.watch, SimpleNamespace(id="7", parameters={}), None)  # pyright: ignore
+    assert watched.step == "ingested"
+    assert runs[0] in stopped

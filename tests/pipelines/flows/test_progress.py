@@ -12,8 +12,9 @@ from rich.table import Table
 
 from pipelines.cli.live import View, clock
 from pipelines.cluster.runs import Event
-from pipelines.flows import progress_bar
-from pipelines.flows.progress import SearchPlan, SearchProgress
+from pipelines.flows import job_events
+from pipelines.flows.search_progress import SearchProgress
+from pipelines.stages.tune import SearchPlan
 from tuning.frontier import Trial
 
 
@@ -101,10 +102,10 @@ def test_clock_has_hours_where_there_are_some() -> None:
 def test_bar_is_moved_from_time_to_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """At most once in two seconds, by the clock; the end is always told."""
     now, shown = [0.0], []
-    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(progress_bar, "create_progress_artifact", lambda percent, *_: shown.append(percent) or "id")
-    monkeypatch.setattr(progress_bar, "update_progress_artifact", lambda _, percent: shown.append(percent))
-    bar = progress_bar.ProgressBar("a search")
+    monkeypatch.setattr(job_events.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(job_events, "create_progress_artifact", lambda percent, *_: shown.append(percent) or "id")
+    monkeypatch.setattr(job_events, "update_progress_artifact", lambda _, percent: shown.append(percent))
+    bar = job_events.ProgressBar("a search")
     for seconds, event in zip((0.5, 1.9, 2.0, 2.1, 3.9, 4.1, 4.2, 4.3), EVENTS, strict=True):
         now[0] = seconds
         bar.on_event(event)
@@ -124,13 +125,13 @@ def test_bar_that_prefect_refuses_complains_once(
             raise answer
         return answer
 
-    monkeypatch.setattr(progress_bar, "create_progress_artifact", create)
-    monkeypatch.setattr(progress_bar, "get_run_logger", lambda: logging.getLogger("a run"))
-    monkeypatch.setattr(progress_bar, "PROGRESS_SECONDS", -math.inf)
-    bar = progress_bar.ProgressBar("a search")
+    monkeypatch.setattr(job_events, "create_progress_artifact", create)
+    monkeypatch.setattr(job_events, "get_run_logger", lambda: logging.getLogger("a run"))
+    monkeypatch.setattr(job_events, "PROGRESS_SECONDS", -math.inf)
+    bar = job_events.ProgressBar("a search")
     for event in EVENTS[:2]:
         bar.on_event(event)
     assert [record.getMessage() for record in caplog.records] == [
-        "Prefect cannot be told how far the search is: no route"
+        "Prefect refused the progress of the search: no route"
     ]
     assert bar.artifact == "id"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +13,12 @@ from mlflow import MlflowClient
 
 from pipelines.cli.yaml_files import write_yaml
 from pipelines.cluster.runs import Event
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import TuneRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.tune import tune
 from pipelines.models import registry
 from pipelines.services import Services
 from pipelines.services.process import tree
+from pipelines.stages.tune import TuneRequest, TuneResult
 from tests.cluster.nodes import head_of, joined
 from tests.pipelines.conftest import run_flow
 from tests.pipelines.flows.test_search import TRIAL, by_setting, trials_of
@@ -44,13 +44,13 @@ def asked(tiny: RunConfig, epochs: int, **changes: Any) -> TuneRequest:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(services: Services, digits: dict[str, Any], tiny: RunConfig) -> dict[str, Any]:
+def undisturbed(services: Services, digits: IngestResult, tiny: RunConfig) -> dict[str, Any]:
     """What the search comes to where nothing happens."""
-    return run_flow(flows.tune, asked(tiny, 30), run="survived-undisturbed")
+    return run_flow(tune, asked(tiny, 30), run="survived-undisturbed")
 
 
 def test_search_whose_driver_is_killed_goes_on(
-    services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig
+    services: Services, home: Path, undisturbed: TuneResult, tiny: RunConfig
 ) -> None:
     """SIGKILL of the driver after a trial has ended: that one is not trained again, and the table is the same."""
     folder = home / "runs" / "survived-driver"
@@ -62,13 +62,13 @@ def test_search_whose_driver_is_killed_goes_on(
         return written
 
     with meanwhile(kill_the_driver) as killed:
-        again = run_flow(flows.tune, asked(tiny, 30), run="survived-driver")
+        again = run_flow(tune, asked(tiny, 30), run="survived-driver")
     written = killed.result()
     assert written
     assert {file: file.stat().st_mtime_ns for file in written} == written, "what had ended was not trained again"
     assert by_setting(again) == by_setting(undisturbed)
     client = MlflowClient()
-    parent = client.get_run(again["mlflow_run_id"]).info
+    parent = client.get_run(again.mlflow_run_id).info
     children = client.search_runs([parent.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.run_id}'")
     assert len(children) == 6
     assert {child.info.status for child in children} == {"FINISHED"}
@@ -77,7 +77,7 @@ def test_search_whose_driver_is_killed_goes_on(
 def finished_body(search: Path) -> dict[str, Any] | None:
     """The body of a trial that has ended, while not all have."""
     trials = trials_of(search)
-    ended = [trial["parameters"]["model.encoder"] for trial in trials if trial["status"] == "finished"]
+    ended = [trial.parameters["model.encoder"] for trial in trials if trial.status == "finished"]
     return ended[0] if len(ended) < len(trials) and ended else None
 
 
@@ -87,7 +87,7 @@ def when_written(folder: Path) -> dict[Path, int]:
 
 
 def test_search_that_loses_a_node_goes_on(
-    services: Services, home: Path, undisturbed: dict[str, Any], tiny: RunConfig, tmp_path: Path
+    services: Services, home: Path, undisturbed: TuneResult, tiny: RunConfig, tmp_path: Path
 ) -> None:
     """SIGKILL of all processes of one of two nodes: its trials go on where there is room, and the table is the same."""
     folder = home / "runs" / "survived-node" / "tune"
@@ -100,13 +100,13 @@ def test_search_that_loses_a_node_goes_on(
                 process.kill()
 
         with meanwhile(kill_the_node) as killed:
-            again = run_flow(flows.tune, asked(tiny, 30), run="survived-node")
+            again = run_flow(tune, asked(tiny, 30), run="survived-node")
     killed.result()
     assert by_setting(again) == by_setting(undisturbed)
 
 
 def test_interrupted_search_leaves_its_best_as_challenger(
-    services: Services, digits: dict[str, Any], tiny: RunConfig, home: Path, tmp_path: Path
+    services: Services, digits: IngestResult, tiny: RunConfig, home: Path, tmp_path: Path
 ) -> None:
     """Ctrl-C in `betaline tune --register challenger`; the same run goes on afterwards as if nothing had been."""
     request = asked(tiny, 2000)
@@ -115,7 +115,7 @@ def test_interrupted_search_leaves_its_best_as_challenger(
     command += ["--config", str(tmp_path / "search.yaml"), "--run", "interrupted", "--register", "challenger"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     search = home / "runs" / "interrupted"
-    wait_until(lambda: max((t["epochs"] for t in trials_of(search)), default=0) >= 5, what="some epochs are done")
+    wait_until(lambda: max((t.epochs for t in trials_of(search)), default=0) >= 5, what="some epochs are done")
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=LIMIT_SECONDS)
     assert process.returncode == 130, said
@@ -132,7 +132,7 @@ def test_interrupted_search_leaves_its_best_as_challenger(
 
 
 def test_trial_that_needs_several_workers_is_a_train_run(
-    services: Services, digits: dict[str, Any], tiny: RunConfig
+    services: Services, digits: IngestResult, tiny: RunConfig
 ) -> None:
     """Two workers a trial, one trial at a time; one that is stopped early gives its place to the next."""
     space = {"training.learning_rate": {"kind": "choice", "values": [1e-3, 1e-7, 1.1e-3]}}
@@ -145,9 +145,9 @@ def test_trial_that_needs_several_workers_is_a_train_run(
         if event.kind == "trial" and event.fields["epochs"]:
             workers.append(len(ray_processes(services, "RayTrainWorker")))
 
-    found = run_flow(flows.tune, request, run="survived-workers", listener=look)
-    by_rate = {trial["parameters"]["training.learning_rate"]: trial for trial in found["trials"]}
-    assert {rate: trial["status"] for rate, trial in by_rate.items()} == {
+    found = run_flow(tune, request, run="survived-workers", listener=look)
+    by_rate = {trial.parameters["training.learning_rate"]: trial for trial in found.trials}
+    assert {rate: trial.status for rate, trial in by_rate.items()} == {
         1e-3: "finished",
         1e-7: "stopped",
         1.1e-3: "finished",
@@ -155,16 +155,14 @@ def test_trial_that_needs_several_workers_is_a_train_run(
     assert by_rate[1e-3]["epochs"] == 8
     assert by_rate[1e-7]["epochs"] < 8
     assert max(workers, default=0) == 2
-    assert found["best"]["parameters"]["training.learning_rate"] != 1e-7
+    assert found.best.parameters["training.learning_rate"] != 1e-7
 
 
-def test_trial_that_can_never_be_placed_says_why(
-    services: Services, digits: Mapping[str, Any], tiny: RunConfig
-) -> None:
+def test_trial_that_can_never_be_placed_says_why(services: Services, digits: IngestResult, tiny: RunConfig) -> None:
     """Before a trial is started: what was asked for, and what the cluster has."""
     request = asked(tiny, 1)
     base = override(request.search.base, {"scaling.num_workers": 64, "training.batch_size": 64})
     request = request.model_copy(update={"search": request.search.model_copy(update={"base": base})})
     with pytest.raises(Exception, match="asked for 64 workers of 1 CPU per trial, the cluster has") as refused:
-        run_flow(flows.tune, request, run="survived-nowhere")
+        run_flow(tune, request, run="survived-nowhere")
     assert "lower base.scaling.num_workers" in str(refused.value)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from pipelines.cli import options
-from pipelines.flows.requests import TrainRequest
 from pipelines.jobs import choosing, evaluate, train
 from pipelines.jobs.job import Job
 from pipelines.models import tracking
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import QUICK, job_of
-from vae.config import RunConfig, override, parse
+from vae.config import override
 from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError, Diverged, RegistryError
@@ -26,7 +26,6 @@ from vae.metrics.likelihood import bound_sums
 from vae.training.assembly import share_of
 from vae.training.distributed import TrainOutcome, TrainSpec
 from vae.training.loop import Training, Unfinished, unfinished
-from vae.training.reports import EpochReport
 from vae.training.state import save_model
 from vae.training.verdict import BLOCKING
 
@@ -49,7 +48,7 @@ def test_training_leaves_a_report_of_its_model(job: Job, pages: list[str], monke
     monkeypatch.setattr(train, "train", alone)
     result = train.run(job)
     (page,) = pages
-    assert result["report"] == f"runs:/run-1/{tracking.REPORT}"
+    assert result.report == f"runs:/run-1/{tracking.REPORT}"
     assert "on 30 validation examples" in page
     assert {"reconstructions", "samples", "interpolations", "curves", "latent"} <= {*re.findall(r'id="(\w+)"', page)}
     assert "2 of 2 at most" in page
@@ -90,15 +89,15 @@ def test_training_that_diverges_leaves_the_model_of_its_best_epoch(
     with pytest.raises(Diverged) as error:
         train.run(job)
     flags = "--set training.learning_rate=0.0001 --set training.gradient_clip_norm=1"
-    assert f"betaline train {job.request['dataset']} --start-from one {flags}" in str(error.value)
-    left = job.result_of("one")
-    assert [EpochReport(**epoch).epoch for epoch in left["history"]] == [1, 2]
-    assert parse(RunConfig, left["config"]) == QUICK
+    assert f"betaline train {job.request.dataset} --start-from one {flags}" in str(error.value)
+    left = train.earlier_training(job, "one")
+    assert [epoch.epoch for epoch in left.history] == [1, 2]
+    assert left.config == QUICK
     (finding,) = evaluate.divergence(left)
     assert finding.name in BLOCKING
-    assert options.configuration_of(job.home, "one") == left["config"]
-    started = train.spec_of(job, QUICK, Dataset.open(job.request["dataset"]), "one")
-    assert started.start == left["model"]
+    assert options.configuration_of(job.home, "one") == left.config.model_dump(mode="json")
+    started = train.spec_of(job, QUICK, Dataset.open(job.request.dataset), "one")
+    assert started.start == left.model
 
 
 def test_weights_that_ran_away_are_not_gone_on_from(
@@ -170,7 +169,7 @@ def test_training_that_fails_shows_its_last_whole_checkpoint(
     assert "Failed after 2 of 2 epochs: ClusterError: the last node is gone" in page
     assert f"Scores and pictures are of the checkpoint at {said}; on validation data." in page
     assert {"reconstructions", "samples", "traversals", "latent", "curves"} <= {*re.findall(r'id="(\w+)"', page)}
-    spec, opened = parse(TrainRequest, job.request, "train"), Dataset.open(job.request["dataset"])
+    spec, opened = job.request, Dataset.open(job.request.dataset)
     left = unfinished(spec.config, opened, str(Path(job.folder.uri, "checkpoints")))
     assert left is not None
     bound = bound_sums(left.model, InOrder(share_of(spec.config, opened, "validation")), seed=0).bound()
@@ -228,10 +227,10 @@ def test_training_without_a_configuration_takes_what_suits_the_data(
     changes = {"training.epochs": 1, "training.patience_epochs": None}
     job = job_of(tmp_path, TrainRequest(dataset=noise.uri, name="noise", changes=changes))
     result = train.run(job)
-    chosen = result["chosen"]
-    assert (chosen["preset"], chosen["changes"]["training.batch_size"]) == ("vae", 16)
-    assert result["config"]["model"]["likelihood"]["kind"] == "discretized_logistic", "noise has every shade"
-    assert result["config"]["training"]["epochs"] == 1
-    assert tags[0][choosing.CHOSEN] == chosen["sentence"]
+    chosen = result.chosen
+    assert (chosen.preset, chosen.changes["training.batch_size"]) == ("vae", 16)
+    assert result.config.model.likelihood.kind == "discretized_logistic", "noise has every shade"
+    assert result.config.training.epochs == 1
+    assert tags[0][choosing.CHOSEN] == chosen.sentence
     monkeypatch.setattr(choosing, "suited", lambda facts: pytest.fail("a second attempt chooses again"))
-    assert train.run(job)["config"] == result["config"]
+    assert train.run(job).config == result.config

@@ -10,7 +10,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines.cluster.runs import RunFolder
-from pipelines.jobs.tune import TrialLog
+from pipelines.jobs.trial_log import TrialLog
 from pipelines.models import tracking
 from tuning.frontier import Trial
 from vae.training.reports import EpochReport

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines.flows.requests import TuneRequest
 from pipelines.jobs import tune
 from pipelines.jobs.job import Job
+from pipelines.stages.tune import TuneRequest
 from tests.pipelines.conftest import QUICK, job_of
 from tuning.frontier import Trial
 from tuning.space import Choice, SearchConfig

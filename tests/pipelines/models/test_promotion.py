@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from pipelines.cluster.runs import REPORT, RESULT, RunFolder
-from pipelines.flows.requests import PromoteRequest
 from pipelines.jobs import evaluate
 from pipelines.jobs.job import Job
 from pipelines.models import registry
+from pipelines.stages.promote import PromoteRequest
 from tests.pipelines.conftest import QUICK, job_of
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, DataError, RegistryError
@@ -30,6 +30,8 @@ def trained(tmp_path: Path, noise: Dataset) -> dict[str, Any]:
     folder = RunFolder(str(tmp_path), "trained")
     save_model(result.model, f"{folder.uri}/model")
     left = {
+        "run": "trained",
+        "dataset_id": noise.manifest.dataset_id,
         "mlflow_run_id": "run-1",
         "dataset": noise.uri,
         "config": QUICK.model_dump(mode="json"),

@@ -7,14 +7,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import mlflow.pyfunc
 import pytest
 
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import PromoteRequest, TrainRequest
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.promote import promote
+from pipelines.flows.train import train
 from pipelines.services import Services
+from pipelines.stages.promote import PromoteRequest
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import run_flow
 from vae.config import RunConfig
 
@@ -33,12 +35,12 @@ print(json.dumps([list(new.shape), list(code["mean"].shape), list(model.predict(
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_model_loads_with_its_own_requirements_alone(
-    services: Services, digits: dict[str, Any], tiny: RunConfig, tmp_path: Path
+    services: Services, digits: IngestResult, tiny: RunConfig, tmp_path: Path
 ) -> None:
     """From an empty folder, with pickle refused, the champion generates, encodes and reconstructs."""
     request = TrainRequest(dataset="digits", name="elsewhere", config=tiny)
-    trained = run_flow(flows.train, request)
-    run_flow(flows.promote, PromoteRequest(run=trained["run"], name="elsewhere", num_samples=4))
+    trained = run_flow(train, request)
+    run_flow(promote, PromoteRequest(run=trained.run, name="elsewhere", num_samples=4))
     requirements = mlflow.pyfunc.get_model_dependencies("models:/elsewhere@champion")
     python = tmp_path / "venv" / "bin" / "python"
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)

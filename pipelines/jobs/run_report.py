@@ -1,4 +1,4 @@
-"""The report of a run, made as the run ends, well or not, and logged with it in MLflow."""
+"""The report of a run, drawn as the run ends, with success or not, and logged with it in MLflow."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from vae.training.reports import EpochReport
 from vae.training.verdict import judge, judge_data, measure
 
 MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
-"""Of a split, which ingest has shuffled: what the pictures are made of, and what a training's figures are measured on."""
+"""Largest numbers of rows of a split, which ingest has shuffled: for the pictures, and for a training's figures."""
 
 
 def log(job: Job, run_id: str, files: Iterable[Path], folder: str = tracking.REPORT_FOLDER) -> str:
-    """Logs a report's files with a run of MLflow and notes in the job's folder where; returns the URI of its page."""
+    """Logs a report's files with a run of MLflow and notes their place in the job's folder; returns the URI of the page."""
     tracking.log_files(run_id, files, folder)
     page = f"{folder}/report.html"
     job.folder.write(REPORT, {"experiment_id": tracking.experiment_of(run_id), "run_id": run_id, "path": page})
@@ -36,21 +36,21 @@ def log(job: Job, run_id: str, files: Iterable[Path], folder: str = tracking.REP
 
 
 def draw(job: Job, run_id: str, evidence: Evidence, folder: str = tracking.REPORT_FOLDER) -> str:
-    """Draws a report and logs it; returns the URI of its page."""
+    """Draws a report and logs it; returns the URI of the page."""
     with TemporaryDirectory() as scratch:
         return log(job, run_id, report.write(evidence, Path(scratch)).values(), folder)
 
 
 def leave(job: Job, run_id: str, make: Callable[[], Evidence], folder: str = tracking.REPORT_FOLDER) -> str | None:
-    """Logs the report of a job, and returns its URI; None where that failed, which is told in the job's log.
+    """Draws and logs the report of a job and returns its URI; None if that failed, with the reason in the job's log.
 
-    A run that trained for hours does not fail for want of a picture.
+    A run that trained for hours does not fail because a picture does.
     """
     print("writing the report", flush=True)
     try:
         return draw(job, run_id, make(), folder)
     except Exception:
-        print("there is no report of this run; nothing else is the worse for it:", file=sys.stderr, flush=True)
+        print("the report of this run could not be drawn; everything else is complete:", file=sys.stderr, flush=True)
         traceback.print_exc()
         return None
 
@@ -59,18 +59,18 @@ def leave(job: Job, run_id: str, make: Callable[[], Evidence], folder: str = tra
 def left_on_failure(
     job: Job, run_id: str, make: Callable[[str], Evidence], folder: str = tracking.REPORT_FOLDER
 ) -> Iterator[None]:
-    """Leaves a report where the block fails: `make` is given what it said. The error goes on."""
+    """Leaves a report if the block fails, and raises its error again; `make` takes the error message."""
     try:
         yield
     except Exception as error:
-        refused = isinstance(error, BetalineError)
-        said = f"{type(error).__name__}: {error}" if refused else traceback.format_exc()
-        leave(job, run_id, lambda: make(said), folder)
+        is_ours = isinstance(error, BetalineError)
+        message = f"{type(error).__name__}: {error}" if is_ours else traceback.format_exc()
+        leave(job, run_id, lambda: make(message), folder)
         raise
 
 
 def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:
-    """Returns the same with the verdict on the run that trained a model."""
+    """Returns the evidence with the verdict on the run that trained a model."""
     config, history = known.config, [EpochReport(**epoch) for epoch in known.history]
     if not history:
         return known
@@ -79,7 +79,7 @@ def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:
 
 
 def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:
-    """The same with a model, and what it does on the first rows of the split."""
+    """Returns the evidence with a model and its figures on the first rows of the split."""
     config = known.config
     share = Share.of(
         dataset, known.split, binarization=config.model.likelihood.binarization_policy, missing=config.data.missing
@@ -91,26 +91,27 @@ def seen(known: Evidence, model: VAE, dataset: Dataset) -> Evidence:
 
 @dataclass(frozen=True)
 class Left:
-    """The model that a run which did not finish has left at a checkpoint."""
+    """Model that a run which did not finish has left at a checkpoint."""
 
     known: Evidence
-    """What the run tells, and what this model adds to it: its epochs, its trial."""
+    """Evidence of the run with the model's epochs and trial."""
     model: VAE
+    """The model, with its weights at the checkpoint."""
     whose: str
-    """Whose weights these are, in words."""
+    """Phrase that names the weights."""
 
 
 def seen_at_checkpoint(known: Evidence, dataset: Dataset, load: Callable[[Evidence], Left | None]) -> Evidence:
-    """The same of a run that did not finish, with the model that it has left, if it has."""
+    """Returns the evidence of a run that did not finish, with the model that it has left, if any."""
     try:
         if (left := load(known)) is None:
             return replace(known, why_no_model="the run has left no checkpoint")
-        told = replace(left.known, model=left.model)
-        if not told.is_finite:
-            return replace(told, model_note=f"The weights of {left.whose} are not finite numbers.")
+        shown = replace(left.known, model=left.model)
+        if not shown.is_finite:
+            return replace(shown, model_note=f"The weights of {left.whose} are not finite numbers.")
         note = f"Scores and pictures are of {left.whose}; on {known.split} data."
-        return replace(seen(told, left.model, dataset), model_note=note)
-    # Such a run may have left anything, and the report is to say what became of it all the same.
+        return replace(seen(shown, left.model, dataset), model_note=note)
+    # Such a run may have left anything, and its report is drawn all the same.
     except Exception as error:
         print("the report is without a model:", file=sys.stderr, flush=True)
         traceback.print_exc()
@@ -119,5 +120,5 @@ def seen_at_checkpoint(known: Evidence, dataset: Dataset, load: Callable[[Eviden
 
 
 def fixed_rows(share: Share) -> Batch:
-    """The first rows of a split, pixels as they are: the same in every report on a dataset."""
+    """Returns the first rows of a split with pixels as stored: the same rows in every report on a dataset."""
     return replace(share, binarization=None).load(0, min(MOST_ROWS, share.num_rows))

@@ -1,7 +1,8 @@
-"""Flow runs whose process has died without a word, as with its machine: Prefect marks them as crashed, being silent."""
+"""Detection of flow runs whose process died silently, for example with its machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from prefect.client.orchestration import SyncPrefectClient
@@ -11,20 +12,19 @@ from prefect.events.schemas.automations import AutomationCore, EventTrigger, Pos
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.settings import get_current_settings
 
-from pipelines.flows import stages as flows
-
 AUTOMATION = "betaline-silent-runs"
+"""Name of the automation on Prefect's server."""
 MISSED = 3
-"""So many heartbeats may be missed: Prefect's server, or the way to it, may have been away."""
+"""Number of heartbeats that may be missed, because Prefect's server or the network was away."""
 ENDED = ("Completed", "Failed", "Cancelled", "Crashed", "Paused", "Suspended")
 
 
-def watch(client: SyncPrefectClient) -> None:
-    """Has the server mark runs of betaline's flows as crashed whose heartbeats have ended, or never came. Prefect's own
-    default is to show them as running for ever, and to let them keep the next run of their deployment from starting.
+def watch(client: SyncPrefectClient, flows: Sequence[str]) -> None:
+    """Makes the server mark runs of these flows as crashed when their heartbeats stop or never come.
 
-    Heartbeats come every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds, which has to be the same here and where workers run. A
-    run that was silent and lives after all completes as if nothing had been.
+    By default Prefect shows such runs as running for ever, and keeps the next run of their deployment from starting.
+    Heartbeats come every PREFECT_FLOWS_HEARTBEAT_FREQUENCY seconds, which must be the same here and on the workers. A run
+    that was silent and is alive completes as usual.
     """
     seconds = get_current_settings().flows.heartbeat_frequency
     if seconds is None:
@@ -32,13 +32,13 @@ def watch(client: SyncPrefectClient) -> None:
     heartbeat = "prefect.flow-run.heartbeat"
     wanted = AutomationCore(
         name=AUTOMATION,
-        description=f"Marks flow runs as crashed after {MISSED} heartbeats, one every {seconds} s, did not come.",
+        description=f"Marks flow runs as crashed after {MISSED} missed heartbeats; one is due every {seconds} s.",
         trigger=EventTrigger(
             after={heartbeat, "prefect.flow-run.Running"},
             expect={heartbeat, *(f"prefect.flow-run.{state}" for state in ENDED)},
             match=ResourceSpecification({"prefect.resource.id": ["prefect.flow-run.*"]}),
             match_related=ResourceSpecification(
-                {"prefect.resource.role": ["flow"], "prefect.resource.name": [flow.name for flow in flows.FLOWS]}
+                {"prefect.resource.role": ["flow"], "prefect.resource.name": list(flows)}
             ),
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
@@ -54,8 +54,8 @@ def watch(client: SyncPrefectClient) -> None:
             )
         ],
     )
-    there = client.read_automations_by_name(AUTOMATION)
-    if there:
-        client.update_automation(there[0].id, wanted)
+    existing = client.read_automations_by_name(AUTOMATION)
+    if existing:
+        client.update_automation(existing[0].id, wanted)
     else:
         client.create_automation(wanted)

@@ -11,7 +11,7 @@ import pytest
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.states import Completed, Running, Suspended
 
-from pipelines.flows import approvals
+from pipelines.operating import approvals
 from vae.errors import RegistryError
 
 WORDS = "**digits** version 3 is not `champion`: nll_is200 81.000 nats is no better than the champion's 80.000."

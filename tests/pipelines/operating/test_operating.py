@@ -17,9 +17,10 @@ import pytest
 
 from pipelines import services as embedded
 from pipelines.data.sources import IngestConfig
-from pipelines.flows.requests import DriftRequest, TrainRequest
 from pipelines.services.commands import ray_folder
 from pipelines.services.lease import exported
+from pipelines.stages.drift import DriftRequest
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import run_flow
 from tests.processes import betaline, wait_for
 from vae.config import RunConfig
@@ -87,8 +88,8 @@ def test_data_that_lands_is_trained_on_and_a_person_decides_after_a_restart(site
     """A watched folder starts an ingest, whose event starts a training, whose promotion waits for a person; all servers and
     the worker are ended meanwhile; the person's yes moves the alias. Then drift starts a training.
     """
-    from pipelines.flows import approvals, deployments
     from pipelines.models import registry
+    from pipelines.operating import approvals, deployments
 
     folder = site.home / "incoming"
     folder.mkdir()
@@ -120,12 +121,13 @@ def test_data_that_lands_is_trained_on_and_a_person_decides_after_a_restart(site
     again = request.model_copy(update={"alias": None, "approve": False, "dataset": "fresh"})
     assert deployments.schedule("train", again, on="drift").when == "on drift of landing"
     leave(folder, seed=1)
-    from pipelines.flows import stages as flows
+    from pipelines.flows.drift import drift
+    from pipelines.flows.ingest import ingest
 
-    run_flow(flows.ingest, landing.model_copy(update={"name": "fresh"}))
-    assert not run_flow(flows.drift, DriftRequest(name="landing", dataset="fresh"))["drifted"]
+    run_flow(ingest, landing.model_copy(update={"name": "fresh"}))
+    assert not run_flow(drift, DriftRequest(name="landing", dataset="fresh"))["drifted"]
     leave(folder, seed=2, brightest=256)
-    run_flow(flows.ingest, landing.model_copy(update={"name": "fresh"}))
+    run_flow(ingest, landing.model_copy(update={"name": "fresh"}))
     found = command(site, "drift", "landing", "fresh")
     assert found["drifted"]
     assert found["findings"][2]["drifted"]

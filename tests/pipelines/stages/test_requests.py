@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipelines.data.examples import digits
-from pipelines.flows.requests import TrainRequest, TuneRequest
+from pipelines.stages.train import TrainRequest
+from pipelines.stages.tune import TuneRequest
 from tuning.space import Choice, SearchConfig, around
 from vae.config import DataConfig, RunConfig, TrainingConfig, override, parse
 from vae.config.presets import preset

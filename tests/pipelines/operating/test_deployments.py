@@ -10,9 +10,10 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import FlowRun, StateType
 
 from pipelines.cluster.runs import RunFolder
-from pipelines.flows.requests import TrainRequest
-from pipelines.flows.stages import identity_of
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.ray_job import identity_of
 from pipelines.services import Services
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import ended
 from tests.processes import wait_for
 from vae.config import RunConfig
@@ -23,7 +24,7 @@ pytestmark = pytest.mark.servers("flows")
 
 def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClient) -> None:
     """Each flow is deployed, its parameters have a schema with descriptions, and training is on a cron schedule."""
-    from pipelines.flows import deployments
+    from pipelines.operating import deployments
 
     others = tuple(f"{flow}/default" for flow in ("ingest", "tune", "promote", "pipeline", "apply", "drift", "report"))
     names = ("train/nightly", *others)
@@ -39,12 +40,12 @@ def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClien
 @pytest.mark.slow
 @pytest.mark.ci
 def test_schedule_trains_by_itself_until_it_is_removed(
-    prefect: SyncPrefectClient, digits: dict[str, Any], tiny: RunConfig
+    prefect: SyncPrefectClient, digits: IngestResult, tiny: RunConfig
 ) -> None:
     """What `betaline schedule` makes is listed with its next run, starts a run that leaves a trained model, is paused, and
     goes.
     """
-    from pipelines.flows import deployments
+    from pipelines.operating import deployments
 
     request = TrainRequest(dataset="digits", name="by-itself", config=tiny)
     made = deployments.schedule("train", request, every_seconds=15)
@@ -62,7 +63,7 @@ def test_schedule_trains_by_itself_until_it_is_removed(
     assert done.state.type == StateType.COMPLETED, done.state.message
     result = RunFolder(os.environ["BETALINE_HOME"], identity_of("train", str(run.id), None)).read("result.json")
     assert result is not None
-    assert len(result["history"]) == 3
+    assert len(result.history) == 3
     deployments.remove("train", "by-itself")
     with pytest.raises(ConfigError, match=r"no schedule train/by-itself; scheduled: train/nightly"):
         deployments.found("train", "by-itself")
@@ -84,7 +85,7 @@ def test_schedule_trains_by_itself_until_it_is_removed(
 )
 def test_bad_schedule_is_refused(services: Services, flow: str, times: dict[str, Any], message: str) -> None:
     """A flow that is not scheduled, a line that is none, no interval, neither, and a place that has no clock."""
-    from pipelines.flows import deployments
+    from pipelines.operating import deployments
 
     with pytest.raises(ConfigError, match=message):
         deployments.schedule(flow, TrainRequest(dataset="digits", name="never"), **times)

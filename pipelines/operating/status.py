@@ -1,4 +1,4 @@
-"""Why is it not running? Flow runs and their jobs on the cluster, joined by identity, and what each waits for."""
+"""Status of the flow runs, of their jobs on the cluster, and of whatever each of them waits for."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from pipelines.cluster.demands import ClusterStatus, Demand, JobStatus, amounts, ask_cluster
 from pipelines.cluster.resources import current_cluster
 from pipelines.cluster.runs import TRIALS, RunFolder
-from pipelines.flows.stages import STAGES, home, identity_of
+from pipelines.flows.ray_job import home, identities_of
 from vae.errors import ClusterError
 
 UNFINISHED = [
@@ -27,52 +27,66 @@ UNFINISHED = [
     StateType.PAUSED,
 ]
 NUM_ENDED = 5
-"""Flow runs that have ended are shown too, the last few."""
+"""Number of flow runs that have ended and are shown, the last ones."""
 ONLINE = "ONLINE"
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Who takes up the flow runs of a work pool."""
+    """Workers of a work pool."""
 
     pool: str
+    """Name of the pool."""
     num_online: int
+    """Number of workers that poll it."""
     is_paused: bool
+    """Whether the pool starts no runs."""
     limit: int | None
+    """Largest number of flow runs at once; None sets no limit."""
 
 
 @dataclass(frozen=True)
 class RunStatus:
-    """A flow run, what it does, and what it waits for."""
+    """A flow run, its progress, and its obstacle."""
 
     flow: str
+    """Name of the flow."""
     name: str
+    """Name of the flow run."""
     flow_run_id: str
+    """Id of the flow run."""
     state: str
+    """Name of its state in Prefect."""
     since: datetime | None
+    """Time of that state."""
     deployment: str | None
+    """FLOW/NAME of its deployment; None for a flow that a command runs."""
     jobs: tuple[str, ...] = ()
-    """Submission ids of its jobs on the cluster that are not over."""
+    """Submission ids of its jobs on the cluster that have not ended."""
     progress: str = ""
+    """Counts of a search's trials by state; of a run that has ended its message."""
     waits_for: str = ""
-    """Empty where it runs, or is over."""
+    """Obstacle in words; empty for a run that is running or has ended."""
 
 
 @dataclass(frozen=True)
 class Status:
-    """All of it."""
+    """Flow runs, workers and the cluster."""
 
     runs: tuple[RunStatus, ...]
+    """Unfinished flow runs and the last ones that ended."""
     strays: tuple[str, ...]
-    """Jobs that run on the cluster, and belong to no flow run that is going on."""
+    """Submission ids of running jobs that belong to no unfinished flow run."""
     workers: tuple[Workers, ...]
+    """Workers of each work pool."""
     cluster: ClusterStatus | None
+    """The Ray cluster; None if it does not answer."""
     cluster_error: str = ""
-    """Why there is no cluster to show."""
+    """Error message of a cluster that does not answer."""
 
 
 def collect() -> Status:
-    """Asks Prefect and the Ray cluster that the environment names. What cannot be reached is said, not raised."""
+    """Returns the status of Prefect and of the Ray cluster that the environment names; a lost cluster is part of it."""
     cluster, cluster_error = None, ""
     try:
         cluster = ask_cluster(current_cluster())
@@ -104,7 +118,7 @@ def collect() -> Status:
 
 
 def _flow_runs(client: SyncPrefectClient) -> list[FlowRun]:
-    """Those that are not over, oldest first, behind the last that are; of a schedule's next runs the first."""
+    """Returns the last runs that ended, then the unfinished ones; of a schedule's next runs only the first."""
     unfinished = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=UNFINISHED)))
     ended = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(not_any_=UNFINISHED)))
     going_on = client.read_flow_runs(flow_run_filter=unfinished, sort=FlowRunSort.EXPECTED_START_TIME_ASC)
@@ -161,18 +175,17 @@ def _run_status(
 
 
 def jobs_of(run: FlowRun, flow: str, cluster: ClusterStatus) -> list[JobStatus]:
-    """The jobs of a flow run that are not over; their names derive from its own."""
-    identity = identity_of(flow, str(run.id), (run.parameters or {}).get("run"))
-    stems = {identity, *(f"{identity}-{stage}" for stage in STAGES)}
-    return [job for job in cluster.jobs if not job.is_over and job.submission_id.rpartition("-")[0] in stems]
+    """Returns the jobs of a flow run that are not over; their names derive from its own."""
+    own = identities_of(flow, run)
+    return [job for job in cluster.jobs if not job.is_over and job.submission_id.rpartition("-")[0] in own]
 
 
 def _progress(jobs: Sequence[JobStatus]) -> str:
-    """How many of a search's trials are done."""
+    """Returns the number of a search's trials in each state; empty for other jobs."""
     for job in jobs:
-        found = RunFolder(home(), job.submission_id.rpartition("-")[0]).read(TRIALS)
-        if found is not None:
-            states = Counter(trial.get("status", "?") for trial in found.get("trials", []))
+        table = RunFolder(home(), job.submission_id.rpartition("-")[0]).read(TRIALS)
+        if table is not None:
+            states = Counter(trial.get("status", "?") for trial in table.get("trials", []))
             return "trials: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
     return ""
 
@@ -187,14 +200,14 @@ def why(
     jobs: Sequence[JobStatus],
     cluster: ClusterStatus | None,
 ) -> str:
-    """What a flow run that is not over waits for; empty where it runs.
+    """Returns the obstacle of a flow run that has not ended; empty if it is running.
 
     Args:
-        run: Itself.
-        workers: Of each work pool.
+        run: The flow run.
+        workers: Workers of each work pool.
         others: Runs of the same deployment that have begun.
-        jobs: Its own, on the cluster.
-        cluster: None where it cannot be reached.
+        jobs: The run's own jobs on the cluster.
+        cluster: The cluster; None if it does not answer.
     """
     if run.state_type == StateType.PAUSED:
         return f"a person's decision: betaline approve {run.name}"

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from pipelines.cluster.runs import REPORT, SPEC, RunFolder
-from pipelines.jobs import reports
+from pipelines.jobs import run_report
 from pipelines.jobs.job import Job
 from pipelines.models import tracking
 from pipelines.report import Evidence
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import QUICK
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
@@ -42,7 +43,10 @@ def logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    return Job(RunFolder(str(tmp_path), "one").write(SPEC, {"home": str(tmp_path), "identity": "one", "request": {}}))
+    return Job(
+        RunFolder(str(tmp_path), "one").write(SPEC, {"home": str(tmp_path), "identity": "one", "request": {}}),
+        TrainRequest,
+    )
 
 
 def known(noise: Dataset, **further: Any) -> Evidence:
@@ -52,12 +56,12 @@ def known(noise: Dataset, **further: Any) -> Evidence:
 def test_training_is_looked_at_on_validation_data(job: Job, noise: Dataset, logged: Read) -> None:
     """The bound is that of the validation split, and the page has the model's pictures and says which split it is."""
     model = Training(QUICK, noise).run().model
-    seen = reports.seen(known(noise), model, noise)
+    seen = run_report.seen(known(noise), model, noise)
     share = Share.of(noise, "validation", binarization="dynamic")
     assert seen.bound == bound_sums(model, InOrder(share), seed=0).bound()
     assert seen.rows is not None
     assert seen.rows.values.tolist() == Share.of(noise, "validation").load(0, 30).values.tolist()
-    assert reports.leave(job, "a", lambda: seen) == "runs:/a/report/report.html"
+    assert run_report.leave(job, "a", lambda: seen) == "runs:/a/report/report.html"
     where = {"experiment_id": "experiment-1", "run_id": "a", "path": "report/report.html"}
     assert job.folder.read(REPORT) == where, "for the flow, which links it"
     page = logged()
@@ -70,7 +74,7 @@ def test_failed_run_leaves_what_it_said_and_fails_all_the_same(job: Job, noise: 
     """The error goes on as it was; the page has it in words."""
     with (
         pytest.raises(Diverged, match="nan in epoch 4"),
-        reports.left_on_failure(job, "a", lambda said: known(noise, failure=said)),
+        run_report.left_on_failure(job, "a", lambda said: known(noise, failure=said)),
     ):
         raise Diverged("the loss became nan in epoch 4")
     page = logged()
@@ -83,7 +87,7 @@ def test_mistake_of_ours_leaves_its_traceback(job: Job, noise: Dataset, logged: 
     """What no one meant to say is shown with where it came from."""
     with (
         pytest.raises(ZeroDivisionError),
-        reports.left_on_failure(job, "a", lambda said: known(noise, failure=said)),
+        run_report.left_on_failure(job, "a", lambda said: known(noise, failure=said)),
     ):
         _ = 1 / 0
     assert "Traceback" in logged()
@@ -94,11 +98,11 @@ def test_report_that_cannot_be_made_does_not_fail_the_run(
     job: Job, noise: Dataset, logged: Read, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Neither a run that ended nor the error of one that failed is hidden; the log says why there is no report."""
-    assert reports.leave(job, "a", lambda: replace(known(noise), split="nowhere", nll=3)) is None  # pyright: ignore
-    assert "there is no report of this run" in capfd.readouterr().err
+    assert run_report.leave(job, "a", lambda: replace(known(noise), split="nowhere", nll=3)) is None  # pyright: ignore
+    assert "the report of this run could not be drawn" in capfd.readouterr().err
     with (
         pytest.raises(Diverged, match="first"),
-        reports.left_on_failure(job, "a", lambda said: known(noise, failure=said, nothing="such")),
+        run_report.left_on_failure(job, "a", lambda said: known(noise, failure=said, nothing="such")),
     ):
         raise Diverged("first")
     assert "unexpected keyword argument 'nothing'" in capfd.readouterr().err

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from pipelines.jobs.evaluate import fits, protocol, unit_change, with_bounds_of
+from pipelines.jobs.scoring import fits, protocol, unit_change, with_bounds_of
 from vae.config import ModelConfig, parse
 from vae.data.batches import Batch
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom

@@ -12,12 +12,16 @@ from mlflow import MlflowClient
 
 from pipelines.cluster.launch import stop_job
 from pipelines.cluster.runs import PINNED, RESULT, SPEC, RunFolder
-from pipelines.flows import stages as flows
-from pipelines.flows.requests import ReportRequest, TrainRequest
-from pipelines.jobs import unfinished
+from pipelines.data.ingest import IngestResult
+from pipelines.flows.report import report
+from pipelines.flows.train import train
+from pipelines.flows.tune import tune
+from pipelines.jobs import report as report_job
 from pipelines.jobs.job import Job
 from pipelines.models import tracking
 from pipelines.services import Services
+from pipelines.stages.report import ReportRequest
+from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import run_flow
 from tests.pipelines.flows.test_search import asked, trials_of
 from tests.processes import meanwhile, wait_until
@@ -45,7 +49,7 @@ def stopped(flow: Any, request: Any, home: Path, run: str, is_on_its_way: Callab
 def has_scored_trial(search: Path) -> bool:
     """Whether the table has a trial's bound, and a checkpoint is there."""
     trials = trials_of(search)
-    return any(trial["negative_bound"] for trial in trials) and any(search.rglob(MANIFEST))
+    return any(trial.negative_bound for trial in trials) and any(search.rglob(MANIFEST))
 
 
 def page_of(experiment: str, run: str, folder: Path) -> str:
@@ -56,17 +60,17 @@ def page_of(experiment: str, run: str, folder: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.ci
 def test_stopped_training_is_shown_as_far_as_it_came(
-    services: Services, digits: dict[str, Any], tiny: RunConfig, home: Path, tmp_path: Path
+    services: Services, digits: IngestResult, tiny: RunConfig, home: Path, tmp_path: Path
 ) -> None:
     """By its newest checkpoint, on demand; taken up again, it replaces the page, which is then found and not drawn."""
     config = long(tiny, epochs=EPOCHS, num_workers=1)
     request = TrainRequest(dataset="digits", name="unfinished", config=config)
     in_second_epoch = (STEPS_PER_EPOCH // INTERVAL + 1) * INTERVAL
     checkpoint = f"step-{in_second_epoch:08d}/{MANIFEST}"
-    stopped(flows.train, request, home, "stopped-training", lambda run: any(run.rglob(checkpoint)))
+    stopped(train, request, home, "stopped-training", lambda run: any(run.rglob(checkpoint)))
     status = MlflowClient().get_run(tracking.run_of("unfinished", "stopped-training")).info.status
-    found = run_flow(flows.report, ReportRequest(run="stopped-training"))
-    assert found["drawn"]
+    found = run_flow(report, ReportRequest(run="stopped-training"))
+    assert found.drawn
     page = page_of("unfinished", "stopped-training", tmp_path)
     assert "Unfinished training" in page
     done = re.search(rf"Not finished: (\d+) of {EPOCHS} epochs are done\.", page)
@@ -75,11 +79,11 @@ def test_stopped_training_is_shown_as_far_as_it_came(
     assert "Scores and pictures are of the checkpoint at step " in page
     assert {"reconstructions", "traversals", "curves"} <= figures_of("unfinished", "stopped-training")
     assert MlflowClient().get_run(tracking.run_of("unfinished", "stopped-training")).info.status == status
-    result = run_flow(flows.train, request, run="stopped-training")
-    assert result["resumed_from_step"] > STEPS_PER_EPOCH
-    again = run_flow(flows.report, ReportRequest(run="stopped-training"))
-    assert not again["drawn"]
-    assert again["report_url"] == result["report_url"] == found["report_url"]
+    result = run_flow(train, request, run="stopped-training")
+    assert result.resumed_from_step > STEPS_PER_EPOCH
+    again = run_flow(report, ReportRequest(run="stopped-training"))
+    assert not again.drawn
+    assert again.report_url == result.report_url == found.report_url
     assert "Report of a training" in page_of("unfinished", "stopped-training", tmp_path)
 
 
@@ -92,15 +96,15 @@ def figures_of(experiment: str, run: str) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.ci
 def test_stopped_search_is_shown_as_far_as_it_came(
-    services: Services, digits: dict[str, Any], tiny: RunConfig, home: Path, tmp_path: Path
+    services: Services, digits: IngestResult, tiny: RunConfig, home: Path, tmp_path: Path
 ) -> None:
     """With the trials that have begun, and the best one's model at its newest checkpoint."""
     request = asked(tiny).model_copy(update={"name": "unfinished"})
     base = override(request.search.base, {"training.epochs": 500})
     request = request.model_copy(update={"search": request.search.model_copy(update={"base": base})})
-    stopped(flows.tune, request, home, "stopped-search", has_scored_trial)
-    found = run_flow(flows.report, ReportRequest(run="stopped-search"))
-    assert found["drawn"]
+    stopped(tune, request, home, "stopped-search", has_scored_trial)
+    found = run_flow(report, ReportRequest(run="stopped-search"))
+    assert found.drawn
     page = page_of("unfinished", "stopped-search", tmp_path)
     assert "Unfinished search" in page
     assert re.search(r"Not finished: 0 of the \d trials that have started have ended\.", page)
@@ -127,4 +131,4 @@ def test_what_cannot_be_shown_is_refused(tmp_path: Path, request_: Any, pinned: 
         other.write(PINNED, pinned)
     spec = {"home": str(tmp_path), "identity": "report", "request": {"run": "other"}}
     with pytest.raises(RegistryError, match=said):
-        unfinished.run(Job(RunFolder(str(tmp_path), "report").write(SPEC, spec)))
+        report_job.run(Job(RunFolder(str(tmp_path), "report").write(SPEC, spec), ReportRequest))

@@ -14,8 +14,8 @@ from rich.console import Console
 
 from pipelines.cli.status_view import status_lines
 from pipelines.cluster.demands import Amounts, ClusterStatus, Demand, JobStatus
-from pipelines.cluster.status import RunStatus, Status, Workers, explain, jobs_of, why
-from pipelines.flows.stages import identity_of
+from pipelines.flows.ray_job import identity_of
+from pipelines.operating.status import RunStatus, Status, Workers, explain, jobs_of, why
 
 ONE_WORKER = Workers(pool="betaline", num_online=1, is_paused=False, limit=None)
 

@@ -1,0 +1,91 @@
+"""The flow that evaluates a trained run, registers it, and moves an alias; and its call at the end of other flows."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import FlowRun
+from prefect.deployments import run_deployment
+from prefect.exceptions import ObjectNotFound
+
+from pipelines.flows.job_events import linked_report
+from pipelines.flows.ray_job import folder_of, own_identity, ray_job, stage
+from pipelines.models import gate, registry
+from pipelines.operating import approvals
+from pipelines.stages.fields import Promotable
+from pipelines.stages.promote import Evaluation, PendingPromotion, PromoteRequest, PromoteResult
+from pipelines.stages.train import TrainRequest
+from pipelines.stages.tune import TuneRequest
+from vae.errors import ConfigError
+
+PROMOTION = "promote/default"
+"""Deployment whose runs can wait for a person."""
+
+
+@stage
+def promote(request: PromoteRequest, run: str | None = None) -> PromoteResult:
+    """Evaluates a trained run, registers it, and moves the alias if the gate passes it and, where asked, a person agrees.
+
+    Args:
+        request: Which run, and the bar it must pass.
+        run: Name of the evaluation; the same name returns an earlier evaluation. None derives a new name.
+    """
+    identity = own_identity("promote", run)
+    with linked_report("promote", folder_of(identity)) as report:
+        evaluated = ray_job("evaluate", request.model_dump(mode="json", exclude={"approve"}), identity, Evaluation)
+    decision = gate.judge(evaluated)
+    if decision.promote and request.approve:
+        approval = approvals.ask(evaluated, decision)
+        decision = approvals.answered(approval, gate.judge(evaluated))  # the alias may have moved meanwhile
+    decide(evaluated, decision)
+    version = evaluated.version
+    create_markdown_artifact(
+        f"**{version.name}** version {version.version} {'is now' if decision.promote else 'is not'} `{request.alias}`: "
+        f"{decision.reason}.",
+        key="promotion",
+        description=f"Promotion of {version.name} {version.version}",
+    )
+    outcome = {"promoted": decision.promote, "reason": decision.reason, "report_url": report.url}
+    return PromoteResult(**{**dict(evaluated), **outcome})
+
+
+def promote_if_asked(request: TrainRequest | TuneRequest, run: str) -> PromoteResult | PendingPromotion | None:
+    """Promotes the model of a training or a search whose request names an alias; returns None for any other."""
+    if request.alias is None:
+        return None
+    shared = {field: getattr(request, field) for field in ("name", *Promotable.model_fields)}
+    return hand_on(PromoteRequest(run=run, **shared), f"{run}-promote")
+
+
+def hand_on(request: PromoteRequest, run: str) -> PromoteResult | PendingPromotion:
+    """Promotes at the end of another flow.
+
+    A promotion that a person decides on becomes a flow run of its own, which can wait for days after the other one ends.
+    """
+    if not request.approve:
+        return promote(request, run=run)
+    try:
+        waiting = run_deployment(
+            PROMOTION,
+            parameters={"request": request.model_dump(mode="json")},
+            timeout=0,
+            as_subflow=False,
+            idempotency_key=run,
+        )
+    except ObjectNotFound:
+        raise ConfigError(
+            f"approve: there is no deployment {PROMOTION}, whose run could wait; betaline deploy"
+        ) from None
+    name = cast(FlowRun, waiting).name
+    return PendingPromotion(reason=f"flow run {name} asks a person: betaline approve {name}", flow_run=name)
+
+
+@task(name="gate", cache_policy=NO_CACHE, persist_result=False)
+def decide(evaluated: Evaluation, decision: gate.Decision) -> None:
+    """Moves the alias if that is the decision; a repeated call changes nothing."""
+    if decision.promote:
+        registry.move_alias(evaluated.version, evaluated.alias, decision.reason)
+    get_run_logger().info("version %s: %s", evaluated.version.version, decision.reason)

@@ -1,0 +1,137 @@
+"""Scores of a candidate and of the champion on the same data, which the gate compares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from pipelines.cluster.runs import emit
+from pipelines.models import packaging
+from pipelines.models.versions import Score, Version
+from vae.config import ModelConfig
+from vae.data.batches import Batch, InOrder, Share
+from vae.data.missing import MissingConfig
+from vae.data.parquet import Dataset
+from vae.data.schema import Column, ExampleSpec
+from vae.data.statistics import example_spec
+from vae.errors import Diverged
+from vae.metrics.likelihood import NegativeLogLikelihood, negative_log_likelihood
+from vae.model import VAE
+from vae.parts.likelihoods.preparing import prepare
+from vae.training.state import load_model
+
+
+def protocol(config: ModelConfig, missing: MissingConfig | None, num_samples: int) -> str:
+    """Returns the name of a score.
+
+    Scores under different binarisation policies, densities or missing values are not comparable, and a vector-quantised
+    model has a bound in place of an estimate. `grey` marks densities over pixels whose scales are at least one grey level:
+    a score without it is of a version with a smaller limit.
+    """
+    quantized = config.posterior.has_codes
+    parts = [
+        "nelbo" if quantized else "nll",
+        config.likelihood.protocol,
+        missing and f"{missing.kind}{missing.share:g}",
+        None if quantized else f"is{num_samples}",
+    ]
+    return "_".join(filter(None, parts))
+
+
+def on_test_split(dataset: Dataset, config: ModelConfig, missing: MissingConfig | None) -> InOrder:
+    """Returns the test split as the model reads it."""
+    return InOrder(Share.of(dataset, "test", binarization=config.likelihood.binarization_policy, missing=missing))
+
+
+def announced(batches: InOrder) -> Iterator[Batch]:
+    """Yields the batches with an event for each: a large test split takes minutes."""
+    total, done = batches.share.num_rows, 0
+    for batch in batches:
+        emit("evaluate", {"what": f"likelihood, {done:,} of {total:,} test examples"})
+        yield batch
+        done += len(batch)
+
+
+def score_of(run: str, nll: NegativeLogLikelihood, name: str, dataset: Dataset) -> Score:
+    """Returns the score of a candidate.
+
+    Raises:
+        Diverged: If it is not a finite number.
+    """
+    if not math.isfinite(nll.nats):
+        raise Diverged(f"{name} of {run} is {nll.nats}: the model is not registered")
+    return Score(nll.nats, name, dataset.manifest.dataset_id)
+
+
+def champion_score(
+    champion: Version | None,
+    candidate: Score,
+    dataset: Dataset,
+    missing: MissingConfig | None,
+    num_samples: int,
+    scratch: Path,
+) -> Score | None:
+    """Returns the champion's score on the candidate's data; it is evaluated again if it was registered on other data."""
+    if champion is None or champion.score is None:
+        return None
+    if (champion.score.dataset_id, champion.score.name) == (candidate.dataset_id, candidate.name):
+        return champion.score
+    model = load_model(str(packaging.download(champion.uri, scratch / "champion")))
+    data = example_spec(dataset, missing)
+    if not fits(model, data) or protocol(model.config, missing, num_samples) != candidate.name:
+        return champion.score
+    model.examples = with_bounds_of(model.examples, data)
+    emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
+    test = on_test_split(dataset, model.config, missing)
+    nll = negative_log_likelihood(model, test, num_samples=num_samples, seed=0)
+    return Score(nll.nats + unit_change(model, data, test), candidate.name, candidate.dataset_id)
+
+
+def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
+    """Returns a model's specification of examples with the plausible ranges of other data.
+
+    Two models are then compared by their likelihoods of the same values.
+    """
+    if known.columns is None or data.columns is None:
+        return known
+    pairs = zip(known.columns, data.columns, strict=True)
+    return replace(known, columns=tuple(replace(mine, lowest=its.lowest, highest=its.highest) for mine, its in pairs))
+
+
+def fits(model: VAE, data: ExampleSpec) -> bool:
+    """Returns whether a model can score other data: the same shape, columns, and conditions.
+
+    Means and standard deviations may differ: the model keeps its own.
+    """
+    known, conditions = model.examples, set(model.config.condition)
+    return (
+        known.shape == data.shape
+        and _names(known.columns) == _names(data.columns)
+        and (known.classes == data.classes or "class" not in conditions)
+        and (_names(known.attributes) == _names(data.attributes) or not conditions - {"class"})
+    )
+
+
+def _names(columns: Sequence[Column] | None) -> list[tuple[str, tuple[str, ...] | None]] | None:
+    return None if columns is None else [(column.name, column.categories) for column in columns]
+
+
+def unit_change(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> float:
+    """Returns the increase of a model's negative log-likelihood of a table in the units of other data, in nats per example.
+
+    A density is per unit: each observed number adds the log of the model's standard deviation over the data's.
+    """
+    if model.examples.columns is None or data.columns is None:
+        return 0.0
+    ratios = [mine.std / theirs.std for mine, theirs in zip(model.examples.columns, data.columns, strict=True)]
+    log_ratio_D = torch.tensor(ratios, dtype=torch.float64).log()
+    changes = []
+    for batch in batches:
+        _, observed_BD = prepare(batch.values, model.config.likelihood, model.examples, torch.Generator())
+        assert observed_BD is not None, "of a table"
+        changes.append(observed_BD.double() @ log_ratio_D)
+    return torch.cat(changes).mean().item()

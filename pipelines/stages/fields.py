@@ -1,0 +1,37 @@
+"""Types and fields that the requests and the results of several stages share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, StringConstraints
+
+from vae.config import Section
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
+"""Name of a model, an alias or a run."""
+
+Projection = Literal["pca", "umap"]
+"""Method by which a report lays out a latent of many dimensions in the plane."""
+
+
+def is_absent(value: Any) -> bool:
+    """Returns whether an optional field is left out of a result's JSON."""
+    return value is None
+
+
+class Result(BaseModel):
+    """A frozen result of a stage; keys of its JSON that this version does not know are ignored."""
+
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+
+
+class Promotable(Section):
+    """Fields by which a training or a search asks for the promotion of the model that it ends with."""
+
+    alias: Name | None = None
+    """Alias that the resulting model may take, such as champion; None registers no model."""
+    approve: bool = False
+    """Whether a person decides if the model takes the alias."""
+    projection: Projection = "pca"
+    """Layout of the report's latent scatter plot: principal components, or `umap` (needs the extra `report-umap`)."""

@@ -1,0 +1,65 @@
+"""Pipeline: ingest a source, search, train the best configuration, and promote it."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from pipelines.data.ingest import IngestResult
+from pipelines.data.sources import IngestConfig
+from pipelines.stages.fields import Name, Result
+from pipelines.stages.promote import PendingPromotion, PromoteResult
+from pipelines.stages.train import TrainResult
+from pipelines.stages.tune import TuneResult
+from tuning.space import SearchConfig
+from vae.config import Positive, RunConfig, ScalingConfig, Section, TrainingConfig
+
+
+class PipelineRequest(Section):
+    """Ingest a source, search, train the best configuration, and promote it."""
+
+    ingest: IngestConfig
+    """Source to ingest, and how."""
+    search: SearchConfig | None = None
+    """Search; None searches around a preset that suits the dataset: see `vae.config.suiting`."""
+    training: TrainingConfig | None = None
+    """Training of the selected configuration; None trains it as the trials were trained."""
+    scaling: ScalingConfig = ScalingConfig()
+    """Workers of the final training."""
+    alias: Name = "champion"
+    """Alias that the model may take."""
+    threshold_nats: float | None = None
+    """Largest negative log-likelihood on the test split, in nats per example, with which the alias may move; None sets no
+    limit."""
+    num_samples: Positive = 200
+    """Importance samples per example of the test split."""
+    approve: bool = False
+    """Whether a person decides on a model that passes the gate; the promotion then waits in a flow run of its own."""
+
+    @model_validator(mode="after")
+    def _final_training_fits(self) -> Self:
+        if self.search is not None:
+            self.final(self.search.base)  # refuses a batch that does not divide among the workers
+        return self
+
+    def final(self, base: RunConfig) -> RunConfig:
+        """Returns the configuration of the final training, before the selected trial's values are set in it."""
+        return RunConfig(
+            data=base.data,
+            model=base.model,
+            objective=base.objective,
+            training=self.training or base.training,
+            scaling=self.scaling,
+        )
+
+
+class PipelineResult(Result):
+    """Results of the stages, and their durations."""
+
+    dataset: IngestResult
+    search: TuneResult
+    training: TrainResult
+    promotion: PromoteResult | PendingPromotion
+    seconds: dict[str, float]
+    """Duration of each stage in seconds."""
