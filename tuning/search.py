@@ -26,6 +26,7 @@ from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training.distributed import living, places
 from vae.training.reports import EpochReport
+from vae.training.room import in_words, shortage
 
 log = logging.getLogger(__name__)
 
@@ -186,19 +187,12 @@ def max_concurrent(need: Need) -> int:
     room = places(wanted)
     if room >= need.workers:
         return room // need.workers
-    nodes = living()
-    asked = " and ".join(f"{amount:g} {name}" for name, amount in wanted.items())
-    there = " and ".join(f"{sum(node.get(name, 0) for node in nodes):g} {name}" for name in wanted)
-    on_nodes = f" on {len(nodes)} nodes, with room for {room}" if len(nodes) > 1 else ""
     if need.workers == 1:
-        raise ClusterError(
-            f"asked for {asked} per trial, the cluster has {there}{on_nodes}; lower "
-            f"{' or '.join(f'{name.lower()}s_per_trial' for name in wanted)}, or connect to a larger cluster"
-        )
-    raise ClusterError(
-        f"asked for {need.workers} workers of {asked} per trial, the cluster has {there}{on_nodes}; lower "
-        "base.scaling.num_workers, or connect to a larger cluster"
-    )
+        asked, lower = in_words(wanted), " or ".join(f"{name.lower()}s_per_trial" for name in wanted)
+    else:
+        asked, lower = f"{need.workers} workers of {in_words(wanted)}", "base.scaling.num_workers"
+    lack = shortage(f"{asked} per trial", wanted, living(), room)
+    raise ClusterError(f"{lack}; lower {lower}, or connect to a larger cluster")
 
 
 def division_of(config: SearchConfig) -> int:

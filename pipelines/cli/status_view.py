@@ -9,8 +9,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cluster.demands import ClusterStatus, amounts
+from pipelines.cluster.demands import ClusterStatus
 from pipelines.operating.status import RunStatus, Status, Workers
+from vae.training.room import in_words
 
 MAX_CHARACTERS = 200
 """Most characters that the last column shows of a flow run's message."""
@@ -63,5 +64,5 @@ def _cluster(cluster: ClusterStatus) -> str:
     nodes = f"{cluster.num_nodes} node{'s' * (cluster.num_nodes != 1)}"
     held = cluster.held
     used = ", ".join(f"{held.get(kind, 0.0):g} of {amount:g} {kind} in use" for kind, amount in cluster.total.items())
-    waiting = [amounts(demand.total) for job in cluster.jobs if not job.is_over for demand in job.demands]
+    waiting = [in_words(demand.total) for job in cluster.jobs if not job.is_over for demand in job.demands]
     return f"Ray      {nodes}: {used}" + (f"; waiting: {'; '.join(waiting)}" if waiting else "")

@@ -1,29 +1,38 @@
-"""What the jobs of a Ray cluster hold of it, and what they have asked for and not got."""
+"""The resources of a Ray cluster: how much there is, how much its jobs hold, and how much they still wait for."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pipelines.cluster.resources import Cluster
+from vae.training.room import Amounts, in_words, summed
 
-Amounts = dict[str, float]
-"""By resource, as `{"CPU": 4, "GPU": 1}`."""
+WAITING = ("PENDING", "RESCHEDULING", "PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING")
+"""States of placement groups and actors that wait for resources."""
+HOLDING = ("CREATED", "ALIVE")
+"""States of placement groups and actors that hold resources."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What a job has asked the cluster for and not got."""
+    """Resources that a job has requested and not yet received."""
 
     bundles: tuple[Amounts, ...]
-    """Placed together or not at all; one for an actor that is placed alone."""
+    """Parts that are placed together or not at all, each on one node; an actor alone has one."""
 
     @property
     def total(self) -> Amounts:
-        """Of all bundles."""
-        return added(self.bundles)
+        """Sum of all bundles."""
+        return summed(self.bundles)
+
+    def __str__(self) -> str:
+        first, *others = self.bundles
+        if others and all(other == first for other in others):
+            return f"{len(self.bundles)} × ({in_words(first)})"
+        return in_words(self.total)
 
 
 @dataclass(frozen=True)
@@ -31,109 +40,99 @@ class JobStatus:
     """A job on the Ray cluster."""
 
     submission_id: str
+    """Id under which the job was submitted."""
     status: str
     """PENDING, RUNNING, SUCCEEDED, FAILED or STOPPED."""
     message: str
+    """Explanation by Ray; empty if there is none."""
     held: Amounts
+    """Resources that the job holds."""
     demands: tuple[Demand, ...]
+    """Resources that the job waits for."""
 
     @property
     def is_over(self) -> bool:
-        """Whether it has ended."""
+        """Whether the job has ended."""
         return self.status not in ("PENDING", "RUNNING")
 
 
 @dataclass(frozen=True)
 class ClusterStatus:
-    """What a Ray cluster has and what is in use."""
+    """The resources of a Ray cluster, and its jobs."""
 
     address: str
+    """Address of the dashboard."""
     num_nodes: int
+    """Number of living nodes."""
     total: Amounts
+    """Resources of all nodes together."""
     largest_node: Amounts
-    """The most of each resource that one node has."""
+    """Largest amount of each resource that one node has."""
     jobs: tuple[JobStatus, ...]
+    """Jobs that were submitted."""
 
     @property
     def held(self) -> Amounts:
-        """By all jobs together."""
-        return added(job.held for job in self.jobs)
-
-
-def amounts(resources: Mapping[str, float]) -> str:
-    """In words: `4 CPU and 1 GPU`."""
-    return " and ".join(f"{amount:g} {kind}" for kind, amount in resources.items()) or "nothing"
-
-
-def added(parts: Iterable[Mapping[str, float]]) -> Amounts:
-    """Sums by resource."""
-    total: Amounts = defaultdict(float)
-    for part in parts:
-        for kind, amount in part.items():
-            total[kind] += amount
-    return dict(total)
+        """Resources that all jobs together hold."""
+        return summed(job.held for job in self.jobs)
 
 
 @dataclass
 class _Account:
-    """What a job holds and wants, while it is added up."""
+    """Resources of a job while they are added up."""
 
     held: list[Amounts] = field(default_factory=list)
     demands: list[Demand] = field(default_factory=list)
 
+    def enter(self, state: str, bundles: tuple[Amounts, ...]) -> None:
+        if state in WAITING:
+            self.demands.append(Demand(bundles))
+        elif state in HOLDING:
+            self.held.extend(bundles)
+
 
 def ask_cluster(cluster: Cluster) -> ClusterStatus:
-    """What a cluster has, and what its jobs hold and want.
+    """Returns the resources of a cluster, and those that its jobs hold and wait for.
 
     Raises:
         ConnectionError: If its dashboard cannot be reached.
         ClusterError: If it refuses.
     """
-    nodes = [_asked(node["resources_total"]) for node in _state(cluster, "nodes") if node["state"] == "ALIVE"]
-    accounts: dict[str, _Account] = defaultdict(_Account)
-    for group in _state(cluster, "placement_groups"):
-        bundles = tuple(_asked(bundle["unit_resources"]) for bundle in group["bundles"])
-        account = accounts[group["creator_job_id"]]
-        if group["state"] in ("PENDING", "RESCHEDULING"):
-            account.demands.append(Demand(bundles))
-        elif group["state"] == "CREATED":
-            account.held.extend(bundles)
-    for actor in _state(cluster, "actors"):
-        needs = _asked(actor["required_resources"] or {})
-        if actor["placement_group_id"] or not needs:
-            continue  # it lives on what its group holds, or on nothing
-        if actor["state"] in ("PENDING_CREATION", "DEPENDENCIES_UNREADY", "RESTARTING"):
-            accounts[actor["job_id"]].demands.append(Demand((needs,)))
-        elif actor["state"] == "ALIVE":
-            accounts[actor["job_id"]].held.append(needs)
-    jobs = []
-    for job in cluster.get("/api/jobs/"):
-        if not job["submission_id"]:
-            continue  # somebody else's driver, which nobody has submitted
-        account = accounts[job["job_id"]] if job["job_id"] else _Account()
-        jobs.append(
-            JobStatus(
-                submission_id=job["submission_id"],
-                status=job["status"],
-                message=job["message"] or "",
-                held=added(account.held),
-                demands=tuple(account.demands),
-            )
+    nodes = [_amounts(node) for node in cluster.nodes()]
+    accounts = _accounts(cluster)
+    jobs = [
+        JobStatus(
+            submission_id=job["submission_id"],
+            status=job["status"],
+            message=job["message"] or "",
+            held=summed(accounts[job["job_id"]].held),
+            demands=tuple(accounts[job["job_id"]].demands),
         )
-    kinds = {kind for node in nodes for kind in node}
+        for job in cluster.get("/api/jobs/")
+        if job["submission_id"]  # a driver without one was not submitted
+    ]
     return ClusterStatus(
         address=cluster.address,
         num_nodes=len(nodes),
-        total=added(nodes),
-        largest_node={kind: max(node.get(kind, 0.0) for node in nodes) for kind in sorted(kinds)},
+        total=summed(nodes),
+        largest_node={kind: max(node.get(kind, 0.0) for node in nodes) for kind in sorted(summed(nodes))},
         jobs=tuple(jobs),
     )
 
 
-def _state(cluster: Cluster, kind: str) -> list[dict[str, Any]]:
-    return cluster.get(f"/api/v0/{kind}", limit="10000", detail="1")["data"]["result"]["result"]
+def _accounts(cluster: Cluster) -> dict[str | None, _Account]:
+    """Returns the account of each job by Ray's id of the job."""
+    accounts: dict[str | None, _Account] = defaultdict(_Account)
+    for group in cluster.state("placement_groups"):
+        bundles = tuple(_amounts(bundle["unit_resources"]) for bundle in group["bundles"])
+        accounts[group["creator_job_id"]].enter(group["state"], bundles)
+    for actor in cluster.state("actors"):
+        needs = _amounts(actor["required_resources"] or {})
+        if needs and not actor["placement_group_id"]:  # otherwise it lives on its group's resources, or on none
+            accounts[actor["job_id"]].enter(actor["state"], (needs,))
+    return accounts
 
 
-def _asked(resources: Mapping[str, float]) -> Amounts:
-    """CPUs and GPUs alone: what else Ray counts, such as memory and the node's own name, nobody here asks for."""
+def _amounts(resources: Mapping[str, Any]) -> Amounts:
+    """Returns the CPUs and GPUs; nobody here requests the others that Ray counts, such as memory and the node's name."""
     return {kind: resources[kind] for kind in ("CPU", "GPU") if resources.get(kind)}

@@ -1,4 +1,4 @@
-"""Run one job on the cluster through the Ray Jobs API: submit or re-attach, follow, and return its result.
+"""Jobs on the cluster through the Ray Jobs API: submitted or attached to, followed, and stopped.
 
 A job is `python -m pipelines.jobs KIND --spec HOME/runs/IDENTITY/spec.json`. It leaves `result.json` beside
 the spec, or `error.json` ({"type", "message"}), and prints events as lines `BETALINE_EVENT {json}`. The
@@ -26,6 +26,7 @@ from typing import Any, TypeVar, cast
 import aiohttp
 import requests
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
+from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
 from pipelines.cluster.resources import Cluster, Resources, check_resources, current_cluster, patiently
 from pipelines.cluster.runs import ERROR, REPORT, RESULT, SPEC, Event, RunFolder, parse_event
@@ -35,8 +36,8 @@ from vae.errors import ClusterError, ClusterLost, rebuild
 T = TypeVar("T")
 PACKAGES = ("vae", "tuning", "pipelines")
 ENTRYPOINT = ("-m", "pipelines.jobs")
-# The cluster has its own; these would lead its workers back to this process's view of it.
 _NOT_FOR_JOBS = ("RAY_", "PREFECT_")
+"""Prefixes of variables that jobs do not get: the cluster has its own, and these show it as this process sees it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class _Job:
     submission_id: str
 
     def details(self) -> JobDetails | None:
-        """Its state, or None if the cluster does not know it."""
+        """Returns its state; None if the cluster does not know it."""
         return patiently(functools.partial(_details, self.client, self.submission_id))
 
 
@@ -64,58 +65,54 @@ def run_job(
     resources: Resources | None = None,
     entrypoint: Sequence[str] = ENTRYPOINT,
 ) -> dict[str, Any]:
-    """Run a job on the cluster that RAY_ADDRESS names, and return its result; nothing is run twice.
+    """Runs a job on the cluster that RAY_ADDRESS names and returns its result; nothing is run twice.
 
-    A finished result is returned as it is, a running job is attached to, and after an attempt that ended
-    without a result the next one is submitted, which resumes from the checkpoints of the last. If the caller
-    is interrupted, or a callback raises, the job is stopped. Call it from a thread that runs no event loop.
+    A finished result is returned as it is, and a running job is attached to. After an attempt that ended without a result
+    the next one is submitted, which resumes from the checkpoints of the last. If the caller is interrupted, or a callback
+    raises, the job is stopped. Call it from a thread that runs no event loop.
 
     Args:
-        kind: Which job, the first argument of the entry point.
-        spec: What to do; JSON.
+        kind: Kind of the job, the first argument of the entry point.
+        spec: Specification of the run; JSON.
         identity: The run's name, derived by the caller. Attempts are submitted as IDENTITY-0, IDENTITY-1, …
         home: BETALINE_HOME, a path or a URI that this process and the cluster share.
         on_event: Called for each event line.
         on_log: Called for each other line, without its end.
-        environment: What the job needs in its environment beside the cluster's own: MLFLOW_TRACKING_URI, say.
-            Nothing secret: Ray shows it to who holds the cluster's token, logs it, and has it in command lines.
-        resources: What its workers need; checked before it is submitted.
+        environment: Variables of the job beside the cluster's own, such as MLFLOW_TRACKING_URI. No secrets: Ray shows them
+            to holders of the cluster's token, logs them, and has them in command lines.
+        resources: Resources of its workers, checked before the job is submitted.
         entrypoint: Arguments of the Python interpreter, before KIND.
 
     Raises:
         ConfigError: If the identity belongs to a run of another specification.
-        BetalineError: What the job reported, as the class it named.
-        ClusterLost: If the cluster is out of reach, or the job vanishes or crashes without a word: the same call may do.
+        BetalineError: If the job reported an error, in the class that it named.
+        ClusterLost: If the cluster is out of reach, or the job vanishes or crashes silently: the same call may succeed.
         ClusterError: If the cluster is too small, or the job is stopped.
     """
     folder = RunFolder(home, identity)
-    wanted = json.loads(json.dumps(spec, allow_nan=False))
-    folder.refuse_another_spec(wanted)
-    result = folder.read(RESULT)
-    if result is not None:
+    spec = json.loads(json.dumps(spec, allow_nan=False))
+    folder.refuse_another_spec(spec)
+    if (result := folder.read(RESULT)) is not None:
         return result
     cluster = current_cluster()
     client = patiently(lambda: _connect(cluster))
     attempt, last = _last_attempt(client, identity)
-    runs = last is not None and not last.status.is_terminal()
-    if not runs:
-        result = folder.read(RESULT)  # the last attempt may have ended since
-        if result is not None:
+    if last is None or last.status.is_terminal():
+        if (result := folder.read(RESULT)) is not None:  # the last attempt may have ended meanwhile
             return result
         if resources is not None:
             check_resources(resources)
-        attempt += 1
-    job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
-    if not runs:
-        for left in (ERROR, REPORT):
-            folder.remove(left)
-        command = [*entrypoint, kind, "--spec", folder.write(SPEC, wanted)]
-        _submit(job, command, home, environment or {})
+        job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt + 1}")
+        for outdated in (ERROR, REPORT):
+            folder.remove(outdated)
+        _submit(job, [*entrypoint, kind, "--spec", folder.write(SPEC, spec)], home, environment or {})
+    else:
+        job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
     return _finish(job, identity, folder, on_event, on_log)
 
 
 def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
-    """Stop a run's job, from any process, and wait until it has ended and given its CPUs back.
+    """Stops a run's job, from any process, and waits until it has ended and released its CPUs and GPUs.
 
     Returns:
         Whether there was a job to stop.
@@ -130,28 +127,35 @@ def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
         return False
     job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
     patiently(lambda: _calling(lambda: client.stop_job(job.submission_id)))
-    deadline = time.monotonic() + limit_seconds
-    while True:
-        details = job.details()
-        held = _held(cluster, details.job_id if details else None)
-        if (details is None or details.status.is_terminal()) and not held:
-            return True
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                f"job {job.submission_id} was told to stop {limit_seconds:.0f} s ago and "
-                f"{'still holds ' + ', '.join(held) if held else 'still runs'}; see {cluster.address}"
-            )
-        time.sleep(0.2)
+    poll = Retrying(
+        retry=retry_if_result(bool),
+        wait=wait_fixed(0.2),
+        stop=stop_after_delay(limit_seconds),
+        retry_error_callback=lambda state: state.outcome and state.outcome.result(),
+    )
+    if remains := poll(_remains, job):
+        raise ClusterError(
+            f"job {job.submission_id} was told to stop {limit_seconds:.0f} s ago and {remains}; see {cluster.address}"
+        )
+    return True
+
+
+def _remains(job: _Job) -> str:
+    """Returns what a stopped job still does or holds, in words; empty if nothing."""
+    details = job.details()
+    if held := _held(job.cluster, details.job_id if details else None):
+        return f"still holds {', '.join(held)}"
+    return "" if details is None or details.status.is_terminal() else "still runs"
 
 
 def _connect(cluster: Cluster) -> JobSubmissionClient:
     for name in ("ray.dashboard.modules.job.sdk", "ray.dashboard.modules.dashboard_sdk"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # it tells of every upload and websocket
+        logging.getLogger(name).setLevel(logging.WARNING)  # it logs every upload and websocket
     return _calling(lambda: JobSubmissionClient(cluster.address, headers=dict(cluster.headers)))
 
 
 def _calling(call: Callable[[], T]) -> T:
-    """A call of Ray's client, with its errors told apart: lost connections, and refusals."""
+    """Returns the result of a call of Ray's client; raises ConnectionError if it is lost, ClusterError if it is refused."""
     try:
         return call()
     except requests.RequestException as error:
@@ -175,7 +179,7 @@ def _details(client: JobSubmissionClient, submission_id: str) -> JobDetails | No
 
 
 def _last_attempt(client: JobSubmissionClient, identity: str) -> tuple[int, JobDetails | None]:
-    """The number and the state of the last attempt that this cluster knows; -1 and None if it knows none."""
+    """Returns the number and the state of the last attempt that this cluster knows; -1 and None if it knows none."""
     last: JobDetails | None = None
     for number in itertools.count():
         details = patiently(functools.partial(_details, client, f"{identity}-{number}"))
@@ -197,7 +201,7 @@ def _submit(job: _Job, command: list[str], home: str, environment: Mapping[str, 
                 metadata={"betaline.run": job.submission_id},
             )
         except RuntimeError as error:
-            # Another process, or an attempt whose answer was lost, has submitted it: then this one attaches.
+            # Another process has submitted it, or an earlier try whose answer was lost: this one attaches.
             if "already exists" not in str(error):
                 raise
 
@@ -205,7 +209,7 @@ def _submit(job: _Job, command: list[str], home: str, environment: Mapping[str, 
 
 
 def _runtime_environment(home: str, cluster: Cluster, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:
-    """The interpreter and the runtime environment: this very one on the embedded head, else shipped code."""
+    """Returns the interpreter and the runtime environment: this process's own on the embedded head, else uploaded code."""
     variables = {name: value for name, value in environment.items() if not name.startswith(_NOT_FOR_JOBS)}
     embedded = None if "://" in home else read(Path(home).expanduser().absolute())
     if embedded is not None and embedded.is_embedded("ray") and embedded.ray_address == cluster.address:
@@ -224,7 +228,7 @@ def _finish(
     on_event: Callable[[Event], None],
     on_log: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Follow a job to its end, hand its lines on, and return its result."""
+    """Follows a job to its end, hands its lines to the callbacks, and returns its result."""
     last_lines: deque[str] = deque(maxlen=20)
     try:
         for line in _follow(job):
@@ -237,14 +241,14 @@ def _finish(
         details = _wait_for_end(job)
     except ClusterError:
         raise  # the cluster is out of reach, so there is nothing to stop
-    except BaseException:  # an interrupt or a failing callback must not leave a job that nobody watches
+    except BaseException:  # an interrupt or a failing callback must not leave a job that nobody follows
         stop_job(identity)
         raise
     return _outcome(job, folder, details, last_lines)
 
 
 def _follow(job: _Job) -> Iterator[str]:
-    """The lines of a job's log from its start to its end; a lost connection is taken up where it broke."""
+    """Yields the lines of a job's log from its start to its end; after a lost connection it resumes at the same place."""
     loop = asyncio.new_event_loop()
     seen, rest = 0, ""
     try:
@@ -280,15 +284,15 @@ def _follow(job: _Job) -> Iterator[str]:
 
 
 async def _next_chunk(chunks: AsyncGenerator[str, None], job: _Job) -> str | None:
-    """The next piece of a log, or None when the job or its log has ended.
+    """Returns the next piece of a log; None when the job or its log has ended.
 
-    The job is asked for beside its log: the log's own end comes 3 s later, a dead connection's never.
+    The job's state is polled beside the log: the log itself ends 3 s later, and over a dead connection never.
     """
     task = asyncio.ensure_future(_advance(chunks))
     begun = time.monotonic()
     try:
         while True:
-            # A short job is followed closely; a long one that has nothing to say is not asked as often.
+            # A short job is polled often; a long one that prints nothing less often.
             pause = min(1.0, max(0.1, 0.1 * (time.monotonic() - begun)))
             done, _ = await asyncio.wait([task], timeout=pause)
             if done:
@@ -312,7 +316,7 @@ async def _advance(chunks: AsyncGenerator[str, None]) -> str | None:
 
 
 def _wait_for_end(job: _Job) -> JobDetails:
-    """The final state; the log ends a moment before the state is written."""
+    """Returns the final state; the log ends a moment before the state is written."""
     while True:
         details = job.details()
         if details is None:
@@ -349,25 +353,19 @@ def _outcome(job: _Job, folder: RunFolder, details: JobDetails, last_lines: Sequ
 
 
 def _held(cluster: Cluster, job_id: str | None) -> list[str]:
-    """What of a job still holds, or waits for, CPUs and GPUs."""
+    """Returns the numbers of a job's actors and placement groups that hold, or wait for, CPUs and GPUs."""
     if job_id is None:
         return []
-    found = []
+    remaining = []
     for kind, key, over in (("actors", "job_id", "DEAD"), ("placement_groups", "creator_job_id", "REMOVED")):
-        ask = functools.partial(
-            cluster.get,
-            f"/api/v0/{kind}",
-            filter_keys=key,
-            filter_predicates="=",
-            filter_values=job_id,
-            detail="1",
-        )
-        living = [entry for entry in patiently(ask)["data"]["result"]["result"] if entry["state"] != over]
+        query = {"filter_keys": key, "filter_predicates": "=", "filter_values": job_id}
+        entries = patiently(functools.partial(cluster.state, kind, **query))
+        living = [entry for entry in entries if entry["state"] != over]
         # Ray Train's cleaner outlives its job by a few seconds and holds nothing that another job wants.
         living = [entry for entry in living if kind != "actors" or _wants(entry["required_resources"] or {})]
         if living:
-            found.append(f"{len(living)} {kind.replace('_', ' ')}")
-    return found
+            remaining.append(f"{len(living)} {kind.replace('_', ' ')}")
+    return remaining
 
 
 def _wants(resources: Mapping[str, float]) -> bool:

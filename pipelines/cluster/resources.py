@@ -1,10 +1,9 @@
-"""What a Ray cluster has and what is free, asked of its dashboard over HTTP."""
+"""The Ray cluster that the environment names, asked over HTTP: its address, its nodes, and their room for workers."""
 
 from __future__ import annotations
 
 import json
 import os
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -13,31 +12,39 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_chain, wait_fixed
+
 from vae.errors import ClusterError, ClusterLost
+from vae.training.room import Amounts, in_words, places, shortage, summed
 
 T = TypeVar("T")
-# Seconds between attempts at a dashboard that does not answer; together about a minute.
 BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+"""Seconds between attempts at a dashboard that does not answer; together about a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What a job's workers need, checked before it is submitted: a group that does not fit waits for ever."""
+    """Resources of a job's workers, checked before the job is submitted: workers that do not fit wait for ever."""
 
     num_workers: int
+    """Number of workers."""
     cpus_per_worker: float = 1.0
+    """CPUs of each worker."""
     gpus_per_worker: float = 0.0
+    """GPUs of each worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cluster:
-    """A cluster's dashboard and the header that lets a caller in."""
+    """Dashboard of a cluster, and the header that lets a caller in."""
 
     address: str
+    """Address of the dashboard."""
     headers: dict[str, str]
+    """Headers of every request."""
 
     def get(self, path: str, **query: str) -> Any:
-        """The JSON answer of a path of the dashboard.
+        """Returns the JSON answer of a path of the dashboard.
 
         Raises:
             ConnectionError: If the dashboard cannot be reached.
@@ -60,9 +67,17 @@ class Cluster:
         except (urllib.error.URLError, TimeoutError) as error:
             raise ConnectionError(f"{self.address} does not answer: {error}") from None
 
+    def state(self, kind: str, **query: str) -> list[dict[str, Any]]:
+        """Returns entries of the cluster's state, such as its `nodes` or `actors`; raises as `get` does."""
+        return self.get(f"/api/v0/{kind}", limit="10000", detail="1", **query)["data"]["result"]["result"]
+
+    def nodes(self) -> list[Amounts]:
+        """Returns the resources of each living node; raises as `get` does."""
+        return [node["resources_total"] for node in self.state("nodes") if node["state"] == "ALIVE"]
+
 
 def current_cluster() -> Cluster:
-    """The cluster that the environment names: RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
+    """Returns the cluster that the environment names: RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
 
     Raises:
         ClusterError: If RAY_ADDRESS names no dashboard, or the token cannot be read.
@@ -84,74 +99,54 @@ def current_cluster() -> Cluster:
 
 
 def patiently(call: Callable[[], T]) -> T:
-    """The result of a call that is tried again while the dashboard cannot be reached.
+    """Returns the result of a call, which is repeated while the dashboard cannot be reached.
 
     Raises:
-        ClusterLost: If it still cannot be after the last pause.
+        ClusterLost: If the dashboard cannot be reached after the last pause.
     """
-    for pause in (*BACK_OFF_SECONDS, None):
-        try:
-            return call()
-        except ConnectionError as error:
-            if pause is None:
-                raise ClusterLost(
-                    f"lost the Ray cluster for {sum(BACK_OFF_SECONDS):.0f} s: {error}. The job may still run there; "
-                    "the same command attaches to it again"
-                ) from None
-            time.sleep(pause)
-    raise AssertionError("the last pause is None")
+    return Retrying(
+        retry=retry_if_exception_type(ConnectionError),
+        wait=wait_chain(*map(wait_fixed, BACK_OFF_SECONDS)),
+        stop=stop_after_attempt(len(BACK_OFF_SECONDS) + 1),
+        retry_error_callback=_give_up,
+    )(call)
+
+
+def _give_up(state: RetryCallState) -> Any:
+    assert state.outcome is not None
+    raise ClusterLost(
+        f"lost the Ray cluster for {sum(BACK_OFF_SECONDS):.0f} s: {state.outcome.exception()}. The job may still run "
+        "there; the same command attaches to it again"
+    ) from None
 
 
 def check_resources(resources: Resources) -> None:
-    """Refuse what the current cluster can never place, rather than wait for ever.
+    """Refuses workers that the current cluster can never place.
 
-    One that adds nodes on demand, which BETALINE_CLUSTER_AUTOSCALES=true says, is not asked: what it has now means nothing.
+    A cluster that adds nodes on demand, as BETALINE_CLUSTER_AUTOSCALES=true says, is not asked: its nodes of now mean
+    nothing.
 
     Raises:
-        ClusterError: "asked for 8 workers of 1 CPU, the cluster has 2; …".
+        ClusterError: If the workers do not fit, with the request, the cluster's resources, and the number that fits.
     """
     if os.environ.get("BETALINE_CLUSTER_AUTOSCALES", "").lower() in ("1", "true"):
         return
-    cluster = current_cluster()
-    nodes = patiently(lambda: _nodes(cluster))
-    fitting = sum(_workers_on(node, resources) for node in nodes)
-    if fitting >= resources.num_workers:
-        return
-    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
-    need, have = f"{resources.cpus_per_worker:g} CPU", f"{cpus:g}"
-    if resources.gpus_per_worker:
-        need, have = f"{need} and {resources.gpus_per_worker:g} GPU", f"{have} and {gpus:g}"
-    if len(nodes) > 1:
-        have = f"{have} on {len(nodes)} nodes"
-    raise ClusterError(
-        f"asked for {resources.num_workers} workers of {need}, the cluster has {have}; "
-        f"ask for at most {fitting}, or add nodes"
-    )
+    nodes = patiently(current_cluster().nodes)
+    need = {"CPU": resources.cpus_per_worker, "GPU": resources.gpus_per_worker}
+    need = {kind: amount for kind, amount in need.items() if amount}
+    room = places(need, nodes) if need else resources.num_workers
+    if room < resources.num_workers:
+        asked = f"{resources.num_workers} workers of {in_words(need)}"
+        raise ClusterError(f"{shortage(asked, need, nodes, room)}; ask for at most {room}, or add nodes")
 
 
 def total_resources(cluster: Cluster) -> tuple[float, float, int]:
-    """The CPUs, the GPUs and the number of a cluster's living nodes.
+    """Returns the CPUs, the GPUs and the number of a cluster's living nodes.
 
     Raises:
         ConnectionError: If the dashboard cannot be reached.
         ClusterError: If it refuses.
     """
-    nodes = _nodes(cluster)
-    cpus, gpus = (sum(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU"))
-    return cpus, gpus, len(nodes)
-
-
-def _nodes(cluster: Cluster) -> list[dict[str, float]]:
-    """The resources of each living node."""
-    nodes = cluster.get("/api/v0/nodes", limit="10000")["data"]["result"]["result"]
-    return [node["resources_total"] for node in nodes if node["state"] == "ALIVE"]
-
-
-def _workers_on(node: dict[str, float], resources: Resources) -> int:
-    """How many of the workers fit on a node."""
-    shares = [
-        int(node.get(kind, 0.0) / need + 1e-9)
-        for kind, need in (("CPU", resources.cpus_per_worker), ("GPU", resources.gpus_per_worker))
-        if need > 0
-    ]
-    return min(shares, default=resources.num_workers)
+    nodes = cluster.nodes()
+    total = summed(nodes)
+    return total.get("CPU", 0.0), total.get("GPU", 0.0), len(nodes)

@@ -13,11 +13,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, Fl
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 
-from pipelines.cluster.demands import ClusterStatus, Demand, JobStatus, amounts, ask_cluster
+from pipelines.cluster.demands import ClusterStatus, Demand, JobStatus, ask_cluster
 from pipelines.cluster.resources import current_cluster
 from pipelines.cluster.runs import TRIALS, RunFolder
 from pipelines.flows.ray_job import home, identities_of
 from vae.errors import ClusterError
+from vae.training.room import in_words
 
 UNFINISHED = [
     StateType.SCHEDULED,
@@ -244,11 +245,8 @@ def _why_not_started(run: FlowRun, workers: Sequence[Workers], others: Sequence[
 
 
 def explain(demand: Demand, cluster: ClusterStatus) -> str:
-    """Such as `asked for 4 × (1 CPU and 1 GPU), the cluster has 2 GPU, 1 in use by train-7-0`."""
+    """Returns why a demand is not met: `asked for 4 × (1 GPU): the cluster has 2 GPU, 1 in use by train-7-0`."""
     total = demand.total
-    asked = amounts(total)
-    if len(demand.bundles) > 1 and len({tuple(sorted(bundle.items())) for bundle in demand.bundles}) == 1:
-        asked = f"{len(demand.bundles)} × ({amounts(demand.bundles[0])})"
     parts = []
     for kind, amount in total.items():
         has, used = cluster.total.get(kind, 0.0), cluster.held.get(kind, 0.0)
@@ -259,6 +257,6 @@ def explain(demand: Demand, cluster: ClusterStatus) -> str:
         never = " and never will be enough: add nodes, or ask for less" if amount > has else ""
         parts.append(f"the cluster has {has:g} {kind}{by}{never}")
     if not parts:
-        tallest = amounts({kind: cluster.largest_node.get(kind, 0.0) for kind in total})
+        tallest = in_words({kind: cluster.largest_node.get(kind, 0.0) for kind in total})
         parts.append(f"which is free in all, and no node has room for a part of it: the largest has {tallest}")
-    return f"asked for {asked}: {'; '.join(parts)}"
+    return f"asked for {demand}: {'; '.join(parts)}"

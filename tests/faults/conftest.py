@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pipelines.data.ingest import IngestResult
+from pipelines.flows.train import train
 from pipelines.stages.train import TrainRequest
 from tests.faults.table import measured
 from tests.pipelines.conftest import digits, prefect, run_flow, tiny
@@ -39,10 +40,10 @@ def unbroken(asked: Callable[..., TrainRequest]) -> Callable[[int], bytes]:
     """The weights that so many workers come to where nothing happens."""
 
     @cache
-    def train(num_workers: int) -> bytes:
+    def weights(num_workers: int) -> bytes:
         return weights_of(run_flow(train, asked(num_workers), run=f"unbroken-{num_workers}"))
 
-    return train
+    return weights
 
 
 def checkpoints_of(home: Path, run: str) -> dict[int, Path]:

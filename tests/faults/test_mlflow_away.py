@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mlflow import MlflowClient
@@ -23,13 +22,14 @@ from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import Server
 from vae.config import RunConfig, override
+from vae.training.reports import EpochReport
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(600)]
 STALL_SECONDS = 5.0
 """So much longer than its longest without a fault may an epoch take at most: the machine may have other things to do."""
 
 Curves = dict[str, list[tuple[int, float]]]
-Trained = tuple[list[dict[str, Any]], Curves]
+Trained = tuple[tuple[EpochReport, ...], Curves]
 
 
 def killed(server: Server) -> Callable[[], None]:
@@ -83,7 +83,7 @@ def trained(request: TrainRequest, run: str, listener: Callable[[str, Event], No
     return result.history, {name: sorted((m.step, m.value) for m in found) for name, found in histories.items()}
 
 
-def longest_epoch_seconds(history: list[dict[str, Any]]) -> float:
+def longest_epoch_seconds(history: tuple[EpochReport, ...]) -> float:
     """The most that an epoch took, with all that happened around it."""
     return max(after - before for before, after in pairwise(epoch.elapsed_seconds for epoch in history))
 

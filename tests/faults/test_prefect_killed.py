@@ -82,7 +82,7 @@ def client(services: Services, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sync
             yield client
     lease._refresh_prefect()
     with get_client(sync_client=True) as client:
-        heartbeats.watch(client)  # or other tests' runs would be expected to tell as often
+        heartbeats.watch(client, list(deployments.FLOWS))  # or other tests' runs would be expected to tell as often
 
 
 def test_run_whose_process_died_is_crashed_and_gives_its_slot_back(

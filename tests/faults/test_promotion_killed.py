@@ -31,6 +31,7 @@ import os, signal, sys
 import psutil
 from pipelines.flows import job_events
 from pipelines.flows.promote import promote
+from pipelines.models import registry
 from pipelines.stages.promote import PromoteRequest
 
 def kill_the_job(kind, event):

@@ -254,9 +254,9 @@ def test_check_resources_refuses_what_can_never_run(services: Services, monkeypa
         check_resources(Resources(num_workers=cpus + 6))
     assert time.monotonic() - begun < 5
     assert str(refusal.value) == (
-        f"asked for {cpus + 6} workers of 1 CPU, the cluster has {cpus}; ask for at most {cpus}, or add nodes"
+        f"asked for {cpus + 6} workers of 1 CPU, the cluster has {cpus} CPU; ask for at most {cpus}, or add nodes"
     )
-    with pytest.raises(ClusterError, match=f"asked for 1 workers of 1 CPU and 64 GPU, the cluster has {cpus} and"):
+    with pytest.raises(ClusterError, match=f"asked for 1 workers of 1 CPU and 64 GPU, the cluster has {cpus} CPU and"):
         check_resources(Resources(num_workers=1, gpus_per_worker=64))
     check_resources(Resources(num_workers=cpus))
     monkeypatch.setenv("BETALINE_CLUSTER_AUTOSCALES", "true")
@@ -265,10 +265,10 @@ def test_check_resources_refuses_what_can_never_run(services: Services, monkeypa
 
 def test_check_resources_counts_workers_by_node(services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker must fit on one node: three nodes of 2 CPUs hold three workers of 2, and none of 3."""
-    monkeypatch.setattr(clusters, "_nodes", lambda cluster: [{"CPU": 2.0}] * 3)
+    monkeypatch.setattr(clusters.Cluster, "nodes", lambda cluster: [{"CPU": 2.0}] * 3)
     check_resources(Resources(num_workers=3, cpus_per_worker=2))
     with pytest.raises(
-        ClusterError, match=r"asked for 1 workers of 3 CPU, the cluster has 6 on 3 nodes; ask for at most 0"
+        ClusterError, match=r"asked for 1 workers of 3 CPU, the cluster has 6 CPU on 3 nodes, .*; ask for at most 0"
     ):
         check_resources(Resources(num_workers=1, cpus_per_worker=3))
 

@@ -248,7 +248,7 @@ def test_more_workers_than_the_cluster_has_are_refused(services: Services, digit
         run_flow(train, TrainRequest(dataset="digits", name="digits", config=config))
     cpus = psutil.cpu_count()
     assert str(refused.value) == (
-        f"asked for 64 workers of 1 CPU, the cluster has {cpus}; ask for at most {cpus}, or add nodes"
+        f"asked for 64 workers of 1 CPU, the cluster has {cpus} CPU; ask for at most {cpus}, or add nodes"
     )
 
 
