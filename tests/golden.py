@@ -24,8 +24,8 @@ import torch
 from tests.vae.config.test_presets import PRESETS, SMALL, SMALLER, TABLES, preset
 from tests.vae.conftest import _publish, people
 from vae.config import RunConfig, override
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.inference.answering import abilities, answer
 from vae.training.lanes import LaneTraining
 from vae.training.latents import fit_latents
@@ -109,8 +109,8 @@ def _images(folder: Path) -> Dataset:
     data = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
     attributes = [
-        Column(name="size", kind="numeric", dtype="float"),
-        Column(name="colour", kind="categorical", dtype="string", categories=("red", "green")),
+        Column("size", dtype="float"),
+        Column("colour", ("red", "green"), dtype="string"),
     ]
     values = np.stack([data.images.mean((1, 2)), data.target % 2], axis=1).astype(np.float32)
     splits = {"train": 1401, "validation": 196, "test": 200}

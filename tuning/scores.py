@@ -16,7 +16,6 @@ from tuning.stacks import split, variants
 from vae import inference
 from vae.config import MetricFamily, RunConfig, override
 from vae.data.batches import InOrder
-from vae.data.manifest import ImageSpec
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
 from vae.metrics.disentanglement import udr
@@ -52,7 +51,7 @@ def check_rule(search: SearchConfig, dataset: Dataset) -> None:
             f"select: mig is measured against 2 categorical attributes or more, and {dataset.uri} has {len(factors)}; "
             "choose by `active_units` or `udr`, which need no labels, or ingest the data with its factors"
         )
-    if rule == "denoise_psnr" and not isinstance(manifest.example, ImageSpec):
+    if rule == "denoise_psnr" and manifest.example.columns is not None:
         raise ConfigError(f"select: denoise_psnr is of images, and {dataset.uri} holds a table; choose by impute_rmse")
     if rule == "frechet":
         _check_frechet(dataset)
@@ -65,7 +64,7 @@ def check_rule(search: SearchConfig, dataset: Dataset) -> None:
 
 def _check_frechet(dataset: Dataset) -> None:
     rows, classes = dataset.num_rows("validation"), len(dataset.manifest.classes or ())
-    if not isinstance(dataset.manifest.example, ImageSpec):
+    if dataset.manifest.example.columns is not None:
         raise ConfigError(f"select: frechet is of images, and {dataset.uri} holds a table; choose by nll")
     if classes < 2:
         raise ConfigError(

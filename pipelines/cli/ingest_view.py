@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.data.ingest import DryRun
-from vae.data.manifest import ImageSpec, TableSpec
+from vae.data.schema import Column
 
 SHOWN = 20
 """Most columns, classes or problems that are listed; further ones are counted."""
@@ -24,24 +24,24 @@ def dry_run_lines(plan: DryRun) -> Iterator[Any]:
     yield f"Size: {plan.estimated_bytes:,} bytes before compression, in {plan.chunks:,} chunks"
     if plan.classes is not None:
         yield f"Classes: {_listed(plan.classes)}"
-    match plan.example:
-        case ImageSpec(channels=channels, height=height, width=width):
-            yield f"Examples: images of {height}x{width} pixels, {channels} channel{'s' * (channels != 1)}"
-        case TableSpec(columns=columns):
-            yield f"Examples: rows of {len(columns)} columns"
-            yield _columns(plan.example)
+    if plan.example.columns is None:
+        channels, height, width = plan.example.shape
+        yield f"Examples: images of {height}x{width} pixels, {channels} channel{'s' * (channels != 1)}"
+    else:
+        yield f"Examples: rows of {len(plan.example.columns)} columns"
+        yield _columns(plan.example.columns)
     if plan.problems:
         yield f"Left out: {len(plan.problems):,} examples"
         yield from (f"  {escape(str(problem))}" for problem in plan.problems[:SHOWN])
     yield from map(escape, plan.notes)
 
 
-def _columns(example: TableSpec) -> Table:
+def _columns(columns: Sequence[Column]) -> Table:
     table = Table("column", "kind", "type", "categories", box=None, pad_edge=False)
-    for column in example.columns[:SHOWN]:
+    for column in columns[:SHOWN]:
         categories = "" if column.categories is None else f"{len(column.categories):,}"
         table.add_row(escape(column.name), column.kind, column.dtype, categories)
-    if (more := len(example.columns) - SHOWN) > 0:
+    if (more := len(columns) - SHOWN) > 0:
         table.add_row(f"… and {more:,} more")
     return table
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.apply.inputs import Examples
 from vae.config import Section
-from vae.data.manifest import SPLITS, ImageSpec, SplitName
+from vae.data.manifest import SPLITS, SplitName
 from vae.data.parquet import Dataset
 from vae.data.schema import Column, without_absurd
 from vae.errors import DataError
@@ -163,8 +163,8 @@ def _compare_levels(what: str, unit: str, was: Level, now: Level, reference: Pro
 def _check_kind(model: VAE, dataset: Dataset) -> None:
     """Other categories are drift; other columns or another shape are a mistake."""
     known, data = model.examples, dataset.manifest.example
-    if known.columns is None or isinstance(data, ImageSpec):
-        if known.shape != data.shape or (known.columns is None) != isinstance(data, ImageSpec):
+    if known.columns is None or data.columns is None:
+        if (known.kind, known.shape) != (data.kind, data.shape):
             raise DataError(f"{dataset.uri}: the model takes examples of shape {known.shape}, found {data.shape}")
         return
     expected = {column.name: column.categories is None for column in known.columns}
@@ -200,7 +200,7 @@ def _ranges(dataset: Dataset, columns: Sequence[Column] | None) -> tuple[Range, 
             flat_ND = without_absurd(flat_ND, columns)
         low_D = np.fmin(low_D, np.fmin.reduce(flat_ND, axis=0))
         high_D = np.fmax(high_D, np.fmax.reduce(flat_ND, axis=0))
-    categories = [None] * len(low_D) if isinstance(example, ImageSpec) else [c.categories for c in example.columns]
+    categories = [c.categories for c in example.columns] if example.columns else [None] * len(low_D)
     # A column that is nowhere there has no range, and JSON no infinity.
     bounds = [(low, high) if low <= high else (0.0, 0.0) for low, high in zip(low_D, high_D, strict=True)]
     return tuple(

@@ -17,8 +17,7 @@ from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import minus
 from pipelines.report.theme import Plan
 from vae import inference
-from vae.data.manifest import Column, TableSpec
-from vae.data.schema import without_absurd
+from vae.data.schema import Column, without_absurd
 from vae.errors import DataError
 from vae.inference.answering import abilities
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
@@ -50,7 +49,7 @@ def compare(evidence: Evidence) -> Comparison | None:
     if evidence.dataset is None or evidence.rows is None or not evidence.num_rows:
         return None
     example, model = evidence.dataset.example, evidence.model
-    if not isinstance(example, TableSpec):
+    if example.columns is None:
         return None
     drawn, data_ND = None, evidence.rows.values.double().cpu().numpy()
     if model is not None and model.examples.columns is not None:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import assert_never
 
 from tuning.frontier import Trial
 from vae.config import ModelConfig, TrainingConfig
-from vae.data.manifest import ImageSpec, Manifest, TableSpec
+from vae.data.manifest import Manifest
 
 BETA, ARCHITECTURE = "objective.beta", "model.encoder"
 COLUMN_NAMES: Mapping[str, str] = {BETA: "β", ARCHITECTURE: "architecture"}
@@ -32,14 +31,11 @@ def learning_rate(config: TrainingConfig) -> str:
 
 def shape(manifest: Manifest) -> str:
     """What one example is."""
-    match manifest.example:
-        case ImageSpec(channels=channels, height=height, width=width):
-            colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-            return f"{colour} images of {height} × {width} pixels"
-        case TableSpec(columns=columns):
-            return f"rows of a table with {len(columns)} columns"
-        case _:
-            assert_never(manifest.example)
+    if manifest.example.columns is not None:
+        return f"rows of a table with {len(manifest.example.columns)} columns"
+    channels, height, width = manifest.example.shape
+    colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
+    return f"{colour} images of {height} × {width} pixels"
 
 
 # --- trials ---------------------------------------------------------------------------------------------------------

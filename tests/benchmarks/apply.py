@@ -29,7 +29,7 @@ from pipelines.jobs.apply import UNITS_PER_CALL
 from pipelines.models.registry import Version
 from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from vae.config import ModelConfig
-from vae.data.manifest import MANIFEST_NAME, ImageSpec, Manifest, derive_dataset_id
+from vae.data.manifest import MANIFEST_NAME, Manifest, derive_dataset_id
 from vae.data.parquet import Dataset, rows_per_group, write_shard
 from vae.data.rows import arrow_schema
 from vae.data.schema import ExampleSpec
@@ -38,15 +38,15 @@ from vae.parts.bodies.mlp import MLP
 from vae.serving import RegisteredVAE
 from vae.storage import locate
 
-LARGE, SMALL = (ImageSpec(channels=1, height=side, width=side) for side in (28, 8))
+LARGE, SMALL = (ExampleSpec((1, side, side)) for side in (28, 8))
 TASKS = {"reconstruct": {}, "encode": {}, "score": {"num_samples": 10}}
 FLOOR, MOST_GROWTH = 0.8, 1.1
 
 
-def publish(folder: Path, spec: ImageSpec, rows: int) -> Dataset:
+def publish(folder: Path, spec: ExampleSpec, rows: int) -> Dataset:
     """Images of noise, some row groups at a time."""
     folder.mkdir(parents=True)
-    rng, schema, shards = np.random.default_rng(0), arrow_schema(spec, labelled=False), []
+    rng, schema, shards = np.random.default_rng(0), arrow_schema(spec), []
     group_rows = rows_per_group(spec.row_bytes)
     for number, first in enumerate(range(0, rows, 20 * group_rows)):
         count = min(20 * group_rows, rows - first)
@@ -59,14 +59,13 @@ def publish(folder: Path, spec: ImageSpec, rows: int) -> Dataset:
         dataset_id=derive_dataset_id([shard.sha256 for shard in shards], {}),
         name="noise",
         example=spec,
-        classes=None,
         splits={"train": tuple(shards)},
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
     return Dataset.open(str(folder))
 
 
-def served(spec: ImageSpec, hidden: int) -> RegisteredVAE:
+def served(spec: ExampleSpec, hidden: int) -> RegisteredVAE:
     """A model of one hidden layer and 16 latents that nobody has trained."""
     registered = RegisteredVAE()
     config = ModelConfig(latent_dim=16, encoder=MLP(hidden=(hidden,)))

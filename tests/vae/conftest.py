@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from vae.data.manifest import MANIFEST_NAME, Column, ImageSpec, Manifest, TableSpec, derive_dataset_id
+from vae.data.manifest import MANIFEST_NAME, Manifest, derive_dataset_id
 from vae.data.parquet import Dataset, write_shard
 from vae.data.rows import arrow_schema
+from vae.data.schema import Column, ExampleSpec
 from vae.storage import locate
 
 Publish = Callable[..., Dataset]
@@ -27,11 +29,10 @@ def _publish(
     attributes: Sequence[Column] = (),
     attribute_values: NDArray[np.float32] | None = None,
 ) -> Dataset:
-    channels, height, width = pixels.shape[1:]
-    example = ImageSpec(channels=channels, height=height, width=width)
+    example = ExampleSpec(pixels.shape[1:], attributes=tuple(attributes))
     images = pa.array([row.tobytes() for row in pixels], pa.binary(example.row_bytes))
     values = [] if attribute_values is None else [pa.array(column) for column in attribute_values.T]
-    return _write(folder, example, [images], labels, splits, group_rows, tuple(attributes), values)
+    return _write(folder, example, [images], labels, splits, group_rows, values)
 
 
 def _publish_table(
@@ -42,24 +43,23 @@ def _publish_table(
     splits: dict[str, int],
     group_rows: int = 100,
 ) -> Dataset:
-    return _write(folder, TableSpec(columns=tuple(columns)), table.columns, labels, splits, group_rows)
+    return _write(folder, ExampleSpec.of_table(columns), table.columns, labels, splits, group_rows)
 
 
 def _write(
     folder: Path,
-    example: ImageSpec | TableSpec,
+    example: ExampleSpec,
     values: Sequence[pa.Array],
     labels: NDArray[np.int64] | None,
     splits: dict[str, int],
     group_rows: int,
-    attributes: tuple[Column, ...] = (),
     attribute_values: Sequence[pa.Array] = (),
 ) -> Dataset:
     classes = None if labels is None else tuple(str(c) for c in range(int(labels.max()) + 1))
     columns = [*values, *([] if labels is None else [pa.array(labels, pa.int32())]), *attribute_values]
     columns.append(pa.array(range(len(values[0])), pa.int64()))
-    schema = arrow_schema(example, labelled=labels is not None, attributes=attributes)
-    whole = pa.Table.from_arrays(columns, schema=schema)
+    example = replace(example, classes=classes)
+    whole = pa.Table.from_arrays(columns, schema=arrow_schema(example))
     shards, start = {}, 0
     for split, rows in splits.items():
         location = locate(str(folder / f"{split}.parquet"))
@@ -69,8 +69,6 @@ def _write(
         dataset_id=derive_dataset_id([shard.sha256 for group in shards.values() for shard in group], {}),
         name="test",
         example=example,
-        classes=classes,
-        attributes=attributes,
         splits=shards,
     )
     (folder / MANIFEST_NAME).write_text(manifest.model_dump_json())
@@ -107,8 +105,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         }
     )
     columns = [
-        *(Column(name=name, kind="numeric", dtype=str(table[name].type)) for name in ("age", "income", "year")),
-        Column(name="colour", kind="categorical", dtype="string", categories=("blue", "green", "red")),
+        *(Column(name, dtype=str(table[name].type)) for name in ("age", "income", "year")),
+        Column("colour", ("blue", "green", "red"), dtype="string"),
     ]
     splits = {"train": 900, "validation": 100}
     return _publish_table(tmp_path_factory.mktemp("people"), table, columns, rng.integers(2, size=1000), splits)

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 from vae.config import RunConfig, override
 from vae.config.presets import PRESETS, preset
-from vae.data.manifest import ImageSpec
 from vae.data.parquet import Dataset
 from vae.data.scale import scale_of
 from vae.data.statistics import example_spec
@@ -93,7 +92,7 @@ def facts_of(dataset: Dataset) -> Facts:
         CorruptData: If a shard is not what the manifest says.
     """
     example, rows = dataset.manifest.example, dataset.num_rows("train")
-    if not isinstance(example, ImageSpec):
+    if example.columns is not None:
         columns = example_spec(dataset).columns or ()
         missing_share = sum(column.missing_share for column in columns) / max(1, len(columns))
         return Facts(rows, example.shape, missing_share=missing_share)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.manifest import SPLITS, ImageSpec
+from vae.data.manifest import SPLITS
 from vae.data.missing import Logistic, MissingConfig, fit_logistic, without_hidden
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows, empty_rows, fill
@@ -118,7 +118,7 @@ class Share:
 
     @property
     def _has_mask(self) -> bool:
-        return self.missing is not None and isinstance(self.dataset.manifest.example, ImageSpec)
+        return self.missing is not None and self.dataset.manifest.example.columns is None
 
     def read(self, start: int, stop: int) -> Rows:
         """Rows [start, stop) of the split at once, binarised by the policy, without what is hidden."""
@@ -135,7 +135,7 @@ class Share:
 
     def empty(self, num_rows: int) -> Rows:
         """Rows to be filled, as `read` gives them."""
-        rows = empty_rows(self.dataset.manifest, num_rows)
+        rows = empty_rows(self.dataset.manifest.example, num_rows)
         return rows._replace(observed=np.empty(rows.values.shape, bool)) if self._has_mask else rows
 
     def _prepared(self, rows: Rows, start: int) -> Rows:
@@ -143,7 +143,7 @@ class Share:
         return rows if self.missing is None else without_hidden(rows, self.missing, self.split, start, self.logistic)
 
     def _binarized(self, rows: Rows, start: int) -> Rows:
-        if self.binarization is None or not isinstance(self.dataset.manifest.example, ImageSpec):
+        if self.binarization is None or self.dataset.manifest.example.columns is not None:
             return rows
         pixels = cast(NDArray[np.uint8], rows.values)
         if self.binarization == "static":

@@ -14,7 +14,19 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+from vae.data.schema import Column, ExampleSpec
 
 # Part of every dataset's identity: raise it when the same source and configuration would give other bytes.
 FORMAT_VERSION = 1
@@ -29,65 +41,6 @@ class _Record(BaseModel):
     """A frozen record that refuses unknown keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ImageSpec(_Record):
-    """Every example is an image of the same shape."""
-
-    kind: Literal["image"] = "image"
-    channels: PositiveInt
-    height: PositiveInt
-    width: PositiveInt
-    dtype: Literal["uint8"] = "uint8"
-    layout: Literal["CHW"] = "CHW"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, height, width)."""
-        return self.channels, self.height, self.width
-
-    @property
-    def num_values(self) -> int:
-        """Pixels times channels."""
-        return self.channels * self.height * self.width
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one image's pixels."""
-        return self.num_values
-
-
-class Column(_Record):
-    """One column of a table, or an attribute that comes beside an image."""
-
-    name: str
-    kind: Literal["numeric", "categorical"]
-    dtype: str
-    """The Arrow type, for example `double` or `string`; of an attribute in its source."""
-    categories: tuple[str, ...] | None = None
-    """The sorted values of a categorical column, as text."""
-
-
-class TableSpec(_Record):
-    """Every example is a row of a table. Null means missing."""
-
-    kind: Literal["table"] = "table"
-    columns: tuple[Column, ...]
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(columns,)."""
-        return (len(self.columns),)
-
-    @property
-    def num_values(self) -> int:
-        """Columns."""
-        return len(self.columns)
-
-    @property
-    def row_bytes(self) -> int:
-        """Bytes of one row's float64 values."""
-        return 8 * self.num_values
 
 
 class Shard(_Record):
@@ -128,18 +81,58 @@ class SourceListing(_Record):
     sha256: Digest
 
 
+class _StoredImages(_Record):
+    kind: Literal["image"]
+    channels: PositiveInt
+    height: PositiveInt
+    width: PositiveInt
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["CHW"] = "CHW"
+
+
+class _StoredColumn(_Record):
+    name: str
+    kind: Literal["numeric", "categorical"]
+    dtype: str
+    categories: tuple[str, ...] | None = None
+
+    def column(self) -> Column:
+        if (self.kind == "numeric") != (self.categories is None):
+            raise ValueError(f"column {self.name!r}: categories do not fit the kind {self.kind!r}")
+        return Column(self.name, self.categories, dtype=self.dtype)
+
+
+class _StoredTable(_Record):
+    kind: Literal["table"]
+    columns: tuple[_StoredColumn, ...]
+
+
+class _StoredSchema(_Record):
+    """Form of a schema in a manifest's JSON."""
+
+    example: _StoredImages | _StoredTable = Field(discriminator="kind")
+    classes: tuple[str, ...] | None
+    attributes: tuple[_StoredColumn, ...] = ()
+
+    def spec(self) -> ExampleSpec:
+        attributes = tuple(column.column() for column in self.attributes)
+        if isinstance(self.example, _StoredTable):
+            columns = tuple(column.column() for column in self.example.columns)
+            return ExampleSpec((len(columns),), self.classes, columns, attributes)
+        shape = self.example.channels, self.example.height, self.example.width
+        return ExampleSpec(shape, self.classes, None, attributes)
+
+
 class Manifest(_Record):
-    """What a dataset holds. See the module's docstring."""
+    """Contents and origin of a dataset."""
 
     format_version: PositiveInt
     dataset_id: Digest
     name: str
     created_at: AwareDatetime
-    example: ImageSpec | TableSpec = Field(discriminator="kind")
-    classes: tuple[str, ...] | None
-    """The names the `label` column indexes; None where the source has no labels."""
-    attributes: tuple[Column, ...] = ()
-    """What is known of every image beside its class; stored as float32, categories as codes, NaN where missing."""
+    example: ExampleSpec
+    """Schema of the examples. JSON holds its classes and attributes beside it. Attributes are stored as float32, categories
+    as codes, NaN where missing."""
     splits: dict[SplitName, tuple[Shard, ...]]
     class_counts: dict[SplitName, tuple[int, ...]]
     """Examples of each class in each split, in the order of `classes`; empty where there are none."""
@@ -155,53 +148,84 @@ class Manifest(_Record):
     """Examples of the source that were refused and put in quarantine."""
 
     @classmethod
-    def made_now(
-        cls,
-        *,
-        example: ImageSpec | TableSpec,
-        classes: tuple[str, ...] | None,
-        attributes: tuple[Column, ...] = (),
-        **fields: Any,
-    ) -> Self:
-        """One of this format and moment, with the fingerprint of its schema; what `fields` leave out is empty."""
+    def made_now(cls, *, example: ExampleSpec, **fields: Any) -> Self:
+        """Returns a manifest of this format and moment, with the schema's fingerprint; fields not given are empty."""
         empty: dict[str, Any] = {"class_counts": {}, "sources": (), "ingest": {}, "rejected": 0}
         return cls(
             format_version=FORMAT_VERSION,
             created_at=datetime.now(UTC),
             example=example,
-            classes=classes,
-            attributes=attributes,
-            schema_fingerprint=derive_schema_fingerprint(example, classes, attributes),
+            schema_fingerprint=derive_schema_fingerprint(example),
             **(empty | fields),
         )
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names that the `label` column indexes; None for unlabelled data."""
+        return self.example.classes
+
+    @property
+    def attributes(self) -> tuple[Column, ...]:
+        """Attributes of every image beside its class."""
+        return self.example.attributes
 
     @property
     def num_rows(self) -> dict[SplitName, int]:
         """Rows in each split."""
         return {name: sum(shard.rows for shard in shards) for name, shards in self.splits.items()}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_example(cls, facts: Any) -> Any:
+        if isinstance(facts, Mapping) and isinstance(facts.get("example"), Mapping):
+            schema = {name: facts[name] for name in _StoredSchema.model_fields if name in facts}
+            rest = {name: value for name, value in facts.items() if name not in schema}
+            return rest | {"example": _StoredSchema(**schema).spec()}
+        return facts
+
+    @model_serializer(mode="wrap")
+    def _write_example(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        stored: dict[str, Any] = {}
+        for name, value in write(self).items():
+            stored |= stored_schema(self.example) if name == "example" else {name: value}
+        return stored
+
     @model_validator(mode="after")
     def _is_consistent(self) -> Self:
         names = [shard.path for shards in self.splits.values() for shard in shards]
         if len(set(names)) != len(names):
             raise ValueError("a shard is named twice")
-        if self.schema_fingerprint != derive_schema_fingerprint(self.example, self.classes, self.attributes):
+        if self.schema_fingerprint != derive_schema_fingerprint(self.example):
             raise ValueError("schema_fingerprint does not fit example, classes and attributes")
         return self
 
 
-def derive_schema_fingerprint(
-    example: ImageSpec | TableSpec, classes: tuple[str, ...] | None, attributes: tuple[Column, ...] = ()
-) -> str:
-    """SHA-256 over the example's specification, the classes and the attributes, as hex."""
-    schema: dict[str, Any] = {"example": example.model_dump(mode="json"), "classes": classes}
-    if attributes:  # what has none is called as it was before there were any
-        schema["attributes"] = [column.model_dump(mode="json") for column in attributes]
+def stored_schema(example: ExampleSpec) -> dict[str, Any]:
+    """Returns the manifest's entries `example`, `classes` and `attributes`."""
+    if example.columns is None:
+        channels, height, width = example.shape
+        stored: dict[str, Any] = {"kind": "image", "channels": channels, "height": height, "width": width}
+        stored |= {"dtype": "uint8", "layout": "CHW"}
+    else:
+        stored = {"kind": "table", "columns": [_stored_column(column) for column in example.columns]}
+    attributes = [_stored_column(column) for column in example.attributes]
+    return {"example": stored, "classes": example.classes, "attributes": attributes}
+
+
+def _stored_column(column: Column) -> dict[str, Any]:
+    return {"name": column.name, "kind": column.kind, "dtype": column.dtype, "categories": column.categories}
+
+
+def derive_schema_fingerprint(example: ExampleSpec) -> str:
+    """Returns the SHA-256 of a schema as hex: of the examples, the classes and the attributes."""
+    schema = stored_schema(example)
+    if not example.attributes:  # datasets without attributes keep the fingerprint of the format without them
+        del schema["attributes"]
     return _digest(schema)
 
 
 def derive_dataset_id(sources: Iterable[str], ingest: Mapping[str, Any]) -> str:
-    """SHA-256 over the sorted source digests, the ingest configuration and the format version, as hex.
+    """Returns the SHA-256 over the sorted source digests, the ingest configuration and the format version, as hex.
 
     Args:
         sources: One line for each source file: its SHA-256, and its path within the source where that carries

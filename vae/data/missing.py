@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from vae.data.manifest import SPLITS, ImageSpec
+from vae.data.manifest import SPLITS
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
 from vae.data.plausible import Distances, medians
@@ -109,7 +109,7 @@ def fit_logistic(dataset: Dataset, config: MissingConfig) -> Logistic | None:
     """
     if isinstance(config, MissingCompletelyAtRandom):
         return None
-    if isinstance(dataset.manifest.example, ImageSpec):
+    if dataset.manifest.example.columns is None:
         raise ConfigError(
             f"data.missing: {config.kind} is decided by the columns of a table, and {dataset.uri} holds images; use mcar"
         )

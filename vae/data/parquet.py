@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 from pydantic import ValidationError
 
-from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, ImageSpec, Manifest, Shard
+from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, Manifest, Shard
 from vae.data.rows import IMAGE, Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
 from vae.errors import CorruptData, DataError
 from vae.storage import Location, locate, sha256_of, write_whole
@@ -134,7 +134,7 @@ class Dataset:
         pieces = self._wanted(split, start, stop)
         if len(pieces) == 1 and not verify:
             return self._read_piece(pieces[0], None)
-        whole = empty_rows(self.manifest, stop - start)
+        whole = empty_rows(self.manifest.example, stop - start)
 
         def read(together: Sequence[_Piece]) -> None:
             data = self._read_whole(together[0].shard) if verify else None
@@ -160,7 +160,7 @@ class Dataset:
                 skip -= part.start
                 if part.start < part.stop:
                     left -= part.stop - part.start
-                    yield rows_of(block, self.manifest, part)
+                    yield rows_of(block, self.manifest.example, part)
                 if not left:
                     break
 
@@ -176,7 +176,7 @@ class Dataset:
 
         shards = self._shards(split)
         if not shards:
-            table = self._schema().empty_table()
+            table = arrow_schema(self.manifest.example).empty_table()
             return table if columns is None else table.select(columns)
         with ThreadPoolExecutor(_num_threads(len(shards))) as pool:
             return pa.concat_tables(pool.map(read, shards))
@@ -199,10 +199,6 @@ class Dataset:
             raise DataError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
         return self.manifest.splits.get(split, ())
 
-    def _schema(self) -> pa.Schema:
-        manifest = self.manifest
-        return arrow_schema(manifest.example, labelled=manifest.classes is not None, attributes=manifest.attributes)
-
     def _wanted(self, split: str, start: int, stop: int) -> list[_Piece]:
         if not 0 <= start <= stop <= self.num_rows(split):
             raise DataError(f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows")
@@ -219,8 +215,8 @@ class Dataset:
         return pieces
 
     def _read_piece(self, piece: _Piece, data: bytes | None) -> Rows:
-        table = self._read_groups(piece.shard, [piece.group], stored_columns(self.manifest), data)
-        return rows_of(table, self.manifest, slice(piece.skip, piece.skip + piece.rows))
+        table = self._read_groups(piece.shard, [piece.group], stored_columns(self.manifest.example), data)
+        return rows_of(table, self.manifest.example, slice(piece.skip, piece.skip + piece.rows))
 
     def _read_whole(self, shard: Shard) -> bytes:
         """A shard's bytes, which are what the manifest says."""
@@ -244,7 +240,9 @@ class Dataset:
     def _group_blocks(self, shard: Shard, group: int, block_rows: int) -> Iterator[pa.Table]:
         """One row group, some rows at a time."""
         with self._reader(shard, None, buffered=True) as reader:
-            for batch in reader.iter_batches(block_rows, [group], stored_columns(self.manifest), use_threads=False):
+            for batch in reader.iter_batches(
+                block_rows, [group], stored_columns(self.manifest.example), use_threads=False
+            ):
                 yield pa.Table.from_batches([batch])
 
     @contextmanager
@@ -285,7 +283,7 @@ class Dataset:
         found = tuple(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
         if found != shard.row_groups:
             raise CorruptData(f"{path}: expected row groups of {shard.row_groups} rows, found {found}{self._advice()}")
-        if not isinstance(self.manifest.example, ImageSpec):
+        if self.manifest.example.columns is not None:
             return
         row_bytes = self.manifest.example.row_bytes + 4 * len(self.manifest.attributes) + _ROW_OVERHEAD_BYTES
         group_bytes = _GROUP_OVERHEAD_BYTES * (1 + len(self.manifest.attributes))

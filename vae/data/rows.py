@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vae.data.manifest import Column, ImageSpec, Manifest, TableSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import CorruptData
 
 IMAGE, LABEL, SOURCE_ROW = "image", "label", "source_row"
@@ -41,13 +41,12 @@ class Rows(NamedTuple):
         return Rows(*(None if field is None else change(field) for field in self))  # pyright: ignore[reportArgumentType]
 
 
-def empty_rows(manifest: Manifest, num_rows: int) -> Rows:
+def empty_rows(example: ExampleSpec, num_rows: int) -> Rows:
     """Rows to be filled, as the dataset has them."""
-    example = manifest.example
     return Rows(
-        np.empty((num_rows, example.num_values), np.uint8 if isinstance(example, ImageSpec) else np.float64),
-        None if manifest.classes is None else np.empty(num_rows, np.int64),
-        np.empty((num_rows, len(manifest.attributes)), np.float32) if manifest.attributes else None,
+        np.empty((num_rows, example.num_values), np.uint8 if example.columns is None else np.float64),
+        None if example.classes is None else np.empty(num_rows, np.int64),
+        np.empty((num_rows, len(example.attributes)), np.float32) if example.attributes else None,
     )
 
 
@@ -58,44 +57,40 @@ def fill(target: Rows, start: int, source: Rows) -> None:
             there[start : start + len(here)] = here
 
 
-def arrow_schema(example: ImageSpec | TableSpec, *, labelled: bool, attributes: Iterable[Column] = ()) -> pa.Schema:
+def arrow_schema(example: ExampleSpec) -> pa.Schema:
     """The schema of a dataset's shards."""
-    match example:
-        case ImageSpec():
-            metadata = {"shape": json.dumps(example.shape), "layout": example.layout, "dtype": example.dtype}
-            fields = [pa.field(IMAGE, pa.binary(example.row_bytes), nullable=False, metadata=metadata)]
-        case TableSpec():
-            fields = [pa.field(column.name, pa.type_for_alias(column.dtype)) for column in example.columns]
-        case _:
-            assert_never(example)
-    if labelled:
+    if example.columns is None:
+        metadata = {"shape": json.dumps(example.shape), "layout": "CHW", "dtype": "uint8"}
+        fields = [pa.field(IMAGE, pa.binary(example.row_bytes), nullable=False, metadata=metadata)]
+    else:
+        fields = [pa.field(column.name, pa.type_for_alias(column.dtype)) for column in example.columns]
+    if example.classes is not None:
         fields.append(pa.field(LABEL, pa.int32(), nullable=False))
     # Encoded already: it is read beside pixels, at their speed.
-    fields += [pa.field(ATTRIBUTE + column.name, pa.float32(), nullable=False) for column in attributes]
+    fields += [pa.field(ATTRIBUTE + column.name, pa.float32(), nullable=False) for column in example.attributes]
     fields.append(pa.field(SOURCE_ROW, pa.int64(), nullable=False))
     return pa.schema(fields)
 
 
-def stored_columns(manifest: Manifest) -> list[str]:
+def stored_columns(example: ExampleSpec) -> list[str]:
     """The columns that `rows_of` reads."""
-    example = manifest.example
-    names = [IMAGE] if isinstance(example, ImageSpec) else [column.name for column in example.columns]
-    labels = [] if manifest.classes is None else [LABEL]
-    return [*names, *labels, *(ATTRIBUTE + column.name for column in manifest.attributes)]
+    names = [IMAGE] if example.columns is None else [column.name for column in example.columns]
+    labels = [] if example.classes is None else [LABEL]
+    return [*names, *labels, *(ATTRIBUTE + column.name for column in example.attributes)]
 
 
-def rows_of(table: pa.Table, manifest: Manifest, part: slice) -> Rows:
+def rows_of(table: pa.Table, example: ExampleSpec, part: slice) -> Rows:
     """Some rows of `stored_columns`; an image's values are a view.
 
     Raises:
         CorruptData: If a category is none of the manifest's.
     """
-    example, attributes = manifest.example, manifest.attributes
-    if isinstance(example, ImageSpec):
+    attributes = example.attributes
+    if example.columns is None:
         values = pixels_of(table.column(IMAGE), example.row_bytes)[part]
     else:
         values = encode(table.slice(part.start, part.stop - part.start), example.columns)
-    labels = None if manifest.classes is None else table.column(LABEL).to_numpy()[part].astype(np.int64)
+    labels = None if example.classes is None else table.column(LABEL).to_numpy()[part].astype(np.int64)
     if not attributes:
         return Rows(values, labels)
     columns = [table.column(ATTRIBUTE + column.name).to_numpy()[part] for column in attributes]

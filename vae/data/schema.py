@@ -1,4 +1,6 @@
-"""What one example is: an image or a row of a table, its classes and its attributes.
+"""The schema of an example: an image or a row of a table, with its class and its attributes.
+
+The same schema describes a dataset in its manifest and the examples that a trained model knows.
 
 Shapes: B batch, C channels, H height, W width, D columns of a table, A attributes.
 """
@@ -6,9 +8,9 @@ Shapes: B batch, C channels, H height, W width, D columns of a table, A attribut
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table, or an attribute that comes beside an image."""
+    """A column of a table, or an attribute of an image."""
 
     name: str
     categories: tuple[str, ...] | None = None
@@ -26,7 +28,7 @@ class Column:
     std: float = 1.0
     """Standard deviation of the same entries; 1 for a constant and for categories."""
     dtype: str = "double"
-    """The Arrow type of its values in the dataset, for example `int64` or `string`."""
+    """Arrow type of the values in the dataset, for example `int64` or `string`."""
     missing_share: float = 0.0
     """Share of missing entries in the training split; absurd ones are not among them."""
     lowest: float | None = None
@@ -35,20 +37,25 @@ class Column:
     highest: float | None = None
     """Largest plausible value, as `lowest`."""
 
+    @property
+    def kind(self) -> Literal["numeric", "categorical"]:
+        """Kind of the column's values."""
+        return "numeric" if self.categories is None else "categorical"
+
 
 @dataclass(frozen=True)
 class Experience:
-    """What a model's encoder met in training beside whole and clean examples."""
+    """Kinds of damaged examples that a model's encoder saw in training."""
 
     missing: bool = False
-    """Entries that were not there."""
+    """Whether some entries were missing."""
     corruption: str | None = None
-    """The kind of noise in the examples."""
+    """Kind of noise in the examples; None for clean ones."""
 
 
 @dataclass(frozen=True)
 class ExampleSpec:
-    """What one example is, as the dataset's manifest tells.
+    """Shape, columns, classes and attributes of an example.
 
     Values are uint8 [B,C,H,W] for images and float64 [B,D] for tables: numbers in their own unit, categories as codes, NaN
     where missing. Attributes are float32 [B,A], encoded in the same way.
@@ -59,12 +66,19 @@ class ExampleSpec:
     classes: tuple[str, ...] | None = None
     """Names of the classes in the order of their indices; None for unlabelled data."""
     columns: tuple[Column, ...] | None = None
-    """Of a table; None for images."""
+    """Columns of a table; None for images."""
     attributes: tuple[Column, ...] = ()
+    """Values that accompany every image beside its class."""
+
+    @classmethod
+    def of_table(cls, columns: Iterable[Column], classes: tuple[str, ...] | None = None) -> ExampleSpec:
+        """Returns the schema of a table's rows."""
+        columns = tuple(columns)
+        return cls((len(columns),), classes, columns)
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> ExampleSpec:
-        """What `dataclasses.asdict` gave and JSON has kept."""
+        """Reads what `dataclasses.asdict` returned and JSON stored."""
         columns, classes = facts["columns"], facts["classes"]
         return cls(
             tuple(facts["shape"]),
@@ -74,9 +88,19 @@ class ExampleSpec:
         )
 
     @property
+    def kind(self) -> Literal["image", "table"]:
+        """Kind of the examples, as manifests name it."""
+        return "image" if self.columns is None else "table"
+
+    @property
     def num_values(self) -> int:
-        """Pixels times channels, or columns."""
+        """Number of an example's values: channels times pixels, or columns."""
         return math.prod(self.shape)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one example's values in memory."""
+        return self.num_values if self.columns is None else 8 * self.num_values
 
 
 def plausible_bounds(columns: Sequence[Column]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -7,8 +7,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from vae.data import manifest
-from vae.data.manifest import ImageSpec
 from vae.data.missing import MissingConfig, fit_logistic, without_hidden
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
@@ -34,26 +32,20 @@ def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> Exam
         ConfigError: If a table's entries cannot go missing in that way.
         CorruptData: If a shard is not what the manifest says.
     """
-    facts = dataset.manifest
-    columns = None
-    if not isinstance(facts.example, ImageSpec):
-        columns = _table_columns(dataset, missing)
-    attributes = _scaled([_unscaled(column) for column in facts.attributes], _attribute_moments(dataset))
-    return ExampleSpec(facts.example.shape, facts.classes, columns, attributes)
+    example = dataset.manifest.example
+    columns = None if example.columns is None else _table_columns(dataset, example.columns, missing)
+    return replace(example, columns=columns, attributes=_scaled(example.attributes, _attribute_moments(dataset)))
 
 
-def _table_columns(dataset: Dataset, missing: MissingConfig | None) -> tuple[Column, ...]:
-    example, rows = dataset.manifest.example, dataset.num_rows("train")
-    assert not isinstance(example, ImageSpec), "callers ask for tables"
+def _table_columns(dataset: Dataset, unscaled: Sequence[Column], missing: MissingConfig | None) -> tuple[Column, ...]:
+    rows = dataset.num_rows("train")
     columns = [
-        _unscaled(column)
-        if column.categories
-        else replace(_unscaled(column), lowest=float(lowest), highest=float(highest))
-        for column, lowest, highest in zip(example.columns, *plausible_ranges(dataset), strict=True)
+        column if column.categories else replace(column, lowest=float(lowest), highest=float(highest))
+        for column, lowest, highest in zip(unscaled, *plausible_ranges(dataset), strict=True)
     ]
     logistic = None if missing is None else fit_logistic(dataset, missing)
     moments, num_missing_D, start = Moments(len(columns)), np.zeros(len(columns)), 0
-    for block in dataset.blocks("train", 0, rows, max(1, _BLOCK_BYTES // example.row_bytes)):
+    for block in dataset.blocks("train", 0, rows, max(1, _BLOCK_BYTES // dataset.manifest.example.row_bytes)):
         if missing is not None:
             block = without_hidden(block, missing, "train", start, logistic)
         moments.add(without_absurd(block.values.astype(np.float64), columns))
@@ -71,10 +63,6 @@ def _attribute_moments(dataset: Dataset) -> Moments:
         for batch in table.to_batches(_BLOCK_ROWS):
             moments.add(np.stack([column.to_numpy() for column in batch.columns], axis=1))
     return moments
-
-
-def _unscaled(column: manifest.Column) -> Column:
-    return Column(column.name, column.categories, dtype=column.dtype)
 
 
 def _scaled(columns: Sequence[Column], moments: Moments) -> tuple[Column, ...]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.apply.manifests import Columns, read_manifest
 from vae.data.conditions import write_condition
-from vae.data.manifest import ImageSpec, Manifest, Shard
+from vae.data.manifest import Manifest, Shard
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows, rows_of
 from vae.data.schema import Column
@@ -70,9 +70,9 @@ class Examples:
             DataError: If what the model has to be told of a row is missing.
         """
         table = self.dataset.read_group(split, group)
-        rows = rows_of(table, self.manifest, slice(0, table.num_rows))
+        rows = rows_of(table, self.manifest.example, slice(0, table.num_rows))
         example = self.manifest.example
-        if isinstance(example, ImageSpec):
+        if example.columns is None:
             values = rows.values.reshape(-1, *example.shape)
         else:
             columns = [Column(column.name, column.categories) for column in example.columns]

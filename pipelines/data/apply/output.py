@@ -93,17 +93,16 @@ def publish(plan: ApplyPlan, records: Iterable[UnitRecord]) -> Manifest | Column
 
 
 def _dataset(plan: ApplyPlan, done: Sequence[UnitRecord]) -> Manifest:
-    counts: dict[SplitName, list[tuple[int, ...]]] = {
-        split: [r.class_counts for r in done if plan.units[r.index].split == split] for split in SPLITS
-    }
+    counts: dict[SplitName, tuple[int, ...]] = {}
+    for split in SPLITS if plan.example.classes else ():
+        if of_units := [record.class_counts for record in done if plan.units[record.index].split == split]:
+            counts[split] = tuple(np.sum(of_units, axis=0).tolist())
     return Manifest.made_now(
         dataset_id=plan.identity,
         name=plan.name,
         example=plan.example,
-        classes=plan.classes,
-        attributes=plan.attributes,
         splits=_shards(plan, done),
-        class_counts={split: tuple(np.sum(c, axis=0).tolist()) for split, c in counts.items() if c and plan.classes},
+        class_counts=counts,
         sources=plan.sources,
         ingest=plan.provenance.model_dump(mode="json"),
     )

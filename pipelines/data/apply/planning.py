@@ -11,7 +11,7 @@ from pipelines.data.apply.manifests import Provenance
 from pipelines.data.apply.params import AUGMENT
 from pipelines.models.registry import Version
 from vae.data import manifest as stored
-from vae.data.manifest import SPLITS, ImageSpec, SourceFile, SplitName, TableSpec
+from vae.data.manifest import SPLITS, SourceFile, SplitName
 from vae.data.parquet import Dataset, rows_per_group
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import ConfigError, DataError
@@ -50,10 +50,8 @@ class ApplyPlan:
     model_uri: str
     output: str
     units: tuple[Unit, ...]
-    example: ImageSpec | TableSpec
-    """What results are stored as, where they are examples."""
-    classes: tuple[str, ...] | None
-    attributes: tuple[stored.Column, ...]
+    example: ExampleSpec
+    """Schema of the results, where they are examples: without the classes and attributes that a result loses."""
     sources: tuple[SourceFile, ...]
 
     @property
@@ -138,8 +136,6 @@ def plan(
         device=device,
         rows_per_call=ROWS_PER_CALL,
     )
-    examples = given.manifest if isinstance(given, Examples) else None
-    classes, attributes = _still_known(task, model, examples, told=not params.get("condition"))
     shards = [shard for split in chosen for shard in manifest.splits.get(split, ())]
     return ApplyPlan(
         provenance=provenance,
@@ -147,24 +143,25 @@ def plan(
         model_uri=version.uri,
         output=locate(output).uri,
         units=_augmented(given, model, params, chosen) if task == AUGMENT else _row_groups(given, chosen),
-        example=examples.example if examples else _example_of(model.examples),
-        classes=classes,
-        attributes=attributes,
+        example=_result_schema(task, model, given, told=not params.get("condition")),
         sources=tuple(SourceFile(path=shard.path, bytes=shard.bytes, sha256=shard.sha256) for shard in shards),
     )
 
 
-def _still_known(
-    task: str, model: VAE, data: stored.Manifest | None, told: bool
-) -> tuple[tuple[str, ...] | None, tuple[stored.Column, ...]]:
-    """Classes and attributes of the input that its results have too: of what is drawn, what the model was told."""
-    if data is None or task in _CHANGING:
-        return None, ()
+def _result_schema(task: str, model: VAE, given: Examples | Codes, told: bool) -> ExampleSpec:
+    """Returns the input's schema with the classes and attributes that hold for the results too."""
+    if isinstance(given, Codes):
+        if model.examples.columns is None:
+            return ExampleSpec(model.examples.shape)
+        return ExampleSpec.of_table(_decoded(column) for column in model.examples.columns)
+    example = given.manifest.example
+    if task in _CHANGING:
+        return replace(example, classes=None, attributes=())
     if task != GENERATE:
-        return data.classes, data.attributes
+        return example
     names = [column.name for column in model.conditions] if told else []
-    attributes = tuple(column for column in data.attributes if column.name in names)
-    return data.classes if "class" in names else None, attributes
+    attributes = tuple(column for column in example.attributes if column.name in names)
+    return replace(example, classes=example.classes if "class" in names else None, attributes=attributes)
 
 
 def _row_groups(given: Examples | Codes, splits: Sequence[SplitName]) -> tuple[Unit, ...]:
@@ -214,8 +211,8 @@ def _splits(found: Any, wanted: Sequence[SplitName] | None, where: str) -> tuple
 
 def _check_fit(model: ExampleSpec, data: stored.Manifest, where: str) -> None:
     example = data.example
-    if isinstance(example, ImageSpec) or model.columns is None:
-        what = ["a table" if m else "images of shape" for m in (model.columns, isinstance(example, TableSpec))]
+    if example.columns is None or model.columns is None:
+        what = ["a table" if spec.columns else "images of shape" for spec in (model, example)]
         if what[0] != what[1] or model.shape != example.shape:
             raise DataError(
                 f"{where}: the model takes other examples: expected {what[0]} {model.shape}, found {what[1]} "
@@ -260,13 +257,5 @@ def _listed(names: Sequence[str], separator: str = ", ") -> str:
     return listed if len(names) <= _MOST_LISTED else f"{listed} … ({len(names):,} in all)"
 
 
-def _example_of(examples: ExampleSpec) -> ImageSpec | TableSpec:
-    if examples.columns is None:
-        channels, height, width = examples.shape
-        return ImageSpec(channels=channels, height=height, width=width)
-    return TableSpec(columns=tuple(_stored(column) for column in examples.columns))
-
-
-def _stored(column: Column) -> stored.Column:
-    kind, dtype = ("numeric", "double") if column.categories is None else ("categorical", "string")
-    return stored.Column(name=column.name, kind=kind, dtype=dtype, categories=column.categories)
+def _decoded(column: Column) -> Column:
+    return Column(column.name, column.categories, dtype="double" if column.categories is None else "string")

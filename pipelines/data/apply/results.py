@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from vae.data.manifest import ImageSpec, TableSpec
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 
 
@@ -45,20 +45,20 @@ def check_length(result: Any, rows: int, where: str) -> Any:
     return result
 
 
-def are_examples(result: Any, example: ImageSpec | TableSpec) -> bool:
+def are_examples(result: Any, example: ExampleSpec) -> bool:
     """Whether results are of the kind of the dataset's examples."""
-    if isinstance(example, ImageSpec):
+    if example.columns is None:
         return isinstance(result, np.ndarray) and result.shape[1:] == example.shape
     return isinstance(result, pd.DataFrame) and set(result.columns) == {column.name for column in example.columns}
 
 
-def compact(result: Any, example: ImageSpec | TableSpec) -> Any:
+def compact(result: Any, example: ExampleSpec) -> Any:
     """Images as pixels of 8 bits, call by call, while they are in the cache; anything else as it is.
 
     Raises:
         DataError: If a pixel is no number.
     """
-    if not isinstance(example, ImageSpec) or not are_examples(result, example) or result.dtype == np.uint8:
+    if example.columns is not None or not are_examples(result, example) or result.dtype == np.uint8:
         return result
     if not np.isfinite(result.sum()):
         raise DataError(f"{int((~np.isfinite(result)).sum())} of {result.size} pixels are not finite")
@@ -67,7 +67,7 @@ def compact(result: Any, example: ImageSpec | TableSpec) -> Any:
     return np.clip(levels, 0, 255, out=levels).astype(np.uint8)
 
 
-def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table | None) -> list[pa.Array]:
+def example_arrays(result: Any, example: ExampleSpec, given: pa.Table | None) -> list[pa.Array]:
     """Examples as a dataset stores them: pixels of 8 bits, or columns of the types that the table has.
 
     Args:
@@ -79,7 +79,7 @@ def example_arrays(result: Any, example: ImageSpec | TableSpec, given: pa.Table 
     Raises:
         DataError: If a pixel is no number.
     """
-    if isinstance(example, ImageSpec):
+    if example.columns is None:
         pixels = compact(result, example)
         kind = pa.binary(example.row_bytes)
         return [pa.FixedSizeBinaryArray.from_buffers(kind, len(pixels), [None, pa.py_buffer(pixels)])]

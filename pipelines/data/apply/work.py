@@ -21,7 +21,7 @@ from pipelines.data.apply.params import AUGMENT
 from pipelines.data.apply.planning import DECODE, GENERATE, ApplyPlan, Unit, open_input
 from pipelines.data.apply.results import are_examples, check_length, column_arrays, compact, example_arrays, joined
 from pipelines.models import packaging
-from vae.data.manifest import SPLITS, ImageSpec
+from vae.data.manifest import SPLITS
 from vae.data.parquet import rows_per_group, write_shard
 from vae.data.rows import ATTRIBUTE, IMAGE, LABEL, arrow_schema
 from vae.errors import ConfigError, DataError
@@ -85,11 +85,11 @@ class Worker:
 
     def _store(self, unit: Unit, table: pa.Table, examples: bool, labels: Any) -> UnitRecord:
         few = [name for name in (SPLIT, CONDITION, SYNTHETIC, VERSION, SEED) if name in table.column_names]
-        tabular = examples and not isinstance(self.plan.example, ImageSpec)
+        tabular = examples and self.plan.example.columns is not None
         group_rows = rows_per_group(self.plan.example.row_bytes) if examples else max(1, unit.rows)
         location = locate(self.plan.output) / unit.shard
         shard = write_shard(location, table, group_rows, None if tabular else few)
-        classes = self.plan.classes if examples else None
+        classes = self.plan.example.classes if examples else None
         counts = np.bincount(labels, minlength=len(classes)).tolist() if classes and labels is not None else []
         types = {field.name: str(field.type) for field in table.schema}
         record = UnitRecord(index=unit.index, shard=shard, examples=examples, columns=types, class_counts=tuple(counts))
@@ -129,14 +129,14 @@ class Worker:
                 raise
             rows = f"{unit.split} rows {unit.first:,} to {unit.first + unit.rows:,}"
             raise DataError(f"{self.plan.source}, {rows}: {error}") from None
-        names = [IMAGE] if isinstance(self.plan.example, ImageSpec) else [c.name for c in self.plan.example.columns]
+        names = [IMAGE] if self.plan.example.columns is None else [c.name for c in self.plan.example.columns]
         made = pa.table(dict(zip(names, arrays, strict=True)))
         beside = None if group is None else group.table
         return self._examples(unit, made, labels, beside), True, labels
 
     def _left_as_they_were(self, group: Group | None) -> pa.Table | None:
         """The rows that results are made of, where a value may be left as it was."""
-        table = self.task not in (GENERATE, AUGMENT, DECODE) and not isinstance(self.plan.example, ImageSpec)
+        table = self.task not in (GENERATE, AUGMENT, DECODE) and self.plan.example.columns is not None
         return group.table if table and group is not None else None
 
     def _is_copied(self, unit: Unit) -> bool:
@@ -181,7 +181,7 @@ class Worker:
             beside: What the attributes are taken from, if not from the same.
         """
         plan, rows = self.plan, len(values)
-        schema = arrow_schema(plan.example, labelled=plan.classes is not None, attributes=plan.attributes)
+        schema = arrow_schema(plan.example)
         numbers = pa.array(np.arange(unit.first, unit.first + rows))
         known = beside if beside is not None else values
         columns = {}
@@ -193,7 +193,7 @@ class Worker:
                 columns[field.name] = (
                     known.column(field.name) if there else pa.array(np.full(rows, np.nan), pa.float32())
                 )
-        if plan.classes is not None:
+        if plan.example.classes is not None:
             columns[LABEL] = pa.array(labels, pa.int32())
         columns["source_row"] = numbers
         made = pa.table([columns[name] for name in schema.names], schema=schema)

@@ -12,9 +12,10 @@ from pyarrow import fs
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from pipelines.data.sources import Problem, Reader
-from vae.data.manifest import Column, ImageSpec, Shard, SplitName, TableSpec
+from vae.data.manifest import Shard, SplitName
 from vae.data.parquet import write_shard
 from vae.data.rows import IMAGE, LABEL, SOURCE_ROW, arrow_schema
+from vae.data.schema import ExampleSpec
 from vae.storage import locate, sha256_of, write_whole
 
 
@@ -33,13 +34,11 @@ class ChunkWork:
 
     dataset_id: str
     reader: Reader
-    example: ImageSpec | TableSpec
-    num_classes: int | None
+    example: ExampleSpec
     order: dict[SplitName, NDArray[np.int64]]
     labels: NDArray[np.int32] | None
     chunks: tuple[Chunk, ...]
     group_rows: int
-    attributes: tuple[Column, ...] = ()
     attribute_values: NDArray[np.float32] | None = None
 
 
@@ -77,7 +76,7 @@ def write_chunk(work: ChunkWork, chunk_index: int, staging_uri: str) -> ChunkRec
     shard = None
     if len(block.kept):
         shard = write_shard(folder / chunk.shard, _assemble(work, block.kept, block.examples, labels), work.group_rows)
-    counts = () if labels is None else np.bincount(labels, minlength=work.num_classes or 0).tolist()
+    counts = () if labels is None else np.bincount(labels, minlength=len(work.example.classes or ())).tolist()
     record = ChunkRecord(
         index=chunk_index,
         split=chunk.split,
@@ -98,7 +97,7 @@ def _assemble(
     examples: NDArray[np.uint8] | pa.Table,
     labels: NDArray[np.int32] | None,
 ) -> pa.Table:
-    schema = arrow_schema(work.example, labelled=labels is not None, attributes=work.attributes)
+    schema = arrow_schema(work.example)
     if isinstance(examples, pa.Table):
         features = [name for name in schema.names if name not in (LABEL, SOURCE_ROW)]
         columns: list[Any] = [examples[name] for name in features]

@@ -11,8 +11,9 @@ from pyarrow import fs
 from pipelines.data.ingest.chunks import Chunk, ChunkWork
 from pipelines.data.ingest.splits import assign_splits, draw_rows, order_rows
 from pipelines.data.sources import BUILT_IN, IngestConfig, RejectedSource, Survey, survey_source
-from vae.data.manifest import SPLITS, ImageSpec, SplitName, TableSpec, derive_dataset_id
+from vae.data.manifest import SPLITS, SplitName, derive_dataset_id
 from vae.data.parquet import rows_per_group
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import locate
 
@@ -73,22 +74,20 @@ def plan(config: IngestConfig) -> IngestPlan:
     work = ChunkWork(
         dataset_id=derive_dataset_id(sources, config.identity()),
         reader=survey.reader,
-        example=survey.example,
-        num_classes=None if survey.classes is None else len(survey.classes),
+        example=survey.schema,
         order=order,
         labels=survey.labels,
         chunks=chunks,
         group_rows=group_rows,
-        attributes=survey.attributes,
         attribute_values=survey.attribute_values,
     )
     return IngestPlan(config, survey, work)
 
 
-def row_bytes(example: ImageSpec | TableSpec) -> int:
+def row_bytes(example: ExampleSpec) -> int:
     """Bytes of one example in memory, about."""
     # Eight bytes for a number or a short text: an estimate, for the size of chunks.
-    return example.row_bytes if isinstance(example, ImageSpec) else 8 * max(1, len(example.columns))
+    return max(8, example.row_bytes) if example.columns is not None else example.row_bytes
 
 
 def _cut(order: dict[SplitName, NDArray[np.int64]], row_bytes: int) -> tuple[int, tuple[Chunk, ...]]:

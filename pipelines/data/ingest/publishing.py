@@ -51,9 +51,7 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
     manifest = Manifest.made_now(
         dataset_id=plan.dataset_id,
         name=config.name,
-        example=survey.example,
-        classes=survey.classes,
-        attributes=survey.attributes,
+        example=survey.schema,
         splits=shards,
         class_counts={split: _class_counts(done, split) for split in SPLITS} if survey.classes else {},
         sources=() if long else survey.files,

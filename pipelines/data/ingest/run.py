@@ -13,8 +13,9 @@ from pipelines.data.ingest.planning import IngestPlan, plan, row_bytes
 from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, remove, staging
 from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
-from vae.data.manifest import MANIFEST_NAME, ImageSpec, Manifest, SplitName, TableSpec
+from vae.data.manifest import MANIFEST_NAME, Manifest, SplitName
 from vae.data.parquet import Dataset
+from vae.data.schema import ExampleSpec
 from vae.storage import locate, write_whole
 
 
@@ -51,7 +52,7 @@ class DryRun:
     exists: bool
     rows: dict[SplitName, int]
     classes: tuple[str, ...] | None
-    example: ImageSpec | TableSpec
+    example: ExampleSpec
     chunks: int
     estimated_bytes: int
     """Before compression."""

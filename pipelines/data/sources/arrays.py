@@ -13,7 +13,8 @@ from PIL import Image
 from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
 from pipelines.data.sources.segments import Segment, SegmentReader
 from pipelines.data.sources.survey import Survey
-from vae.data.manifest import ImageSpec, SourceFile
+from vae.data.manifest import SourceFile
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 
 _CHANNELS = (1, 3, 4)
@@ -36,7 +37,7 @@ def survey_arrays(
     where: str,
     files: Sequence[SourceFile],
     segments: Sequence[ArraySegment],
-    examples: Sequence[ImageSpec],
+    examples: Sequence[ExampleSpec],
     labels: Sequence[NDArray[np.generic]],
     splits: Sequence[int | None],
     **attributes: Any,
@@ -56,7 +57,7 @@ def survey_arrays(
         DataError: If the arrays hold images of different shapes.
     """
     if len(set(examples)) > 1:
-        shapes = ", ".join(sorted({f"{s.channels}×{s.height}×{s.width}" for s in examples}))
+        shapes = ", ".join(sorted({"×".join(map(str, s.shape)) for s in examples}))
         raise DataError(f"{where}: holds images of different shapes ({shapes}). Use --resize HEIGHTxWIDTH")
     sizes = [segment.num_rows for segment in segments]
     values, indices = np.unique(np.concatenate(labels), return_inverse=True) if labels else (None, None)
@@ -97,7 +98,7 @@ def _layout_of(shape: tuple[int, ...], where: str) -> _Layout:
     return layout
 
 
-def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: IngestConfig) -> ImageSpec:
+def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: IngestConfig) -> ExampleSpec:
     """Returns what the images of an array become, from the array's shape and type alone.
 
     Raises:
@@ -127,7 +128,7 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: Ing
         raise DataError(f"{where}: unfolds to {size:,} bytes, {limit}")
     height, width = config.resize or (layout.height, layout.width)
     channels = config.num_channels(1 if layout.channels == 1 else 3)
-    return ImageSpec(channels=channels, height=height, width=width)
+    return ExampleSpec((channels, height, width))
 
 
 def to_pixels(raw: np.ndarray, where: str, config: IngestConfig) -> NDArray[np.uint8]:

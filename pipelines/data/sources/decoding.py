@@ -18,7 +18,7 @@ from pipelines.data.sources.arrays import resize
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block
-from vae.data.manifest import ImageSpec
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
@@ -91,7 +91,7 @@ def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
 def decode_rows(
     rows: NDArray[np.int64],
     encoded: Iterable[bytes],
-    example: ImageSpec,
+    example: ExampleSpec,
     config: IngestConfig,
     problem: Callable[[int, str], Problem],
 ) -> Block:
@@ -104,7 +104,7 @@ def decode_rows(
         config: Configuration of the ingest.
         problem: Makes a problem of a row and a description.
     """
-    shape = (example.channels, example.height, example.width)
+    shape = example.shape
     pixels = np.empty((len(rows), *shape), np.uint8)
     kept: list[int] = []
     problems: list[Problem] = []
@@ -125,7 +125,7 @@ def decode_rows(
 
 def common_shape(
     shapes: Sequence[ImageShape | None], config: IngestConfig, root: str, problems: Sequence[Problem]
-) -> ImageSpec:
+) -> ExampleSpec:
     """Returns what every good image becomes.
 
     Raises:
@@ -148,7 +148,7 @@ def common_shape(
             "--color grey or --color rgb"
         )
     height, width = config.resize or next(iter(sizes))
-    return ImageSpec(channels=good[0].channels, height=height, width=width)
+    return ExampleSpec((good[0].channels, height, width))
 
 
 def _histogram(counts: dict[str, int]) -> str:

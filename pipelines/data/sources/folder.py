@@ -14,7 +14,8 @@ from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe, too_large
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block, Listing, Survey, changed_source
-from vae.data.manifest import SPLITS, ImageSpec, SourceFile
+from vae.data.manifest import SPLITS, SourceFile
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import Location, locate, sha256_of
 
@@ -33,7 +34,7 @@ class FolderReader:
     paths: tuple[str, ...]
     digests: bytes
     """SHA-256 of every file, 32 bytes each."""
-    example: ImageSpec
+    example: ExampleSpec
     config: IngestConfig
 
     def read(self, rows: NDArray[np.int64]) -> Block:

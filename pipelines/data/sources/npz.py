@@ -17,7 +17,8 @@ from pipelines.data.sources.arrays import ArraySegment, check_array, survey_arra
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.survey import Listing, Survey, read_unchanged
-from vae.data.manifest import Column, SourceFile
+from vae.data.manifest import SourceFile
+from vae.data.schema import Column
 from vae.errors import DataError
 
 # (split, names of the images, names of the labels) in well-known files.

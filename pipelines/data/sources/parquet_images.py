@@ -23,7 +23,8 @@ from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import load_once
 from pipelines.data.sources.survey import Block, Listing, Survey, read_unchanged
 from pipelines.data.sources.tables import RowLocator, group_files
-from vae.data.manifest import ImageSpec, SourceFile
+from vae.data.manifest import SourceFile
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 
 _LABEL = "label"
@@ -54,7 +55,7 @@ class EncodedReader:
     """First row of each group."""
     names: RowLocator
     column: str
-    example: ImageSpec
+    example: ExampleSpec
     config: IngestConfig
 
     def read(self, rows: NDArray[np.int64]) -> Block:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipelines.data.sources.arrays import check_array, to_pixels
 from pipelines.data.sources.config import COLOUR_SPRITES, SPRITES, IngestConfig
 from pipelines.data.sources.survey import Block, Listing, Survey, source_file
-from vae.data.manifest import Column
+from vae.data.schema import Column
 from vae.data.sprites import Sprites, templates
 
 
@@ -51,10 +51,7 @@ class SpritesSource:
             reader=SpritesReader(sprites, config),
             classes=factors[shape].categories,
             labels=values[:, shape].astype(np.int32),
-            attributes=tuple(
-                Column(name=factor.name, kind="categorical", dtype="string", categories=factor.categories)
-                for factor in factors
-            ),
+            attributes=tuple(Column(factor.name, factor.categories, dtype="string") for factor in factors),
             attribute_values=values,
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,8 @@ from pyarrow import fs
 
 from pipelines.data.sources.config import BUILT_IN, IngestConfig
 from pipelines.data.sources.problems import Problem
-from vae.data.manifest import Column, ImageSpec, SourceFile, TableSpec
+from vae.data.manifest import SourceFile
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 from vae.storage import Location, locate
 
@@ -48,7 +49,7 @@ class Survey:
     """Facts of a source that are known before its examples are decoded."""
 
     files: tuple[SourceFile, ...]
-    example: ImageSpec | TableSpec
+    example: ExampleSpec
     num_rows: int
     reader: Reader
     classes: tuple[str, ...] | None = None
@@ -67,6 +68,11 @@ class Survey:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     """Messages for the user: what was left aside, and why."""
+
+    @property
+    def schema(self) -> ExampleSpec:
+        """Schema of the examples with their classes and attributes."""
+        return replace(self.example, classes=self.classes, attributes=self.attributes)
 
 
 @dataclass(frozen=True)

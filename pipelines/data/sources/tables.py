@@ -16,8 +16,9 @@ from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import Segment, SegmentReader
 from pipelines.data.sources.survey import Listing, Survey
-from vae.data.manifest import Column, SourceFile, TableSpec
+from vae.data.manifest import SourceFile
 from vae.data.rows import LABEL, SOURCE_ROW
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -154,7 +155,7 @@ def survey_table(
     groups, group_of_row = group_files(files, names.sizes)
     return Survey(
         files=tuple(files),
-        example=TableSpec(columns=columns),
+        example=ExampleSpec.of_table(columns),
         num_rows=len(table),
         reader=SegmentReader(tuple(make_segment(group, features) for group in groups)),
         classes=classes,
@@ -195,9 +196,9 @@ def column_of(name: str, values: pa.ChunkedArray, *, categorical: bool) -> Colum
     """Returns the schema of a column: categories if it is text or `categorical`, else numbers."""
     dtype = str(values.type)
     if not is_text(values.type) and not categorical:
-        return Column(name=name, kind="numeric", dtype=dtype)
+        return Column(name, dtype=dtype)
     categories = tuple(str(value) for value in sorted(pc.unique(values.drop_null()).to_pylist()))
-    return Column(name=name, kind="categorical", dtype=dtype, categories=categories)
+    return Column(name, categories, dtype=dtype)
 
 
 def _as_mask(values: pa.ChunkedArray) -> NDArray[np.bool_]:

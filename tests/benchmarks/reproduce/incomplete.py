@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from tests.benchmarks.ingest import data_folder
 from tests.vae.conftest import _publish_table
-from vae.data.manifest import Column
 from vae.data.missing import MissingAtRandom, MissingNotAtRandom, fit_logistic
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.metrics.imputation import imputation_accuracy, imputation_rmse
 
 Values = NDArray[np.float64]
@@ -102,8 +102,7 @@ def publish(table: Complete, missing_ND: Mask, folder: Path) -> Dataset:
         names = tuple("abc"[:count])
         values: Any = np.array(names)[table.values[:, d].astype(int)] if count else table.values[:, d]
         columns[f"x{d}"] = pa.array(values, mask=missing_ND[:, d])
-        kind, dtype = ("categorical", "string") if count else ("numeric", "double")
-        specs.append(Column(name=f"x{d}", kind=kind, dtype=dtype, categories=names or None))
+        specs.append(Column(f"x{d}", names or None, dtype="string" if count else "double"))
     rows = pa.table(columns)
     both = pa.concat_tables([rows, rows.slice(0, 64)]).combine_chunks()
     return _publish_table(folder, both, specs, None, {"train": rows.num_rows, "validation": 64})

@@ -23,8 +23,8 @@ from tests.benchmarks.uses.work import fit, mean_of, run_config, seeded, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.data.sprites import Sprites
 from vae.inference.editing import edit
 from vae.parts.directions import Method
@@ -54,8 +54,8 @@ def dataset_of(home: Path) -> Dataset:
     """Publishes upright sprites with their shape as a category, and scale, column and row as numbers."""
     images, codes_NF = shuffled()
     categories = Sprites().factors[0].categories
-    columns = [Column(name="shape", kind="categorical", dtype="string", categories=categories)]
-    columns += [Column(name=name, kind="numeric", dtype="double") for name in ("scale", "x", "y")]
+    columns = [Column("shape", categories, dtype="string")]
+    columns += [Column(name, dtype="double") for name in ("scale", "x", "y")]
     values = codes_NF.astype(np.float32)
     values[:, 1] = 0.5 + 0.1 * values[:, 1]
     total = sum(SPLITS.values())

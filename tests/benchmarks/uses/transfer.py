@@ -22,8 +22,8 @@ from tests.benchmarks.uses.work import digits, fit_judge, judged, mnist, run_con
 from tests.benchmarks.work import Figures, Job, Outcome, train
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.inference.styles import transfer
 from vae.parts.terms import Inputs
 
@@ -57,7 +57,7 @@ def dataset_of(home: Path, source: Dataset) -> Dataset:
     validation_NHW, _ = digits(source, "validation", 0, NUM_VALIDATION)
     grey_NHW = np.concatenate([train_NHW, validation_NHW])
     style_N = np.random.default_rng(0).integers(len(STYLES), size=len(grey_NHW))
-    column = Column(name="style", kind="categorical", dtype="string", categories=STYLES)
+    column = Column("style", STYLES, dtype="string")
     values_N1 = style_N[:, None].astype(np.float32)
     splits = {"train": NUM_TRAIN, "validation": NUM_VALIDATION}
     images = styled(grey_NHW, style_N)

@@ -25,9 +25,8 @@ from pipelines.explorer.models import Offer, Rows, Subject
 from pipelines.explorer.registered import rows_of
 from tests.vae.conftest import _publish, _publish_table
 from vae.config import RunConfig, override
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
-from vae.data.schema import ExampleSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import RegistryError
 from vae.model import VAE
 from vae.training.latents import fit_latents
@@ -95,9 +94,9 @@ def wine(folder: Any) -> Dataset:
     columns["proline"] = pa.array(data.data[order, -1].astype(np.int64), mask=rng.random(len(order)) < 0.1)
     columns["cultivar"] = pa.array(np.array(["barolo", "grignolino", "barbera"])[data.target[order]])
     described = [
-        *(Column(name=name, kind="numeric", dtype="double") for name in data.feature_names[:5]),
-        Column(name="proline", kind="numeric", dtype="int64"),
-        Column(name="cultivar", kind="categorical", dtype="string", categories=("barbera", "barolo", "grignolino")),
+        *(Column(name, dtype="double") for name in data.feature_names[:5]),
+        Column("proline", dtype="int64"),
+        Column("cultivar", ("barbera", "barolo", "grignolino"), dtype="string"),
     ]
     splits = {"train": 130, "validation": 24, "test": 24}
     return _publish_table(folder, pa.table(columns), described, None, splits)

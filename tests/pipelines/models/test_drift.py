@@ -11,8 +11,8 @@ import pytest
 from pipelines.models import drift
 from tests.vae.conftest import _publish, _publish_table
 from vae.config import ModelConfig, parse
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.data.statistics import example_spec
 from vae.errors import DataError
 from vae.model import VAE
@@ -68,8 +68,8 @@ def table(
     age = pa.array(ages_N, mask=(rng.random(1200) < 0.1) & (ages_N < 1e12))
     rows = pa.table({"age": age, "colour": np.array(colours)[rng.integers(len(colours), size=1200)]})
     columns = [
-        Column(name="age", kind="numeric", dtype="double"),
-        Column(name="colour", kind="categorical", dtype="string", categories=colours),
+        Column("age", dtype="double"),
+        Column("colour", colours, dtype="string"),
     ]
     folder.mkdir()
     return _publish_table(folder, rows, columns, None, SPLITS)

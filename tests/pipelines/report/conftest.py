@@ -22,10 +22,10 @@ from pipelines.report.costs import Stage
 from tuning.frontier import Trial
 from vae.config import RunConfig, parse
 from vae.data.batches import Batch
-from vae.data.manifest import Column, ImageSpec, Manifest, SourceFile, TableSpec, derive_dataset_id
-from vae.data.schema import Column as ScaledColumn
+from vae.data.manifest import Manifest, SourceFile, derive_dataset_id
+from vae.data.schema import Column, ExampleSpec
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
-from vae.model import VAE, ExampleSpec
+from vae.model import VAE
 from vae.training.reports import EpochReport
 
 HOSTILE = (
@@ -44,24 +44,19 @@ Make = Callable[..., Evidence]
 
 
 SIZE, COLOUR = (
-    Column(name="size", kind="numeric", dtype="float"),
-    Column(name="colour", kind="categorical", dtype="string", categories=("red", "<i>blue</i>")),
+    Column("size", dtype="float"),
+    Column("colour", ("red", "<i>blue</i>"), dtype="string"),
 )
 
 
 def manifest(classes: tuple[str, ...] | None, shape: tuple[int, ...] = (1, 8, 8)) -> Manifest:
-    attributes = ()
-    if len(shape) == 3:
-        example = ImageSpec(channels=shape[0], height=shape[1], width=shape[2])
-        attributes = (SIZE, COLOUR)
-    else:
-        example = TableSpec(columns=(SIZE, COLOUR))
+    pair = (SIZE, COLOUR)
+    is_image = len(shape) == 3
+    example = ExampleSpec(shape, classes, attributes=pair) if is_image else ExampleSpec.of_table(pair, classes)
     made = Manifest.made_now(
         dataset_id=derive_dataset_id(["ab"], {}),
         name="digits",
         example=example,
-        classes=classes,
-        attributes=attributes,
         splits={"train": (), "validation": (), "test": ()},
         class_counts={"train": tuple(range(len(classes)))} if classes else {},
         sources=(SourceFile(path="<b>digits</b>.gz", bytes=1234567, sha256="ab" * 32),),
@@ -131,7 +126,7 @@ def make() -> Make:
         config = parse(
             RunConfig, {"model": {**model_config, **(parts or {})}, "training": {"epochs": 5}, "data": data or {}}
         )
-        scaled = (ScaledColumn("size", None, 5.0, 2.0), ScaledColumn("colour", COLOUR.categories))
+        scaled = (Column("size", None, 5.0, 2.0), Column("colour", COLOUR.categories))
         is_table = len(shape) == 1
         examples = ExampleSpec(shape, classes, scaled if is_table else None, () if is_table else scaled)
         model = VAE(config.model, examples).eval()

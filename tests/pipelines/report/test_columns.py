@@ -14,13 +14,12 @@ from pipelines.report.theme import LIGHT
 from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
 from vae.data.batches import Batch
-from vae.data.manifest import Column
-from vae.data.schema import Experience
+from vae.data.schema import Column, Experience
 from vae.metrics.uses import fill_in
 
-SIZE = Column(name="size", kind="numeric", dtype="double")
-COUNT = Column(name="count", kind="numeric", dtype="int64")
-COLOUR = Column(name="colour", kind="categorical", dtype="string", categories=("red", "green", "blue"))
+SIZE = Column("size", dtype="double")
+COUNT = Column("count", dtype="int64")
+COLOUR = Column("colour", ("red", "green", "blue"), dtype="string")
 
 
 KINDS = (SIZE, COUNT, COLOUR)

@@ -24,10 +24,10 @@ from vae.data.batches import (
     static_binarization,
     uniform_below_255,
 )
-from vae.data.manifest import Column
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom, hide
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows
+from vae.data.schema import Column
 from vae.errors import ConfigError, DataError
 
 ROWS, GROUP, BATCH = 530, 20, 16
@@ -340,7 +340,7 @@ def test_attributes_stay_with_their_rows(publish: Callable[..., Dataset], tmp_pa
     pixels = np.zeros((200, 1, 4, 4), np.uint8)
     pixels[:, 0, 0, 0] = np.arange(200)
     values = np.stack([np.arange(200), np.arange(200) % 3], axis=1).astype(np.float32)
-    columns = [Column(name=name, kind="numeric", dtype="double") for name in ("row", "third")]
+    columns = [Column(name, dtype="double") for name in ("row", "third")]
     dataset = publish(tmp_path, pixels, None, {"train": 200}, 30, columns, values)
     share = Share.of(dataset, "train")
     assert share.row_bytes == 16 + 8

@@ -11,9 +11,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from vae.data.manifest import ImageSpec, Manifest
+from vae.data.manifest import Manifest
 from vae.data.parquet import Dataset, rows_per_group
 from vae.data.rows import arrow_schema
+from vae.data.schema import ExampleSpec
 from vae.errors import CorruptData, DataError
 
 
@@ -246,7 +247,7 @@ def test_shards_have_page_checksums_and_lz4(dataset) -> None:
     data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
     with pytest.raises(OSError, match="CRC checksum verification failed"):
         pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True).read()
-    assert arrow_schema(ImageSpec(channels=1, height=2, width=2), labelled=False).names == ["image", "source_row"]
+    assert arrow_schema(ExampleSpec((1, 2, 2))).names == ["image", "source_row"]
 
 
 def test_manifest_of_the_fixture_is_complete(dataset) -> None:

@@ -13,10 +13,10 @@ import pytest
 from numpy.typing import NDArray
 
 from tests.conftest import DEFAULT_TEST_DATA
-from vae.data.manifest import Column
 from vae.data.missing import MissingNotAtRandom, fit_logistic
 from vae.data.parquet import Dataset
 from vae.data.plausible import FACTOR, MOST_ABSURD, AbsurdValue, Distances, absurd_values, medians
+from vae.data.schema import Column
 from vae.data.statistics import example_spec
 
 Array = NDArray[np.float64]
@@ -98,7 +98,7 @@ def publish_normal(
     price_N, size_N = rng.normal(size=(2, rows))
     price_N[list(changes)] = list(changes.values())
     table = pa.table({"price": price_N, "size": size_N, "year": np.full(rows, 2026)})
-    columns = [Column(name=name, kind="numeric", dtype=str(table[name].type)) for name in table.column_names]
+    columns = [Column(name, dtype=str(table[name].type)) for name in table.column_names]
     splits = {"train": rows - 200, "validation": 100, "test": 100}
     return publish_table(folder, table, columns, None, splits)
 

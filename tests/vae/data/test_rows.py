@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from vae.data.manifest import Column, derive_schema_fingerprint
+from vae.data.manifest import derive_schema_fingerprint
 from vae.data.parquet import Dataset
 from vae.data.rows import ATTRIBUTE, encode
+from vae.data.schema import Column
 from vae.errors import CorruptData
 
 
 def numeric(name: str, dtype: str = "double") -> Column:
-    return Column(name=name, kind="numeric", dtype=dtype)
+    return Column(name, dtype=dtype)
 
 
 def categorical(name: str, *categories: str, dtype: str = "string") -> Column:
-    return Column(name=name, kind="categorical", dtype=dtype, categories=categories)
+    return Column(name, categories, dtype=dtype)
 
 
 @pytest.mark.parametrize(
@@ -83,8 +86,8 @@ def test_attributes_come_beside_images(publish, tmp_path) -> None:
 
 def test_fingerprint_counts_attributes_only_where_there_are_any(digits: Dataset) -> None:
     """What has no attributes is called as before there were any; another category is another fingerprint."""
-    example, classes = digits.manifest.example, digits.manifest.classes
-    plain = derive_schema_fingerprint(example, classes)
-    assert derive_schema_fingerprint(example, classes, ()) == plain
-    one = derive_schema_fingerprint(example, classes, (categorical("mood", "bad"),))
-    assert len({plain, one, derive_schema_fingerprint(example, classes, (categorical("mood", "good"),))}) == 3
+    example = digits.manifest.example
+    moods = [(categorical("mood", name),) for name in ("bad", "good")]
+    found = {derive_schema_fingerprint(replace(example, attributes=attributes)) for attributes in [(), *moods]}
+    assert len(found) == 3
+    assert derive_schema_fingerprint(example) == digits.manifest.schema_fingerprint

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from tests.vae.conftest import Publish
 from vae.config import RunConfig, override
 from vae.config.suiting import fitted
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.data.scale import Scale, scale_of
+from vae.data.schema import Column
 
 SIDE, ROWS = 4, 4000
 SPLITS = {"train": ROWS, "validation": 10}
@@ -115,7 +115,7 @@ def test_hidden_entries_leave_the_critical_betas_of_what_is_seen(publish_table: 
     """A third of the entries hidden at random shrinks correlations by that share, and the nats by the same."""
     values, _ = _linear(np.random.default_rng(0))
     table = pa.table({f"x{d}": values[:, d] for d in range(16)})
-    columns = [Column(name=f"x{d}", kind="numeric", dtype="double") for d in range(16)]
+    columns = [Column(f"x{d}", dtype="double") for d in range(16)]
     dataset = publish_table(tmp_path, table, columns, None, SPLITS)
     likelihood = {"kind": "mixed"}
     whole = scale(dataset, likelihood)
@@ -134,10 +134,7 @@ def test_categories_count_by_the_fisher_information_of_their_probabilities(
     share = np.array([0.2, 0.3, 0.5])
     colours = [np.array(["blue", "green", "red"])[rng.choice(3, ROWS + 10, p=share)] for _ in range(2)]
     table = pa.table({"one": colours[0], "other": colours[1]})
-    columns = [
-        Column(name=name, kind="categorical", dtype="string", categories=("blue", "green", "red"))
-        for name in ("one", "other")
-    ]
+    columns = [Column(name, ("blue", "green", "red"), dtype="string") for name in ("one", "other")]
     found = scale(publish_table(tmp_path, table, columns, None, SPLITS), {"kind": "mixed"})
     assert found.total_variance == pytest.approx(4, rel=0.01)
     assert found.marginal_nats == pytest.approx(-2 * (share * np.log(share)).sum(), rel=0.01)

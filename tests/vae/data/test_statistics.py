@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from vae.data.batches import Share
-from vae.data.manifest import Column
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.data.statistics import example_spec
 
 
@@ -63,8 +63,8 @@ def test_example_spec_of_images_with_attributes(publish, tmp_path) -> None:
     values = np.column_stack([np.linspace(0, 9, 10), np.arange(10) % 2]).astype(np.float32)
     values[3, 0] = np.nan
     columns = (
-        Column(name="size", kind="numeric", dtype="double"),
-        Column(name="odd", kind="categorical", dtype="bool", categories=("no", "yes")),
+        Column("size", dtype="double"),
+        Column("odd", ("no", "yes"), dtype="bool"),
     )
     dataset = publish(tmp_path, np.zeros((10, 3, 2, 4), np.uint8), None, {"train": 6, "test": 4}, 4, columns, values)
     spec = example_spec(dataset, MissingCompletelyAtRandom())

@@ -15,10 +15,9 @@ from tests.vae.conftest import Publish
 from vae import inference
 from vae.config import ModelConfig, RunConfig, override
 from vae.data.batches import InOrder, Share
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
-from vae.data.schema import Experience
+from vae.data.schema import Column, Experience
 from vae.data.statistics import example_spec
 from vae.inference.answering import answer
 from vae.metrics.likelihood import inputs_of, negative_log_likelihood
@@ -41,7 +40,7 @@ def seconds(publish_table: Publish, tmp_path_factory: pytest.TempPathFactory) ->
     table = pa.table(
         {"time": START + rng.permutation(3600)[:ROWS].astype(float), "load": rng.normal(size=ROWS)},
     )
-    columns = [Column(name=name, kind="numeric", dtype="double") for name in table.column_names]
+    columns = [Column(name, dtype="double") for name in table.column_names]
     return publish_table(tmp_path_factory.mktemp("seconds"), table, columns, None, {"train": ROWS})
 
 
@@ -122,7 +121,7 @@ def train(publish_table: Publish, rows: pd.DataFrame, tmp_path_factory: pytest.T
         changed = rows.copy()
         for (row, column), value in changes.items():
             changed.loc[row, column] = value
-        columns = [Column(name=name, kind="numeric", dtype="double") for name in NAMES]
+        columns = [Column(name, dtype="double") for name in NAMES]
         table, folder = pa.Table.from_pandas(changed, preserve_index=False), tmp_path_factory.mktemp("rows")
         dataset = publish_table(folder, table, columns, None, SPLITS)
         return dataset, Training(SMALL, dataset).run()

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from vae.data.manifest import Column
 from vae.data.missing import (
     Logistic,
     MissingAtRandom,
@@ -16,7 +15,7 @@ from vae.data.missing import (
     fit_logistic,
     hide,
 )
-from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.errors import ConfigError
 from vae.parts.corruptions.block_mask import BlockMask
 from vae.parts.corruptions.blur import Blur
@@ -40,7 +39,7 @@ def table(publish_table, tmp_path_factory) -> Dataset:
     common = rng.normal(size=ROWS)
     values = {f"c{i}": (common + rng.normal(size=ROWS)) * 10.0**i for i in range(COLUMNS)}
     values["c1"] = np.exp(values["c1"] / 10)
-    columns = [Column(name=name, kind="numeric", dtype="double") for name in values]
+    columns = [Column(name, dtype="double") for name in values]
     return publish_table(tmp_path_factory.mktemp("table"), pa.table(values), columns, None, {"train": ROWS}, 512)
 
 
@@ -194,7 +193,7 @@ def test_images_are_hidden_completely_at_random_only(digits: Dataset, publish_ta
         fit_logistic(digits, MNAR())
     import pyarrow as pa
 
-    column = Column(name="a", kind="numeric", dtype="double")
+    column = Column("a", dtype="double")
     single = publish_table(tmp_path, pa.table({"a": np.arange(9.0)}), [column], None, {"train": 9})
     with pytest.raises(ConfigError, match=r"data.missing: mar needs a column that is always there"):
         fit_logistic(single, MAR())

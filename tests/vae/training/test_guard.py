@@ -15,8 +15,8 @@ from torch import Tensor
 
 from vae.config import RunConfig, override
 from vae.config.presets import preset
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.errors import ConfigError, Diverged
 from vae.training.guard import all_finite
 from vae.training.lanes import LaneTraining
@@ -90,7 +90,7 @@ def test_row_and_column_that_began_it_are_named(publish_table: Callable[..., Dat
     rng = np.random.default_rng(0)
     width, height = rng.normal(size=(2, 300))
     table = pa.table({"width": width, "height": height})
-    columns = [Column(name=name, kind="numeric", dtype="double") for name in ("width", "height")]
+    columns = [Column(name, dtype="double") for name in ("width", "height")]
     dataset = publish_table(tmp_path, table, columns, None, {"train": 200, "validation": 100})
     training = Training(TABLE, dataset)
     training.feed.rows.values[123, 1] = 3e38  # pyright: ignore[reportAttributeAccessIssue]

@@ -16,8 +16,8 @@ from pipelines.data.apply import ApplyPlan, Worker
 from pipelines.models.registry import Version
 from tests.vae.conftest import Publish, _publish, _publish_table
 from vae.config import ModelConfig, parse
-from vae.data.manifest import Column
 from vae.data.parquet import Dataset
+from vae.data.schema import Column
 from vae.data.statistics import example_spec
 from vae.model import VAE
 from vae.serving import RegisteredVAE
@@ -82,11 +82,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         "row": pa.array(rng.normal(size=300)),
     }
     described = [
-        Column(name="age", kind="numeric", dtype="double"),
-        Column(name="year", kind="numeric", dtype="int64"),
-        Column(name="colour", kind="categorical", dtype="string", categories=("blue", "red")),
-        Column(name="level", kind="categorical", dtype="int32", categories=("1", "2")),
-        Column(name="row", kind="numeric", dtype="double"),
+        Column("age", dtype="double"),
+        Column("year", dtype="int64"),
+        Column("colour", ("blue", "red"), dtype="string"),
+        Column("level", ("1", "2"), dtype="int32"),
+        Column("row", dtype="double"),
     ]
     folder = tmp_path_factory.mktemp("table")
     return _publish_table(folder, pa.table(columns), described, None, {"train": 200, "validation": 100})

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pytest
 
 from pipelines.data.apply.results import are_examples, check_length, column_arrays, example_arrays, joined
-from vae.data.manifest import Column, ImageSpec, TableSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 
-IMAGE = ImageSpec(channels=1, height=2, width=3)
+IMAGE = ExampleSpec((1, 2, 3))
 
 
 def test_arrays_mappings_and_frames_become_columns() -> None:
@@ -58,13 +58,13 @@ def test_images_are_rounded_to_eight_bits_and_numbers_they_must_be() -> None:
 
 def test_table_keeps_its_types_and_the_digits_of_what_was_left_alone() -> None:
     """Numbers keep the dataset's types; a whole number above 2⁵³ that the model left alone keeps all its digits."""
-    spec = TableSpec(
-        columns=(
-            Column(name="x", kind="numeric", dtype="double"),
-            Column(name="n", kind="numeric", dtype="int64"),
-            Column(name="yes", kind="numeric", dtype="bool"),
-            Column(name="flag", kind="categorical", dtype="bool", categories=("False", "True")),
-            Column(name="level", kind="categorical", dtype="int32", categories=("1", "2")),
+    spec = ExampleSpec.of_table(
+        (
+            Column("x", dtype="double"),
+            Column("n", dtype="int64"),
+            Column("yes", dtype="bool"),
+            Column("flag", ("False", "True"), dtype="bool"),
+            Column("level", ("1", "2"), dtype="int32"),
         )
     )
     flags = {"yes": [True, False, None], "flag": [True] * 3}

@@ -7,12 +7,12 @@ import pytest
 
 from pipelines.data.ingest.splits import assign_splits, draw_rows, order_rows
 from pipelines.data.sources import SplitConfig, Survey
-from vae.data.manifest import ImageSpec
+from vae.data.schema import ExampleSpec
 
 
 def survey(num_rows: int, **facts) -> Survey:
     """A survey of so many rows, whose reader is never asked."""
-    example = ImageSpec(channels=1, height=1, width=1)
+    example = ExampleSpec((1, 1, 1))
     return Survey(files=(), example=example, num_rows=num_rows, reader=None, **facts)  # type: ignore[arg-type]
 
 

@@ -62,7 +62,7 @@ def test_folder_color_is_channel_first(tmp_path, look) -> None:
     pixels = picture(1, (6, 5, 3))
     save(tmp_path / "a.png", pixels)
     survey, block = look(tmp_path)
-    assert (survey.example.channels, survey.classes) == (3, None)
+    assert (survey.example.shape[0], survey.classes) == (3, None)
     np.testing.assert_array_equal(block.examples.reshape(3, 6, 5), pixels.transpose(2, 0, 1))
 
 
@@ -94,7 +94,7 @@ def test_folder_mixed_sizes_show_a_histogram(tmp_path, look) -> None:
     with pytest.raises(DataError, match=re.escape(expected)):
         look(tmp_path)
     survey, block = look(tmp_path, resize=(4, 4))
-    assert (survey.example.height, survey.example.width) == (4, 4)
+    assert survey.example.shape[1:] == (4, 4)
     assert block.examples.shape == (4, 16)
 
 
