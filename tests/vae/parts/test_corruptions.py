@@ -15,6 +15,7 @@ from vae.data.missing import (
     fit_logistic,
     hide,
 )
+from vae.data.parquet import Dataset
 from vae.data.schema import Column
 from vae.errors import ConfigError
 from vae.parts.corruptions.block_mask import BlockMask
