@@ -10,12 +10,14 @@ import math
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from vae.config import ModelConfig, parse
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import ConfigError
 from vae.model import VAE
+from vae.parts.posteriors import PosteriorConfig
 from vae.parts.terms import Inputs
 
 Config = dict[str, Any]
@@ -122,6 +124,16 @@ def is_table(config: Config) -> bool:
     return config.get("encoder", {}).get("kind") == "table" or config.get("likelihood", {}).get("kind") == "mixed"
 
 
+def has_codes(config: Config) -> bool:
+    return (
+        TypeAdapter(PosteriorConfig).validate_python(config.get("posterior", POSTERIORS["diagonal gaussian"])).has_codes
+    )
+
+
+def is_stackable(config: Config) -> bool:
+    return all(part.not_stackable is None for part in parse(ModelConfig, config).parts)
+
+
 def complete(**changes: Any) -> Config:
     """The base model with changes; of a table, with a body and a likelihood for it."""
     fitting = {"encoder": BODIES["table"], "likelihood": LIKELIHOODS["mixed gaussian"]} if is_table(changes) else {}
@@ -155,7 +167,7 @@ def _every_model() -> dict[str, Config]:
     for posterior in POSTERIORS:  # beside the prior that comes first
         name = next(name for name in PAIRS if name.startswith(f"{posterior}, "))
         models[name] = PAIRS[name]
-    return models | {name: config for name, config in PAIRS.items() if name.startswith("vector quantized, ")}
+    return models | {name: config for name, config in PAIRS.items() if has_codes(config)}
 
 
 MODELS = _every_model()

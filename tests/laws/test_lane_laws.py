@@ -21,7 +21,7 @@ from vae.training.step import Step, draw, present
 LANES, EXAMPLES = 3, 50
 BETAS, CAPACITIES = torch.tensor([0.5, 1.0, 4.0]), torch.tensor([0.0, 1.0, 2.0])
 
-MODELS = {name: config for name, config in parts.MODELS.items() if not name.startswith("vector quantized")}
+MODELS = {name: config for name, config in parts.MODELS.items() if parts.is_stackable(config)}
 CARRIED = {name: config for name, config in OBJECTIVES.items() if "adversary" not in name and "every" not in name}
 
 

@@ -1,4 +1,4 @@
-"""What every likelihood must obey. A new one is one line in `LIKELIHOODS`, with the values that an entry can take.
+"""What every likelihood must obey. A new one is one line in `LIKELIHOODS` of `tests/laws/parts.py`.
 
 Shapes: N values of a grid, S samples, B batch; examples [B,*shape]. The oracle is numerical integration over the grid.
 """
@@ -17,9 +17,11 @@ from pydantic import TypeAdapter
 from torch import Tensor
 from torch.func import functional_call, stack_module_state, vmap
 
+from tests.laws.parts import LIKELIHOODS
 from vae.data.schema import Column, ExampleSpec
-from vae.parts.likelihoods import LikelihoodConfig as LikelihoodConfig
-from vae.parts.likelihoods.likelihood import Likelihood
+from vae.parts.likelihoods import LikelihoodConfig
+from vae.parts.likelihoods.categorical import LevelFamily
+from vae.parts.likelihoods.likelihood import Likelihood, LikelihoodPart
 
 IMAGES = ExampleSpec((2, 3, 2))
 COLUMNS = tuple(
@@ -52,23 +54,20 @@ def interval() -> Grid:
     return Grid((torch.arange(2000, dtype=torch.double) + 0.5) / 2000, torch.full((2000,), 1 / 2000).double())
 
 
-BINARY, LEVELS = points(torch.arange(2)), points(torch.arange(256) / 255)
-SIXTEEN = points((16 * torch.arange(16) + 7.5) / 255)
-
-LIKELIHOODS: dict[str, tuple[dict[str, Any], Grid]] = {
-    "bernoulli": ({"kind": "bernoulli"}, BINARY),
-    "continuous bernoulli": ({"kind": "continuous_bernoulli"}, interval()),
-    "fixed gaussian": ({"kind": "gaussian", "sigma": "fixed"}, line()),
-    "learned gaussian": ({"kind": "gaussian", "sigma": "learned"}, line()),
-    "gaussian per pixel": ({"kind": "gaussian", "sigma": "per_pixel"}, line()),
-    "laplace": ({"kind": "laplace"}, line()),
-    "student t": ({"kind": "student_t"}, line()),
-    "discretized logistic": ({"kind": "discretized_logistic", "components": 3}, LEVELS),
-    "16 levels": ({"kind": "categorical", "levels": 16}, SIXTEEN),
-    "mixed gaussian": ({"kind": "mixed", "numeric": "gaussian"}, line()),
-    "mixed laplace": ({"kind": "mixed", "numeric": "laplace"}, line()),
-    "mixed student t": ({"kind": "mixed", "numeric": "student_t"}, line()),
-}
+def grid_of(part: LikelihoodPart) -> Grid:
+    """Returns the values that an entry can take, from the part's support; of a table's numbers, the line."""
+    match part.support:
+        case "binary":
+            return points(torch.arange(2))
+        case "unit interval":
+            return interval()
+        case "grey levels":
+            family = part.family()
+            return points(family.values_K if isinstance(family, LevelFamily) else torch.arange(256) / 255)
+        case "counts":
+            return points(torch.arange(500) / 255)
+        case _:
+            return line()
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,9 @@ def generator(seed: int = 0) -> torch.Generator:
 
 
 def build(name: str) -> Case:
-    entry, grid = LIKELIHOODS[name]
-    spec = TABLE if entry["kind"] == "mixed" else IMAGES
-    likelihood = TypeAdapter(LikelihoodConfig).validate_python(entry).build(spec).double()
+    part: LikelihoodPart = TypeAdapter(LikelihoodConfig).validate_python(LIKELIHOODS[name])
+    spec, grid = (TABLE if part.of_table else IMAGES), grid_of(part)
+    likelihood = part.build(spec).double()
     outputs = torch.randn(SAMPLES, ROWS, *likelihood.outputs_shape, generator=generator(1), dtype=torch.double)
     everywhere = (-1, *(1 for _ in spec.shape))
     values, weights = (each.view(everywhere).repeat(1, *spec.shape) for each in (grid.values, grid.weights))
@@ -231,7 +230,7 @@ def test_disjoint_masks_add_up(case: Case) -> None:
     torch.testing.assert_close(parts, case.likelihood.log_prob(x, outputs))
 
 
-@pytest.mark.parametrize("name", [name for name, (entry, _) in LIKELIHOODS.items() if entry["kind"] != "mixed"])
+@pytest.mark.parametrize("name", [name for name, entry in LIKELIHOODS.items() if entry["kind"] != "mixed"])
 def test_twice_the_area_is_twice_the_distortion(name: str) -> None:
     """At equal error per pixel log p grows with the image, so that β keeps its meaning in nats."""
     case = build(name)

@@ -24,9 +24,7 @@ from vae.parts.corruptions import CorruptionConfig
 from vae.parts.likelihoods import LikelihoodConfig
 from vae.parts.posteriors import PosteriorConfig
 from vae.parts.posteriors.posterior import Draw, GaussianPosterior
-from vae.parts.posteriors.vector_quantized import VectorQuantized
 from vae.parts.priors import PriorConfig
-from vae.parts.priors.conditional import ConditionalPrior
 from vae.parts.regularizers import RegularizerConfig
 from vae.parts.terms import Inputs, Terms
 from vae.training.state import load_model, save_model
@@ -85,7 +83,7 @@ def test_terms_have_their_shapes(config: Config) -> None:
     assert terms.log_likelihood.shape == terms.distortion.shape == terms.log_weight.shape == (SAMPLES, ROWS)
     assert terms.rate.shape in {(SAMPLES, ROWS), (1, ROWS)}
     if terms.kl is not None:
-        pieces = LATENT // 2 if isinstance(model.config.posterior, VectorQuantized) else LATENT
+        pieces = model.config.posterior.num_pieces(LATENT)
         assert terms.kl.shape in {(SAMPLES, ROWS, pieces), (1, ROWS, pieces)}
         assert (terms.kl >= 0).all()
     assert {each.dtype for each in (terms.z, terms.log_likelihood, terms.rate, terms.log_weight)} == {torch.float32}
@@ -172,10 +170,10 @@ def test_condition_is_used_where_there_is_one(config: Config) -> None:
     q, other_q = model.encode(inputs), model.encode(other)
     if isinstance(q, GaussianPosterior) and isinstance(other_q, GaussianPosterior):
         assert (q.log_prob(z_SBL) != other_q.log_prob(z_SBL)).flatten().tolist() == [is_conditional] * SAMPLES * ROWS
-    if not isinstance(model.config.posterior, VectorQuantized):
+    if not model.has_codes:
         draw = Draw(z_SBL, lambda: torch.zeros(()))
         log_prior, other_log_prior = (model.prior_of(each.condition).log_prob(draw) for each in (inputs, other))
-        depends = isinstance(model.config.prior, ConditionalPrior)
+        depends = model.prior.depends_on_condition
         assert (log_prior != other_log_prior).flatten().tolist() == [depends] * SAMPLES * ROWS
 
 
@@ -286,7 +284,7 @@ def test_noise_is_the_only_randomness(config: Config) -> None:
     assert torch.equal(again.log_weight, weights)
     assert torch.equal(again.rate, rate)
     other = model(inputs, noise(model, seed=9)).log_weight
-    assert torch.equal(other, weights) is isinstance(model.config.posterior, VectorQuantized)
+    assert torch.equal(other, weights) is model.has_codes
 
 
 @EVERY_MODEL
@@ -314,7 +312,7 @@ def test_autocast_leaves_terms_in_full(config: Config) -> None:
         assert value.dtype == torch.float32
         assert value.isfinite().all()
         assert value.shape == expected.shape
-        if not isinstance(model.config.posterior, VectorQuantized):  # another code may be the nearest
+        if not model.has_codes:  # another code may be the nearest
             torch.testing.assert_close(value, expected, rtol=0.1, atol=0.5)
 
 
@@ -341,7 +339,7 @@ def test_tasks_work_on_every_model(config: Config) -> None:
         assert torch.equal(make(), made)
     code = inference.encode(model, inputs)
     assert code.mean.shape == code.std.shape == (ROWS, LATENT)
-    assert (code.std > 0).all() or isinstance(model.config.posterior, VectorQuantized)
+    assert (code.std > 0).all() or model.has_codes
     scores = inference.score(model, inputs, num_samples=3)
     assert scores.shape == (ROWS,)
     assert scores.isfinite().all()
@@ -355,7 +353,7 @@ def test_tasks_work_on_every_model(config: Config) -> None:
     several = inference.impute_many(model, gappy, 2, num_samples=3).values
     assert several.shape == (ROWS, 2, *model.examples.shape)
     assert torch.equal(several.transpose(0, 1)[:, observed], inputs.x[observed].expand(2, -1))
-    if not isinstance(model.config.posterior, VectorQuantized):  # between codes there is nothing
+    if not model.has_codes:  # between codes there is nothing
         traversal = inference.traverse(model, inputs, dimensions=(1, 0), num_points=3)
         assert traversal.examples.shape == (ROWS, 2, 3, *model.examples.shape)
         assert traversal.examples.isfinite().all()
@@ -379,8 +377,7 @@ COMPILED_PAIRS = (
     "iaf, maf",
     "neural splines, neural splines",
     "ladder, hierarchical",
-    "vector quantized, uniform codes",
-    "vector quantized, autoregressive codes",
+    *(pair for pair in PAIRS if parts.has_codes(PAIRS[pair])),
 )
 
 

@@ -20,8 +20,7 @@ from vae.config import ModelConfig, ObjectiveConfig, parse
 from vae.data.batches import Batch
 from vae.model import VAE
 from vae.parts.bounds.bound import bound_loss
-from vae.parts.regularizers.adversary import Adversary, Discriminator
-from vae.parts.regularizers.mmd import Mmd
+from vae.parts.regularizers.adversary import Discriminator
 from vae.parts.regularizers.regularizer import penalty
 from vae.training.step import Draws, Step, StepResult, draw, present
 
@@ -86,7 +85,7 @@ def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, generator
 
 def discriminator_of(objective: ObjectiveConfig) -> Discriminator | None:
     for regularizer in objective.regularizers:
-        if isinstance(regularizer, Adversary):
+        if regularizer.has_optimizer:
             return Discriminator(regularizer, LATENT, seed=0)
     return None
 
@@ -143,7 +142,7 @@ def test_step_is_the_bound_and_its_regularizers(config: Config) -> None:
     reference = None if drawn.reference is None else model.sample_prior(drawn.reference, drawn.inputs.condition)
     discriminator = discriminator_of(objective)
     for regularizer in objective.regularizers:
-        if isinstance(regularizer, Adversary):
+        if regularizer.has_optimizer:
             assert discriminator is not None
             expected = expected + discriminator.penalty(terms.z[0])
         else:
@@ -217,7 +216,7 @@ def test_prior_is_drawn_for_a_discrepancy_alone(name: str) -> None:
     """Nothing is drawn that a step does not use."""
     objective = parse(ObjectiveConfig, OBJECTIVES[name])
     model = model_of(objective)
-    wanted = any(isinstance(regularizer, Mmd) for regularizer in objective.regularizers)
+    wanted = any(regularizer.compares_with_prior for regularizer in objective.regularizers)
     assert (drawn_for(model, objective, batch(model), generator()).reference is not None) is wanted
 
 

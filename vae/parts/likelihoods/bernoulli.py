@@ -15,6 +15,7 @@ from vae.parts.likelihoods.likelihood import (
     ImageLikelihood,
     Likelihood,
     LikelihoodPart,
+    Support,
     in_full,
     uniform,
 )
@@ -23,6 +24,7 @@ from vae.parts.likelihoods.likelihood import (
 class Bernoulli(LikelihoodPart):
     """p(x|z) of binary pixels. Grey pixels have no Bernoulli density; `binarization` makes them binary."""
 
+    support: ClassVar[Support] = "binary"
     is_binary: ClassVar[bool] = True
 
     kind: Literal["bernoulli"] = "bernoulli"

@@ -5,18 +5,20 @@ Shapes: K categories; `...` is any shape of values.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import Family, LikelihoodPart, choose
+from vae.parts.likelihoods.likelihood import Family, LikelihoodPart, Support, choose
 
 
 class Categorical(LikelihoodPart):
     """p(x|z) over equally spaced levels of each pixel, one logit for each."""
+
+    support: ClassVar[Support] = "grey levels"
 
     kind: Literal["categorical"] = "categorical"
     levels: Annotated[int, Field(ge=2, le=256)] = 16

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import GREY_LEVEL, Family, LikelihoodPart, held, uniform
+from vae.parts.likelihoods.likelihood import GREY_LEVEL, Family, LikelihoodPart, Support, held, uniform
 
 
 class ContinuousBernoulli(LikelihoodPart):
     """p(x|z) over [0, 1], the Bernoulli's shape with its normaliser (Loaiza-Ganem & Cunningham 2019)."""
 
+    support: ClassVar[Support] = "unit interval"
     has_grey_floor: ClassVar[bool] = True
 
     kind: Literal["continuous_bernoulli"] = "continuous_bernoulli"

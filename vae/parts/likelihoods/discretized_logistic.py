@@ -6,7 +6,7 @@ Shapes: M components of a mixture; `...` is any shape of values.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from vae.parts.likelihoods.likelihood import (
     INITIAL_SCALE,
     Family,
     LikelihoodPart,
+    Support,
     choose,
     exponential,
     inverse_softplus,
@@ -25,6 +26,8 @@ from vae.parts.part import Positive
 
 class DiscretizedLogistic(LikelihoodPart):
     """p(x|z) over 256 levels by a mixture of logistics for each value (Salimans et al. 2017, not autoregressive)."""
+
+    support: ClassVar[Support] = "grey levels"
 
     kind: Literal["discretized_logistic"] = "discretized_logistic"
     components: Positive = 5

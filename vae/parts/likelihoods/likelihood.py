@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Binarization = Literal["none", "static", "dynamic"]
 """Policy by which grey pixels become binary."""
+Support = Literal["binary", "unit interval", "grey levels", "counts", "line"]
 
 GREY_LEVEL = 1 / 255
 """Distance of two neighbouring grey values of an 8-bit pixel, in the unit of [0, 1]: the floor of trained scales of pixels.
@@ -48,6 +49,8 @@ class LikelihoodPart(Part):
 
     of_table: ClassVar[bool] = False
     """Whether the likelihood scores rows of a table; else it scores images."""
+    support: ClassVar[Support] = "line"
+    """Values that an entry can take."""
     is_binary: ClassVar[bool] = False
     """Whether the likelihood scores each value as black or white."""
     has_grey_floor: ClassVar[bool] = False
