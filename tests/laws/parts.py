@@ -67,6 +67,7 @@ LIKELIHOODS: dict[str, Config] = {
     "student t": {"kind": "student_t"},
     "discretized logistic": {"kind": "discretized_logistic", "components": 2},
     "categorical": {"kind": "categorical", "levels": 8},
+    "poisson": {"kind": "poisson"},
     "mixed gaussian": {"kind": "mixed", "numeric": "gaussian"},
     "mixed laplace": {"kind": "mixed", "numeric": "laplace"},
     "mixed student t": {"kind": "mixed", "numeric": "student_t"},

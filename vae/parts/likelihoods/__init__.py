@@ -11,6 +11,7 @@ from vae.parts.likelihoods.discretized_logistic import DiscretizedLogistic
 from vae.parts.likelihoods.gaussian import Gaussian
 from vae.parts.likelihoods.laplace import Laplace
 from vae.parts.likelihoods.mixed import Mixed
+from vae.parts.likelihoods.poisson import Poisson
 from vae.parts.likelihoods.student_t import StudentTLikelihood
 
 LikelihoodConfig = Annotated[
@@ -22,6 +23,7 @@ LikelihoodConfig = Annotated[
         StudentTLikelihood,
         DiscretizedLogistic,
         Categorical,
+        Poisson,
         Mixed,
     ],
     Field(discriminator="kind"),
