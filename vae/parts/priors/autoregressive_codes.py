@@ -22,6 +22,9 @@ class AutoregressiveCodes(PriorPart):
     """
 
     of_codes: ClassVar[bool] = True
+    not_stackable: ClassVar[str | None] = (
+        "model.prior: autoregressive_codes has a recurrent network, which vmap cannot carry"
+    )
 
     kind: Literal["autoregressive_codes"] = "autoregressive_codes"
     hidden: Positive = 128
