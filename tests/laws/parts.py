@@ -44,6 +44,7 @@ POSTERIORS: dict[str, Config] = {
     "iaf": {"kind": "flow", "transform": "iaf", "transforms": 2, "hidden": [8]},
     "neural splines": {"kind": "flow", "transform": "nsf", "transforms": 1, "hidden": [8]},
     "ladder": {"kind": "ladder", "hidden": 8},
+    "finite scalar quantized": {"kind": "fsq", "levels": [4, 3]},
     "vector quantized": {"kind": "vector_quantized", "codes": 16, "code_dim": 2},
 }
 PRIORS: dict[str, Config] = {

@@ -6,11 +6,14 @@ from pydantic import Field
 
 from vae.parts.posteriors.diagonal_gaussian import DiagonalGaussian
 from vae.parts.posteriors.flow import FlowPosterior
+from vae.parts.posteriors.fsq import FiniteScalarQuantized
 from vae.parts.posteriors.ladder import LadderPosterior
 from vae.parts.posteriors.student_t import StudentTPosterior
 from vae.parts.posteriors.vector_quantized import VectorQuantized
 
 PosteriorConfig = Annotated[
-    Union[DiagonalGaussian, StudentTPosterior, FlowPosterior, LadderPosterior, VectorQuantized],  # noqa: UP007
+    Union[  # noqa: UP007
+        DiagonalGaussian, StudentTPosterior, FlowPosterior, LadderPosterior, VectorQuantized, FiniteScalarQuantized
+    ],
     Field(discriminator="kind"),
 ]
