@@ -429,6 +429,8 @@ def remote(second_head: Head, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.usefixtures("remote")
 def test_run_job_ships_its_code_to_a_cluster_elsewhere(run: Runner) -> None:
     """On a cluster that is not ours, driver and workers import what was uploaded: our packages alone."""

@@ -109,6 +109,8 @@ def test_start_spares_services_that_do_not_answer(lasting: Services) -> None:
     assert embedded.attach(lasting.home) == lasting
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_start_replaces_dead_services_and_stop_spares_strangers(alone: Path) -> None:
     """After a kill new services come up at the same address; stopping ends their trees, and no reused pid."""
     first = embedded.start(alone, names=("mlflow",))
@@ -189,6 +191,8 @@ def test_connect_ends_its_services_when_its_process_is_killed(alone: Path, numbe
     assert not [member for root in services.processes for member in process.tree(root)]
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_connect_shares_services_until_the_last_user_leaves(alone: Path) -> None:
     """A second command uses the first one's services, which outlive the first and end with the second."""
     first = _user(alone)
