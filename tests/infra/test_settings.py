@@ -138,7 +138,7 @@ def _parse(command: list[str]) -> None:
 
 
 def _commands(container: Container) -> list[list[str]]:
-    """What a container runs of the programs above; a shell runs one after the other."""
+    """Returns the commands of a container that `_parse` knows; a shell runs several in turn."""
     if container.command[:2] == ("sh", "-c"):
         return [part.removeprefix("exec ").split() for part in container.command[2].split(" && ")]
     return [list(container.command)] if container.command[:1] not in ((), ("python",), ("server",)) else []

@@ -133,7 +133,7 @@ def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
 
 
 def of_ray(running: Services) -> dict[str, str]:
-    """What Ray's dashboard tells who has its token."""
+    """Returns what Ray's dashboard shows to a client with its token."""
     token = commands.read_secret(Path(running.home), "ray_token")
     cluster = Cluster(address=running.ray_address, headers={"Authorization": f"Bearer {token}"})
     paths = {

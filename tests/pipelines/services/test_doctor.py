@@ -39,7 +39,7 @@ def test_examine_finds_running_services_well(services: Services) -> None:
 
 @pytest.mark.usefixtures("unset")
 def test_examine_changes_nothing(tmp_path: Path) -> None:
-    """A home that is not there yet is well, and is not made by looking."""
+    """A home that does not exist yet is well, and the check does not make it."""
     home = tmp_path / "home"
     checks = examine(home)
     assert not [check for check in checks if check.status == "fail"]
@@ -76,7 +76,7 @@ def test_examine_finds_a_dead_service(services: Services, tmp_path: Path) -> Non
 def test_examine_finds_a_server_that_does_not_answer(
     unset: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Addresses in the environment that nobody answers fail, each with the variable to correct."""
+    """Addresses in the environment without an answer fail, each with the variable to correct."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):

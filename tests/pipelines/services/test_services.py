@@ -180,7 +180,7 @@ def _close(user: subprocess.Popen[str]) -> None:
     ],
 )
 def test_connect_ends_its_services_when_its_process_is_killed(alone: Path, number: signal.Signals) -> None:
-    """Services started for one command end with it, however it ends, and are found gone by the next."""
+    """Services started for one command end with it, however it ends, and leave no state file."""
     user = _user(alone)
     _ready(user)
     services = read(alone)
