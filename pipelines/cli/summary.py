@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -23,18 +22,6 @@ if TYPE_CHECKING:
 BETA = "objective.beta"
 MAX_COLUMNS = 8
 """Most values of β that a table has a column for."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Outcome of the main job, for a person and for a program."""
-
-    lines: tuple[Any, ...]
-    """Text and tables."""
-    pull: tuple[str, ...]
-    """Lines of a shell and of Python that load the model."""
-    result: dict[str, Any]
-    """The same for a program."""
 
 
 def search_table(trials: Sequence[Trial], chosen: str) -> Table:
@@ -102,45 +89,57 @@ def drift_verdict(findings: Sequence[Finding]) -> str:
     return f"no drift: none of {len(findings)} figures moved further than it may"
 
 
-def of_pipeline(result: PipelineResult, services: Services, seconds: Mapping[str, float]) -> Summary:
-    """Returns the outcome of the main job.
+def counts(rows: Mapping[Any, int]) -> str:
+    """Returns the number of rows of each split, as `1,437 train, 180 validation`."""
+    return ", ".join(f"{count:,} {split}" for split, count in rows.items())
+
+
+def promotion_line(name: str, alias: str, result: PromoteResult) -> str:
+    """Returns whether a model's new version has taken the alias, and why."""
+    verb = "is now" if result.promoted else "is not"
+    return f"[bold]{name}[/] version {result.version.version} {verb} [bold]{alias}[/]: {escape(result.reason)}."
+
+
+def pipeline_lines(result: PipelineResult, services: Services, seconds: Mapping[str, float]) -> Iterator[Any]:
+    """Yields the outcome of the main job, and how to load the model.
 
     Args:
         result: Result of the flow `pipeline`.
         services: Services that it ran on.
         seconds: Duration of each stage.
     """
-    dataset, search, promoted = result.dataset, result.search, result.promotion
-    assert isinstance(promoted, PromoteResult), "the main job asks no person"
-    version, alias = promoted.version, promoted.alias
-    uri = f"models:/{version.name}@{alias}"
+    dataset, search, promoted = result.dataset, result.search, promotion_of(result)
+    name = promoted.version.name
     reused = " (it was there already, nothing was rewritten)" if dataset.reused else ""
-    verdict = "is now" if promoted.promoted else "is not"
+    yield f"\nDataset [bold]{dataset.name}[/]@{dataset.dataset_id[:12]}{reused}"
+    yield search_table(search.trials, search.best.trial_id)
+    yield promotion_line(name, promoted.alias, promoted)
     scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted.metrics.items()))
-    lines = (
-        f"\nDataset [bold]{dataset.name}[/]@{dataset.dataset_id[:12]}{reused}",
-        search_table(search.trials, search.best.trial_id),
-        f"[bold]{version.name}[/] version {version.version} {verdict} [bold]{alias}[/]: {escape(promoted.reason)}.",
-        f"Scores on the test split (nats per example): {scores}",
+    yield f"Scores on the test split (nats per example): {scores}"
+    yield (
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
-        "(running while `betaline up` is)",
-        "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
+        "(running while `betaline up` is)"
     )
-    pull = (
-        f'\nPull the model, after `eval "$(betaline up --env --home {shlex.quote(services.home)})"`:\n',
-        "  import mlflow.pyfunc",
-        f'  model = mlflow.pyfunc.load_model("{uri}")',
-        '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})',
-    )
-    described = {
-        "dataset_id": dataset.dataset_id,
-        "dataset_reused": dataset.reused,
-        "search": search.trials,
+    yield "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
+    yield f'\nPull the model, after `eval "$(betaline up --env --home {shlex.quote(services.home)})"`:\n'
+    yield "  import mlflow.pyfunc"
+    yield f'  model = mlflow.pyfunc.load_model("models:/{name}@{promoted.alias}")'
+    yield '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})'
+
+
+def pipeline_json(result: PipelineResult, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the outcome of the main job for a program."""
+    promoted = promotion_of(result)
+    version = promoted.version
+    return {
+        "dataset_id": result.dataset.dataset_id,
+        "dataset_reused": result.dataset.reused,
+        "search": result.search.trials,
         "model": {
             "name": version.name,
             "version": version.version,
             "uri": version.uri,
-            "alias": alias if promoted.promoted else None,
+            "alias": promoted.alias if promoted.promoted else None,
             "promoted": promoted.promoted,
             "reason": promoted.reason,
         },
@@ -149,4 +148,9 @@ def of_pipeline(result: PipelineResult, services: Services, seconds: Mapping[str
         "report_url": promoted.report_url,
         "seconds": dict(seconds),
     }
-    return Summary(lines, pull, described)
+
+
+def promotion_of(result: PipelineResult) -> PromoteResult:
+    """Returns the promotion of a main job that asked no person."""
+    assert isinstance(result.promotion, PromoteResult)
+    return result.promotion
