@@ -16,9 +16,9 @@ from vae.config import RunConfig
 
 TITLE = """# Configuration
 
-Every field of a training and of a search, with its meaning, its unit and its default. An unknown field is an error that names
-the nearest known one. `--set FIELD=VALUE` overrides one field. A part that comes in several kinds names its kind, and has the
-fields of that kind: `encoder: {kind: conv, channels: [16, 32]}`.
+Every field of a training and of a search, with its meaning, its unit and its default. An unknown field is an error that
+names the nearest known one. `--set FIELD=VALUE` overrides one field. A part that comes in several kinds names its kind, and
+has the fields of that kind: `encoder: {kind: conv, channels: [16, 32]}`.
 
 `python docs/configuration.py` makes this page from the types of the configuration.
 """

@@ -18,16 +18,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.services import commands
-from pipelines.services.process import end, spawn
 from pipelines.stages.pipeline import PipelineRequest
 from tests.cluster import nodes, servers
 from tests.cluster.nodes import Head
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 from tests.cluster.servers import Bucket, Server
+from tests.servers import ROOT, worker
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
-POOL = "betaline"
 # Variables that lead a client elsewhere, or hold a key that it should not have.
 _CLIENT_PREFIXES = ("PREFECT_", "MLFLOW_", "RAY_", "AWS_", "BETALINE_")
 
@@ -142,24 +140,8 @@ def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
         begun = time.monotonic()
         found.run("-m", "pipelines.cli", "deploy")
         seconds["betaline deploy"] = time.monotonic() - begun
-        stack.enter_context(_prefect_worker(found))
+        stack.enter_context(worker(**found.environment))
         yield found
-
-
-@contextmanager
-def _prefect_worker(topology: Topology) -> Iterator[None]:
-    """Runs a worker on the pool of the deployments, which starts a process for each flow run."""
-    worker = spawn(
-        "worker",
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],
-        {**topology.environment, "PREFECT_WORKER_QUERY_SECONDS": "2"},
-        topology.folder / "worker.log",
-        topology.folder,
-    )
-    try:
-        yield
-    finally:
-        end([worker])
 
 
 def bare_environment() -> dict[str, str]:
