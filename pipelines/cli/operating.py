@@ -55,7 +55,7 @@ def deploy(
 @app.command()
 def worker(
     pool: Pool = "betaline",
-    limit: Annotated[int | None, Option(help="Most flow runs at the same time; unlimited by default.")] = None,
+    limit: Annotated[int | None, Option(help="Maximum number of flow runs at a time; by default any.")] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Run flows that are scheduled, triggered or submitted, until Ctrl-C."""
@@ -92,10 +92,10 @@ def schedule(
     timezone: Annotated[str, Option(help="Time zone of --cron, such as Europe/Vienna.")] = "UTC",
     overlap: Annotated[
         Literal["queue", "refuse"] | None,
-        Option(help="Treatment of a run due while another runs; by default queue, for watch refuse."),
+        Option(help="Treatment of a run due during another one; by default queue, but refuse for watch."),
     ] = None,
     name: Annotated[
-        str | None, Option(help="Name of the model, of watch of the new dataset; by default the dataset's.")
+        str | None, Option(help="Name of the model, or for watch of the new dataset; by default the dataset's.")
     ] = None,
     preset: PresetName = None,
     config: ConfigFile = None,

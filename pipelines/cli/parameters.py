@@ -41,7 +41,7 @@ Registered = Annotated[str, Argument(metavar="NAME", help="Name of the registere
 Alias = Annotated[str, Option("--alias", help="Alias of the version, such as champion or challenger.")]
 Register = Annotated[
     str | None,
-    Option("--register", help="Register the model, and give it this alias if it is better. By default do not."),
+    Option("--register", help="Register the model, and give it this alias if it is better. Not registered by default."),
 ]
 Approve = Annotated[
     bool, Option("--approve", help="Let a person decide on the alias: the flow run waits for `betaline approve`.")

@@ -120,9 +120,7 @@ def train(
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    workers: Annotated[
-        int | None, Option(help="Number of workers, as --set scaling.num_workers; 1 by default.")
-    ] = None,
+    workers: Annotated[int | None, Option(help="Number of workers; short for --set scaling.num_workers.")] = None,
     register: Register = None,
     start_from: Annotated[
         str | None, Option(help="Run, such as one that diverged, whose weights and configuration to start from.")
@@ -243,15 +241,15 @@ def promote(
     metrics: Annotated[
         list[str] | None,
         Option(
-            help="Further metrics: reconstruction, information, disentanglement, generation, denoising, imputation "
-            "(repeatable)."
+            help="Metrics to measure as well: reconstruction, information, disentanglement, generation, denoising, "
+            "imputation (repeatable)."
         ),
     ] = None,
     require: Annotated[
         list[str] | None, Option(help="Limit that a metric must keep, such as 'denoise_psnr_db >= 20' (repeatable).")
     ] = None,
     accept: Annotated[
-        list[str] | None, Option(help="Finding to promote in spite of: collapsed or diverged (repeatable).")
+        list[str] | None, Option(help="Finding that does not stop the promotion: collapsed or diverged (repeatable).")
     ] = None,
     approve: Approve = False,
     projection: Projection = "pca",
@@ -322,7 +320,7 @@ def apply(
         list[str] | None, Option(help="Parameter of the task: --param num_samples=100 (repeatable).")
     ] = None,
     workers: Annotated[
-        int | None, Option(help="Most processes, each with a copy of the model; by default one for each free CPU.")
+        int | None, Option(help="Maximum number of processes with the model; by default one for each free CPU.")
     ] = None,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
