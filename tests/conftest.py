@@ -17,6 +17,7 @@ from xdist.scheduler import LoadScopeScheduling
 from pipelines import cli
 from pipelines import services as embedded
 from pipelines.services.commands import ray_folder
+from pipelines.services.embedded import VARIABLES
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 from tests.faults import table as faults
 from tests.load import table as load
@@ -85,11 +86,28 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def services(home: Path) -> Iterator[embedded.Services]:
     """Prefect, MLflow and Ray, started once for the session, with the environment of their clients."""
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-            patch.delenv(name, raising=False)
+        for variable in VARIABLES.values():
+            patch.delenv(variable, raising=False)
         with embedded.connect(home) as running:
             yield running
     shutil.rmtree(ray_folder(home), ignore_errors=True)
+
+
+@pytest.fixture
+def no_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment that names no servers."""
+    for variable in VARIABLES.values():
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture
+def own_home(no_servers: None, tmp_path: Path) -> Iterator[Path]:
+    """A home of one test, whose services are stopped afterwards."""
+    yield tmp_path
+    running = embedded.read(tmp_path)
+    if running is not None:
+        embedded.stop(running)
+    shutil.rmtree(ray_folder(tmp_path), ignore_errors=True)
 
 
 @pytest.fixture
