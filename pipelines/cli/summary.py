@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,13 @@ from rich.text import Text
 from pipelines.services import Services
 from pipelines.stages.pipeline import PipelineResult
 from pipelines.stages.promote import PromoteResult
-from tuning.frontier import Trial, pareto
+from tuning.frontier import Trial
+from tuning.table import BETA, Row, SearchTable
 from vae.parts.bounds import BoundConfig
 
 if TYPE_CHECKING:
     from pipelines.models.drift import Finding
 
-BETA = "objective.beta"
 MAX_COLUMNS = 8
 """Most values of β that a table has a column for."""
 
@@ -29,44 +30,48 @@ def search_table(trials: Sequence[Trial], chosen: str) -> Table:
 
     Searches over other dimensions get a row for each trial, best first.
     """
-    fields = sorted({field for trial in trials for field in trial.parameters})
-    others = [field for field in fields if field != BETA]
-    front = {trial.trial_id for trial in pareto(trials)}
+    searched = SearchTable(trials, chosen)
+    others = [name for name in searched.parameters if name != BETA]
     betas = sorted({trial.parameters[BETA] for trial in trials if BETA in trial.parameters})
     if not betas or len(others) != 1 or len(betas) > MAX_COLUMNS:
-        return _trial_rows(trials, fields, chosen, front)
+        return _trial_rows(searched)
     table = Table(title="validation bound at β = 1, and distortion + rate, in nats per example", show_lines=True)
-    table.add_column(others[0].rsplit(".", 1)[-1])
+    table.add_column(_heading(others[0]))
     for beta in betas:
         table.add_column(f"β = {beta:g}", justify="right")
     for value in dict.fromkeys(trial.parameters[others[0]] for trial in trials):
-        by_beta = {t.parameters[BETA]: t for t in trials if t.parameters[others[0]] == value}
-        cells = [_cell(by_beta[beta], chosen, front) if beta in by_beta else Text("") for beta in betas]
-        table.add_row(str(value), *cells)
+        by_beta = {row.trial.parameters[BETA]: row for row in searched.rows if row.trial.parameters[others[0]] == value}
+        table.add_row(str(value), *(_cell(by_beta[beta]) if beta in by_beta else Text("") for beta in betas))
     table.caption = "bold: chosen   ◆: on the rate–distortion front   …: stopped early for being worse than others"
     return table
 
 
-def _cell(trial: Trial, chosen: str, front: set[str]) -> Text:
+def _heading(parameter: str) -> str:
+    return parameter.rsplit(".", 1)[-1]
+
+
+def _cell(row: Row) -> Text:
+    trial = row.trial
     if trial.negative_bound is None:
         return Text(trial.status, style="red")
-    marks = ("◆" if trial.trial_id in front else "") + ("…" if trial.status == "stopped" else "")
-    style = "bold green" if trial.trial_id == chosen else ""
+    marks = "◆" * row.is_on_front + "…" * (trial.status == "stopped")
+    style = "bold green" if row.is_chosen else ""
     return Text.assemble(
         (f"{marks} {trial.negative_bound:.2f}\n", style), (f"{trial.distortion:.2f} + {trial.rate:.2f}", "dim")
     )
 
 
-def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, front: set[str]) -> Table:
-    table = Table(*(field.rsplit(".", 1)[-1] for field in fields), "bound", "distortion", "rate", "epochs", "")
-    for trial in sorted(trials, key=lambda t: float("inf") if t.negative_bound is None else t.negative_bound):
+def _trial_rows(searched: SearchTable) -> Table:
+    table = Table(*map(_heading, searched.parameters), "bound", "distortion", "rate", "epochs", "")
+    for row in sorted(searched.rows, key=lambda row: math.inf if (b := row.trial.negative_bound) is None else b):
+        trial = row.trial
         figures = [trial.negative_bound, trial.distortion, trial.rate]
         table.add_row(
-            *(str(trial.parameters.get(field, "")) for field in fields),
+            *(str(trial.parameters.get(name, "")) for name in searched.parameters),
             *("" if value is None else f"{value:.3f}" for value in figures),
             str(trial.epochs),
-            trial.status + (" ◆" if trial.trial_id in front else ""),
-            style="bold green" if trial.trial_id == chosen else None,
+            trial.status + " ◆" * row.is_on_front,
+            style="bold green" if row.is_chosen else None,
         )
     return table
 
