@@ -1,4 +1,4 @@
-"""What `betaline apply` costs over a bare loop, and whether its memory stays flat: `python -m tests.benchmarks.apply`.
+"""Cost of `betaline apply` over a bare loop, and its memory: `python -m tests.benchmarks.apply`.
 
 Throughput: a worker's units, from Parquet to Parquet, against a loop over the same rows in memory that asks the same model
 and keeps nothing; the two take turns in one process on one thread. Memory: the peak of a fresh process that works off
@@ -44,7 +44,7 @@ FLOOR, MOST_GROWTH = 0.8, 1.1
 
 
 def publish(folder: Path, spec: ExampleSpec, rows: int) -> Dataset:
-    """Images of noise, some row groups at a time."""
+    """Publishes images of noise, some row groups at a time."""
     folder.mkdir(parents=True)
     rng, schema, shards = np.random.default_rng(0), arrow_schema(spec), []
     group_rows = rows_per_group(spec.row_bytes)
@@ -66,7 +66,7 @@ def publish(folder: Path, spec: ExampleSpec, rows: int) -> Dataset:
 
 
 def served(spec: ExampleSpec, hidden: int) -> RegisteredVAE:
-    """A model of one hidden layer and 16 latents that nobody has trained."""
+    """Returns an untrained model of one hidden layer and 16 latents."""
     registered = RegisteredVAE()
     config = ModelConfig(latent_dim=16, encoder=MLP(hidden=(hidden,)))
     registered.model = VAE(config, ExampleSpec(spec.shape), seed=0).eval()
@@ -74,13 +74,13 @@ def served(spec: ExampleSpec, hidden: int) -> RegisteredVAE:
 
 
 def planned(task: str, model: RegisteredVAE, dataset: Dataset, output: Path) -> ApplyPlan:
-    """All of the training split."""
+    """Returns the plan of a task on the whole training split."""
     params, version = applying.read_params(task, TASKS[task]), Version("m", "1", "models:/m/1", "r", None, ())
     return applying.plan(task, params, version, "0" * 64, model.model, dataset.uri, None, str(output))
 
 
 def worked(task: str, model: RegisteredVAE, dataset: Dataset, output: Path) -> float:
-    """Rows per second of a worker, from Parquet to Parquet."""
+    """Returns the rows per second of a worker, from Parquet to Parquet."""
     shutil.rmtree(output, ignore_errors=True)
     plan = planned(task, model, dataset, output)
     applying.claim(plan)
@@ -95,7 +95,7 @@ def worked(task: str, model: RegisteredVAE, dataset: Dataset, output: Path) -> f
 
 
 def bare(task: str, model: RegisteredVAE, images: Any, rows_per_call: int) -> float:
-    """Rows per second of a loop over rows in memory."""
+    """Returns the rows per second of a loop over rows in memory."""
     started = time.perf_counter()
     for first in range(0, len(images), rows_per_call):
         model.predict(None, images[first : first + rows_per_call], {"task": task, "seed": first, **TASKS[task]})
@@ -103,7 +103,7 @@ def bare(task: str, model: RegisteredVAE, images: Any, rows_per_call: int) -> fl
 
 
 def measure(rows: int, rounds: int, scratch: Path) -> None:
-    """The table of throughputs."""
+    """Prints the table of throughputs."""
     dataset, model = publish(scratch / "data", LARGE, rows), served(LARGE, 512)
     images = dataset.read_rows("train", 0, rows).values.reshape(-1, *LARGE.shape)
     for task in TASKS:
@@ -120,7 +120,7 @@ def measure(rows: int, rounds: int, scratch: Path) -> None:
 
 
 def peak(rows: int, scratch: Path) -> float:
-    """MiB that a fresh process needs at most for so many rows."""
+    """Returns the peak memory of a fresh process in MiB."""
     publish(scratch / f"rows-{rows}", SMALL, rows)
     gc.collect()
     command = [sys.executable, "-m", "tests.benchmarks.apply", "--one", str(rows), "--scratch", str(scratch)]
@@ -130,7 +130,7 @@ def peak(rows: int, scratch: Path) -> float:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=80_000, help="of the throughput")
     parser.add_argument("--rounds", type=int, default=3)

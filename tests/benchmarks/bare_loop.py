@@ -1,4 +1,4 @@
-"""The loop that betaline is measured against, in a process of its own: `python bare_loop.py ARGUMENTS_JSON`.
+"""A plain PyTorch loop to compare betaline with, in a process of its own: `python bare_loop.py ARGUMENTS_JSON`.
 
 784-512-16 and back in plain `nn.Sequential`s, written as one would write it for this one purpose and tuned as far as it
 goes: data resident as uint8, fused AdamW, nothing computed that is not needed; on a GPU bfloat16 networks and the whole
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 
 def make_step(batch_size: int, device: torch.device, learning_rate: float):
-    """The model's training step, and the sum of its losses."""
+    """Returns the model's training step, and the sum of its losses."""
     encoder = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 32)).to(device)
     decoder = nn.Sequential(nn.Linear(16, 512), nn.ReLU(), nn.Linear(512, 784)).to(device)
     parameters = [*encoder.parameters(), *decoder.parameters()]
@@ -46,7 +46,7 @@ def make_step(batch_size: int, device: torch.device, learning_rate: float):
 
 
 def captured(step, batch_size: int, device: torch.device):
-    """The step as one CUDA graph over a buffer, and the buffer."""
+    """Returns the step as one CUDA graph over a buffer, and the buffer."""
     pixels = torch.zeros(batch_size, 784, dtype=torch.uint8, device=device)
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())

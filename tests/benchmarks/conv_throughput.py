@@ -1,4 +1,4 @@
-"""How fast residual convolutions train on colour sprites of 64×64: `python -m tests.benchmarks.conv_throughput`.
+"""Training speed of residual convolutions on colour sprites of 64×64: `python -m tests.benchmarks.conv_throughput`.
 
 - bare: the same network in plain modules, data resident as uint8, fused AdamW, nothing computed that is not needed;
 - resident: `vae.training.loop.Training` in this process, all data in memory;
@@ -38,7 +38,7 @@ FLOORS = {("resident", "bare"): 0.95, ("streaming", "resident"): 0.9}
 
 
 class Setup(NamedTuple):
-    """What all rows train."""
+    """Model and batches of all rows."""
 
     channels: list[int]
     batch_size: int
@@ -46,7 +46,7 @@ class Setup(NamedTuple):
 
 
 class Residual(nn.Module):
-    """x + conv(act(conv(act(x))))."""
+    """The block x + conv(act(conv(act(x))))."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -58,7 +58,7 @@ class Residual(nn.Module):
 
 
 def networks(channels: list[int]) -> tuple[nn.Sequential, nn.Sequential]:
-    """Encoder and decoder, layer by layer those of a `conv` body with one residual block."""
+    """Returns encoder and decoder with the layers of a `conv` body with one residual block."""
     down, up = [], []
     for before, after in pairwise([3, *channels]):
         down += [nn.Conv2d(before, after, 4, stride=2, padding=1), Residual(after), nn.SiLU()]
@@ -71,7 +71,7 @@ def networks(channels: list[int]) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 class Bare(nn.Module):
-    """The loss of a batch of pixels in nats per example, Gaussian of a fixed σ."""
+    """The loss of a batch of pixels in nats per example, Gaussian with a fixed σ."""
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Bare(nn.Module):
 
 
 def bare(setup: Setup, dataset: Dataset) -> float:
-    """Examples per second of the second epoch of the plain loop."""
+    """Returns the examples per second of the plain loop's second epoch."""
     share = Share.of(dataset, "train", device=setup.device)
     pixels = share.load(share.start, share.stop).values
     model = Bare(setup.channels).to(setup.device)
@@ -115,7 +115,7 @@ def _orders(num_rows: int, setup: Setup) -> Iterator[Tensor]:
 
 
 def betaline(setup: Setup, dataset: Dataset, feed: str) -> float:
-    """Examples per second of the second epoch of `Training`."""
+    """Returns the examples per second of the second epoch of `Training`."""
     data_bytes = dataset.num_rows("train") * 3 * SIDE**2
     encoder = {"kind": "conv", "channels": setup.channels, "hidden": HIDDEN, "residual_blocks": 1}
     values = {
@@ -140,7 +140,7 @@ def betaline(setup: Setup, dataset: Dataset, feed: str) -> float:
 
 
 def sprites(num_train: int, num_validation: int, folder: Path) -> Dataset:
-    """Colour sprites, drawn at random from the grid."""
+    """Publishes colour sprites, drawn at random from the grid."""
     drawn = Sprites(colour=True)
     index = np.random.default_rng(0).choice(len(drawn), num_train + num_validation, replace=False)
     splits = {"train": num_train, "validation": num_validation}
@@ -148,7 +148,7 @@ def sprites(num_train: int, num_validation: int, folder: Path) -> Dataset:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.conv_throughput", description="See the module.")
     parser.add_argument("--channels", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--batch-size", type=int, default=64)

@@ -1,8 +1,8 @@
-"""How fast a source becomes a dataset, and a dataset is read back: `python -m tests.benchmarks.ingest`.
+"""Speed of an ingest, and of reading the dataset back: `python -m tests.benchmarks.ingest`.
 
-Every figure is the best of a few repetitions, for a shared machine only ever makes them worse. MNIST is read
-from BETALINE_TEST_DATA (default `../shared/data` beside the checkout); what needs it is skipped with a word
-where it is absent.
+Every figure is the best of a few repetitions, because a shared machine only makes them worse. MNIST is read
+from BETALINE_TEST_DATA (default `../shared/data` beside the checkout); what needs it is skipped with a message
+if it is absent.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ REPETITIONS = 5
 
 
 def data_folder() -> Path:
-    """Where MNIST is."""
+    """Returns the folder of MNIST."""
     default = Path(__file__).resolve().parents[2].parent / "shared" / "data"
     return Path(os.environ.get("BETALINE_TEST_DATA", default)) / "mnist"
 
 
 def measure_ingest(source: Path, work: Path) -> list[IngestResult]:
-    """Ingest a source some times, each into a fresh home with fresh processes."""
+    """Ingests a source several times, each into a fresh home with fresh processes."""
     results = []
     for _ in range(REPETITIONS):
         shutil.rmtree(work, ignore_errors=True)
@@ -42,10 +42,11 @@ def measure_ingest(source: Path, work: Path) -> list[IngestResult]:
 
 
 def measure_reading(uri: str, *, one_pass: bool) -> float:
-    """GB/s of pixels, of reading all splits with every check: the best of some.
+    """Returns the best GB/s of pixels of several readings of all splits with every check.
 
     Args:
-        one_pass: Check the shards while they are read, rather than before.
+        uri: Dataset.
+        one_pass: Whether to check the shards while they are read, rather than before.
     """
     best = float("inf")
     for _ in range(3 * REPETITIONS):
@@ -62,7 +63,7 @@ def measure_reading(uri: str, *, one_pass: bool) -> float:
 
 
 def write_pngs(mnist: Path, folder: Path) -> None:
-    """The 60,000 training images as PNG files in class folders."""
+    """Writes the 60,000 training images as PNG files in class folders."""
     images = parse_idx((mnist / "train-images-idx3-ubyte.gz").read_bytes(), "images")
     labels = parse_idx((mnist / "train-labels-idx1-ubyte.gz").read_bytes(), "labels")
     for digit in range(10):
@@ -72,13 +73,13 @@ def write_pngs(mnist: Path, folder: Path) -> None:
 
 
 def report(name: str, value: float, unit: str, floor: float) -> None:
-    """One line of the table."""
+    """Prints one line of the table."""
     verdict = "ok" if value >= floor else "BELOW"
     print(f"{name:52} {value:>12,.2f} {unit:<10} floor {floor:>10,.2f}  {verdict}")
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     mnist = data_folder()
     if not mnist.is_dir():
         print(f"skipped: no MNIST at {mnist}; set BETALINE_TEST_DATA to the folder that holds mnist/")

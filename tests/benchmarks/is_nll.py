@@ -1,4 +1,4 @@
-"""How fast the importance-sampled likelihood is, and how much memory it takes: `python -m tests.benchmarks.is_nll`.
+"""Speed and memory of the importance-sampled likelihood: `python -m tests.benchmarks.is_nll`.
 
 - betaline: `vae.inference.importance.log_likelihood`;
 - bare: the same network in plain `nn.Sequential`s with the same weights, a loop over as many draws at a time, and a running
@@ -34,25 +34,25 @@ from vae.parts.terms import Inputs
 HIDDEN, LATENT_DIM, MAX_ROWS = 512, 16, 8192
 FLOOR = 0.95
 SLACK_MEGABYTES = 16.0
-"""By which two peaks of the same work may differ."""
+"""Largest difference between two peaks of the same work."""
 
 Estimate = tuple[Tensor, float]
 """log p(x) of each image in nats, and seconds."""
 
 
 def make_model() -> VAE:
-    """784-512-16 and back, untrained: its weights cost the same."""
+    """Returns an untrained model of 784-512-16 and back."""
     config = ModelConfig(latent_dim=LATENT_DIM, encoder=MLP(hidden=(HIDDEN,)))
     return VAE(config, ExampleSpec((1, 28, 28))).eval()
 
 
 def make_images(num_images: int) -> Tensor:
-    """Binary pixels, [B,1,28,28]."""
+    """Returns binary pixels, [B,1,28,28]."""
     return torch.rand(num_images, 1, 28, 28, generator=torch.Generator().manual_seed(0)).round()
 
 
 def by_betaline(model: VAE, x: Tensor, num_samples: int) -> Estimate:
-    """The product's own."""
+    """Estimates with the product."""
     generator = torch.Generator().manual_seed(1)
     started = time.perf_counter()
     found = log_likelihood(model, Inputs(x), num_samples=num_samples, generator=generator, max_rows=MAX_ROWS)
@@ -60,7 +60,7 @@ def by_betaline(model: VAE, x: Tensor, num_samples: int) -> Estimate:
 
 
 def in_sequentials(model: VAE) -> tuple[nn.Sequential, nn.Sequential]:
-    """The model's weights in two `nn.Sequential`s."""
+    """Returns the model's weights in two `nn.Sequential`s."""
     encoder = nn.Sequential(nn.Linear(784, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 2 * LATENT_DIM))
     decoder = nn.Sequential(nn.Linear(LATENT_DIM, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, 784))
     weights = model.state_dict()
@@ -74,7 +74,7 @@ def in_sequentials(model: VAE) -> tuple[nn.Sequential, nn.Sequential]:
 
 @torch.no_grad()
 def by_hand(encoder: nn.Sequential, decoder: nn.Sequential, x: Tensor, num_samples: int) -> Estimate:
-    """The loop that one would write for this model alone."""
+    """Estimates with a loop written for this model alone."""
     generator = torch.Generator().manual_seed(1)
     started = time.perf_counter()
     pixels = x.flatten(1)
@@ -92,7 +92,7 @@ def by_hand(encoder: nn.Sequential, decoder: nn.Sequential, x: Tensor, num_sampl
 
 
 def peak_megabytes(num_images: int, num_samples: int) -> float:
-    """Peak memory of this process after one estimate, beyond what it had before."""
+    """Returns the peak memory of this process in an estimate, beyond its memory before."""
     torch.set_num_threads(1)
     model, x = make_model(), make_images(num_images)
     before = _peak_kilobytes()
@@ -107,13 +107,13 @@ def _peak_kilobytes() -> int:
 
 
 def in_fresh_processes(num_images: int, num_samples: int) -> list[float]:
-    """`peak_megabytes` of three processes, least first: what the allocator keeps for later differs by as much again."""
+    """Returns the `peak_megabytes` of three processes, smallest first; the allocator's reserves differ."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         return sorted(pool.map(peak_megabytes, [num_images] * 3, [num_samples] * 3))
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.is_nll", description="See the module.")
     parser.add_argument("--images", type=int, default=128)
     parser.add_argument("--samples", type=int, default=640)

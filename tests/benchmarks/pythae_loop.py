@@ -21,19 +21,19 @@ from pythae.trainers.training_callbacks import TrainingCallback
 
 
 class Clock(TrainingCallback):
-    """When each epoch's training began and when it took its last step."""
+    """Times of the start and of the last step of each epoch's training."""
 
     def __init__(self) -> None:
         self.began: list[float] = []
         self.ended: list[float] = []
 
     def on_train_step_begin(self, training_config, **kwargs) -> None:
-        """Once an epoch, in Pythae."""
+        """Notes the time; Pythae calls it once an epoch."""
         self.began.append(time.perf_counter())
         self.ended.append(0.0)
 
     def on_train_step_end(self, training_config, **kwargs) -> None:
-        """Once a step; the trainer has read the loss, so a GPU has finished it."""
+        """Notes the time after each step, when the trainer has read the loss and a GPU has finished."""
         self.ended[-1] = time.perf_counter()
 
 

@@ -1,4 +1,4 @@
-"""What lanes cost, and what a search costs with them: `python -m tests.benchmarks.search`.
+"""Cost of lanes, and of a search with them: `python -m tests.benchmarks.search`.
 
 `stacks`: seconds of eight models in lanes over seconds of one of them trained by itself, alternated in one process.
 `front`: 3 architectures × 8 weights of the rate on MNIST, as stacks and as 24 trials of the same search, on the embedded
@@ -41,7 +41,7 @@ BODIES: list[dict[str, Any]] = [{"kind": "mlp", "hidden": hidden} for hidden in 
 
 
 def base(hidden: list[int], latent_dim: int, epochs: int, batch_size: int) -> RunConfig:
-    """A model of one body for so many epochs."""
+    """Returns the run of a model of one body."""
     values = {
         "model": {"latent_dim": latent_dim, "encoder": {"kind": "mlp", "hidden": hidden}},
         "training": {"epochs": epochs, "batch_size": batch_size, "patience_epochs": None, "aggregate_components": 0},
@@ -50,14 +50,14 @@ def base(hidden: list[int], latent_dim: int, epochs: int, batch_size: int) -> Ru
 
 
 def seconds_of(work: Callable[[], object]) -> float:
-    """Wall time."""
+    """Returns the wall time of some work."""
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
 
 
 def stacks(digits: Dataset, mnist: Dataset, rounds: int) -> None:
-    """Eight lanes against one model, of a small and of a larger kind."""
+    """Compares eight lanes with one model, of a small and of a larger kind."""
     cases = (
         ("digits 64-128-128-10", digits, base([128, 128], 10, 100, 64), MOST_DIGITS),
         ("MNIST 784-256-16", mnist, base([256], 16, 1, 128), MOST_MNIST),
@@ -74,12 +74,11 @@ def stacks(digits: Dataset, mnist: Dataset, rounds: int) -> None:
         print_ratio(f"{name}: 8 lanes / one", ratios(found, above, below), ceiling=ceiling)
 
 
-def searched(dataset: Dataset, config: RunConfig, space: dict[str, Any], *, lanes: bool) -> tuple[float, TuneResult]:
-    """Seconds of a search by its flow, and what it came to."""
+def searched(dataset: Dataset, **search: Any) -> tuple[float, TuneResult]:
+    """Returns the seconds of a search by its flow, and its result."""
     from pipelines.flows import job_events
     from pipelines.flows.tune import tune
 
-    search = {"base": config.model_dump(), "space": space, "lanes": lanes, "grace_epochs": config.training.epochs}
     request = parse(TuneRequest, {"dataset": dataset.uri, "name": "bench", "search": search}, "benchmark")
     started = time.perf_counter()
     with job_events.session(lambda kind, event: None):
@@ -88,7 +87,7 @@ def searched(dataset: Dataset, config: RunConfig, space: dict[str, Any], *, lane
 
 
 def front(mnist: Dataset, epochs: int, rounds: int) -> None:
-    """24 points in three stacks against 24 trials."""
+    """Compares 24 points in three stacks with 24 trials."""
     space = {
         "model.encoder": {"kind": "choice", "values": BODIES},
         "objective.beta": {"kind": "choice", "values": list(BETAS)},
@@ -99,7 +98,8 @@ def front(mnist: Dataset, epochs: int, rounds: int) -> None:
     for _ in range(rounds):
         fronts = {}
         for name in found:
-            seconds, result = searched(mnist, config, space, lanes=name == "stacks")
+            search = {"base": config.model_dump(), "space": space, "lanes": name == "stacks", "grace_epochs": epochs}
+            seconds, result = searched(mnist, **search)
             found[name].append(seconds)
             fronts[name] = list(result.trials)
             assert len(fronts[name]) == len(BODIES) * len(BETAS), "none was lost, and none logged twice"
@@ -112,27 +112,14 @@ def front(mnist: Dataset, epochs: int, rounds: int) -> None:
 
 
 def overhead(digits: Dataset) -> None:
-    """What a search of 24 trials of about a second takes beside them, for each trial on each of its workers."""
+    """Prints the overhead of a search of 24 trials of about a second, for each trial and worker."""
     config = base([128, 128], 10, 15, 32)
     space = {
         "objective.beta": {"kind": "uniform", "low": 0.5, "high": 4.0},
         "model.latent_dim": {"kind": "integers", "low": 4, "high": 16},
     }
     search = {"base": config.model_dump(), "space": space, "num_trials": 24, "grace_epochs": 15}
-    from pipelines.flows import job_events
-    from pipelines.flows.tune import tune
-
-    request = parse(TuneRequest, {"dataset": digits.uri, "name": "bench", "search": search}, "benchmark")
-    epochs: dict[str, float] = {}
-
-    def listen(kind: str, event: Any) -> None:
-        if event.kind == "trial":
-            epochs[event.fields["trial_id"]] = event.fields["epochs"]
-
-    started = time.perf_counter()
-    with job_events.session(listen):
-        result = tune(request, run=f"bench-{uuid.uuid4().hex[:12]}")
-    wall = time.perf_counter() - started
+    wall, result = searched(digits, **search)
     assert len({trial.trial_id for trial in result.trials}) == 24, "none was lost, and none logged twice"
     alone = seconds_of(Training(config, digits).run)
     workers = os.cpu_count() or 1
@@ -142,7 +129,7 @@ def overhead(digits: Dataset) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.search", description="See the module.")
     parser.add_argument(
         "--parts", nargs="*", choices=("stacks", "front", "overhead", "rates"), default=["stacks", "front", "overhead"]

@@ -1,4 +1,4 @@
-"""What each regulariser adds to a training step: `python -m tests.benchmarks.step_costs`.
+"""Cost of each regulariser in a training step: `python -m tests.benchmarks.step_costs`.
 
 Batches of 128; an MLP of 784-512-16 and back on 28×28 pixels, and convolutions of 32 and 64 channels on 64×64. Each row is
 `vae.training.loop` with nothing but its regulariser, and its time is that of the second epoch. On a CPU it is the time
@@ -29,7 +29,7 @@ from vae.training.world import World
 
 BATCH_SIZE = 128
 CEILING = 1.15
-"""Time of a step over that of a plain one."""
+"""Largest ratio of a step's time to that of a plain one."""
 PLAIN = "plain"
 REGULARIZERS: Mapping[str, list[dict[str, Any]]] = {
     PLAIN: [],
@@ -44,7 +44,7 @@ BODIES: Mapping[str, tuple[int, dict[str, Any]]] = {
     "mlp": (28, {"latent_dim": 16, "encoder": {"kind": "mlp", "hidden": [512]}}),
     "conv": (64, {"latent_dim": 16, "encoder": {"kind": "conv", "channels": [32, 64]}}),
 }
-"""Pixels of a side, and the model."""
+"""Side of the images in pixels, and the model."""
 
 
 class _Clock(Hooks):
@@ -58,7 +58,7 @@ class _Clock(Hooks):
 
 
 def milliseconds_per_step(model: dict[str, Any], regularizers: list[dict[str, Any]], dataset: Dataset) -> float:
-    """Of the second epoch of a run, with a validation of one batch."""
+    """Returns the milliseconds of a step in the second epoch of a run that validates on one batch."""
     values = {
         "model": {**model, "likelihood": {"kind": "bernoulli", "binarization": "none"}},
         "objective": {"regularizers": regularizers},
@@ -72,13 +72,13 @@ def milliseconds_per_step(model: dict[str, Any], regularizers: list[dict[str, An
 
 
 def binary_noise(side: int, num_rows: int, folder: Path) -> Dataset:
-    """Images that cost what any others do."""
+    """Publishes images of binary noise."""
     pixels = np.random.default_rng(0).integers(2, size=(num_rows, 1, side, side), dtype=np.uint8) * np.uint8(255)
     return _publish(folder, pixels, None, {"train": num_rows - BATCH_SIZE, "validation": BATCH_SIZE}, group_rows=1024)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.step_costs", description="See the module.")
     parser.add_argument("--bodies", nargs="+", choices=BODIES, default=list(BODIES))
     parser.add_argument("--rows", nargs="+", choices=REGULARIZERS, default=list(REGULARIZERS))

@@ -36,7 +36,7 @@ def test_baseline_is_compared_by_paired_differences(ridge: list[float], holds: b
 
 
 def test_nearer_baseline_opens_the_claims() -> None:
-    """What an untuned baseline does better is the first claim, with both figures and their difference."""
+    """A claim that an untuned baseline refutes comes first, with both figures and their difference."""
     first = claims(BUDGETS["cpu"], page([0.30, 0.28, 0.28]))[0]
     assert first.holds is False
     assert first.found.startswith("0.387 against 0.287, difference +0.100 (")

@@ -39,7 +39,7 @@ def test_names_of_compared_models_differ() -> None:
 
 @pytest.mark.parametrize(("worst", "holds"), [(16.7, True), (16.9, False)])
 def test_promise_is_kept_by_every_seed(worst: float, holds: bool) -> None:
-    """A rate is held where each seed's lies within 5 %, and each seed's figure is told."""
+    """A rate is held where each seed's lies within 5 %, and the claim lists each seed's figure."""
     outcomes = [
         Outcome(row, "digits", seed, {"rate": rate, "held": 16.0, "distortion": 13.0}, 1.0)
         for seed, rate in enumerate((16.0, 15.3, worst))

@@ -1,7 +1,7 @@
-"""How fast a `betaline train` worker trains: `python -m tests.benchmarks.train_throughput`.
+"""Training speed of a `betaline train` worker: `python -m tests.benchmarks.train_throughput`.
 
 An MLP of 784-512-16 and back on MNIST, Bernoulli likelihood, one fixed binary draw of the pixels, AdamW. The rows are
-alternated, A B C A B C …, and compared within a round, for on a shared machine the rounds differ more than the rows do:
+alternated, A B C A B C …, and compared within a round, because on a shared machine rounds differ more than rows:
 
 - bare: a plain PyTorch loop (`bare_loop.py`) in a process of its own, as one would start it without betaline, while the
   services idle, as they do beside a worker;
@@ -33,10 +33,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,7 @@ import psutil
 import torch
 
 from pipelines.data.ingest import IngestConfig, ingest
+from tests.benchmarks.alternating import alternate, machine, print_rates, print_ratio, ratios
 from tests.benchmarks.ingest import data_folder
 from tests.benchmarks.loops import find_pythae, run_loop
 from vae.config import RunConfig, parse
@@ -203,38 +205,13 @@ def services(home: Path) -> Iterator[None]:
         yield
 
 
-def measure(bench: Bench, rows: list[str], rounds: int, patience_seconds: int) -> dict[str, list[list[float]]]:
-    """Returns the examples per second of every row in every round, for each epoch but the first."""
-    rates: dict[str, list[list[float]]] = {row: [] for row in rows}
-    print(f"\n{'round':>5}  {'row':<14}{'examples/s':>12}{'slowest':>12}{'fastest':>12}   CPUs busy before")
-    for number in range(1, rounds + 1):
-        for row in rows:
-            busy = wait_until_quiet(patience_seconds)
-            steady = bench.row(row)[1:]
-            rates[row].append(steady)
-            print(
-                f"{number:>5}  {row:<14}{statistics.median(steady):>12,.0f}{min(steady):>12,.0f}{max(steady):>12,.0f}"
-                f"   {busy:.0f} %",
-                flush=True,
-            )
-    return rates
-
-
-def report(rates: dict[str, list[list[float]]], ratios: Iterable[Ratio]) -> None:
-    """Prints the table: medians and ranges over the rounds, and the fastest epoch of all."""
-    medians = {row: [statistics.median(steady) for steady in rounds] for row, rounds in rates.items()}
-    best = {row: max(max(steady) for steady in rounds) for row, rounds in rates.items()}
-    print(f"\n{'examples/s':<24}{'median':>10}{'min':>10}{'max':>10}{'fastest':>10}")
-    for row, found in medians.items():
-        print(f"{row:<24}{statistics.median(found):>10,.0f}{min(found):>10,.0f}{max(found):>10,.0f}{best[row]:>10,.0f}")
-    for above, below, floor in ((r.above, r.below, r.floor) for r in ratios if {r.above, r.below} <= set(rates)):
-        found = [a / b for a, b in zip(medians[above], medians[below], strict=True)]
-        median = statistics.median(found)
-        verdict = "" if floor is None else f"  floor {floor:<5} {'ok' if median >= floor else 'BELOW'}"
-        print(
-            f"{f'{above} / {below}':<24}{median:>10.3f}{min(found):>10.3f}{max(found):>10.3f}"
-            f"{best[above] / best[below]:>10.3f}{verdict}"
-        )
+def measure(bench: Bench, row: str, patience_seconds: int) -> float:
+    """Measures a row once; returns the median examples per second of its epochs after the first."""
+    busy = wait_until_quiet(patience_seconds)
+    steady = bench.row(row)[1:]
+    median = statistics.median(steady)
+    print(f"{row:<14}{median:>12,.0f}{min(steady):>12,.0f}{max(steady):>12,.0f}   {busy:.0f} %", flush=True)
+    return median
 
 
 def main() -> None:
@@ -261,13 +238,17 @@ def main() -> None:
         share = Share.of(dataset, "train", binarization="static")
         data = Path(temporary) / "train.npy"
         np.save(data, share.read(share.start, share.stop).values)
-        load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-        where = torch.cuda.get_device_name() if on_gpu else f"{os.cpu_count()} CPUs, load average {load}"
-        print(f"{share.num_rows:,} examples, torch {torch.__version__}, {where}")
+        print(f"{share.num_rows:,} examples, {machine()}")
         with nullcontext() if chosen.before else services(home):
             bench = Bench(dataset, data, chosen.epochs, pythae, chosen.before)
-            rates = measure(bench, rows, chosen.rounds, chosen.patience)
-    report(rates, GPU_RATIOS if on_gpu else RATIOS)
+            print(f"\n{'row':<14}{'examples/s':>12}{'slowest':>12}{'fastest':>12}   CPUs busy before")
+            rates = alternate({row: partial(measure, bench, row, chosen.patience) for row in rows}, chosen.rounds)
+    print()
+    print_rates(rates, "examples/s")
+    for ratio in GPU_RATIOS if on_gpu else RATIOS:
+        if {ratio.above, ratio.below} <= set(rates):
+            name = f"{ratio.above} / {ratio.below}"
+            print_ratio(name, ratios(rates, ratio.above, ratio.below), floor=ratio.floor)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What is measured of a registered model, on the test split.
+"""Measurements of a registered model on the test split.
 
 Shapes: S samples, B rows, L latent, N rows, D columns.
 """
@@ -79,8 +79,8 @@ class Shipped:
         """The test images in [0, 1], grey."""
         return self.test.values.float() / 255
 
-    def told(self, labels: Tensor) -> list[str]:
-        """Returns the classes of labels by their names; empty for a model that is told none."""
+    def names_of(self, labels: Tensor) -> list[str]:
+        """Returns the names of the labels' classes; empty for a model without a condition."""
         classes: Sequence[str] = self.model.examples.classes or ()
         return [classes[int(label)] for label in labels] if self.config.model.condition else []
 
@@ -97,8 +97,8 @@ def figures(shipped: Shipped, row: str) -> Figures:
 
 def _nll(shipped: Shipped) -> float:
     """Returns the negative log-likelihood by `predict`'s task `score`, in nats per example."""
-    told = shipped.told(shipped.test.labels) if shipped.test.labels is not None else ()
-    return -float(shipped.pulled.score(shipped.images.numpy(), num_samples=100, condition=told).mean())
+    condition = shipped.names_of(shipped.test.labels) if shipped.test.labels is not None else ()
+    return -float(shipped.pulled.score(shipped.images.numpy(), num_samples=100, condition=condition).mean())
 
 
 def _aggregate(terms: Terms) -> Figures:
@@ -154,7 +154,7 @@ def _classes(shipped: Shipped, terms: Terms) -> Figures:
     assert shipped.test.labels is not None, "the classes are asked for"
     judge = fit_judge(train.values.float() / 255, train.labels, classes, steps=1500, seed=0)
     asked = torch.arange(NUM_GENERATED) % classes
-    images = shipped.pulled.generate(NUM_GENERATED, condition=shipped.told(asked), seed=0)
+    images = shipped.pulled.generate(NUM_GENERATED, condition=shipped.names_of(asked), seed=0)
     return {
         "agreement": (judged(judge, torch.from_numpy(images)) == asked).double().mean().item(),
         "accuracy": (judged(judge, shipped.images) == shipped.test.labels).double().mean().item(),
@@ -209,4 +209,4 @@ OF_PRESET: Mapping[str, Callable[[Shipped, Terms], Figures]] = {
     "miwae": _imputed,
     "table_vae": _table,
 }
-"""What is measured of a preset beside what is measured of all."""
+"""Measurements of one preset, beside those of all."""

@@ -1,4 +1,4 @@
-"""What each preset promises of the model that it ships, as data."""
+"""Promises of every preset about the model that it ships, as data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Promise:
     side: Literal["≥", "≤"]
 
     def keeps(self, value: float) -> bool:
-        """Whether a figure meets the bar."""
+        """Returns whether a figure meets the bar."""
         return value >= self.bar if self.side == "≥" else value <= self.bar
 
 

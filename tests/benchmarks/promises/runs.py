@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -78,25 +76,12 @@ def config_of(row: str, dataset: Dataset, seed: int) -> RunConfig:
     return override(fitted(name, dataset).config(), {"training.seed": seed, **changes, **hidden}, row)
 
 
-def measured(row: str, data: str, seed: int, home: Path, kept: Path | None) -> Figures:
-    """Returns the figures of one model and the seconds they took, from the folder of kept figures if it has them."""
-    file = None if kept is None else kept / f"{row}, {data}, {seed}.json"
-    if file is not None and file.exists():
-        return json.loads(file.read_text())
-    started = time.monotonic()
-    found = {**measure(row, data, seed, home), "seconds": time.monotonic() - started}
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(found))
-    return found
-
-
 def measure(row: str, data: str, seed: int, home: Path) -> Figures:
     """Trains, registers, pulls and measures one model."""
     dataset = dataset_of(data, home)
     config = config_of(row, dataset, seed)
     result = train(config, dataset, latents=True)
-    told: dict[str, float] = {
+    known: dict[str, float] = {
         "beta": config.objective.beta,
         "epoch": result.best.epoch,
         "epochs": result.history[-1].epoch,
@@ -105,14 +90,14 @@ def measure(row: str, data: str, seed: int, home: Path) -> Figures:
     }
     match config.objective.controller:
         case Capacity(capacity=rate) | ControlVae(rate=rate):
-            told["held"] = rate
+            known["held"] = rate
         case Geco(distortion=distortion):
-            told["target"] = distortion
+            known["target"] = distortion
     with tempfile.TemporaryDirectory() as scratch:
         save_model(result.model, f"{scratch}/{ARTIFACT}")
         pulled = _registered(Path(scratch), f"{row}-{data}-{seed}", result.model.config)
     model = pulled.unwrap_python_model().model
-    return told | dict(figures(Shipped(Pulled(pulled), model, config, dataset), row))
+    return known | dict(figures(Shipped(Pulled(pulled), model, config, dataset), row))
 
 
 def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
@@ -128,7 +113,7 @@ def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
     return mlflow.pyfunc.load_model(uri)
 
 
-def jobs(home: Path, seeds: int, kept: Path | None) -> Iterator[Job]:
+def jobs(home: Path, seeds: int) -> Iterator[Job]:
     """Yields a job for every preset and every model to compare with."""
     tables = [name for name in PROMISES if preset(name).model.encoder.of_table]
     images = [name for name in PROMISES if name not in tables]
@@ -141,6 +126,4 @@ def jobs(home: Path, seeds: int, kept: Path | None) -> Iterator[Job]:
     }
     for seed in range(seeds):
         for data, rows in on.items():
-            yield from (
-                Job(row, data, seed, partial(measured, row, data, seed, home, kept), weight=-seed) for row in rows
-            )
+            yield from (Job(row, data, seed, partial(measure, row, data, seed, home), weight=-seed) for row in rows)

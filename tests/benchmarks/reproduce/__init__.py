@@ -1,4 +1,4 @@
-"""Published tables, computed again: `python -m tests.benchmarks.reproduce --table TABLE --budget BUDGET`.
+"""Published tables, reproduced: `python -m tests.benchmarks.reproduce --table TABLE --budget BUDGET`.
 
 Every row is trained and scored by betaline's own code, seed by seed, and stands beside the published figure. A page says
 what was done as in the paper and what was not, what was claimed and whether it held.

@@ -1,4 +1,4 @@
-"""Imputation by scikit-learn, which the models are compared with.
+"""Imputation by scikit-learn, to compare the models with.
 
 Shapes: N rows, D columns.
 """
@@ -14,7 +14,7 @@ from tests.benchmarks.reproduce.incomplete import Values
 
 MEAN, KNN, RIDGE, TREES = "mean, mode", "kNN", "iterative, ridge", "iterative, extra-trees"
 NEIGHBOURS, TUNING_ROWS = (1, 3, 5, 10, 20, 30, 50, 100), 2000
-"""Of which the kNN baseline takes the best on a tenth of the observed entries of so many rows, hidden for that."""
+"""Candidates for the kNN baseline, and the number of rows that tune it."""
 
 
 def _iterative(regression: Any, seed: int) -> Any:
@@ -31,7 +31,7 @@ def _mean(seen_ND: Values, seed: int, trees: int) -> Any:
 
 
 def _neighbours(seen_ND: Values, seed: int, trees: int) -> Any:
-    """With as many neighbours as are best for a tenth of the observed entries of 2000 rows, which are hidden for that."""
+    """Returns kNN with the number of neighbours that imputes a hidden tenth of the observed entries best."""
     from sklearn.impute import KNNImputer
 
     generator = np.random.default_rng([seed, 1])
@@ -68,7 +68,7 @@ BASELINES: dict[str, Callable[[Values, int, int], Any]] = {
 
 
 def widened(column_N: Values, num_categories: int) -> Values:
-    """A column for each code, 1 where it is that one; numbers as they are. NaN where missing."""
+    """Returns a one-hot column for each category, or the numbers as they are; NaN where missing."""
     if not num_categories:
         return column_N[:, None]
     return np.where(np.isnan(column_N)[:, None], np.nan, column_N[:, None] == np.arange(num_categories))

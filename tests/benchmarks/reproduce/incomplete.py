@@ -25,7 +25,7 @@ Values = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 MISSING_SHARE = 0.5
-"""Share of entries that are hidden where the name of a table says no other."""
+"""Share of hidden entries, unless the name of a table gives another."""
 MIXED = "breast, mixed"
 
 
@@ -35,11 +35,11 @@ class Complete(NamedTuple):
     values: Values
     """[N,D]; categories as codes."""
     num_categories: tuple[int, ...]
-    """Of each column, 0 of numbers."""
+    """Number of categories of each column, 0 for numbers."""
 
 
 def complete_table(name: str) -> Complete:
-    """By its name, without the pattern of its holes."""
+    """Loads a table by its name, without holes."""
     source = name.split(",")[0]
     if source == "breast":
         from sklearn.datasets import load_breast_cancer
@@ -57,7 +57,7 @@ def complete_table(name: str) -> Complete:
 
 
 def _with_categories(values_ND: Values, diagnosis_N: Values) -> Complete:
-    """The ten `worst` measures of breast cancer, its last columns, as low, middle or high; and the diagnosis."""
+    """Returns breast cancer with its last ten columns, `worst`, as low, middle or high, and the diagnosis."""
     worst_ND = values_ND[:, 20:]
     thirds_ND = (worst_ND > np.quantile(worst_ND, 1 / 3, axis=0)).astype(float)
     thirds_ND += worst_ND > np.quantile(worst_ND, 2 / 3, axis=0)
@@ -96,7 +96,7 @@ def scores(table: Complete, imputed_ND: Values, missing_ND: Mask) -> dict[str, f
 
 
 def publish(table: Complete, missing_ND: Mask, folder: Path) -> Dataset:
-    """All rows, without their hidden entries, as the training split; and a few again as the validation split."""
+    """Publishes all rows without their hidden entries as the training split, and a few again to validate."""
     columns, specs = {}, []
     for d, count in enumerate(table.num_categories):
         names = tuple("abc"[:count])

@@ -60,7 +60,7 @@ def _kept(line: Line, file: TextIO) -> Line:
 
 
 def is_enough(draws: Iterable[Line]) -> bool:
-    """Whether there are as many bad draws, and as many sound ones, as count."""
+    """Returns whether enough draws are bad, and enough are sound."""
     labels = [labelled(line["figures"]) for line in draws if "figures" in line]
     return min(sum(label in BAD for label in labels), labels.count("sound")) >= COUNTED
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.ingest import IngestConfig
+from pipelines.data.sources.config import SplitConfig
 from tests.benchmarks.work import published
 from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
@@ -41,19 +42,9 @@ def datasets(home: Path) -> Mapping[str, Dataset]:
     }.items():
         pq.write_table(pa.table(columns), home / f"{name}.parquet")
     sources = {"digits": "sklearn:digits", "sprites": str(home / "sprites.npz")}
-    return {
-        name: published(
-            IngestConfig.model_validate(
-                {
-                    "source": sources.get(name, str(home / f"{name}.parquet")),
-                    "name": name,
-                    "split": {"validation": 0.15, "test": 0.25},
-                }
-            ),
-            home,
-        )
-        for name in NAMES
-    }
+    sources |= {name: str(home / f"{name}.parquet") for name in NAMES if name not in sources}
+    split = SplitConfig(validation=0.15, test=0.25)
+    return {name: published(IngestConfig(source=sources[name], name=name, split=split), home) for name in NAMES}
 
 
 def _factors(rng: np.random.Generator) -> dict[str, NDArray[Any]]:
@@ -100,20 +91,7 @@ def _changes(name: str, rng: np.random.Generator) -> dict[str, Any]:
         return float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.3g}")
 
     mixture = {"kind": "gaussian_mixture", "components": 10}
-    if name in IMAGES:
-        mlp = {"kind": "mlp", "hidden": one_of([32], [64], [64, 32], [128, 64])}
-        body = one_of(mlp, mlp, mlp, mlp, {"kind": "conv", "channels": one_of([8], [8, 16]), "hidden": 32})
-        bernoulli = {"kind": "bernoulli"}
-        gaussians = [{"kind": "gaussian", "sigma": sigma} for sigma in ("learned", "fixed", "per_pixel")]
-        likelihood = one_of(bernoulli, bernoulli, *gaussians, {"kind": "laplace"})
-        third = {"kind": "vamp", "components": 30}
-    else:
-        body = {"kind": "table", "hidden": one_of([32], [64], [64, 64])}
-        likelihood = {
-            "kind": "mixed",
-            "numeric": one_of("gaussian", "gaussian", "gaussian", "laplace", "student_t"),
-        }
-        third = mixture
+    body, likelihood, third = _of_images(one_of) if name in IMAGES else (*_of_tables(one_of), mixture)
     flow = {"kind": "flow", "transform": "maf", "transforms": 1, "hidden": [32]}
     constant = {"kind": "constant"}
     others = (
@@ -136,3 +114,20 @@ def _changes(name: str, rng: np.random.Generator) -> dict[str, Any]:
         "training.batch_size": 32 if name in ("breast", "diabetes") else 64,
         "training.seed": int(rng.integers(1000)),
     }
+
+
+def _of_images(one_of: Callable[..., Any]) -> tuple[Any, Any, Any]:
+    """Draws body and likelihood for images; the prior that images alone have comes with them."""
+    mlp = {"kind": "mlp", "hidden": one_of([32], [64], [64, 32], [128, 64])}
+    body = one_of(mlp, mlp, mlp, mlp, {"kind": "conv", "channels": one_of([8], [8, 16]), "hidden": 32})
+    bernoulli = {"kind": "bernoulli"}
+    gaussians = [{"kind": "gaussian", "sigma": sigma} for sigma in ("learned", "fixed", "per_pixel")]
+    likelihood = one_of(bernoulli, bernoulli, *gaussians, {"kind": "laplace"})
+    return body, likelihood, {"kind": "vamp", "components": 30}
+
+
+def _of_tables(one_of: Callable[..., Any]) -> tuple[Any, Any]:
+    """Draws body and likelihood for tables."""
+    body = {"kind": "table", "hidden": one_of([32], [64], [64, 64])}
+    numeric = one_of("gaussian", "gaussian", "gaussian", "laplace", "student_t")
+    return body, {"kind": "mixed", "numeric": numeric}

@@ -1,6 +1,6 @@
-"""What a trained model is, by its behaviour on the test split alone.
+"""Label of a trained model by its behaviour on the test split alone.
 
-Neither the rate, the active units, the width of the aggregate posterior nor the scale of the data is looked at.
+The oracle ignores the rate, the active units, the width of the aggregate posterior and the scale of the data.
 
 Shapes: S draws, N rows of the test split.
 """
@@ -23,13 +23,13 @@ from vae.training.assembly import share_of
 Label = Literal["collapsed", "under_regularised", "sound", "neither"]
 BAD = ("collapsed", "under_regularised")
 TOLD_NATS, TOLD_SHARE = 0.05, 0.01
-"""What a row's own posterior is worth to it at least, in nats and as a share of the distortion under another's, so that the
-model has not collapsed."""
+"""Least gain of a row's own posterior over others in a model without collapse, in nats and as a share of the distortion
+under others."""
 STRANGE = 0.08
-"""How much farther from the rows samples lie than reconstructions do, in units of the rows' mean distance, from which on a
-model is under-regularised."""
+"""Excess distance of samples over reconstructions from the rows, in units of the rows' mean distance, from which on a model
+is under-regularised."""
 MARGIN = 2.0
-"""Factor by which each label is clear of these bars, on either side; what is not is neither."""
+"""Factor by which a label must clear these bars; a model between them is neither."""
 BLURRED = 0.3
 """Distance of a sound model's reconstructions from the rows at most, in the same unit; a model that ignores its latent has
 about 0.4."""
@@ -41,7 +41,7 @@ DRAWS, SAMPLES = 4, 1_600
 
 @torch.no_grad()
 def figures(model: VAE, config: RunConfig, dataset: Dataset) -> Mapping[str, float]:
-    """Returns what a model's reconstructions and samples come to on the test split.
+    """Returns figures of a model's reconstructions and samples on the test split.
 
     `told` is what a row's own posterior is worth to it: the distortion under the posteriors of other rows less that under
     its own, in nats; the median over rows, and the mean, of which densities far in the tails make nonsense. `shuffled` is
@@ -71,7 +71,7 @@ def figures(model: VAE, config: RunConfig, dataset: Dataset) -> Mapping[str, flo
 
 
 def labelled(found: Mapping[str, float]) -> Label:
-    """Returns what a model with these figures is."""
+    """Returns the label of a model with these figures."""
     least = max(TOLD_NATS, TOLD_SHARE * abs(found["shuffled"]))
     if found["told"] < least / MARGIN:
         return "collapsed"

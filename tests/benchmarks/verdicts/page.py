@@ -44,6 +44,11 @@ class Judged:
         return self.label in self.early
 
     @property
+    def is_accused(self) -> bool:
+        """Whether there is any finding, after a tenth of the epochs or at the end."""
+        return bool(self.early or self.late)
+
+    @property
     def is_repaired(self) -> bool:
         """Whether the run that followed the advice is bad in neither way."""
         return self.repaired is not None and labelled(self.repaired) not in BAD
@@ -66,9 +71,6 @@ def render(found: Sequence[Judged], failed: int, seed: int, seconds: float) -> s
         seconds: Seconds of all trainings.
     """
     bad, sound = counted(found)
-    missed = [one for one in bad if not one.is_found]
-    accused = [one for one in sound if one.early or one.late]
-    broken = [one for one in bad if not one.is_repaired]
     neither = sum(one.label == "neither" for one in found)
     surplus = len(found) - neither - len(bad) - len(sound)
     counts = {
@@ -80,24 +82,20 @@ def render(found: Sequence[Judged], failed: int, seed: int, seconds: float) -> s
         "surplus": surplus,
     }
     words = read_words("verdicts", {**_BARS, **counts})
-    at_end = f"{sum(one.label in one.late for one in bad)} of {len(bad)}"
-    bars = [
-        _bar("bad runs found by a tenth of their epochs", "≥", LEAST_FOUND, len(bad) - len(missed), bad),
-        _bar("sound runs accused, then or at the end", "≤", MOST_ACCUSED, len(accused), sound),
-        ("bad runs told as what they are at the end", "none", at_end),
-        _bar("bad runs repaired by the printed advice", "≥", LEAST_REPAIRED, len(bad) - len(broken), bad),
-    ]
-    header = ("dataset", *BAD, "sound", "found", "accused", "repaired")
     parts = [
         f"# {words.title}",
         f"`python -m tests.benchmarks.verdicts --seed {seed}`, {datetime.now(UTC):%Y-%m-%d}. {words.legend}",
         "## What was missed, and why",
         bullets(words.sections["Shortfalls"]),
-        bullets(f"Not found by a tenth of the epochs: {_line(one)}" for one in missed),
-        bullets(f"Sound, and accused of {', '.join({*one.early, *one.late})}: {_line(one)}" for one in accused),
-        bullets(f"Not repaired: {_line(one)}; {_after(one)}" for one in broken),
-        f"## Figures\n\n{grid(('', 'bar', 'measured'), bars)}",
-        grid(header, [_row(name, [*bad, *sound]) for name in NAMES]),
+        bullets(f"Not found by a tenth of the epochs: {_line(one)}" for one in bad if not one.is_found),
+        bullets(
+            f"Sound, and accused of {', '.join({*one.early, *one.late})}: {_line(one)}"
+            for one in sound
+            if one.is_accused
+        ),
+        bullets(f"Not repaired: {_line(one)}; {_after(one)}" for one in bad if not one.is_repaired),
+        "## Figures",
+        *_tables(bad, sound),
         f"## Protocol\n\n{bullets(words.sections['Protocol'])}",
         f"{seconds:.0f} s of training in all. {machine()}",
     ]
@@ -116,10 +114,22 @@ _BARS = {
 """Bars of the oracle's labels, as fields of the page's prose."""
 
 
-def _bar(what: str, sign: str, bar: int, count: int, of: Sequence[Judged]) -> tuple[str, str, str]:
-    share = 100 * count / max(1, len(of))
+def _tables(bad: Sequence[Judged], sound: Sequence[Judged]) -> tuple[str, str]:
+    named = sum(one.label in one.late for one in bad)
+    bars = [
+        _bar("bad runs found by a tenth of their epochs", "≥", LEAST_FOUND, [one.is_found for one in bad]),
+        _bar("sound runs accused, then or at the end", "≤", MOST_ACCUSED, [one.is_accused for one in sound]),
+        ("bad runs told as what they are at the end", "none", f"{named} of {len(bad)}"),
+        _bar("bad runs repaired by the printed advice", "≥", LEAST_REPAIRED, [one.is_repaired for one in bad]),
+    ]
+    header = ("dataset", *BAD, "sound", "found", "accused", "repaired")
+    return grid(("", "bar", "measured"), bars), grid(header, [_row(name, [*bad, *sound]) for name in NAMES])
+
+
+def _bar(what: str, sign: str, bar: int, cases: Sequence[bool]) -> tuple[str, str, str]:
+    share, counted = 100 * sum(cases) / max(1, len(cases)), f"{sum(cases)} of {len(cases)}"
     met = share >= bar if sign == "≥" else share <= bar
-    return what, f"{sign} {bar} of 100", f"{count} of {len(of)}" if met else f"**{count} of {len(of)}**"
+    return what, f"{sign} {bar} of 100", counted if met else f"**{counted}**"
 
 
 def _row(name: str, those: Sequence[Judged]) -> list[str]:
@@ -130,7 +140,7 @@ def _row(name: str, those: Sequence[Judged]) -> list[str]:
         name,
         *(str(sum(one.label == label for one in here)) for label in (*BAD, "sound")),
         f"{sum(one.is_found for one in bad)} of {len(bad)}",
-        f"{sum(bool(one.early or one.late) for one in sound)} of {len(sound)}",
+        f"{sum(one.is_accused for one in sound)} of {len(sound)}",
         f"{sum(one.is_repaired for one in bad)} of {len(bad)}",
     ]
 

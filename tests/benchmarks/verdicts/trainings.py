@@ -26,8 +26,8 @@ from vae.training.reports import EpochReport, Hooks
 from vae.training.verdict import Measured, early_epoch, judge, measure
 
 Line = Mapping[str, Any]
-"""What is kept of a training: its draw's number, and its history, generation gaps and figures or its error; of a repair
-also the advice."""
+"""The stored record of a training: number of the draw, history, generation gaps and figures, or the error; of a repair also
+the advice."""
 
 
 @cache
