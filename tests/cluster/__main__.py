@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from pipelines.data.examples import digits
+from pipelines.stages.demo import digits
 from tests.cluster.topology import topology, why_no_topology
 from tests.tables import Table
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from pipelines.data.ingest import plan
+from pipelines.data.ingest import plan_ingest
 from pipelines.data.ingest.staging import staging, staging_location
 from pipelines.data.sources import IngestConfig
 from pipelines.services import Services
@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci, p
 def test_two_identical_ingests_at_once_are_one_dataset(services: Services, home: Path, measured: Measured) -> None:
     """Two commands whose jobs both stand before the staging folder: both exit 0, with one identity and one manifest."""
     config = IngestConfig(source="sklearn:digits", name="at-once")
-    dataset_id = plan(config).dataset_id
+    dataset_id = plan_ingest(config).dataset_id
     lock = f"{staging_location(str(home), config.name, dataset_id).path}.lock"
     command = [
         sys.executable,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import mmap
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,7 +55,11 @@ def _ray_knows(name: str) -> bool:
     if name in _names_in(*(ray / place for place in ("_common", "_private", "dashboard", "train/v2/_internal"))):
         return True
     # RAY_name sets the C++ side's setting of that name.
-    return name.removeprefix("RAY_").encode() + b"\0" in (ray / "core/src/ray/raylet/raylet").read_bytes()
+    with (
+        (ray / "core/src/ray/raylet/raylet").open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held,
+    ):
+        return held.find(name.removeprefix("RAY_").encode() + b"\0") >= 0
 
 
 def _prefect_knows(name: str) -> bool:
@@ -107,7 +112,11 @@ def test_variables_with_a_mistake_are_not_known() -> None:
 
 
 def _parse(command: list[str]) -> None:
-    """Makes a command's own parser read it, without running it; raises the parser's exception if it refuses."""
+    """Have a command's own parser read it, without running it.
+
+    Raises:
+        Exception: The parser's, if it refuses.
+    """
     import mlflow.cli
     import ray.scripts.scripts
     from prefect.cli._app import _app
@@ -129,7 +138,7 @@ def _parse(command: list[str]) -> None:
 
 
 def _commands(container: Container) -> list[list[str]]:
-    """Returns the commands of a container that `_parse` knows; a shell runs several in turn."""
+    """What a container runs of the programs above; a shell runs one after the other."""
     if container.command[:2] == ("sh", "-c"):
         return [part.removeprefix("exec ").split() for part in container.command[2].split(" && ")]
     return [list(container.command)] if container.command[:1] not in ((), ("python",), ("server",)) else []
@@ -145,29 +154,38 @@ def test_options_are_known(containers: list[Container]) -> None:
         for container in containers
         for command in _commands(container)
     }
-    programs = {" ".join(command[:2]) for command in commands}
-    assert programs == {"ray start", "mlflow server", "prefect server", "prefect worker", "betaline deploy"}
+    assert {command[:2] for command in commands} == {
+        ("ray", "start"),
+        ("mlflow", "server"),
+        ("prefect", "server"),
+        ("prefect", "worker"),
+        ("betaline", "deploy"),
+    }
     for command in commands:
         _parse(list(command))
     for document in _objects():
         cluster = ray_cluster(document)
         for group in [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]] if cluster else []:
             # As KubeRay writes them: what is true is an option without a value.
-            given = group["rayStartParams"].items()
-            _parse(
-                ["ray", "start", *(f"--{name}" if value == "true" else f"--{name}={value}" for name, value in given)]
-            )
+            options = [
+                f"--{name}" if value == "true" else f"--{name}={value}"
+                for name, value in group["rayStartParams"].items()
+            ]
+            _parse(["ray", "start", *options])
 
 
 @pytest.mark.slow
 @pytest.mark.ci
-def test_options_with_a_mistake_are_not_known() -> None:
-    """A misspelt option or a wrong choice is found, whatever program it is for."""
-    for command in (
+@pytest.mark.parametrize(
+    "command",
+    [
         "ray start --head --num-cpu=0",
         "mlflow server --app-name=basic",
         "prefect worker start --pools x",
         "betaline deploy --fil x",
-    ):
-        with pytest.raises(Exception, match=r"(?i)no such option|is not one of|unknown option"):
-            _parse(command.split())
+    ],
+)
+def test_options_with_a_mistake_are_not_known(command: str) -> None:
+    """A misspelt option or a wrong choice is found, whatever program it is for."""
+    with pytest.raises(Exception, match=r"(?i)no such option|is not one of|unknown option"):
+        _parse(command.split())

@@ -21,7 +21,7 @@ from tests.mutations.mutation import Planted, check_fits
 
 ROOT = Path(__file__).parents[2]
 COPIED = ("vae", "tuning", "pipelines", "tests", "pyproject.toml")
-"""What the tests import, and pytest's settings."""
+"""Files that the tests import, and pytest's settings."""
 LEFT_OUT = shutil.ignore_patterns("results", "node_modules")
 LONGEST_SECONDS = 120.0
 """A run of tests that takes longer hangs, and so has noticed its mutation."""
@@ -31,15 +31,15 @@ Verdict = Literal["killed", "survived", "broken"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a mutation."""
+    """The result of a mutation."""
 
     planted: Planted
     verdict: Verdict
-    """`broken` where pytest failed at something else than a test, which is no kill: an import, say."""
+    """`broken` if pytest failed at something other than a test, such as an import, which is no kill."""
     seconds: float
     """Duration of the run of its tests."""
     reason: str
-    """The test that failed and its error; the end of pytest's output where the mutation is broken."""
+    """The test that failed and its error; the end of pytest's output for a broken mutation."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which mutations count as killed, on a small repository of one function and its tests."""
+"""Verdicts on mutations of a small repository of one function and its tests."""
 
 from __future__ import annotations
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pipelines.cluster.runs import SPEC, RunFolder
-from pipelines.data.examples import digits as example
 from pipelines.data.sources import IngestConfig
 from pipelines.jobs.job import Job
 from pipelines.services import Services
+from pipelines.stages.demo import digits as example
 from pipelines.stages.pipeline import PipelineRequest
 from tests.servers import ROOT, worker
 from tests.vae.conftest import _publish
@@ -62,7 +62,8 @@ def digits(services: Services) -> dict[str, Any]:
 def tiny() -> RunConfig:
     """A model of 8x8 digits that trains for 3 epochs."""
     return RunConfig(
-        model=ModelConfig(latent_dim=3, encoder=MLP(hidden=(32,))), training=TrainingConfig(epochs=3, batch_size=64)
+        model=ModelConfig(latent_dim=3, encoder=MLP(hidden=(32,))),
+        training=TrainingConfig(epochs=3, batch_size=64),
     )
 
 

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of security: their table, and a dataset."""
+"""What the tests of security share: their table, and a dataset."""
 
 from tests.security.table import answered
 from tests.vae.conftest import digits

@@ -27,19 +27,19 @@ class ModelConfig(Section):
     """Encoder, posterior, prior, decoder and likelihood of one VAE."""
 
     latent_dim: Positive = 10
-    """Number of dimensions of the latent z."""
+    """Dimensions of z."""
     encoder: BodyConfig = MLP()
-    """Network from an example to the posterior."""
+    """Body between an example and the posterior."""
     decoder: BodyConfig | None = None
-    """Network from the latent to the likelihood; None mirrors the encoder."""
+    """Body between the latent and the likelihood; None mirrors the encoder."""
     posterior: PosteriorConfig = DiagonalGaussian()
-    """Distribution q(z|x) of the latent, given an example."""
+    """Family of q(z|x)."""
     prior: PriorConfig = StandardNormal()
-    """Distribution p(z) of the latent, before an example is seen."""
+    """Family of p(z)."""
     likelihood: LikelihoodConfig = Bernoulli()
-    """Distribution p(x|z) of an example, given its latent."""
+    """Family of p(x|z)."""
     condition: Annotated[tuple[str, ...], BeforeValidator(_condition)] = ()
-    """Further inputs of encoder and decoder (Sohn et al. 2015): `class`, and names of attributes of the dataset."""
+    """Inputs of encoder and decoder beside the example (Sohn et al. 2015): `class`, and names of its attributes."""
     condition_by: Literal["concatenation", "film", "channel_film"] = "concatenation"
     """Way in which the condition enters. concatenation: beside the example and the latent. film: by scaling and shifting
     every hidden layer (Perez et al. 2018). channel_film: by scaling and shifting only the channels of convolutions and of

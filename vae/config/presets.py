@@ -19,20 +19,19 @@ class Preset:
     """A named configuration."""
 
     summary: str
-    """Summary in one line."""
+    """One line."""
     reference: str
-    """Authors, year and number of the paper."""
     changes: Mapping[str, Any]
-    """Changes from the default configuration, by dotted field."""
+    """Dotted fields to values."""
     derive: Callable[[Scale], Mapping[str, Any]] | None = None
-    """Further changes that follow from the scale of the training data; None if the paper's constants suit any data."""
+    """Further changes that follow from the scale of the training data; None where the paper's constants suit any data."""
 
     def config(self) -> RunConfig:
         """Returns the whole configuration."""
         return override(RunConfig(), self.changes, "preset")
 
 
-TABLE_SETTINGS = {
+ITS_TABLE = {
     "model.encoder": {"kind": "table", "hidden": [128, 128]},
     "training.batch_size": 64,
     "training.epochs": 200,
@@ -49,7 +48,7 @@ QUICKER = {
 PRESETS: Mapping[str, Preset] = {
     "vae": Preset("Gaussian posterior, N(0, I) prior, ELBO", "Kingma & Welling 2014, arXiv 1312.6114", {}),
     "beta_vae": Preset(
-        "The rate weighted by β > 1, for a simpler code",
+        "The rate weighed by β > 1, for a simpler code",
         "Higgins et al. 2017, openreview Sy2fzU9gl",
         {"objective.beta": 4.0},
         # 4 is too heavy for small images: of digits of 8×8 a linear model keeps 0.01 nats. It keeps 2 at the β here.
@@ -63,9 +62,9 @@ PRESETS: Mapping[str, Preset] = {
         {"objective.beta": 0.5, "objective.controller": {"kind": "capacity", "capacity": 16.0, "steps": 0.5}},
     ),
     "cvae": Preset(
-        "Encoder and decoder get the class as an input",
+        "Encoder and decoder are told the class",
         "Sohn et al. 2015, NeurIPS",
-        # With the settings of `vae` it learns the shapes of sprites no better than a model without the class.
+        # With the settings of `vae` it learns the shapes of sprites no better than one that is not told them.
         {"model.condition": ["class"], **QUICKER, "training.epochs": 200},
     ),
     "iwae": Preset(
@@ -77,7 +76,7 @@ PRESETS: Mapping[str, Preset] = {
         "Tables with missing entries: the importance-weighted bound of what is observed",
         "Mattei & Frellsen 2019, arXiv 1812.02633",
         {
-            **TABLE_SETTINGS,
+            **ITS_TABLE,
             "model.encoder": {"kind": "table", "hidden": [128, 128], "activation": "tanh", "missing_indicators": False},
             "model.posterior": {"kind": "student_t"},
             # The paper's is a Student-t, which takes more steps to the same error.
@@ -87,7 +86,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "denoising_vae": Preset(
-        "The encoder sees a noisy image, the likelihood scores the clean one",
+        "The encoder sees a noisy image, the likelihood is of the clean one",
         "Im et al. 2017, arXiv 1511.06406",
         {
             # One σ: with one for each pixel, those that hardly vary take all the weight, and digits come back no cleaner.
@@ -97,12 +96,12 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "beta_tc_vae": Preset(
-        "The total correlation weighs 6 instead of 1",
+        "The total correlation weighed by 1 + 5",
         "Chen et al. 2018, arXiv 1802.04942",
         {"objective.regularizers": [{"kind": "total_correlation", "weight": 5.0}]},
     ),
     "factor_vae": Preset(
-        "The total correlation, estimated by a discriminator, as a penalty",
+        "The total correlation as a discriminator sees it",
         "Kim & Mnih 2018, arXiv 1802.05983",
         # The paper's discriminator has six layers of 1,000 units: a step on digits would cost 87 ms on a core instead of 4.
         {"objective.regularizers": [{"kind": "adversary", "weight": 35.0}], "training.batch_size": 64},
@@ -118,7 +117,7 @@ PRESETS: Mapping[str, Preset] = {
         {"objective.regularizers": [{"kind": "dip", "variant": "ii", "off_diagonal": 10.0, "diagonal": 10.0}]},
     ),
     "info_vae": Preset(
-        "The maximum mean discrepancy in place of most of the rate",
+        "The maximum mean discrepancy instead of most of the rate",
         "Zhao et al. 2019, arXiv 1706.02262",
         {"objective.beta": 0.01, "objective.regularizers": [{"kind": "mmd", "weight": 10.0}]},
     ),
@@ -174,13 +173,13 @@ PRESETS: Mapping[str, Preset] = {
         {"objective.controller": {"kind": "control", "rate": 16.0}},
     ),
     "geco_vae": Preset(
-        "The lowest rate at a given distortion",
+        "The least rate at a given distortion",
         "Rezende & Viola 2018, arXiv 1810.00597",
         {"objective.controller": {"kind": "geco", "distortion": 80.0}},
         derive=lambda scale: {"objective.controller.distortion": round(0.65 * scale.marginal_nats, 1)},
     ),
     "multi_rate_vae": Preset(
-        "One model for every β; `predict` takes the β",
+        "One model for every β, given to `predict`",
         "Bae et al. 2023, arXiv 2212.03905",
         {
             "model.beta_gates": True,
@@ -192,9 +191,9 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "table_vae": Preset(
-        "Tables of numbers and categories, complete or with missing entries",
+        "Tables of numbers and categories, with entries missing or not",
         "Nazábal et al. 2020, arXiv 1807.03653",
-        {**TABLE_SETTINGS, "model.likelihood": {"kind": "mixed"}},
+        {**ITS_TABLE, "model.likelihood": {"kind": "mixed"}},
     ),
 }
 
@@ -203,7 +202,7 @@ def preset(name: str) -> RunConfig:
     """Returns the configuration of a named model.
 
     Raises:
-        ConfigError: If no preset has that name; names the nearest one.
+        ConfigError: If there is none of that name; says the nearest.
     """
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}: there are {', '.join(PRESETS)}")

@@ -1,8 +1,8 @@
-"""What an ingest will do: which row goes into which shard of which split, and what the result is called."""
+"""The plan of an ingest: the split and the shard of every row, and the identity of the dataset."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import locate
 
-# A chunk is a shard: about a sixteenth of the source, so that a few workers share even a small one evenly.
+# A chunk becomes a shard. It is about a sixteenth of the source, so that a few workers share even a small source evenly.
 _CHUNKS_WANTED, _MIN_CHUNK_BYTES, _MAX_CHUNK_BYTES = 16, 4 << 20, 128 << 20
 
 ADVICE = "Mend the source, or leave bad examples out with --on-bad quarantine"
@@ -25,7 +25,7 @@ ADVICE = "Mend the source, or leave bad examples out with --on-bad quarantine"
 
 @dataclass(frozen=True)
 class IngestPlan:
-    """All that an ingest will do. Picklable."""
+    """The plan of an ingest. Picklable."""
 
     config: IngestConfig
     survey: Survey
@@ -33,21 +33,21 @@ class IngestPlan:
 
     @property
     def dataset_id(self) -> str:
-        """The identity of the dataset it makes."""
+        """Identity of the resulting dataset."""
         return self.work.dataset_id
 
     @property
     def num_rows(self) -> dict[SplitName, int]:
-        """Rows planned for each split, before any that cannot be decoded are left out."""
+        """Number of rows planned for each split, with the rows that turn out undecodable."""
         return {split: len(rows) for split, rows in self.work.order.items()}
 
 
-def plan(config: IngestConfig) -> IngestPlan:
-    """Survey the source, assign splits, and cut the shuffled rows into chunks.
+def plan_ingest(config: IngestConfig) -> IngestPlan:
+    """Surveys the source, assigns splits, and cuts the shuffled rows into chunks.
 
     Raises:
-        RejectedSource: With everything that is wrong, unless bad examples go to quarantine.
-        DataError: If the source cannot be ingested whatever is left out.
+        RejectedSource: If examples are bad and the configuration rejects them; holds every problem.
+        DataError: If the source cannot be ingested, even without its bad examples.
     """
     config = config.absolute()
     survey = survey_source(config)
@@ -56,42 +56,34 @@ def plan(config: IngestConfig) -> IngestPlan:
     survey = draw_rows(survey, config.max_rows, config.seed)
     splits, problems = assign_splits(survey, config.split, config.seed)
     if problems:
-        raise RejectedSource(
-            config.source,
-            problems,
-            "Add examples, leave the class out, or hold nothing out (--split 0,0)",
-        )
+        advice = "Add examples, leave the class out, or hold nothing out (--split 0,0)"
+        raise RejectedSource(config.source, problems, advice)
     order = order_rows(survey, splits, config.seed)
     if not any(len(rows) for rows in order.values()):
-        left = f" left: all {survey.num_rows:,} are bad" if survey.num_rows else ""
-        raise DataError(f"{config.source}: 0 examples{left}")
+        cause = f" left: all {survey.num_rows:,} are bad" if survey.num_rows else ""
+        raise DataError(f"{config.source}: 0 examples{cause}")
     if not len(order["train"]):
         raise DataError(f"{config.source}: 0 examples for training. Add examples, or hold fewer out")
-    # A file is the same whatever it is called; within a folder, names tell classes and splits.
+    return IngestPlan(config, survey, _work(config, survey, order))
+
+
+def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[np.int64]]) -> ChunkWork:
+    # A single file's name does not matter; in a folder, names give classes and splits.
     single = config.source not in BUILT_IN and locate(config.source).info().type == fs.FileType.File
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
     group_rows, chunks = _cut(order, row_bytes(survey.example))
-    work = ChunkWork(
-        dataset_id=derive_dataset_id(sources, config.identity()),
-        reader=survey.reader,
-        example=survey.schema,
-        order=order,
-        labels=survey.labels,
-        chunks=chunks,
-        group_rows=group_rows,
-        attribute_values=survey.attribute_values,
-    )
-    return IngestPlan(config, survey, work)
+    identity = derive_dataset_id(sources, config.identity())
+    lean = replace(survey, files=(), own_splits=None, excluded=None, groups=None, problems=())
+    return ChunkWork(identity, lean, order, chunks, group_rows)
 
 
 def row_bytes(example: ExampleSpec) -> int:
-    """Bytes of one example in memory, about."""
-    # Eight bytes for a number or a short text: an estimate, for the size of chunks.
+    """Returns the estimated size of one example in memory in bytes, with 8 for each value of a table."""
     return max(8, example.row_bytes) if example.columns is not None else example.row_bytes
 
 
 def _cut(order: dict[SplitName, NDArray[np.int64]], row_bytes: int) -> tuple[int, tuple[Chunk, ...]]:
-    """(rows of a row group, chunks of whole row groups)."""
+    """Returns the number of rows of a row group, and chunks of whole row groups."""
     group_rows = rows_per_group(row_bytes)
     total = sum(len(rows) for rows in order.values()) * row_bytes
     wanted = min(max(total // _CHUNKS_WANTED, _MIN_CHUNK_BYTES), _MAX_CHUNK_BYTES)

@@ -1,4 +1,4 @@
-"""The last step of an ingest: shards to their place, bad inputs to quarantine, long listings to a file."""
+"""Publishing of a dataset: moves shards, copies bad inputs to quarantine, and writes the manifest."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from pyarrow import fs
 
 from pipelines.data.ingest.chunks import ChunkRecord
 from pipelines.data.ingest.planning import ADVICE, IngestPlan
-from pipelines.data.ingest.staging import dataset_location, staging_location
+from pipelines.data.ingest.staging import dataset_location, quarantine_location, staging_location
 from pipelines.data.sources import IngestConfig, Problem, RejectedSource, problems_as_json
 from vae.data.manifest import MANIFEST_NAME, SPLITS, Manifest, Shard, SourceFile, SourceListing, SplitName
 from vae.data.parquet import Dataset
 from vae.errors import DataError
 from vae.storage import Location, explain_full_disk, locate, sha256_of, sync_folder, write_whole
 
-# More than this many source files go into a file of their own, so that a manifest stays quick to open.
+# Longer lists of source files go into a file of their own, so that a manifest stays quick to open.
 _SOURCES_LISTED = 1000
 _LISTING_NAME = "sources.parquet"
 _COPIED_TYPES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 
 
 def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Manifest:
-    """Move the staged shards to their place and write the manifest, last and without overwriting another.
+    """Moves the staged shards to the dataset's folder, and writes the manifest last, without overwriting another.
 
     Raises:
-        RejectedSource: If examples were bad and the configuration rejects.
-        DataError: If no example is left, or the disk is full.
+        RejectedSource: If examples are bad and the configuration rejects them.
+        DataError: If no training example is good, or the disk is full.
     """
     config, survey = plan.config, plan.survey
     done = sorted(records, key=lambda record: record.index)
@@ -65,9 +65,9 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
 
 
 def _move_shards(staged: Location, target: Location, shards: Mapping[SplitName, Sequence[Shard]]) -> None:
-    """Move shards to the dataset's folder, where they do not count until the manifest names them."""
+    """Moves shards to the dataset's folder; readers ignore them until the manifest names them."""
     for shard in (shard for group in shards.values() for shard in group):
-        # On an object store, which has no locks, an identical ingest may have moved the same bytes already.
+        # On an object store without locks, an identical ingest may have moved the same bytes already.
         if (staged / shard.path).exists() or (target / shard.path).info().size != shard.bytes:
             target.filesystem.move((staged / shard.path).path, (target / shard.path).path)
     if target.is_local:
@@ -75,12 +75,8 @@ def _move_shards(staged: Location, target: Location, shards: Mapping[SplitName, 
 
 
 def _quarantine(config: IngestConfig, dataset_id: str, problems: Sequence[Problem], home: str) -> int:
-    """Keep a copy of the bad image files, and a list of all that was left out and why.
-
-    Returns:
-        How many examples were left out.
-    """
-    folder = locate(home) / "datasets" / config.name / f"quarantine-{dataset_id[:12]}"
+    """Copies bad image files, and lists all examples that are left out; returns their number."""
+    folder = quarantine_location(home, config.name, dataset_id)
     source = locate(config.source)
     folder.filesystem.create_dir(folder.path, recursive=True)
     for path in sorted({p.path for p in problems if p.row is None and p.path.lower().endswith(_COPIED_TYPES)}):
@@ -91,14 +87,8 @@ def _quarantine(config: IngestConfig, dataset_id: str, problems: Sequence[Proble
 
 
 def _write_source_listing(target: Location, files: Sequence[SourceFile]) -> SourceListing:
-    """List the source files in a Parquet file beside the shards."""
-    table = pa.table(
-        {
-            "path": [file.path for file in files],
-            "bytes": [file.bytes for file in files],
-            "sha256": [file.sha256 for file in files],
-        }
-    )
+    """Lists the source files in a Parquet file beside the shards."""
+    table = pa.table({name: [getattr(file, name) for file in files] for name in ("path", "bytes", "sha256")})
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, compression="zstd")
     location = target / _LISTING_NAME

@@ -9,14 +9,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.data.ingest.chunks import ChunkRecord, ChunkWork, write_chunk
-from pipelines.data.ingest.planning import IngestPlan, plan, row_bytes
+from pipelines.data.ingest.planning import IngestPlan, plan_ingest, row_bytes
 from pipelines.data.ingest.publishing import publish
-from pipelines.data.ingest.staging import dataset_location, remove, staging
+from pipelines.data.ingest.staging import dataset_location, quarantine_location, remove, staging
 from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
 from vae.data.manifest import MANIFEST_NAME, Manifest, SplitName
 from vae.data.parquet import Dataset
 from vae.data.schema import ExampleSpec
-from vae.storage import locate, write_whole
+from vae.storage import Location, locate, write_whole
+
+MapChunks = Callable[[Callable[[int], ChunkRecord], Sequence[int]], Iterable[ChunkRecord]]
+"""Runs a picklable function over the numbers of chunks; returns the results in any order."""
 
 
 @dataclass(frozen=True)
@@ -29,23 +32,23 @@ class IngestResult:
     rows: dict[SplitName, int]
     classes: tuple[str, ...] | None
     reused: bool
-    """Whether it was there already; nothing was written then."""
+    """Whether the dataset existed before, so that nothing was written."""
     rejected: int
     quarantine_uri: str | None
     notes: tuple[str, ...]
     survey_seconds: float
-    """Time to list, hash and check the source."""
+    """Seconds to list, hash and check the source."""
     seconds: float
-    """Time to decode and write; 0 where the dataset was there."""
+    """Seconds to decode and write; 0 for a reused dataset."""
     images_per_second: float
-    """Examples decoded and written in that time."""
+    """Examples decoded and written per second."""
     resumed_chunks: int
-    """Chunks an earlier, unfinished ingest had written."""
+    """Number of chunks from an earlier, unfinished ingest."""
 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What an ingest would do."""
+    """The expected result of an ingest."""
 
     dataset_id: str
     uri: str
@@ -55,56 +58,45 @@ class DryRun:
     example: ExampleSpec
     chunks: int
     estimated_bytes: int
-    """Before compression."""
+    """Size before compression."""
     num_sources: int
     source_bytes: int
     problems: tuple[Problem, ...]
-    """Examples that would be left out, where the configuration allows it."""
+    """Examples that would be left out, if the configuration quarantines them."""
     notes: tuple[str, ...]
 
 
 def ingest(
-    config: IngestConfig,
-    home: str,
-    map_chunks: Callable[[Callable[[int], ChunkRecord], Sequence[int]], Iterable[ChunkRecord]],
-    on_progress: Callable[[int, int], None],
+    config: IngestConfig, home: str, map_chunks: MapChunks, on_progress: Callable[[int, int], None]
 ) -> IngestResult:
-    """Make a dataset, or find that it is there already.
+    """Makes a dataset, unless it exists.
 
     Args:
-        config: What to ingest, and how.
-        home: Where datasets are kept: a folder or any pyarrow filesystem URI.
-        map_chunks: Runs a picklable function over chunk numbers, and gives the results in any order.
-        on_progress: Called with (rows done, rows in all) as chunks are written.
+        config: Source, and how to read it.
+        home: Folder of all datasets: a path or any pyarrow filesystem URI.
+        map_chunks: Runs the chunks.
+        on_progress: Called with (rows done, rows in all) when chunks are written.
 
     Raises:
-        RejectedSource: If something is wrong with the source; the message names a JSON file that holds all of
-        it.
+        RejectedSource: If the source has problems; the message names a JSON file with all of them.
         DataError: If the source cannot be ingested, or the disk is full.
-        CorruptData: If the dataset is there but damaged. It is not mended in place: others may be reading it.
+        CorruptData: If the dataset exists but is damaged. It is not repaired in place: others may be reading it.
     """
     try:
         started = time.perf_counter()
-        todo = plan(config)
+        todo = plan_ingest(config)
         surveyed = time.perf_counter() - started
         existing = _existing(todo, home)
         if existing is not None:
-            return _result(todo, existing, home, surveyed, None)
+            return _result(todo, existing, home, surveyed)
         with staging(home, todo.config.name, todo.dataset_id) as folder:
-            existing = _existing(todo, home)  # another ingest may have published it while this one waited
-            if existing is not None:
-                remove(folder)
-                return _result(todo, existing, home, surveyed, None)
-            started = time.perf_counter()
             try:
-                records = _write_all(todo.work, folder.uri, map_chunks, on_progress)
-                seconds = time.perf_counter() - started
-                manifest = publish(todo, records, home)
+                manifest, written = _write_and_publish(todo, home, folder, map_chunks, on_progress)
             except RejectedSource:
                 remove(folder)  # the same bytes would be refused again
                 raise
             remove(folder)
-            return _result(todo, manifest, home, surveyed, (seconds, records))
+            return _result(todo, manifest, home, surveyed, written)
     except RejectedSource as error:
         raise _with_errors_file(error, config, home) from error
     finally:
@@ -112,12 +104,12 @@ def ingest(
 
 
 def dry_run(config: IngestConfig, home: str) -> DryRun:
-    """What an ingest would do, short of decoding the examples.
+    """Returns the expected result of an ingest, without decoding examples or writing files.
 
     Raises:
-        DataError: As `plan`; nothing is written.
+        DataError: As `plan_ingest`.
     """
-    todo = plan(config)
+    todo = plan_ingest(config)
     target = dataset_location(home, todo.config.name, todo.dataset_id)
     return DryRun(
         dataset_id=todo.dataset_id,
@@ -135,11 +127,20 @@ def dry_run(config: IngestConfig, home: str) -> DryRun:
     )
 
 
+def _write_and_publish(
+    todo: IngestPlan, home: str, folder: Location, map_chunks: MapChunks, on_progress: Callable[[int, int], None]
+) -> tuple[Manifest, tuple[float, list[ChunkRecord]] | None]:
+    existing = _existing(todo, home)  # another ingest may have published it while this one waited
+    if existing is not None:
+        return existing, None
+    started = time.perf_counter()
+    records = _write_all(todo.work, folder.uri, map_chunks, on_progress)
+    seconds = time.perf_counter() - started
+    return publish(todo, records, home), (seconds, records)
+
+
 def _write_all(
-    work: ChunkWork,
-    staging_uri: str,
-    map_chunks: Callable[[Callable[[int], ChunkRecord], Sequence[int]], Iterable[ChunkRecord]],
-    on_progress: Callable[[int, int], None],
+    work: ChunkWork, staging_uri: str, map_chunks: MapChunks, on_progress: Callable[[int, int], None]
 ) -> list[ChunkRecord]:
     total, done, records = sum(len(rows) for rows in work.order.values()), 0, []
     on_progress(0, total)
@@ -165,11 +166,11 @@ def _result(
     manifest: Manifest,
     home: str,
     surveyed: float,
-    written: tuple[float, list[ChunkRecord]] | None,
+    written: tuple[float, list[ChunkRecord]] | None = None,
 ) -> IngestResult:
     seconds, records = written or (0.0, [])
     rows = sum(record.stop - record.start for record in records)
-    quarantined = locate(home) / "datasets" / manifest.name / f"quarantine-{manifest.dataset_id[:12]}"
+    quarantined = quarantine_location(home, manifest.name, manifest.dataset_id)
     return IngestResult(
         dataset_id=manifest.dataset_id,
         uri=dataset_location(home, manifest.name, manifest.dataset_id).uri,

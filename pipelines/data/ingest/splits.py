@@ -1,4 +1,4 @@
-"""Which example goes into which split, and in which order: derived from the seed, exact and stratified."""
+"""Splits and order of examples, derived from the seed: exact and stratified."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from vae.data.manifest import SPLITS, SplitName
 
 _TRAIN, _VALIDATION, _TEST = range(3)
 _LEFT_OUT = 255
-# Streams of randomness: the split of a row does not move when the shuffle changes.
+# Separate streams of random numbers: a row keeps its split when the shuffle changes.
 _SPLIT_STREAM, _ORDER_STREAM, _DRAW_STREAM = 0, 1, 2
 
 
 def draw_rows(survey: Survey, max_rows: int | None, seed: int) -> Survey:
-    """The survey with all but so many of its rows left out; None leaves none out."""
+    """Returns the survey with at most `max_rows` rows, the others excluded; None keeps all."""
     excluded = np.zeros(survey.num_rows, bool) if survey.excluded is None else survey.excluded
     rows = np.flatnonzero(~excluded)
     if max_rows is None or len(rows) <= max_rows:
@@ -31,13 +31,12 @@ def draw_rows(survey: Survey, max_rows: int | None, seed: int) -> Survey:
 
 
 def assign_splits(survey: Survey, config: SplitConfig, seed: int) -> tuple[NDArray[np.uint8], list[Problem]]:
-    """The split of every row.
+    """Assigns every row to a split.
 
     Counts are exact: `round(fraction × rows)` of each pool, shared among the classes by largest remainder.
 
     Returns:
-        Indices into SPLITS, shape (num_rows,), 255 for rows that are left out; and the classes too small to
-        split.
+        Indices into SPLITS, shape (num_rows,), 255 for excluded rows; and a problem for each class too small to split.
     """
     included = np.ones(survey.num_rows, bool) if survey.excluded is None else ~survey.excluded
     splits = np.where(included, np.uint8(_TRAIN), np.uint8(_LEFT_OUT))
@@ -46,7 +45,7 @@ def assign_splits(survey: Survey, config: SplitConfig, seed: int) -> tuple[NDArr
         splits[included] = survey.own_splits[included]
         for own in np.unique(survey.own_splits):
             wanted.pop(int(own), None)
-        # Where the source has no test split but a validation split, a test split is still carved from train.
+        # A source with its own validation split alone still gets a test split, out of its training split.
     wanted = {split: fraction for split, fraction in wanted.items() if fraction > 0}
     pool = np.flatnonzero(splits == _TRAIN)
     if not wanted:
@@ -58,7 +57,7 @@ def assign_splits(survey: Survey, config: SplitConfig, seed: int) -> tuple[NDArr
 
 
 def order_rows(survey: Survey, splits: NDArray[np.uint8], seed: int) -> dict[SplitName, NDArray[np.int64]]:
-    """The rows of every split, shuffled: groups among themselves, and rows within a group."""
+    """Returns the shuffled rows of every split; groups are shuffled among themselves, and rows within their group."""
     rng = np.random.default_rng([seed, _ORDER_STREAM])
     rows = rng.permutation(survey.num_rows)
     if survey.groups is not None:
@@ -87,7 +86,7 @@ def _carve(
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     taken = np.zeros_like(sizes)
     for split, count in counts.items():
-        # One example of every class stays in training, whatever the fractions.
+        # At least one example of every class stays in training.
         share = _apportion(sizes, count, np.maximum(sizes - taken - 1, 0))
         for start, size in zip(first + taken, share, strict=True):
             splits[rows[start : start + size]] = split
@@ -95,7 +94,7 @@ def _carve(
 
 
 def _apportion(sizes: NDArray[np.int64], count: int, limits: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Shares of `count` in proportion to the sizes, by largest remainder, none above its limit."""
+    """Returns shares of `count` in proportion to the sizes, by largest remainder, none above its limit."""
     quotas = sizes * (count / max(1, int(sizes.sum())))
     shares = np.minimum(np.floor(quotas).astype(np.int64), limits)
     for index in np.argsort(-(quotas - np.floor(quotas)), kind="stable"):

@@ -1,8 +1,8 @@
-"""Where a dataset is put together before it is published: one folder for each identity, locked while used.
+"""Staging folders: a dataset is written to one, locked while in use, before it is published.
 
-A killed ingest leaves its folder behind, and the same ingest goes on from there. Any other ingest of that
-name sweeps it away. Whether a folder is in use is told by a lock that the kernel drops with its process; on
-an object store, which has no locks, by its age.
+A killed ingest leaves its folder behind, and the same ingest resumes from it. Any other ingest of the same name removes
+it. A lock, which the kernel drops with its process, shows that a folder is in use; on an object store without locks, the
+folder's age does.
 """
 
 from __future__ import annotations
@@ -28,21 +28,26 @@ logger = logging.getLogger(__name__)
 
 
 def dataset_location(home: str, name: str, dataset_id: str) -> Location:
-    """Where a dataset is published."""
+    """Returns the folder of a published dataset."""
     return locate(home) / "datasets" / name / dataset_id
 
 
 def staging_location(home: str, name: str, dataset_id: str) -> Location:
-    """Where a dataset is put together."""
+    """Returns the folder that a dataset is written to before it is published."""
     return locate(home) / "datasets" / name / STAGING / dataset_id
+
+
+def quarantine_location(home: str, name: str, dataset_id: str) -> Location:
+    """Returns the folder of a dataset's bad examples."""
+    return locate(home) / "datasets" / name / f"quarantine-{dataset_id[:12]}"
 
 
 @contextlib.contextmanager
 def staging(home: str, name: str, dataset_id: str) -> Iterator[Location]:
-    """The staging folder of a dataset, held against other ingests, after abandoned ones are swept.
+    """Yields the locked staging folder of a dataset, after removing abandoned ones.
 
-    Waits while another ingest of the same dataset on the same disk is at work. The folder stays where the
-    body raises, so that the same ingest can go on from it.
+    Waits while another ingest writes the same dataset on the same disk. If the body raises, the folder stays, so that the
+    same ingest can resume from it.
     """
     folder = staging_location(home, name, dataset_id)
     with _held(folder, wait=True):
@@ -53,18 +58,16 @@ def staging(home: str, name: str, dataset_id: str) -> Iterator[Location]:
 
 
 def sweep(home: str, name: str, keep: str) -> list[str]:
-    """Remove what abandoned ingests of a name left behind.
+    """Removes the folders of abandoned ingests of a name; returns their URIs.
 
     Args:
-        keep: The identity that is being made now.
-
-    Returns:
-        The folders removed.
+        home: Folder of all datasets.
+        name: Name of the dataset.
+        keep: Identity that is being written now.
     """
     root = locate(home) / "datasets" / name
     staged = {info.base_name for info in (root / STAGING).list() if info.type == fs.FileType.Directory}
-    # A publish that was cut short leaves shards in the dataset's folder, without the manifest that comes
-    # last.
+    # An interrupted publish leaves shards in the dataset's folder, without the manifest, which is written last.
     unfinished = {
         info.base_name
         for info in root.list()
@@ -88,15 +91,15 @@ def sweep(home: str, name: str, keep: str) -> list[str]:
 
 
 def remove(folder: Location) -> None:
-    """Remove a folder and all it holds."""
+    """Removes a folder and its content."""
     if folder.is_local:
         shutil.rmtree(folder.path)
-    elif folder.exists():  # unless an identical ingest, which no lock holds off there, removed it first
+    elif folder.exists():  # an identical ingest may have removed it: an object store has no locks
         folder.filesystem.delete_dir(folder.path)
 
 
 def _is_old(folders: Iterable[Location]) -> bool:
-    """Whether nothing in the folders was written for a day. What has no time at all is left alone."""
+    """Returns whether the folders' files were last written more than a day ago; False if they have no times."""
     infos = [info for folder in folders for info in folder.list() if info.type == fs.FileType.File]
     times = [info.mtime for info in infos if info.mtime is not None]
     return bool(times) and datetime.now(UTC) - max(times) > _ABANDONED_AFTER
@@ -104,9 +107,7 @@ def _is_old(folders: Iterable[Location]) -> bool:
 
 @contextlib.contextmanager
 def _held(folder: Location, *, wait: bool) -> Iterator[bool]:
-    """Hold a staging folder's lock. Gives whether it is held; without `wait`, False where another holds
-    it.
-    """
+    """Holds a staging folder's lock, and yields whether it is held: without `wait`, False if another process holds it."""
     if not folder.is_local:
         yield True
         return
@@ -133,9 +134,9 @@ def _lock(path: Path, *, wait: bool) -> int | None:
             if not wait:
                 os.close(handle)
                 return None
-            logger.info("another ingest of the same dataset is at work; waiting for it (%s)", path)
+            logger.info("waiting for another ingest of the same dataset (%s)", path)
             fcntl.flock(handle, fcntl.LOCK_EX)
-        # The last holder removes the file: a lock on a removed file holds nobody off.
+        # The last holder removes the file: a lock on a removed file excludes nobody.
         if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
             return handle
         os.close(handle)

@@ -1,4 +1,4 @@
-"""Watching a source: whether it has changed since it was ingested, and has come to rest."""
+"""Watching of a source: whether it has changed since its ingest, and has stopped changing."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ Step = Literal["unchanged", "changing", "ready"]
 
 
 class Watch:
-    """What is remembered of a watched source, in HOME/watched/NAME.json.
+    """The state of a watched source, stored in HOME/watched/NAME.json.
 
     Args:
         home: BETALINE_HOME, a path or a URI.
-        name: Of the dataset.
+        name: Name of the dataset.
         source: A file, a folder, or a prefix of a bucket.
     """
 
@@ -28,46 +28,48 @@ class Watch:
         self.source = source
 
     def look(self) -> tuple[Step, str]:
-        """Whether the source is as it was when it was done with; is not what it was at the last look, so that files may
-        still be on their way; or is ready. And its fingerprint, for `done`.
+        """Compares the source with its last states; returns the step and the source's fingerprint, for `done`.
+
+        `unchanged` is the state that was last done; `changing` differs from the last look, so that files may still be
+        arriving; `ready` is new and equals the last look.
 
         Raises:
-            DataError: If there is no such source.
+            DataError: If the source does not exist.
         """
         now = fingerprint(self.source)
-        known = self._known()
-        if now == known.get("done"):
+        state = self._state()
+        if now == state.get("done"):
             return "unchanged", now
-        if now != known.get("seen"):
-            self._remember({**known, "seen": now})
+        if now != state.get("seen"):
+            self._store({**state, "seen": now})
             return "changing", now
         return "ready", now
 
     def done(self, fingerprint: str) -> None:
-        """Remembers what was ingested, or refused: it is not tried again before it changes."""
-        self._remember({"seen": fingerprint, "done": fingerprint})
+        """Stores the fingerprint that was ingested or refused; the source is not tried again before it changes."""
+        self._store({"seen": fingerprint, "done": fingerprint})
 
-    def _known(self) -> dict[str, str]:
+    def _state(self) -> dict[str, str]:
         try:
-            known = json.loads(self.file.read())
+            state = json.loads(self.file.read())
         except FileNotFoundError:
             return {}
-        return known if known.get("source") == self.source else {}
+        return state if state.get("source") == self.source else {}
 
-    def _remember(self, known: dict[str, str]) -> None:
-        write_whole(self.file, json.dumps({**known, "source": self.source}).encode())
+    def _store(self, state: dict[str, str]) -> None:
+        write_whole(self.file, json.dumps({**state, "source": self.source}).encode())
 
 
 def fingerprint(source: str) -> str:
-    """A digest of the names, sizes and times of change of a source's files; none is read.
+    """Returns a digest of the names, sizes and modification times of a source's files, without reading them.
 
     Raises:
-        DataError: If there is no such source.
+        DataError: If the source does not exist.
     """
     place = locate(source)
     info = place.info()
     if info.type == fs.FileType.NotFound:
-        raise DataError(f"{source} is not there; a watched source must exist, and may be empty")
-    found = place.list(recursive=True) if info.type == fs.FileType.Directory else [info]
-    lines = sorted(f"{one.path}\t{one.size}\t{one.mtime_ns}" for one in found if one.type == fs.FileType.File)
+        raise DataError(f"{source} does not exist; a watched source must exist, and may be empty")
+    files = place.list(recursive=True) if info.type == fs.FileType.Directory else [info]
+    lines = sorted(f"{one.path}\t{one.size}\t{one.mtime_ns}" for one in files if one.type == fs.FileType.File)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

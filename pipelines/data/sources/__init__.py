@@ -1,28 +1,19 @@
-"""Sources of an ingest. Each is one class in a file of its own, with one line in `SOURCES`."""
+"""Sources of an ingest. Each kind is one file, with a `SOURCE`, and its name in `SOURCES`."""
 
 from __future__ import annotations
 
+from pipelines.data.sources import csv_files, digits, folder, idx, npz, parquet_files, parquet_images, sprites
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
-from pipelines.data.sources.csv_files import CsvSource
-from pipelines.data.sources.digits import DigitsSource
-from pipelines.data.sources.folder import FolderSource
-from pipelines.data.sources.idx import IdxSource
-from pipelines.data.sources.npz import NpzSource
-from pipelines.data.sources.parquet_files import ParquetSource
-from pipelines.data.sources.parquet_images import ParquetImageSource
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
 from pipelines.data.sources.segments import forget_segments
-from pipelines.data.sources.sprites import SpritesSource
-from pipelines.data.sources.survey import Block, Listing, Reader, Source, Survey, list_source
+from pipelines.data.sources.survey import Block, Listing, Source, Survey, list_source
 from vae.errors import DataError
 
 __all__ = [
     "BUILT_IN",
     "Block",
     "IngestConfig",
-    "Listing",
     "Problem",
-    "Reader",
     "RejectedSource",
     "SplitConfig",
     "Survey",
@@ -31,16 +22,9 @@ __all__ = [
     "survey_source",
 ]
 
-SOURCES: tuple[type[Source], ...] = (
-    DigitsSource,
-    SpritesSource,
-    IdxSource,
-    FolderSource,
-    NpzSource,
-    CsvSource,
-    ParquetImageSource,
-    ParquetSource,
-)
+_KINDS = (digits, sprites, idx, folder, npz, csv_files, parquet_images, parquet_files)
+SOURCES: tuple[Source, ...] = tuple(kind.SOURCE for kind in _KINDS)
+"""Every kind of source; the first one that claims the files of a source surveys it."""
 
 
 def survey_source(config: IngestConfig) -> Survey:

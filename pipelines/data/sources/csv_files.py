@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged
-from pipelines.data.sources.tables import FileGroup, RowLocator, TableSegment, check_columns, survey_table
+from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
+from pipelines.data.sources.tables import Rejected, RowLocator, TableSegment, check_columns, survey_table
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -44,43 +45,35 @@ class CsvSegment(TableSegment):
         return _typed(pa.concat_tables(texts), self.schema, self.config)
 
 
-class CsvSource:
-    """One CSV file, or a folder of CSV files with the same columns."""
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the files; see `Source.survey`."""
+    paths = listing.matching((".csv", ".tsv"))
+    sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+    total = sum(sizes[path] for path in paths)
+    if total > config.max_memory_bytes:
+        limit = f"above the limit of {config.max_memory_bytes:,} (--set max_memory_bytes=N)"
+        raise DataError(f"{listing.root}: {total:,} bytes of CSV, {limit}")
+    files, parsed = [], []
+    for path in paths:
+        data, file = listing.read(path)
+        files.append(file)
+        parsed.append(_parse(data, path, config))
+        _check_same_columns(parsed[0], parsed[-1], files[0].path, path)
+    texts = pa.concat_tables([one.table for one in parsed])
+    if not len(texts):
+        raise DataError(f"{files[0].path}: 0 examples. The file has a header and no rows")
+    rows = tuple(len(one.table) for one in parsed)
+    names = RowLocator(tuple(paths), rows, 2 if config.header else 1)
+    malformed = np.concatenate([one.malformed for one in parsed])
+    problems = [problem for one in parsed for problem in one.problems]
+    schema, bad = _infer(texts, malformed, names, config, problems)
+    segment = partial(CsvSegment, listing=listing, schema=schema, config=config)
+    rejected = Rejected(names, problems, bad)
+    return survey_table(_typed(texts, schema, config), files, rejected, segment, config)
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether a file is a CSV file."""
-        return bool(listing.matching((".csv", ".tsv")))
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the files; see `Source.survey`."""
-        paths = listing.matching((".csv", ".tsv"))
-        sizes = dict(zip(listing.paths, listing.sizes, strict=True))
-        total = sum(sizes[path] for path in paths)
-        if total > config.max_memory_bytes:
-            limit = f"above the limit of {config.max_memory_bytes:,} (--set max_memory_bytes=N)"
-            raise DataError(f"{listing.root}: {total:,} bytes of CSV, {limit}")
-        files, parsed = [], []
-        for path in paths:
-            data, file = listing.read(path)
-            files.append(file)
-            parsed.append(_parse(data, path, config))
-            _check_same_columns(parsed[0], parsed[-1], files[0].path, path)
-        texts = pa.concat_tables([one.table for one in parsed])
-        if not len(texts):
-            raise DataError(f"{files[0].path}: 0 examples. The file has a header and no rows")
-        rows = tuple(len(one.table) for one in parsed)
-        names = RowLocator(tuple(paths), rows, 2 if config.header else 1)
-        malformed = np.concatenate([one.malformed for one in parsed])
-        problems = [problem for one in parsed for problem in one.problems]
-        schema, bad = _infer(texts, malformed, names, config, problems)
-
-        def segment(group: FileGroup, columns: tuple[str, ...]) -> CsvSegment:
-            place = {"listing": listing, "columns": columns, "schema": schema, "config": config}
-            return CsvSegment(**group._asdict(), **place)
-
-        return survey_table(_typed(texts, schema, config), files, names, segment, config, problems, bad)
+SOURCE = Source(claims=lambda listing: bool(listing.matching((".csv", ".tsv"))), survey=survey)
+"""One CSV file, or a folder of CSV files with the same columns."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.arrays import ArraySegment, check_array, survey_arrays
 from pipelines.data.sources.config import DIGITS, IngestConfig
-from pipelines.data.sources.survey import Listing, Survey, source_file
+from pipelines.data.sources.survey import Listing, Source, Survey, source_file
 
 _TOP = 16  # the scans hold 0 to 16
 
@@ -24,23 +24,18 @@ class DigitsSegment(ArraySegment):
         return _digits()[0]
 
 
-class DigitsSource:
-    """The source `sklearn:digits`."""
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the digits; see `Source.survey`."""
+    images, labels = _digits()
+    scaled = config.model_copy(update={"max_value": _TOP})
+    file = source_file(DIGITS, images.tobytes() + labels.tobytes())
+    segment = DigitsSegment(num_rows=len(images), where=DIGITS, config=scaled)
+    example = check_array(images.shape, images.dtype, DIGITS, scaled)
+    return survey_arrays(DIGITS, (file,), (segment,), (example,), (labels,), (None,))
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether the listing stands for the digits."""
-        return listing.root == DIGITS
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the digits; see `Source.survey`."""
-        images, labels = _digits()
-        scaled = config.model_copy(update={"max_value": _TOP})
-        file = source_file(DIGITS, images.tobytes() + labels.tobytes())
-        segment = DigitsSegment(first_row=0, num_rows=len(images), where=DIGITS, config=scaled)
-        example = check_array(images.shape, images.dtype, DIGITS, scaled)
-        return survey_arrays(DIGITS, (file,), (segment,), (example,), (labels,), (None,))
+SOURCE = Source(claims=lambda listing: listing.root == DIGITS, survey=survey)
+"""The source `sklearn:digits`."""
 
 
 def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int32]]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe, too_large
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.survey import Block, Listing, Survey, changed_source
+from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
 from vae.data.manifest import SPLITS, SourceFile
 from vae.data.schema import ExampleSpec
 from vae.errors import DataError
@@ -52,35 +52,30 @@ class FolderReader:
         return decode_rows(rows, checked(), self.example, self.config, lambda row, what: Problem(self.paths[row], what))
 
 
-class FolderSource:
-    """A folder of images, or one image."""
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the images; see `Source.survey`."""
+    paths = listing.matching(_SUFFIXES)
+    own_splits, classes, labels = _read_folders(paths, listing.root)
+    files, shapes, problems = _probe_all(listing, paths, config)
+    example = common_shape(shapes, config, listing.root, problems)
+    digests = b"".join(bytes.fromhex(file.sha256) for file in files)
+    aside = len(listing.paths) - len(paths)
+    return Survey(
+        files=files,
+        example=example,
+        num_rows=len(paths),
+        reader=FolderReader(listing.root, tuple(paths), digests, example, config),
+        classes=classes,
+        labels=labels,
+        own_splits=own_splits,
+        excluded=np.array([shape is None for shape in shapes]),
+        problems=tuple(problems),
+        notes=(f"{aside:,} files that are not images were left aside",) if aside else (),
+    )
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether a file is an image."""
-        return bool(listing.matching(_SUFFIXES))
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the images; see `Source.survey`."""
-        paths = listing.matching(_SUFFIXES)
-        own_splits, classes, labels = _read_folders(paths, listing.root)
-        files, shapes, problems = _probe_all(listing, paths, config)
-        example = common_shape(shapes, config, listing.root, problems)
-        digests = b"".join(bytes.fromhex(file.sha256) for file in files)
-        aside = len(listing.paths) - len(paths)
-        return Survey(
-            files=files,
-            example=example,
-            num_rows=len(paths),
-            reader=FolderReader(listing.root, tuple(paths), digests, example, config),
-            classes=classes,
-            labels=labels,
-            own_splits=own_splits,
-            excluded=np.array([shape is None for shape in shapes]),
-            problems=tuple(problems),
-            notes=(f"{aside:,} files that are not images were left aside",) if aside else (),
-        )
+SOURCE = Source(claims=lambda listing: bool(listing.matching(_SUFFIXES)), survey=survey)
+"""A folder of images, or one image."""
 
 
 def _read_folders(

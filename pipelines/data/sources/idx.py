@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.arrays import ArraySegment, check_array, survey_arrays
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged
+from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from vae.data.manifest import SourceFile
 from vae.errors import DataError
 
@@ -39,37 +39,31 @@ class IdxSegment(ArraySegment):
         return parse_idx(read_unchanged(self.listing, self.file), self.listing.location(self.file.path).uri)
 
 
-class IdxSource:
-    """A folder of IDX files, or one IDX file of images."""
-
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether a file has the name of an IDX file."""
-        return any(_NAME.match(path) for path in listing.paths)
-
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the files; see `Source.survey`."""
-        pairs = _pairs(listing)
-        unlabelled = [images for _, images, labels in pairs if labels is None]
-        if 0 < len(unlabelled) < len(pairs):
-            missing = ", ".join(unlabelled)
-            raise DataError(f"{listing.root}: some images have labels, and {missing} has none. Add its labels file")
-        files, segments, labels, examples, first_row = [], [], [], [], 0
-        for _, path, labels_path in pairs:
-            data, file = listing.read(path)
-            shape = _shape(data, path)
-            examples.append(check_array(shape, np.dtype(np.uint8), path, config))
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the files; see `Source.survey`."""
+    pairs = _pairs(listing)
+    unlabelled = [images for _, images, labels in pairs if labels is None]
+    if 0 < len(unlabelled) < len(pairs):
+        missing = ", ".join(unlabelled)
+        raise DataError(f"{listing.root}: some images have labels, and {missing} has none. Add its labels file")
+    files, segments, labels, examples = [], [], [], []
+    for _, path, labels_path in pairs:
+        data, file = listing.read(path)
+        shape = _shape(data, path)
+        examples.append(check_array(shape, np.dtype(np.uint8), path, config))
+        files.append(file)
+        place = {"listing": listing, "file": file, "where": path, "config": config}
+        segments.append(IdxSegment(num_rows=shape[0], **place))
+        if labels_path is not None:
+            label_data, file = listing.read(labels_path)
             files.append(file)
-            place = {"listing": listing, "file": file, "where": path, "config": config}
-            segments.append(IdxSegment(first_row=first_row, num_rows=shape[0], **place))
-            first_row += shape[0]
-            if labels_path is not None:
-                label_data, file = listing.read(labels_path)
-                files.append(file)
-                labels.append(_labels(label_data, labels_path, path, shape[0]))
-        splits = [_split_of(stem) for stem, _, _ in pairs]
-        return survey_arrays(listing.root, files, segments, examples, labels, splits)
+            labels.append(_labels(label_data, labels_path, path, shape[0]))
+    splits = [_split_of(stem) for stem, _, _ in pairs]
+    return survey_arrays(listing.root, files, segments, examples, labels, splits)
+
+
+SOURCE = Source(claims=lambda listing: any(_NAME.match(path) for path in listing.paths), survey=survey)
+"""A folder of IDX files, or one IDX file of images."""
 
 
 def parse_idx(data: bytes, where: str) -> NDArray[np.uint8]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pipelines.data.sources.arrays import ArraySegment, check_array, survey_arrays
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged
+from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from vae.data.manifest import SourceFile
 from vae.data.schema import Column
 from vae.errors import DataError
@@ -52,41 +52,35 @@ class NpzSegment(ArraySegment):
         return _load_array(read_unchanged(self.listing, self.file), self.array, self.file.path)
 
 
-class NpzSource:
-    """One .npz file, or a folder with one."""
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the file; see `Source.survey`."""
+    paths = listing.matching((".npz",))
+    if len(paths) > 1:
+        shown = ", ".join(paths[:5])
+        raise DataError(f"{listing.root}: {len(paths)} .npz files ({shown}); give one of them")
+    [path] = paths
+    data, file = listing.read(path)
+    headers = _headers(data, path)
+    segments, splits, labels, examples = [], [], [], []
+    for split, images, labels_name in _choose(headers, path, config):
+        shape, dtype = headers[images]
+        where = f"{path}, array {images!r}"
+        examples.append(check_array(shape, dtype, where, config))
+        _refuse_dark(data, images, dtype, where, config)
+        place = {"listing": listing, "file": file, "array": images, "where": where, "config": config}
+        segments.append(NpzSegment(num_rows=shape[0], **place))
+        splits.append(split)
+        if labels_name is not None:
+            labels.append(_labels(data, labels_name, path, shape[0]))
+    if labels and len(labels) < len(segments):
+        raise DataError(f"{path}: some splits have labels and some have none. Add the missing array")
+    attributes, values = _attributes(data, headers, path, segments, config)
+    known = {"attributes": attributes, "attribute_values": values}
+    return survey_arrays(path, (file,), segments, examples, labels, splits, **known)
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether a file is an .npz file."""
-        return bool(listing.matching((".npz",)))
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the file; see `Source.survey`."""
-        paths = listing.matching((".npz",))
-        if len(paths) > 1:
-            shown = ", ".join(paths[:5])
-            raise DataError(f"{listing.root}: {len(paths)} .npz files ({shown}); give one of them")
-        [path] = paths
-        data, file = listing.read(path)
-        headers = _headers(data, path)
-        segments, splits, labels, examples, first_row = [], [], [], [], 0
-        for split, images, labels_name in _choose(headers, path, config):
-            shape, dtype = headers[images]
-            where = f"{path}, array {images!r}"
-            examples.append(check_array(shape, dtype, where, config))
-            _refuse_dark(data, images, dtype, where, config)
-            place = {"listing": listing, "file": file, "array": images, "where": where, "config": config}
-            segments.append(NpzSegment(first_row=first_row, num_rows=shape[0], **place))
-            splits.append(split)
-            first_row += shape[0]
-            if labels_name is not None:
-                labels.append(_labels(data, labels_name, path, shape[0]))
-        if labels and len(labels) < len(segments):
-            raise DataError(f"{path}: some splits have labels and some have none. Add the missing array")
-        attributes, values = _attributes(data, headers, path, segments, config)
-        known = {"attributes": attributes, "attribute_values": values}
-        return survey_arrays(path, (file,), segments, examples, labels, splits, **known)
+SOURCE = Source(claims=lambda listing: bool(listing.matching((".npz",))), survey=survey)
+"""One .npz file, or a folder with one."""
 
 
 def _headers(data: bytes, where: str) -> dict[str, Header]:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
-from pipelines.data.sources.survey import Listing, Survey, read_unchanged
+from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from pipelines.data.sources.tables import (
-    FileGroup,
+    Rejected,
     RowLocator,
     TableSegment,
     check_columns,
@@ -39,36 +42,28 @@ class ParquetSegment(TableSegment):
         return pa.concat_tables(tables).select(list(self.columns))
 
 
-class ParquetSource:
-    """One Parquet file, or a folder of Parquet files with the same schema."""
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the files; see `Source.survey`."""
+    files, tables, first = [], [], None
+    for path in listing.matching(SUFFIXES):
+        data, file = listing.read(path)
+        files.append(file)
+        schema = read_schema(data, path, config)
+        first = first or schema
+        check_drift(first, schema, files[0].path, path)
+        check_columns(schema.names, path, config)
+        _check_types(schema, path)
+        tables.append(_read(data, path, config.max_memory_bytes))
+    table = pa.concat_tables(tables)
+    if not len(table):
+        raise DataError(f"{listing.location(files[0].path).uri}: 0 examples. The file has no rows")
+    names = RowLocator(tuple(file.path for file in files), tuple(len(one) for one in tables), 0)
+    rejected = Rejected(names, [], np.zeros(len(table), bool))
+    return survey_table(table, files, rejected, partial(ParquetSegment, listing=listing), config)
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether a file is a Parquet file."""
-        return bool(listing.matching(SUFFIXES))
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the files; see `Source.survey`."""
-        files, tables, first = [], [], None
-        for path in listing.matching(SUFFIXES):
-            data, file = listing.read(path)
-            files.append(file)
-            schema = read_schema(data, path, config)
-            first = first or schema
-            check_drift(first, schema, files[0].path, path)
-            check_columns(schema.names, path, config)
-            _check_types(schema, path)
-            tables.append(_read(data, path, config.max_memory_bytes))
-        table = pa.concat_tables(tables)
-        if not len(table):
-            raise DataError(f"{listing.location(files[0].path).uri}: 0 examples. The file has no rows")
-        names = RowLocator(tuple(file.path for file in files), tuple(len(one) for one in tables), 0)
-
-        def segment(group: FileGroup, columns: tuple[str, ...]) -> ParquetSegment:
-            return ParquetSegment(listing=listing, columns=columns, **group._asdict())
-
-        return survey_table(table, files, names, segment, config)
+SOURCE = Source(claims=lambda listing: bool(listing.matching(SUFFIXES)), survey=survey)
+"""One Parquet file, or a folder of Parquet files with the same schema."""
 
 
 def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> pa.Schema:
@@ -138,7 +133,7 @@ def _is_allowed(kind: pa.DataType) -> bool:
     return is_number(kind) or is_text(kind)
 
 
-def unfold(data: bytes, path: str, limit: int | None = None, columns: list[str] | None = None) -> pa.Table:
+def unfold(data: bytes, path: str, limit: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns the rows of a Parquet file.
 
     Args:
@@ -155,7 +150,7 @@ def unfold(data: bytes, path: str, limit: int | None = None, columns: list[str] 
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
             schema = file.schema_arrow if columns is None else pa.schema([file.schema_arrow.field(c) for c in columns])
-            for batch in file.iter_batches(_BATCH_ROWS, columns=columns):
+            for batch in file.iter_batches(_BATCH_ROWS, columns=None if columns is None else list(columns)):
                 size += batch.nbytes
                 if limit is not None and size > limit:
                     raise DataError(f"{path}: unfolds to more than the limit of {limit:,} bytes. {MEMORY_ADVICE}")

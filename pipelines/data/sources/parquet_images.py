@@ -7,9 +7,8 @@ the files.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,8 +19,8 @@ from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
 from pipelines.data.sources.parquet_files import SUFFIXES, check_drift, plain, read_schema, unfold
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.segments import load_once
-from pipelines.data.sources.survey import Block, Listing, Survey, read_unchanged
+from pipelines.data.sources.segments import load_once, starts_of
+from pipelines.data.sources.survey import Block, Listing, Source, Survey, read_unchanged
 from pipelines.data.sources.tables import RowLocator, group_files
 from vae.data.manifest import SourceFile
 from vae.data.schema import ExampleSpec
@@ -41,8 +40,10 @@ class EncodedGroup:
 
     def load(self) -> pa.ChunkedArray:
         """Returns the encoded images of the files."""
-        data = ((file.path, read_unchanged(self.listing, file)) for file in self.files)
-        columns = [_read_column(whole, path, self.column) for path, whole in data]
+        columns = []
+        for file in self.files:
+            table = unfold(read_unchanged(self.listing, file), file.path, columns=[self.column])
+            columns.append(_bytes_of(table[self.column]))
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
 
 
@@ -70,73 +71,79 @@ class EncodedReader:
         return decode_rows(rows, encoded, self.example, self.config, problem)
 
 
-class ParquetImageSource:
-    """One Parquet file of encoded images, or a folder of them."""
-
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether the first Parquet file has a column of bytes."""
-        paths = listing.matching(SUFFIXES)
-        return bool(paths) and bool(_byte_columns(_first_schema(listing, paths)))
-
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the files; see `Source.survey`."""
-        paths = listing.matching(SUFFIXES)
-        schema = _first_schema(listing, paths)
-        column, label = _choose(schema, paths[0], config)
-        files, sizes, values, attributes = [], [], [], []
-        shapes: list[ImageShape | None] = []
-        problems: list[Problem] = []
-        for path in paths:
-            data, file = listing.read(path)
-            files.append(file)
-            check_drift(schema, read_schema(data, path, config), paths[0], path)
-            sizes.append(_probe_all(data, path, column, config, shapes, problems))
-            if label is not None:
-                values.append(_read_labels(data, path, label, config.max_memory_bytes))
-            attributes.append(_read_attributes(data, path, schema.names, config))
-        if not shapes:
-            raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
-        classes, labels = (None, None) if label is None else _classes(np.concatenate(values), schema, label)
-        known = survey_attributes(pa.concat_tables(attributes), listing.root, config.categorical)
-        example = common_shape(shapes, config, listing.root, problems)
-        groups, group_of_row = group_files(files, sizes)
-        encoded = tuple(EncodedGroup(listing, group.files, column) for group in groups)
-        starts, names = tuple(group.first_row for group in groups), RowLocator(tuple(paths), tuple(sizes), 0)
-        return Survey(
-            files=tuple(files),
-            example=example,
-            num_rows=len(shapes),
-            reader=EncodedReader(encoded, starts, names, column, example, config),
-            classes=classes,
-            labels=labels,
-            attributes=known[0],
-            attribute_values=known[1],
-            own_splits=_own_splits(paths, sizes),
-            excluded=np.array([shape is None for shape in shapes]),
-            groups=group_of_row,
-            problems=tuple(problems),
-        )
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the files; see `Source.survey`."""
+    paths = listing.matching(SUFFIXES)
+    schema = _first_schema(listing, paths)
+    column, label = _choose(schema, paths[0], config)
+    others: list[str] = sorted({*config.attributes, *([] if label is None else [label])})
+    files, tables, sizes, shapes, problems = [], [], [], [], []
+    for path in paths:
+        data, file = listing.read(path)
+        files.append(file)
+        check_drift(schema, read_schema(data, path, config), paths[0], path)
+        table = unfold(data, path, config.max_memory_bytes, [*others, *([] if column in others else [column])])
+        for row, probed in enumerate(_probed(table[column], config)):
+            shapes.append(probed if isinstance(probed, ImageShape) else None)
+            if isinstance(probed, BadImage):
+                problems.append(Problem(path, str(probed), row, column))
+        tables.append(table.select(others))  # the images do not stay in memory
+        sizes.append(len(table))
+    if not shapes:
+        raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
+    table = pa.concat_tables(tables)
+    classes, labels = (None, None) if label is None else _classes(table[label], schema, paths[0], label)
+    attributes = pa.table({name: plain(table[name]) for name in config.attributes})  # NaN becomes null
+    columns, values = survey_attributes(attributes, listing.root, config.categorical)
+    example = common_shape(shapes, config, listing.root, problems)
+    reader, groups = _reader(listing, files, sizes, column, example, config)
+    return Survey(
+        files=tuple(files),
+        example=example,
+        num_rows=len(shapes),
+        reader=reader,
+        classes=classes,
+        labels=labels,
+        attributes=columns,
+        attribute_values=values,
+        own_splits=_own_splits(paths, sizes),
+        excluded=np.array([shape is None for shape in shapes]),
+        groups=groups,
+        problems=tuple(problems),
+    )
 
 
-def _probe_all(
-    data: bytes,
-    path: str,
+def _claims(listing: Listing) -> bool:
+    paths = listing.matching(SUFFIXES)
+    return bool(paths) and bool(_byte_columns(_first_schema(listing, paths)))
+
+
+SOURCE = Source(claims=_claims, survey=survey)
+"""One Parquet file of encoded images, or a folder of them."""
+
+
+def _reader(
+    listing: Listing,
+    files: Sequence[SourceFile],
+    sizes: Sequence[int],
     column: str,
+    example: ExampleSpec,
     config: IngestConfig,
-    shapes: list[ImageShape | None],
-    problems: list[Problem],
-) -> int:
-    """Adds the shapes and problems of the images of one file; returns their number."""
-    encoded = _read_column(data, path, column, config.max_memory_bytes)
-    for row, item in enumerate(encoded):
+) -> tuple[EncodedReader, NDArray[np.int32]]:
+    """Returns the reader, and the group of each row."""
+    groups, group_of_row = group_files(files, sizes)
+    encoded = tuple(EncodedGroup(listing, group.files, column) for group in groups)
+    starts = tuple(starts_of([group.num_rows for group in groups]).tolist())
+    names = RowLocator(tuple(file.path for file in files), tuple(sizes), 0)
+    return EncodedReader(encoded, starts, names, column, example, config), group_of_row
+
+
+def _probed(images: pa.ChunkedArray, config: IngestConfig) -> Iterator[ImageShape | BadImage]:
+    for image in _bytes_of(images):
         try:
-            shapes.append(probe(item.as_py() or b"", config))
+            yield probe(image.as_py() or b"", config)
         except BadImage as error:
-            shapes.append(None)
-            problems.append(Problem(path, str(error), row, column))
-    return len(encoded)
+            yield error
 
 
 def _first_schema(listing: Listing, paths: Sequence[str]) -> pa.Schema:
@@ -163,43 +170,33 @@ def _choose(schema: pa.Schema, path: str, config: IngestConfig) -> tuple[str, st
             raise DataError(f"{path}: no column {wanted!r} that fits. Columns: {listed}")
     if config.image is None and len(columns) > 1:
         raise DataError(f"{path}: cannot tell which column holds the images. Columns: {listed}. Use --set image=COLUMN")
+    absent = [name for name in config.attributes if name not in schema.names]
+    if absent:
+        raise DataError(f"{path}: no column {absent[0]!r}. Columns: {', '.join(schema.names)}")
     return config.image or columns[0], config.label or (_LABEL if _LABEL in schema.names else None)
 
 
-def _read_attributes(data: bytes, path: str, names: Sequence[str], config: IngestConfig) -> pa.Table:
-    """Returns the columns of attributes, with NaN, which other tools write for missing, as null."""
-    absent = [name for name in config.attributes if name not in names]
-    if absent:
-        raise DataError(f"{path}: no column {absent[0]!r}. Columns: {', '.join(names)}")
-    limit = config.max_memory_bytes
-    return pa.table({name: plain(_read_column(data, path, name, limit)) for name in config.attributes})
-
-
-def _read_column(data: bytes, path: str, name: str, limit: int | None = None) -> pa.ChunkedArray:
-    column = unfold(data, path, limit, [name])[name]
+def _bytes_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
     if not pa.types.is_struct(column.type):
         return column
     index = column.type.get_field_index("bytes")
     return pa.chunked_array([chunk.field(index) for chunk in column.chunks], column.type.field(index).type)
 
 
-def _read_labels(data: bytes, path: str, label: str, limit: int) -> NDArray[np.generic]:
-    values = _read_column(data, path, label, limit)
+def _classes(
+    values: pa.ChunkedArray, schema: pa.Schema, path: str, label: str
+) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    """Returns the classes, by the names in the schema's metadata if they fit, and the labels."""
     if values.null_count or not (pa.types.is_integer(values.type) or pa.types.is_string(values.type)):
         raise DataError(
             f"{path}: expected integers or text without gaps in the label column {label!r}, found "
             f"{values.type} with {values.null_count:,} missing"
         )
-    return values.to_numpy(zero_copy_only=False)
-
-
-def _classes(values: NDArray[Any], schema: pa.Schema, label: str) -> tuple[tuple[str, ...], NDArray[np.int32]]:
-    """Returns the classes, by the names in the schema's metadata if they fit, and the labels."""
-    present, indices = np.unique(values, return_inverse=True)
+    present, indices = np.unique(values.to_numpy(), return_inverse=True)
     described = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
     names = described.get("info", {}).get("features", {}).get(label, {}).get("names")
     if names and present.dtype.kind == "i" and present.min() >= 0 and present.max() < len(names):
-        return tuple(names), np.asarray(values, np.int32)
+        return tuple(names), present[indices].astype(np.int32)
     return tuple(str(value) for value in present), indices.astype(np.int32)
 
 

@@ -28,8 +28,6 @@ class Loadable(Protocol):
 class Segment:
     """A run of a source's rows, loaded at once in the source's own type: an array or a table. Hashable."""
 
-    first_row: int
-    """Position of the segment's first row in the source."""
     num_rows: int
 
     def load(self) -> Any:
@@ -39,6 +37,11 @@ class Segment:
     def take(self, loaded: Any, rows: NDArray[np.int64]) -> Examples:
         """Returns the examples at some positions of the loaded rows, counted from the segment's first row."""
         raise NotImplementedError
+
+
+def starts_of(sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Returns the first row of each of several files or segments that follow one another."""
+    return np.cumsum([0, *sizes])[:-1]
 
 
 # Two, because neighbouring chunks may end one segment and begin the next.
@@ -61,12 +64,12 @@ class SegmentReader:
 
     def read(self, rows: NDArray[np.int64]) -> Block:
         """Reads the examples at some positions; see `Reader.read`."""
-        starts = np.array([segment.first_row for segment in self.segments])
+        starts = starts_of([segment.num_rows for segment in self.segments])
         owners = np.searchsorted(starts, rows, side="right") - 1
         kept, pieces = [], []
         for owner in np.unique(owners):
             segment, mine = self.segments[owner], rows[owners == owner]
-            pieces.append(segment.take(load_once(segment), mine - segment.first_row))
+            pieces.append(segment.take(load_once(segment), mine - starts[owner]))
             kept.append(mine)
         return Block(np.concatenate(kept), _join(pieces))
 

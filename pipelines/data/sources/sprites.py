@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.arrays import check_array, to_pixels
 from pipelines.data.sources.config import COLOUR_SPRITES, SPRITES, IngestConfig
-from pipelines.data.sources.survey import Block, Listing, Survey, source_file
+from pipelines.data.sources.survey import Block, Listing, Source, Survey, source_file
 from vae.data.schema import Column
 from vae.data.sprites import Sprites, templates
 
@@ -26,34 +26,29 @@ class SpritesReader:
         return Block(rows, to_pixels(self.sprites.render(rows), self.config.source, self.config))
 
 
-class SpritesSource:
-    """The sources `sprites` and `sprites:colour`. An image's class is its shape; its attributes are all factors."""
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the grid of sprites; see `Source.survey`."""
+    sprites = Sprites(colour=listing.root == COLOUR_SPRITES)
+    factors = sprites.factors
+    values = _grid(sprites)
+    shape = [factor.name for factor in factors].index("shape")
+    some = sprites.render(np.linspace(0, len(sprites) - 1, 60).astype(np.int64))
+    return Survey(
+        # The factors, templates and some images stand for the bytes of a file.
+        files=(source_file(listing.root, repr(factors).encode() + templates().tobytes() + some.tobytes()),),
+        # The shape of one image: the whole grid is never in memory.
+        example=check_array((1, *sprites.shape), np.dtype(np.uint8), listing.root, config),
+        num_rows=len(sprites),
+        reader=SpritesReader(sprites, config),
+        classes=factors[shape].categories,
+        labels=values[:, shape].astype(np.int32),
+        attributes=tuple(Column(factor.name, factor.categories, dtype="string") for factor in factors),
+        attribute_values=values,
+    )
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether the listing stands for sprites."""
-        return listing.root in (SPRITES, COLOUR_SPRITES)
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys the grid of sprites; see `Source.survey`."""
-        sprites = Sprites(colour=listing.root == COLOUR_SPRITES)
-        factors = sprites.factors
-        values = _grid(sprites)
-        shape = [factor.name for factor in factors].index("shape")
-        some = sprites.render(np.linspace(0, len(sprites) - 1, 60).astype(np.int64))
-        return Survey(
-            # The factors, templates and some images stand for the bytes of a file.
-            files=(source_file(listing.root, repr(factors).encode() + templates().tobytes() + some.tobytes()),),
-            # The shape of one image: the whole grid is never in memory.
-            example=check_array((1, *sprites.shape), np.dtype(np.uint8), listing.root, config),
-            num_rows=len(sprites),
-            reader=SpritesReader(sprites, config),
-            classes=factors[shape].categories,
-            labels=values[:, shape].astype(np.int32),
-            attributes=tuple(Column(factor.name, factor.categories, dtype="string") for factor in factors),
-            attribute_values=values,
-        )
+SOURCE = Source(claims=lambda listing: listing.root in (SPRITES, COLOUR_SPRITES), survey=survey)
+"""The sources `sprites` and `sprites:colour`. An image's class is its shape; its attributes are all factors."""
 
 
 def _grid(sprites: Sprites) -> NDArray[np.float32]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -144,19 +144,14 @@ def source_file(path: str, data: bytes) -> SourceFile:
     return SourceFile(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
 
-class Source(Protocol):
-    """A kind of source: recognises its files, and surveys them."""
+class Source(NamedTuple):
+    """A kind of source: one file of this package, with one line in `SOURCES`."""
 
-    @staticmethod
-    def claims(listing: Listing) -> bool:
-        """Returns whether the files are of this kind."""
-        ...
+    claims: Callable[[Listing], bool]
+    """Returns whether the files are of this kind."""
+    survey: Callable[[IngestConfig, Listing], Survey]
+    """Surveys all files.
 
-    @staticmethod
-    def survey(config: IngestConfig, listing: Listing) -> Survey:
-        """Surveys all files.
-
-        Raises:
-            DataError: If the source cannot be ingested, even without its bad examples.
-        """
-        ...
+    Raises:
+        DataError: If the source cannot be ingested, even without its bad examples.
+    """

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.segments import Segment, SegmentReader
+from pipelines.data.sources.segments import Segment, SegmentReader, starts_of
 from pipelines.data.sources.survey import Listing, Survey
 from vae.data.manifest import SourceFile
 from vae.data.rows import LABEL, SOURCE_ROW
@@ -55,31 +54,43 @@ class RowLocator:
         """Returns a problem of one row."""
         starts = starts_of(self.sizes)
         index = int(np.searchsorted(starts, row, side="right")) - 1
-        return Problem(self.files[index], what, row - starts[index] + self.first_number, column, text)
+        return Problem(self.files[index], what, int(row - starts[index]) + self.first_number, column, text)
+
+
+class Rejected:
+    """Rows to leave out, and their problems.
+
+    Args:
+        names: Places of rows, for messages.
+        problems: Problems known before.
+        bad_rows: Rows of these problems, shape (rows,); they get no further problem.
+    """
+
+    def __init__(self, names: RowLocator, problems: list[Problem], bad_rows: NDArray[np.bool_]) -> None:
+        self.names, self.problems, self.before, self.rows = names, problems, bad_rows, bad_rows.copy()
+
+    def add(self, mask: NDArray[np.bool_], what: str, column: str | None = None) -> None:
+        """Rejects the rows of a mask."""
+        self.problems += [self.names.problem(int(row), what, column) for row in np.flatnonzero(mask & ~self.before)]
+        self.rows |= mask
 
 
 class FileGroup(NamedTuple):
     """Neighbouring files that are read together."""
 
     files: tuple[SourceFile, ...]
-    first_row: int
     num_rows: int
-
-
-def starts_of(sizes: Sequence[int]) -> tuple[int, ...]:
-    """Returns the first row of each of several files or groups."""
-    return tuple(accumulate(sizes, initial=0))[:-1]
 
 
 def group_files(files: Sequence[SourceFile], sizes: Sequence[int]) -> tuple[list[FileGroup], NDArray[np.int32]]:
     """Groups neighbouring files of about 256 MB together; returns the groups, and the group of each row."""
     groups: list[FileGroup] = []
-    for file, first_row, size in zip(files, starts_of(sizes), sizes, strict=True):
+    for file, size in zip(files, sizes, strict=True):
         if groups and sum(f.bytes for f in groups[-1].files) + file.bytes <= _GROUP_BYTES:
             last = groups.pop()
-            groups.append(FileGroup((*last.files, file), last.first_row, last.num_rows + size))
+            groups.append(FileGroup((*last.files, file), last.num_rows + size))
         else:
-            groups.append(FileGroup((file,), first_row, size))
+            groups.append(FileGroup((file,), size))
     return groups, np.repeat(np.arange(len(groups), dtype=np.int32), [group.num_rows for group in groups])
 
 
@@ -119,64 +130,54 @@ def check_columns(names: Sequence[str], where: str, config: IngestConfig) -> Non
 def survey_table(
     table: pa.Table,
     files: Sequence[SourceFile],
-    names: RowLocator,
-    make_segment: Callable[[FileGroup, tuple[str, ...]], TableSegment],
+    rejected: Rejected,
+    make_segment: Callable[..., TableSegment],
     config: IngestConfig,
-    problems: Iterable[Problem] = (),
-    bad_rows: NDArray[np.bool_] | None = None,
 ) -> Survey:
     """Returns the survey of a table: its columns, classes, and the rows to leave out.
 
     Args:
         table: Every row of the source, typed; text columns are categories, null is missing.
         files: Every file of the source.
-        names: Names rows in messages.
-        make_segment: Makes the segment of a group of files, with the names of the features.
+        rejected: Rows that are rejected already; gets the others.
+        make_segment: Makes a segment of `files`, `num_rows` and `columns`, the names of the features.
         config: Configuration of the ingest.
-        problems: Problems that are already known.
-        bad_rows: Their rows, shape (rows,); None for none.
     """
-    collected = list(problems)
-    bad_rows = np.zeros(len(table), bool) if bad_rows is None else bad_rows
-    excluded = bad_rows.copy()
-
-    def reject(mask: NDArray[np.bool_], what: str, column: str | None = None) -> None:
-        collected.extend(names.problem(int(row), what, column) for row in np.flatnonzero(mask & ~bad_rows))
-        excluded[mask] = True
-
+    where, sizes = rejected.names.files[0], rejected.names.sizes
     features = tuple(name for name in table.column_names if name != config.label)
-    _reject_rows(table.select(list(features)), names.files[0], reject)
-    classes, labels = None, None
+    _reject_rows(table.select(list(features)), where, rejected)
+    classes = labels = None
     if config.label is not None:
-        reject(_as_mask(pc.is_null(table[config.label])), "the label is missing", config.label)
-        classes, labels = _classes(table[config.label], excluded, names.files[0], config.label)
-    good = table.filter(pa.array(~excluded))
-    columns = tuple(column_of(name, good[name], categorical=name in config.categorical) for name in features)
-    groups, group_of_row = group_files(files, names.sizes)
+        rejected.add(_as_mask(pc.is_null(table[config.label])), "the label is missing", config.label)
+        classes, labels = _classes(table[config.label], rejected.rows, where, config.label)
+    good = table.filter(pa.array(~rejected.rows))
+    columns = [column_of(name, good[name], categorical=name in config.categorical) for name in features]
+    groups, group_of_row = group_files(files, sizes)
+    segments = [make_segment(columns=features, **group._asdict()) for group in groups]
     return Survey(
         files=tuple(files),
-        example=ExampleSpec.of_table(columns),
+        example=ExampleSpec.of_table(tuple(columns)),
         num_rows=len(table),
-        reader=SegmentReader(tuple(make_segment(group, features) for group in groups)),
+        reader=SegmentReader(tuple(segments)),
         classes=classes,
         labels=labels,
-        excluded=excluded,
+        excluded=rejected.rows,
         groups=group_of_row,
-        problems=tuple(collected),
+        problems=tuple(rejected.problems),
     )
 
 
-def _reject_rows(features: pa.Table, where: str, reject: Callable[..., None]) -> None:
+def _reject_rows(features: pa.Table, where: str, rejected: Rejected) -> None:
     """Rejects rows without any value, and rows with infinite numbers."""
     for name in features.column_names:
         if len(features) and features[name].null_count == len(features):
             raise DataError(f"{where}: every value of column {name!r} is missing. Remove the column")
     missing = [_as_mask(pc.is_null(values)) for values in features.columns]
-    reject(np.logical_and.reduce(missing), "every value is missing; leave the row out")
+    rejected.add(np.logical_and.reduce(missing), "every value is missing; leave the row out")
     for name, values in zip(features.column_names, features.columns, strict=True):
         if pa.types.is_floating(values.type):
             infinite = pc.fill_null(pc.is_inf(pc.cast(values, pa.float32(), safe=False)), False)
-            reject(_as_mask(infinite), "expected a number within ±3.4e38, found one beyond", name)
+            rejected.add(_as_mask(infinite), "expected a number within ±3.4e38, found one beyond", name)
 
 
 def _classes(

@@ -1,4 +1,4 @@
-"""Text of a dry run of an ingest."""
+"""What a dry run of an ingest prints."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wide(tmp_path: Path) -> Path:
 
 
 def test_dry_run_of_a_table_is_short(wide: Path, tmp_path: Path) -> None:
-    """Each of the first columns has a line with its kind, type and number of categories; the others are counted."""
+    """A line for each of the first columns with its kind, type and number of categories, and how many more there are."""
     said = printed(IngestConfig(source=str(wide), name="wide"), tmp_path)
     lines = [line.split() for line in said.splitlines()]
     assert ["who", "categorical", "string", "300"] in lines

@@ -1,4 +1,4 @@
-"""Text of a command when a run has ended."""
+"""What commands say when a run is over."""
 
 from __future__ import annotations
 

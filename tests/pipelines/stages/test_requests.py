@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipelines.data.examples import digits
+from pipelines.stages.demo import digits
 from pipelines.stages.train import TrainRequest
 from pipelines.stages.tune import TuneRequest
 from tuning.space import Choice, SearchConfig, around

@@ -1,4 +1,4 @@
-"""What is known of images beside their class, from source to dataset; and datasets that are part of a source."""
+"""Attributes of images from source to dataset, and datasets that are part of a source."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import functools
 import fsspec
 import pytest
 
-from pipelines.data.ingest import IngestConfig, ingest, plan, publish, write_chunk
+from pipelines.data.ingest import IngestConfig, ingest, plan_ingest, publish, write_chunk
 from pipelines.data.ingest.staging import staging_location
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
@@ -43,7 +43,7 @@ def test_remote_source_is_read(pictures, remote, make) -> None:
 
 def test_remote_publishing_twice_keeps_the_first_manifest(pictures, remote) -> None:
     """Where no lock holds off an identical ingest, the second finds the shards moved and the manifest written."""
-    todo = plan(IngestConfig(source=str(pictures), name="d"))
+    todo = plan_ingest(IngestConfig(source=str(pictures), name="d"))
     folder = staging_location(remote, "d", todo.dataset_id)
     write = functools.partial(write_chunk, todo.work, staging_uri=folder.uri)
     records = [write(number) for number in range(len(todo.work.chunks))]

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.data.ingest import IngestConfig, dry_run, ingest, plan
+from pipelines.data.ingest import IngestConfig, dry_run, ingest, plan_ingest
 from pipelines.data.ingest.staging import staging_location
 from vae.data.parquet import Dataset
 from vae.errors import CorruptData, DataError
@@ -38,9 +38,9 @@ print(ingest(IngestConfig(source=source, name="d"), home, map_chunks, lambda don
 
 
 def files_of(folder: str | Path) -> dict[str, tuple[int, int]]:
-    """(inode, time of writing) of every file in a folder."""
-    found = sorted(path for path in Path(folder).rglob("*") if path.is_file())
-    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in found}
+    """Returns (inode, time of writing) of every file in a folder."""
+    files = [path for path in Path(folder).rglob("*") if path.is_file()]
+    return {path.name: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 def test_ingest_keeps_every_image_with_its_label(pictures, make) -> None:
@@ -62,25 +62,24 @@ def test_ingest_keeps_every_image_with_its_label(pictures, make) -> None:
 
 
 def test_ingest_identity_follows_content_and_configuration(pictures, make, tmp_path) -> None:
-    """The same files elsewhere are the same dataset; another seed, or one moved file, is another."""
-    first = make(pictures)
-    assert make(shutil.copytree(pictures, tmp_path / "copy")).dataset_id == first.dataset_id
-    assert make(pictures, seed=1).dataset_id != first.dataset_id
-    assert make(pictures, split={"validation": 0.2}).dataset_id != first.dataset_id
+    """The same files elsewhere are the same dataset; another seed, split, or one moved file, is another."""
+    first = make(pictures).dataset_id
+    assert make(shutil.copytree(pictures, tmp_path / "copy")).dataset_id == first
+    assert make(pictures, seed=1).dataset_id != first
+    assert make(pictures, split={"validation": 0.2}).dataset_id != first
     shutil.move(pictures / "ape" / "00.png", pictures / "bee" / "moved.png")
-    assert make(pictures).dataset_id != first.dataset_id
+    assert make(pictures).dataset_id != first
 
 
 def test_ingest_identity_of_a_file_is_its_bytes(tmp_path, make) -> None:
     """A file under another name is the same source; one image in another class folder is not."""
-    (tmp_path / "a.csv").write_text("x\n" + "1\n" * 20)
-    shutil.copy(tmp_path / "a.csv", tmp_path / "b.csv")
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("x\n" + "1\n" * 20)
     assert make(tmp_path / "a.csv").dataset_id == make(tmp_path / "b.csv").dataset_id
     for name in ("one/ape", "two/bee"):
         (tmp_path / name).mkdir(parents=True)
         Image.new("L", (3, 3)).save(tmp_path / name / "0.png")
-    whole = {"validation": 0, "test": 0}
-    first, second = (make(tmp_path / name, split=whole) for name in ("one", "two"))
+    first, second = (make(tmp_path / name, split={"validation": 0, "test": 0}) for name in ("one", "two"))
     assert (first.classes, second.classes) == (("ape",), ("bee",))
     assert first.dataset_id != second.dataset_id
 
@@ -113,39 +112,39 @@ def test_ingest_leaves_only_the_dataset(pictures, make, dataset_home) -> None:
     assert list((Path(dataset_home) / "datasets" / "d" / ".staging").iterdir()) == []
 
 
-def test_ingest_killed_goes_on_where_it_was(pictures, dataset_home) -> None:
-    """After SIGKILL between chunks, the same ingest takes over the written chunk and writes only the others."""
+@pytest.fixture
+def killed(pictures, dataset_home) -> Path:
+    """The staging folder of an ingest that was killed by SIGKILL after its first chunk."""
     command = [sys.executable, "-c", PROGRAM, str(pictures), dataset_home, "0"]
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
-    config = IngestConfig(source=str(pictures), name="d")
-    staged = Path(staging_location(dataset_home, "d", plan(config).dataset_id).path)
-    before = files_of(staged)
-    assert "train-00000.parquet" in before
-    result = ingest(config, dataset_home, map, lambda done, total: None)
+    dataset_id = plan_ingest(IngestConfig(source=str(pictures), name="d")).dataset_id
+    return Path(staging_location(dataset_home, "d", dataset_id).path)
+
+
+def test_ingest_killed_resumes(pictures, make, killed) -> None:
+    """After SIGKILL between chunks, the same ingest takes over the written chunk and writes only the others."""
+    before = files_of(killed)
+    result = make(pictures)
     assert result.resumed_chunks == 1
     assert files_of(result.uri)["train-00000.parquet"] == before["train-00000.parquet"]
     Dataset.open(result.uri).verify()
 
 
-def test_ingest_does_not_trust_a_damaged_staged_chunk(pictures, dataset_home) -> None:
+def test_ingest_does_not_trust_a_damaged_staged_chunk(pictures, make, killed) -> None:
     """A staged shard that is not what its record says is written again."""
-    command = [sys.executable, "-c", PROGRAM, str(pictures), dataset_home, "0"]
-    subprocess.run(command, check=False)
-    config = IngestConfig(source=str(pictures), name="d")
-    shard = Path(staging_location(dataset_home, "d", plan(config).dataset_id).path) / "train-00000.parquet"
+    shard = killed / "train-00000.parquet"
     shard.write_bytes(bytes(shard.stat().st_size))
-    result = ingest(config, dataset_home, map, lambda done, total: None)
+    result = make(pictures)
     assert result.resumed_chunks == 0
     Dataset.open(result.uri).verify()
 
 
-def test_ingest_in_processes_gives_the_same_bytes(pictures, dataset_home, tmp_path) -> None:
-    """Chunks written by other processes, in any order, are the shards one process writes."""
+def test_ingest_in_processes_gives_the_same_bytes(pictures, make, tmp_path) -> None:
+    """Chunks written by other processes, in any order, are the shards that one process writes."""
     config = IngestConfig(source=str(pictures), name="d")
-    alone = ingest(config, dataset_home, map, lambda done, total: None)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         other = ingest(config, str(tmp_path / "other"), pool.imap_unordered, lambda done, total: None)
-    assert Dataset.open(alone.uri).manifest.splits == Dataset.open(other.uri).manifest.splits
+    assert Dataset.open(make(pictures).uri).manifest.splits == Dataset.open(other.uri).manifest.splits
 
 
 def test_ingest_rejects_with_every_problem_in_a_file(pictures, make, dataset_home) -> None:
@@ -209,8 +208,7 @@ def test_ingest_names_a_lone_class(pictures, make) -> None:
     """A class with one example is named, with what to do."""
     (pictures / "dog").mkdir()
     shutil.copy(pictures / "ape" / "00.png", pictures / "dog" / "0.png")
-    expected = "class 'dog' has one example; a stratified split needs at least 2\n"
-    with pytest.raises(DataError, match=expected):
+    with pytest.raises(DataError, match="class 'dog' has one example; a stratified split needs at least 2\n"):
         make(pictures)
     assert make(pictures, split={"validation": 0, "test": 0}).rows["train"] == 36
 
@@ -227,9 +225,9 @@ def test_dry_run_says_what_ingest_does(pictures, make, dataset_home) -> None:
     assert dry_run(config, dataset_home).exists
 
 
-def test_ingest_full_disk_is_explained(pictures, dataset_home, monkeypatch) -> None:
-    """With no space left the message says so, the old dataset stays whole, and no partial file is left."""
-    old = ingest(IngestConfig(source=str(pictures), name="d"), dataset_home, map, lambda done, total: None)
+def test_ingest_full_disk_is_explained(pictures, make, dataset_home, monkeypatch) -> None:
+    """With no space left the message says so, the old dataset stays whole, and no partial file remains."""
+    old = make(pictures)
 
     def full(handle: int) -> None:
         raise OSError(28, os.strerror(28))
@@ -237,7 +235,7 @@ def test_ingest_full_disk_is_explained(pictures, dataset_home, monkeypatch) -> N
     with monkeypatch.context() as patch:
         patch.setattr("vae.storage.os.fsync", full)
         with pytest.raises(DataError, match=r"no space left while writing .*train-00000\.parquet\. Published"):
-            ingest(IngestConfig(source=str(pictures), name="d", seed=1), dataset_home, map, lambda d, t: None)
+            make(pictures, seed=1)
     assert not list(Path(dataset_home).rglob("*.partial"))
     Dataset.open(old.uri).verify()
 

@@ -11,13 +11,13 @@ from vae.data.schema import ExampleSpec
 
 
 def survey(num_rows: int, **facts) -> Survey:
-    """A survey of so many rows, whose reader is never asked."""
+    """Returns a survey of some rows, without a reader."""
     example = ExampleSpec((1, 1, 1))
     return Survey(files=(), example=example, num_rows=num_rows, reader=None, **facts)  # type: ignore[arg-type]
 
 
 def labelled(counts: list[int], **facts) -> Survey:
-    """A survey with so many rows of each class, in the order of the classes."""
+    """Returns a survey with some rows of each class, in the order of the classes."""
     labels = np.repeat(np.arange(len(counts), dtype=np.int32), counts)
     classes = tuple(f"c{i}" for i in range(len(counts)))
     return survey(len(labels), labels=labels, classes=classes, **facts)

@@ -19,7 +19,7 @@ def source(tmp_path: Path) -> Path:
     return tmp_path / "source"
 
 
-def test_source_is_ready_when_two_looks_have_found_the_same(source: Path, tmp_path: Path) -> None:
+def test_source_is_ready_when_two_looks_agree(source: Path, tmp_path: Path) -> None:
     """A file that grows between two looks puts it off; what is done with is unchanged until a file comes or goes."""
 
     def look() -> str:
@@ -37,8 +37,8 @@ def test_source_is_ready_when_two_looks_have_found_the_same(source: Path, tmp_pa
     assert look() == "unchanged"
 
 
-def test_another_source_of_the_same_name_is_not_known(source: Path, tmp_path: Path) -> None:
-    """What was remembered belongs to a source."""
+def test_another_source_of_the_same_name_is_forgotten(source: Path, tmp_path: Path) -> None:
+    """The state belongs to one source."""
     watch = Watch(str(tmp_path), "cats", str(source))
     watch.done(watch.look()[1])
     (tmp_path / "other").mkdir()
@@ -49,18 +49,16 @@ def test_fingerprint_tells_names_sizes_and_times_apart(source: Path) -> None:
     """Without reading a file; a folder without files has one too."""
     file = source / "cats" / "1.png"
     seen = {fingerprint(str(source))}
-    os.utime(file, ns=(1, 1))
-    seen.add(fingerprint(str(source)))
-    file.rename(source / "cats" / "3.png")
-    seen.add(fingerprint(str(source)))
-    (source / "cats" / "3.png").unlink()
-    seen.add(fingerprint(str(source)))
+    renamed = source / "cats" / "3.png"
+    for change in (lambda: os.utime(file, ns=(1, 1)), lambda: file.rename(renamed), renamed.unlink):
+        change()
+        seen.add(fingerprint(str(source)))
     (source / "dogs").mkdir()
     assert len(seen) == 4
     assert fingerprint(str(source)) in seen
 
 
-def test_source_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_absent_source_is_refused(tmp_path: Path) -> None:
     """Or a mistyped folder would be watched for ever."""
-    with pytest.raises(DataError, match="nowhere is not there; a watched source must exist, and may be empty"):
+    with pytest.raises(DataError, match="nowhere does not exist; a watched source must exist, and may be empty"):
         fingerprint(str(tmp_path / "nowhere"))

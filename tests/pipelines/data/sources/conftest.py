@@ -1,14 +1,28 @@
-"""Fixtures of the source tests."""
+"""Fixtures and images of the source tests."""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pipelines.data.sources import Block, IngestConfig, Survey, forget_segments, survey_source
+
+
+def random_images(*shape: int, seed: int = 0) -> np.ndarray:
+    """Returns random pixels."""
+    return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+
+
+def png(image: np.ndarray) -> bytes:
+    """Returns an image as a PNG file."""
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()
 
 
 @pytest.fixture

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from PIL import Image
 
 from pipelines.data.sources import IngestConfig
+from tests.pipelines.data.sources.conftest import png, random_images
 from vae.errors import DataError
 
-
-@pytest.fixture
-def images() -> np.ndarray:
-    """Six images of 4×5 pixels."""
-    return np.random.default_rng(0).integers(0, 256, (6, 4, 5), np.uint8)
+IMAGES = random_images(6, 4, 5)
 
 
-def png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()
-
-
-def test_npz_attributes_are_numbers_and_categories(tmp_path, look, images) -> None:
+def test_npz_attributes_are_numbers_and_categories(tmp_path, look) -> None:
     """Numbers stay, text and what is named become categories, NaN is missing, and a matrix is several attributes."""
     np.savez(
         tmp_path / "m.npz",
-        imgs=images,
+        imgs=IMAGES,
         size=np.array([1.5, np.nan, 2, 3, 4, 5]),
         mood=np.array(["sad", "glad", "sad", "glad", "mad", "sad"]),
         latents=np.array([[10, 0], [9, 0], [10, 1], [9, 1], [10, 0], [9, 0]]),
@@ -44,9 +32,9 @@ def test_npz_attributes_are_numbers_and_categories(tmp_path, look, images) -> No
     np.testing.assert_array_equal(survey.attribute_values, np.array(expected, np.float32))
 
 
-def test_parquet_attributes_follow_their_images(tmp_path, look, images) -> None:
+def test_parquet_attributes_follow_their_images(tmp_path, look) -> None:
     """Columns of all files are read in the order of the rows; null and NaN are missing."""
-    data = [png(image) for image in images]
+    data = [png(image) for image in IMAGES]
     size, mood = [1.0, None, float("nan"), 4.0, 5.0, 6.0], ["b", "a", None, "b", "a", "a"]
     for part, name in ((slice(4), "a"), (slice(4, 6), "b")):
         table = pa.table({"image": data[part], "size": size[part], "mood": pa.array(mood[part]).dictionary_encode()})
@@ -68,23 +56,23 @@ def test_parquet_attributes_follow_their_images(tmp_path, look, images) -> None:
         ({"size": np.array([b"x"] * 6)}, "expected numbers, booleans or text in attribute 'size', found binary"),
     ],
 )
-def test_npz_attributes_that_are_none_are_refused(tmp_path, look, images, arrays, message) -> None:
+def test_npz_attributes_that_are_none_are_refused(tmp_path, look, arrays, message) -> None:
     """What is absent, of another length, empty, infinite or of bytes is named."""
-    np.savez(tmp_path / "m.npz", imgs=images, **arrays)
+    np.savez(tmp_path / "m.npz", imgs=IMAGES, **arrays)
     with pytest.raises(DataError, match=message):
         look(tmp_path / "m.npz", attributes=["size"])
 
 
-def test_attributes_of_split_arrays_are_refused(tmp_path, look, images) -> None:
+def test_attributes_of_split_arrays_are_refused(tmp_path, look) -> None:
     """An array of attributes belongs to one array of images."""
-    np.savez(tmp_path / "m.npz", x_train=images[:4], x_test=images[4:], size=np.zeros(6))
+    np.savez(tmp_path / "m.npz", x_train=IMAGES[:4], x_test=IMAGES[4:], size=np.zeros(6))
     with pytest.raises(DataError, match=r"attributes belong to one array of images, found 2. Use --set image=NAME"):
         look(tmp_path / "m.npz", attributes=["size"])
 
 
-def test_parquet_attribute_that_is_absent_is_refused(tmp_path, look, images) -> None:
+def test_parquet_attribute_that_is_absent_is_refused(tmp_path, look) -> None:
     """A column that is not there is named with those that are."""
-    pq.write_table(pa.table({"image": [png(images[0])]}), tmp_path / "t.parquet")
+    pq.write_table(pa.table({"image": [png(IMAGES[0])]}), tmp_path / "t.parquet")
     with pytest.raises(DataError, match=r"t\.parquet: no column 'size'. Columns: image"):
         look(tmp_path, attributes=["size"])
 

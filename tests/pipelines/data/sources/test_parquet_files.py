@@ -1,4 +1,4 @@
-"""Parquet as a source."""
+"""Parquet as a source of tables."""
 
 from __future__ import annotations
 
@@ -11,21 +11,16 @@ from vae.errors import DataError
 
 def test_parquet_columns_keep_their_types(tmp_path, look) -> None:
     """Types stay; text is categorical, dictionaries are text, NaN and null are missing."""
-    table = pa.table(
-        {
-            "x": pa.array([0.5, float("nan"), None], pa.float32()),
-            "n": pa.array([1, 2, 3], pa.int16()),
-            "w": pa.array(["b", "a", "b"]).dictionary_encode(),
-            "k": ["u", "v", "u"],
-        }
-    )
-    pq.write_table(table, tmp_path / "t.parquet")
+    columns = {
+        "x": pa.array([0.5, float("nan"), None], pa.float32()),
+        "n": pa.array([1, 2, 3], pa.int16()),
+        "w": pa.array(["b", "a", "b"]).dictionary_encode(),
+        "k": ["u", "v", "u"],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     survey, block = look(tmp_path / "t.parquet", label="k")
-    assert [(c.name, c.kind, c.dtype) for c in survey.example.columns] == [
-        ("x", "numeric", "float"),
-        ("n", "numeric", "int16"),
-        ("w", "categorical", "string"),
-    ]
+    expected = [("x", "numeric", "float"), ("n", "numeric", "int16"), ("w", "categorical", "string")]
+    assert [(c.name, c.kind, c.dtype) for c in survey.example.columns] == expected
     assert block.examples.to_pydict() == {"x": [0.5, None, None], "n": [1, 2, 3], "w": ["b", "a", "b"]}
     assert survey.classes == ("u", "v")
 
@@ -45,35 +40,38 @@ def test_parquet_schema_drift_is_a_diff(tmp_path, look) -> None:
 def test_parquet_infinite_value_is_refused_with_its_row(tmp_path, look) -> None:
     """Infinity is named by file, row and column."""
     pq.write_table(pa.table({"a": [1.0, float("inf")]}), tmp_path / "t.parquet")
-    survey, _ = look(tmp_path)
-    assert [str(p) for p in survey.problems] == [
-        "t.parquet, row 1, column 'a': expected a number within ±3.4e38, found one beyond"
-    ]
+    [problem] = look(tmp_path)[0].problems
+    assert str(problem) == "t.parquet, row 1, column 'a': expected a number within ±3.4e38, found one beyond"
 
 
-def test_parquet_bomb_is_refused_by_its_footer(tmp_path, look) -> None:
-    """Few bytes that are many rows are counted before they are read."""
-    pq.write_table(pa.table({"a": pa.repeat(pa.scalar(1), 5_000_000)}), tmp_path / "t.parquet")
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        (
+            {"a": pa.repeat(pa.scalar(1), 5_000_000)},
+            {"max_memory_bytes": 1000},
+            "5,000,000 rows of 1 columns unfold to 40,000,000 bytes, above the limit of 1,000",
+        ),
+        (
+            {"a": [[1]], "t": pa.array([0], pa.timestamp("s"))},
+            {},
+            r"expected columns of numbers, booleans or text, found 'a' \(list<.*'t' \(timestamp",
+        ),
+        ({"a": pa.array([], pa.int64())}, {}, r"t\.parquet: 0 examples\. The file has no rows"),
+    ],
+    ids=["bomb", "types", "empty"],
+)
+def test_parquet_that_is_no_table_is_refused(tmp_path, look, columns, options, message) -> None:
+    """Few bytes that are many rows are counted by the footer; lists, times and files without rows are refused."""
+    pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").stat().st_size < 40_000
-    with pytest.raises(
-        DataError, match="5,000,000 rows of 1 columns unfold to 40,000,000 bytes, above the limit of 1,000"
-    ):
-        look(tmp_path, max_memory_bytes=1000)
+    with pytest.raises(DataError, match=message):
+        look(tmp_path, **options)
 
 
-def test_parquet_strange_types_are_refused(tmp_path, look) -> None:
-    """Lists and times have no place in a table of features."""
-    pq.write_table(pa.table({"a": [[1]], "t": pa.array([0], pa.timestamp("s"))}), tmp_path / "t.parquet")
-    with pytest.raises(DataError, match=r"expected columns of numbers, booleans or text, found 'a' \(list<"):
-        look(tmp_path)
-
-
-def test_parquet_truncated_or_empty_is_refused(tmp_path, look) -> None:
-    """A file without its footer, and one without rows, say so."""
-    path = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"a": pa.array([], pa.int64())}), path)
-    with pytest.raises(DataError, match=r"t\.parquet: 0 examples\. The file has no rows"):
-        look(path)
-    path.write_bytes(path.read_bytes()[:-4])
+def test_parquet_without_footer_is_refused(tmp_path, look) -> None:
+    """A file that is cut off names itself."""
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "t.parquet")
+    (tmp_path / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-4])
     with pytest.raises(DataError, match=r"t\.parquet: not a whole Parquet file"):
-        look(path)
+        look(tmp_path)

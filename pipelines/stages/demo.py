@@ -1,4 +1,4 @@
-"""Requests that work out of the box."""
+"""Requests of the main job that need no data of the user."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from vae.config import ModelConfig, RunConfig, ScalingConfig, TrainingConfig
 
 
 def digits() -> PipelineRequest:
-    """The main job on real data that ships inside scikit-learn: 1,797 scanned handwritten digits of 8x8 pixels."""
+    """Returns the main job on scikit-learn's 1,797 scanned handwritten digits of 8×8 pixels."""
     base = RunConfig(
         model=ModelConfig(latent_dim=10),
         training=TrainingConfig(epochs=60, batch_size=64, learning_rate=2e-3, patience_epochs=15),
