@@ -16,17 +16,17 @@ from vae.config import RunConfig
 
 TITLE = """# Configuration
 
-Every field of a training and of a search: what it means, in which unit, and what it is where a file does not say. A typo is
-an error with the nearest known field. `--set FIELD=VALUE` overrides one of them. Where a part has kinds, `kind` says which,
-and the other fields are that kind's: `encoder: {kind: conv, channels: [16, 32]}`.
+Every field of a training and of a search, with its meaning, its unit and its default. An unknown field is an error that
+names the nearest known one. `--set FIELD=VALUE` overrides one field. A part that comes in several kinds names its kind, and
+has the fields of that kind: `encoder: {kind: conv, channels: [16, 32]}`.
 
-This page is made from the configuration's own types by `python docs/configuration.py`.
+`python docs/configuration.py` makes this page from the types of the configuration.
 """
 SECTIONS = ("model", "objective", "data", "training", "scaling")
 
 
 def page() -> str:
-    """The page, in Markdown."""
+    """Returns the page, in Markdown."""
     parts = [TITLE]
     for name in SECTIONS:
         section = RunConfig.model_fields[name].annotation
@@ -40,7 +40,7 @@ def page() -> str:
 
 
 def table(section: type[BaseModel]) -> str:
-    """Field, default and meaning."""
+    """Returns a table of a section's fields, with defaults and meanings."""
     rows = [
         f"| `{name}` | {default(field)} | {cell(field.description)} |"
         for name, field in section.model_fields.items()
@@ -49,19 +49,19 @@ def table(section: type[BaseModel]) -> str:
 
 
 def kinds(path: str, models: list[type[BaseModel]]) -> str:
-    """Each kind of a part, and its fields."""
+    """Returns a table of the kinds of a part, with the fields of each."""
     rows = [f"| `{kind_of(model)}` | {cell(text_of(model))} | {fields(model)} |" for model in models]
     return "\n".join([f"### `{path}`", "", "| kind | what it is | its fields |", "|---|---|---|", *rows, ""])
 
 
 def fields(model: type[BaseModel]) -> str:
-    """The fields of a kind in one cell."""
+    """Returns the fields of a kind, as one cell."""
     listed = ((name, field) for name, field in model.model_fields.items() if name != "kind")
     return "<br>".join(f"`{name}` ({default(field)}): {cell(field.description)}" for name, field in listed)
 
 
 def choices(section: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel]]]]:
-    """The fields of a section that have kinds, with the model of each kind; once where two fields have the same."""
+    """Yields the fields of a section that have kinds, with the model of each; fields with the same kinds count once."""
     seen: list[Any] = []
     for name, field in section.model_fields.items():
         models = [model for model in models_in(field.annotation) if "kind" in model.model_fields]
@@ -71,7 +71,7 @@ def choices(section: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel
 
 
 def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
-    """Every model that a type names."""
+    """Yields every model in a type."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         yield annotation
     for argument in get_args(annotation):
@@ -79,12 +79,12 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 
 def kind_of(model: type[BaseModel]) -> str:
-    """What `kind` is for a model."""
+    """Returns the value of `kind` of a model."""
     return model.model_fields["kind"].default
 
 
 def default(field: FieldInfo) -> str:
-    """As YAML has it; what must be given has none."""
+    """Returns the default of a field, as YAML has it."""
     value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return "to be given"
@@ -96,15 +96,15 @@ def default(field: FieldInfo) -> str:
 
 
 def text_of(model: type[BaseModel]) -> str:
-    """A model's docstring, as one paragraph."""
+    """Returns a model's docstring, as one paragraph."""
     return " ".join((model.__doc__ or "").split())
 
 
 def cell(text: str | None) -> str:
-    """Text as a table's cell has it.
+    """Returns a text as a cell of a table.
 
     Raises:
-        ValueError: If there is none: a field nobody explained.
+        ValueError: If the text is empty: a field without a docstring.
     """
     if not text:
         raise ValueError("a field of the configuration has no meaning: write a docstring below it")

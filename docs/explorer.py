@@ -26,7 +26,7 @@ from pipelines.explorer.views import Path as Way
 HERE = Path(__file__).parent
 CHROMIUM = "/usr/bin/chromium"
 BAND = np.broadcast_to((np.arange(28)[:, None] >= 11) & (np.arange(28)[:, None] < 18), (28, 28))
-"""Of a digit of MNIST, a quarter."""
+"""Mask of the middle quarter of an MNIST digit."""
 GAPS = json.dumps({"alcohol": None, "colour": None})
 WIDTH, HEIGHT, SCALE = 1200, 800, 1.5
 VIEWS: dict[str, View] = {

@@ -35,7 +35,7 @@ SPAN = (len(STAGES) - 1) * STEP + WIDTH
 def box(
     axes: Axes, corner: tuple[float, float], text: str, colour: str, *, title: str = "", width: float = WIDTH
 ) -> None:
-    """A rounded box with centred text, under a bold title."""
+    """Draws a rounded box with centred text, under a bold title."""
     x, y = corner
     shape = FancyBboxPatch((x, y), width, HEIGHT, boxstyle="round,pad=0.03,rounding_size=0.08", fc=colour, ec=LINE)
     axes.add_patch(shape)
@@ -48,12 +48,12 @@ def box(
 
 
 def arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    """A thin arrow."""
+    """Draws a thin arrow."""
     axes.annotate("", end, start, arrowprops={"arrowstyle": "-|>", "color": MUTED, "lw": 1.1})
 
 
 def draw() -> Figure:
-    """What sets the flows off; their four stages: flow, job, and what is left; and what is done with that."""
+    """Returns a figure of what starts the flows, their four stages (flow, job, result), and what uses the results."""
     figure = Figure((12.4, 4.75), dpi=110, facecolor="white")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 12.0), ylim=(0, 4.6))

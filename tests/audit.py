@@ -1,6 +1,6 @@
 """Secrets in the repository and known vulnerabilities of pinned packages: `python -m tests.audit`, run by `make check`.
 
-Without a way to a service of advisories the packages are not looked at, and it says so.
+If no service of advisories can be reached, the packages are not checked, and the output says so.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from detect_secrets.settings import transient_settings
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "constraints.txt"
 ACCEPTED: dict[str, str] = {}
-"""Advisories that do not concern this project: their names, and why not."""
+"""Advisories that do not concern this project, with the reasons."""
 
 NO_SECRETS = [
     r"secretName: betaline",  # the name of an object of Kubernetes
 ]
-"""Lines, as regular expressions, that only look as if they held a secret."""
+"""Regular expressions of lines that only look as if they held a secret."""
 NOISY = {"Base64HighEntropyString", "IPPublicDetector"}
 NOISY_IN_TESTS = {*NOISY, "HexHighEntropyString", "KeywordDetector", "BasicAuthDetector"}
-"""What tests are full of: digests, and passwords of nobody."""
+"""Detectors that find the digests and made-up passwords of tests."""
 FILTERS = ("allowlist.is_line_allowlisted", "heuristic.is_sequential_string", "heuristic.is_templated_secret")
 
 KNOWN_TO_BE_VULNERABLE = "requests==2.19.0"
-"""A service that finds nothing in this has no advisories: a mirror of packages, say."""
+"""A package with known vulnerabilities. A service that reports none, such as a mirror of packages, has no advisories."""
 
 
 class NoAdvisories(Exception):  # noqa: N818  named for what is missing
-    """No service of advisories can be asked."""
+    """Raised if no service of advisories can be asked."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Advisory:
 
 
 def secrets_in(files: Iterable[Path], root: Path = ROOT) -> Iterator[str]:
-    """What looks like a secret, as FILE:LINE: KIND; never the secret itself."""
+    """Yields what looks like a secret, as FILE:LINE: KIND; never the secret itself."""
     detectors = {one.__name__ for one in get_mapping_from_secret_type_to_class().values()}
     filters = [{"path": f"detect_secrets.filters.{name}"} for name in FILTERS]
     filters.append({"path": "detect_secrets.filters.regex.should_exclude_line", "pattern": NO_SECRETS})
@@ -68,13 +68,13 @@ def secrets_in(files: Iterable[Path], root: Path = ROOT) -> Iterator[str]:
 
 
 def tracked_files(root: Path = ROOT) -> list[Path]:
-    """The files of the repository that git knows."""
-    told = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
-    return [root / name for name in told.split("\0") if name and (root / name).is_file()]
+    """Returns the files of the repository that git tracks."""
+    names = subprocess.run(["git", "ls-files", "-z"], cwd=root, capture_output=True, text=True, check=True).stdout
+    return [root / name for name in names.split("\0") if name and (root / name).is_file()]
 
 
 def advisories(requirements: str) -> list[Advisory]:
-    """The known vulnerabilities of pinned packages, but for the accepted ones.
+    """Returns the known vulnerabilities of pinned packages, without the accepted ones.
 
     Raises:
         NoAdvisories: If no service of advisories can be asked.
@@ -105,7 +105,7 @@ def _ask(requirements: str) -> list[Advisory]:
 
 
 def main() -> int:
-    """Says what was found; returns the exit status, which is 0 if there is nothing, and if nobody could be asked."""
+    """Prints the findings; returns the exit status, which is 0 without findings, and without a service to ask."""
     files = tracked_files()
     found = [f"secret: {secret}" for secret in secrets_in(files)]
     print(f"{len(files)} files looked through for secrets")

@@ -1,9 +1,10 @@
-"""The bits that a refactor must not change: curves, weights and answers of every preset, compared between two commits.
+"""A comparison of two commits: whether curves, weights and answers of every preset are equal to the bit.
 
     python -m tests.golden FOLDER
 
-writes `FOLDER/golden.json` where there is none, and else lists what differs from it. Bits depend on the processor and on
-torch, so both commits run on one machine; the file is not kept in the repository.
+On the first commit this writes `FOLDER/golden.json`. On the second commit, with the same FOLDER, it compares and lists
+every difference. Bits depend on the processor and on the version of torch, so run both commits on one machine; the file is
+not kept in the repository.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Real processes, as tests watch and end them."""
+"""Real processes that tests watch and end."""
 
 from __future__ import annotations
 
@@ -20,38 +20,39 @@ T = TypeVar("T")
 
 
 def wait_until(is_so: Callable[[], object], limit_seconds: float = 120, what: str = "") -> float:
-    """Waits for a condition; returns how long it took, and fails when it does not come."""
+    """Waits for a condition; returns the seconds it took, and fails after the limit."""
     begun = time.monotonic()
     wait_for(is_so, limit_seconds, what)
     return time.monotonic() - begun
 
 
 def wait_for(find: Callable[[], T | None], limit_seconds: float = 120, what: str = "") -> T:
-    """Waits for something to be there; returns it, and fails when it does not come."""
+    """Waits until a function returns something true; returns that, and fails after the limit."""
     begun = time.monotonic()
-    while not (found := find()):
+    while not (result := find()):
         assert time.monotonic() - begun < limit_seconds, f"not within {limit_seconds} s: {what or find}"
         time.sleep(0.1)
-    return found
+    return result
 
 
 @contextmanager
 def meanwhile(act: Callable[[], T]) -> Iterator[Future[T]]:
-    """Does something in another thread while the block runs: what a log tells comes after the fact, on fast machines after
-    the work has ended. Its result, or what it raised, is the future's, once the block has ended.
+    """Does something in another thread while the block runs; yields the future of its result.
+
+    A job's log is too late for that: on fast machines it comes after the work has ended.
     """
     with ThreadPoolExecutor(1) as other:
         yield other.submit(act)
 
 
 def ray_processes(services: Services, word: str) -> list[psutil.Process]:
-    """The processes of the session's Ray head with a word in their command: `RayTrainWorker`, `pipelines.jobs tune`."""
+    """Returns the processes of the session's Ray head whose command has a word, such as `RayTrainWorker`."""
     head = next(process for process in services.processes if process.name == "ray")
     return [process for process in psutil.Process(head.pid).children(recursive=True) if word in command_of(process)]
 
 
 def kill_driver(services: Services, kind: str) -> bool:
-    """Kills the driver of the job of a kind that runs now; returns whether there was one."""
+    """Kills the driver of the running job of a kind; returns whether there was one."""
     drivers = ray_processes(services, f"pipelines.jobs {kind} --spec")
     for driver in drivers:
         driver.kill()
@@ -59,13 +60,13 @@ def kill_driver(services: Services, kind: str) -> bool:
 
 
 def total_cpus() -> float:
-    """The CPUs of the current cluster's living nodes."""
+    """Returns the number of CPUs of the current cluster's living nodes."""
     cluster = current_cluster()
     return patiently(lambda: total_resources(cluster))[0]
 
 
 def available_cpus() -> float:
-    """The CPUs of the current cluster that nothing holds; on the embedded head at most about 2 s old."""
+    """Returns the number of free CPUs of the current cluster; on the embedded head at most about 2 s old."""
     cluster = current_cluster()
     status = patiently(lambda: cluster.get("/api/cluster_status"))["data"]["clusterStatus"]
     used, total = status["loadMetricsReport"]["usage"]["CPU"]
@@ -73,7 +74,7 @@ def available_cpus() -> float:
 
 
 def command_of(process: psutil.Process) -> str:
-    """The words a process was started with; none where it has just ended."""
+    """Returns the command line of a process; the empty string if it has just ended."""
     try:
         return " ".join(process.cmdline())
     except psutil.NoSuchProcess:
@@ -83,7 +84,7 @@ def command_of(process: psutil.Process) -> str:
 def betaline(
     *arguments: str, home: Path, environment: Mapping[str, str] | None = None, limit_seconds: float = 120
 ) -> subprocess.CompletedProcess[str]:
-    """The command as a process of its own."""
+    """Runs the command as a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "pipelines.cli", *arguments, "--home", str(home)],
         env=environment,

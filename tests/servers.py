@@ -1,4 +1,4 @@
-"""Servers and workers of a test's own, which it may kill, pause and start again while the session's stay whole."""
+"""Servers and workers of a test's own, which it may kill, pause and restart without harm to those of the session."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 
 
 class Server:
-    """A service that a test does things to; it is started the same way each time, and so comes back where it was."""
+    """A service of one test. A restart brings it back at the same address."""
 
     def __init__(self, launch: Launch, folder: Path, until_the_end: ExitStack) -> None:
         self.launch = launch
@@ -32,23 +32,23 @@ class Server:
         self.process = self._until_the_end.enter_context(running(self.launch, self.folder))
 
     def kill(self) -> None:
-        """SIGKILL to it and all that it started."""
+        """Sends SIGKILL to it and everything it started."""
         kill(*process.tree(self.process))
 
     def pause(self) -> None:
-        """SIGSTOP: it takes connections and answers none."""
+        """Sends SIGSTOP: it accepts connections and answers none."""
         for member in process.tree(self.process):
             member.suspend()
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Sends SIGCONT."""
         for member in process.tree(self.process):
             member.resume()
 
 
 @contextmanager
 def worker(**environment: str) -> Iterator[psutil.Popen]:
-    """A worker of the environment's Prefect server inside the block, on the pool of all deployments."""
+    """Runs a worker of the environment's Prefect server, on the pool of all deployments, while the block runs."""
     from pipelines.operating.deployments import POOL
 
     started = psutil.Popen(
@@ -70,7 +70,7 @@ def worker(**environment: str) -> Iterator[psutil.Popen]:
 
 
 def kill(*members: psutil.Process) -> None:
-    """SIGKILL, and a wait until they have ended."""
+    """Sends SIGKILL, and waits until the processes have ended."""
     for member in members:
         with suppress(psutil.NoSuchProcess):  # it has ended with one before it
             member.kill()

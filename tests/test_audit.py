@@ -1,4 +1,4 @@
-"""The audit finds a planted secret and a vulnerable package, and tells nobody to ask from nothing to find."""
+"""The audit reports a planted secret and a vulnerable package, and says so if no service of advisories answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ RAY_TOKEN = "64c6c15c04ae8c80b2ea9038ac4976ec" + "e76a2b0be50bbe661d68a685048aa2
     ],
 )
 def test_secret_that_is_planted_is_found(path: str, line: str, kind: str, tmp_path: Path) -> None:
-    """A key or a token in a file is told with its place and its kind, and not repeated."""
+    """A key or a token in a file is reported with its place and kind, without its value."""
     file = tmp_path / path
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(f"\n{line}\n")
@@ -37,7 +37,7 @@ def test_secret_that_is_planted_is_found(path: str, line: str, kind: str, tmp_pa
 
 
 def test_settings_of_the_cluster_hold_no_secret() -> None:
-    """What looks like a secret in infra/ is none: the names of secrets are all that is there."""
+    """Infra/ holds the names of secrets, and no secret."""
     files = [file for file in audit.tracked_files() if file.relative_to(audit.ROOT).parts[0] == "infra"]
     assert len(files) > 15
     assert list(audit.secrets_in(files)) == []
@@ -75,10 +75,10 @@ def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str]]]:
 
 @pytest.mark.slow  # pip-audit takes seconds to start
 @pytest.mark.ci
-def test_advisories_are_told_unless_they_are_accepted(
+def test_advisories_are_reported_unless_accepted(
     service: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A pinned package with a known vulnerability is told with what mends it; an accepted one is not."""
+    """A pinned package with a known vulnerability is reported with the version that mends it; an accepted one is not."""
     service |= {"requests": ["OLD-1"], "flask": ["NEW-1", "NEW-2"]}
     monkeypatch.setattr(audit, "ACCEPTED", {"NEW-2": "it is about Windows"})
     (found,) = audit.advisories("# comments are passed over\nflask==3.1.3\nclick==8.5.1\n")
@@ -87,10 +87,8 @@ def test_advisories_are_told_unless_they_are_accepted(
 
 @pytest.mark.slow  # pip-audit takes seconds to start
 @pytest.mark.ci
-def test_advisories_are_not_taken_for_none_where_nobody_knows(
-    service: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A service that has no advisories, and one that is not there, are told apart from a service that finds nothing."""
+def test_missing_advisories_are_no_clean_result(service: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service without advisories, or without an answer, is an error and not a clean result."""
     with pytest.raises(audit.NoAdvisories, match=r"knows of no vulnerability in requests==2\.19\.0"):
         audit.advisories("flask==3.1.3\n")
     monkeypatch.setenv("PIP_AUDIT_OSV_URL", "http://127.0.0.1:9")  # nothing listens there
@@ -98,10 +96,10 @@ def test_advisories_are_not_taken_for_none_where_nobody_knows(
         audit.advisories("flask==3.1.3\n")
 
 
-def test_audit_fails_on_a_finding_and_not_where_nobody_can_be_asked(
+def test_audit_fails_on_a_finding_and_not_without_a_service(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """The status is 0 without a service, which is said, and 1 with a finding, which is told."""
+    """The status is 0 without a service and 1 with a finding; both are printed."""
 
     def nobody(requirements: str) -> list[audit.Advisory]:
         raise audit.NoAdvisories("no network")

@@ -1,4 +1,4 @@
-"""What the pages say of the code is so, and what they point at is there."""
+"""The pages: links and file names lead somewhere, figures are quoted exactly, and lists of the code are complete."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from vae.config import RunConfig
 from vae.config.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -24,28 +25,28 @@ RESULT = re.compile(r"benchmarks/results/([\w-]+)\.md\)")
 USE = re.compile(r"`--use ([a-z]+)`")
 FIGURE = re.compile(r"(?<![\w.])\d+(?:,\d{3})*(?:\.\d+)?")
 NOT_MEASURED = {"95"}
-"""Numbers beside a link to a page of results that are no figures: the level of an interval."""
+"""Numbers beside a link to a page of results that were not measured: the level of an interval."""
 
 
 def anchors(page: Path) -> set[str]:
-    """What a link may name in a page: its headings as hosts of Markdown write them."""
+    """Returns the anchors of a page's headings, as hosts of Markdown write them."""
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in HEADING.findall(page.read_text())}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """Every file, picture and heading that a page points at is there."""
+    """Every file, picture and heading that a page links exists."""
     for target, anchor in LINK.findall(page.read_text()):
         if "://" in target:
             continue
-        found = page.parent / target if target else page
-        assert found.exists(), f"{target} is not there"
-        assert not anchor or anchor in anchors(found), f"{target} has no heading #{anchor}"
+        linked = page.parent / target if target else page
+        assert linked.exists(), f"{target} does not exist"
+        assert not anchor or anchor in anchors(linked), f"{target} has no heading #{anchor}"
 
 
 @pytest.mark.parametrize("package", ["pipelines", "tuning", "vae"])
 def test_code_names_files_that_exist(package: str) -> None:
-    """Every Python file that a docstring or a comment names in backticks is there."""
+    """Every Python file that a docstring or a comment names in backticks exists."""
     for file in (ROOT / package).rglob("*.py"):
         for named in FILE.findall(file.read_text()):
             assert any((base / named).exists() for base in (ROOT, ROOT / package, file.parent)), f"{file}: {named}"
@@ -72,18 +73,45 @@ def test_quoted_figures_stand_on_the_page_of_results(page: Path) -> None:
             assert figures(block) <= measured | NOT_MEASURED, f"not in {names}: {figures(block) - measured}\n{block}"
 
 
-@pytest.mark.parametrize(("page", "heading"), [("README.md", "## Measured"), ("CHANGELOG.md", "### Measured")])
-def test_every_measurement_links_its_page(page: str, heading: str) -> None:
-    """Every row or item of what was measured leads to a page of results, or to the paragraphs that do."""
-    section = re.split(r"\n(?=#)", (ROOT / page).read_text().split(f"{heading}\n")[1])[0]
-    items = re.findall(r"^(?:- .*(?:\n  .*)*|\| .*\|)$", section, re.MULTILINE)
-    rows = items[1:] if items[0].startswith("|") else items
+def test_every_measurement_links_its_page() -> None:
+    """Every row of the README's table of measurements links a page of results."""
+    section = re.split(r"\n(?=#)", (ROOT / "README.md").read_text().split("## Measured\n")[1])[0]
+    _header, *rows = re.findall(r"^\| .*\|$", section, re.MULTILINE)
     assert rows
-    assert not [row for row in rows if not RESULT.search(row) and "#what-it-is-good-for" not in row]
+    assert not [row for row in rows if not RESULT.search(row)]
+
+
+def test_map_of_the_house_names_every_folder() -> None:
+    """The map in CONTRIBUTING.md has each folder of the product and each room of the tests, and no other."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    above: list[str] = []
+    named = set()
+    for line in re.findall(r"^ *\w+/ .*$", text.split("```")[1], re.MULTILINE):
+        depth = (len(line) - len(line.lstrip())) // 2
+        above[depth:] = [line.split("/")[0].strip()]
+        named.add("/".join(above))
+    products = {
+        file.parent.relative_to(ROOT) for room in ("vae", "tuning", "pipelines") for file in (ROOT / room).rglob("*.py")
+    }
+    rooms = {folder.relative_to(ROOT) for folder in (ROOT / "tests").iterdir() if any(folder.glob("*.py"))}
+    mirrored = {Path("tests", room) for room in ("vae", "tuning", "pipelines")}
+    assert {str(folder) for folder in (products | rooms) - mirrored} <= named
+    assert not [name for name in named if not (ROOT / name).is_dir()]
+
+
+def test_every_kind_of_part_is_in_the_page_of_models() -> None:
+    """The table of parts in `docs/models.md` names every kind of every union."""
+    page, maker = (ROOT / "docs" / "models.md").read_text(), runpy.run_path(str(ROOT / "docs" / "configuration.py"))
+    sections = [RunConfig.model_fields[name].annotation for name in ("model", "objective", "data")]
+    kinds = [
+        maker["kind_of"](kind) for section in sections for _, models in maker["choices"](section) for kind in models
+    ]
+    assert kinds
+    assert not [kind for kind in kinds if f"`{kind}`" not in page]
 
 
 def test_every_field_is_in_the_page_of_the_configuration() -> None:
-    """`docs/configuration.md` is what the types say today."""
+    """`docs/configuration.md` is what its program makes of the types."""
     written = runpy.run_path(str(ROOT / "docs" / "configuration.py"))["page"]()
     assert (ROOT / "docs" / "configuration.md").read_text() == written, "run `python docs/configuration.py`"
 

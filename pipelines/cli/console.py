@@ -90,15 +90,6 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
 
 
 def run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> Any:
-    """Runs a stage's flow, with a live view of it; returns its result.
-
-    Args:
-        stage: Name of the flow, which is also that of its command.
-        subject: Name shown in the title of the view.
-        request: Request of the flow.
-        home: Home of the services.
-        screen: Output of the command.
-        options: Further arguments of the flow, such as the name of its run.
-    """
+    """Runs the flow of a stage under a live view, titled with the stage and its subject; returns the flow's result."""
     with connected(home, screen, f"betaline {stage} {subject}"):
         return getattr(import_module(f"pipelines.flows.{stage}"), stage)(request, **options)

@@ -8,6 +8,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from pipelines.cli.summary import counts
 from pipelines.data.ingest import DryRun
 from vae.data.schema import Column
 
@@ -17,8 +18,7 @@ SHOWN = 20
 
 def dry_run_lines(plan: DryRun) -> Iterator[Any]:
     """Yields what an ingest would do: the dataset, its examples, and the examples it would leave out."""
-    rows = ", ".join(f"{count:,} {split}" for split, count in plan.rows.items())
-    yield f"Dataset {plan.dataset_id[:12]}{' (exists already)' if plan.exists else ''}: {rows}."
+    yield f"Dataset {plan.dataset_id[:12]}{' (exists already)' if plan.exists else ''}: {counts(plan.rows)}."
     yield f"Folder: {escape(plan.uri)}"
     yield f"Source: {plan.num_sources:,} file{'s' * (plan.num_sources != 1)}, {plan.source_bytes:,} bytes"
     yield f"Size: {plan.estimated_bytes:,} bytes before compression, in {plan.chunks:,} chunks"

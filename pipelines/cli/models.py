@@ -8,13 +8,13 @@ import shlex
 from dataclasses import asdict
 from typing import Annotated
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option, Typer
 
 from pipelines.cli.console import Screen, connected, prepare, run_flow
 from pipelines.cli.parameters import DEFAULT_HOME, Alias, Home, Json, Registered
 
-app = typer.Typer()
+app = Typer()
 
 
 @app.command("presets")
@@ -38,7 +38,7 @@ def list_presets(as_json: Json = False) -> None:
 
 @app.command()
 def models(
-    name: Annotated[str | None, typer.Argument(help="Registered model to list; by default all of them.")] = None,
+    name: Annotated[str | None, Argument(help="Registered model to list; by default all of them.")] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +66,7 @@ def models(
 def report(
     run_name: Annotated[
         str,
-        typer.Argument(metavar="RUN", help="Name of a training, a search or a promotion, as its command printed it."),
+        Argument(metavar="RUN", help="Name of a training, a search or a promotion, as its command printed it."),
     ],
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -99,9 +99,9 @@ def rollback(name: Registered, alias: Alias = "champion", home: Home = DEFAULT_H
 @app.command()
 def explore(
     model: Annotated[
-        str | None, typer.Argument(help="Model: NAME, NAME@ALIAS or NAME/VERSION; by default the first champion.")
+        str | None, Argument(help="Model: NAME, NAME@ALIAS or NAME/VERSION; by default the first champion.")
     ] = None,
-    port: Annotated[int, typer.Option(help="Loopback port to listen on; 0 means any free one.")] = 8321,
+    port: Annotated[int, Option(help="Loopback port to listen on; 0 means any free one.")] = 8321,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Explore a model's latent space, and what the model can do, in a browser, until Ctrl-C."""

@@ -11,8 +11,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import typer
 from rich.markup import escape
+from typer import Argument, Exit, Option, Typer
 
 from pipelines.cli import options
 from pipelines.cli.console import Screen, connected, prepare, run_flow
@@ -21,6 +21,7 @@ from pipelines.cli.parameters import (
     Alias,
     Approve,
     ConfigFile,
+    Dataset,
     Home,
     Json,
     Pool,
@@ -31,12 +32,12 @@ from pipelines.cli.parameters import (
     ScheduledSettings,
 )
 
-app = typer.Typer()
+app = Typer()
 
 
 @app.command()
 def deploy(
-    file: Annotated[Path, typer.Option(help="File that lists the deployments.")] = Path("prefect.yaml"),
+    file: Annotated[Path, Option(help="File that lists the deployments.")] = Path("prefect.yaml"),
     pool: Pool = "betaline",
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
@@ -54,7 +55,7 @@ def deploy(
 @app.command()
 def worker(
     pool: Pool = "betaline",
-    limit: Annotated[int | None, typer.Option(help="Most flow runs at the same time; unlimited by default.")] = None,
+    limit: Annotated[int | None, Option(help="Maximum number of flow runs at a time; by default any.")] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Run flows that are scheduled, triggered or submitted, until Ctrl-C."""
@@ -71,44 +72,39 @@ def worker(
         signal.signal(signal.SIGTERM, lambda *_: running.terminate())
         while True:
             try:
-                raise typer.Exit(running.wait())
+                raise Exit(running.wait())
             except KeyboardInterrupt:  # the worker has received it as well, and ends what it runs
                 continue
 
 
 @app.command()
 def schedule(
-    flow: Annotated[Literal["train", "tune", "watch", "drift"], typer.Argument(help="Flow to run.")],
+    flow: Annotated[Literal["train", "tune", "watch", "drift"], Argument(help="Flow to run.")],
     subject: Annotated[
-        str,
-        typer.Argument(
-            metavar="DATASET",
-            help="Dataset: NAME (its newest version at each run), NAME@ID, or its folder; for watch the source.",
-        ),
+        str, Argument(metavar="DATASET", help="NAME (its newest at each run), NAME@ID or folder; for watch, a source.")
     ],
-    cron: Annotated[str | None, typer.Option(help="Times as five cron fields, such as '0 2 * * *'.")] = None,
-    every: Annotated[float | None, typer.Option(help="Seconds between runs, instead of --cron.")] = None,
+    cron: Annotated[str | None, Option(help="Times as five cron fields, such as '0 2 * * *'.")] = None,
+    every: Annotated[float | None, Option(help="Seconds between runs, instead of --cron.")] = None,
     on: Annotated[
         Literal["data", "drift"] | None,
-        typer.Option(help="Event instead of a time: each new version of the dataset, or drift of the model."),
+        Option(help="Event instead of a time: a new version of the dataset, or drift of the model."),
     ] = None,
-    timezone: Annotated[str, typer.Option(help="Time zone of --cron, such as Europe/Vienna.")] = "UTC",
+    timezone: Annotated[str, Option(help="Time zone of --cron, such as Europe/Vienna.")] = "UTC",
     overlap: Annotated[
         Literal["queue", "refuse"] | None,
-        typer.Option(help="Treatment of a run due while another one runs; by default queue, but refuse for watch."),
+        Option(help="Treatment of a run due during another one; by default queue, but refuse for watch."),
     ] = None,
     name: Annotated[
-        str | None,
-        typer.Option(help="Name of the model, for watch of the dataset to make; by default the dataset's name."),
+        str | None, Option(help="Name of the model, or for watch of the new dataset; by default the dataset's.")
     ] = None,
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: ScheduledSettings = None,
     register: Register = None,
     approve: Approve = False,
-    pause: Annotated[bool, typer.Option("--pause", help="Start no more runs until --resume.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Start runs again after --pause.")] = False,
-    remove: Annotated[bool, typer.Option("--remove", help="Delete the schedule.")] = False,
+    pause: Annotated[bool, Option("--pause", help="Start no more runs until --resume.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Start runs again after --pause.")] = False,
+    remove: Annotated[bool, Option("--remove", help="Delete the schedule.")] = False,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
@@ -158,9 +154,7 @@ def list_schedules(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 @app.command()
 def drift(
     name: Registered,
-    dataset: Annotated[
-        str, typer.Argument(help="Fresh data: NAME, NAME@ID, or the path or URI of a dataset's folder.")
-    ],
+    dataset: Dataset,
     alias: Alias = "champion",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
@@ -189,12 +183,11 @@ def drift(
 @app.command()
 def approve(
     run: Annotated[
-        str | None,
-        typer.Argument(metavar="[RUN]", help="Flow run, or training run; without it, waiting promotions are listed."),
+        str | None, Argument(metavar="[RUN]", help="Flow run or training run; without it the waiting ones are listed.")
     ] = None,
-    reject: Annotated[bool, typer.Option("--reject", help="Refuse the promotion.")] = False,
-    reason: Annotated[str, typer.Option(help="Reason, kept with the decision.")] = "",
-    by: Annotated[str | None, typer.Option(help="Name of the person who decides; by default this user's.")] = None,
+    reject: Annotated[bool, Option("--reject", help="Refuse the promotion.")] = False,
+    reason: Annotated[str, Option(help="Reason, kept with the decision.")] = "",
+    by: Annotated[str | None, Option(help="Name of the person who decides; by default this user.")] = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:

@@ -3,69 +3,47 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import typer
+from typer import Argument, Option
 
 DEFAULT_HOME = ".betaline"
+SET = "Override one field: --set {} (repeatable)."
 
-
-def _settings(example: str) -> Any:
-    return typer.Option("--set", help=f"Override one field: --set {example} (repeatable).")
-
-
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object, the last line on stdout.")]
+Json = Annotated[bool, Option("--json", help="Print the result as one JSON object, the last line on stdout.")]
 Home = Annotated[
     str,
-    typer.Option(
-        "--home", envvar="BETALINE_HOME", help="Folder or URI of the datasets, the runs and the servers' state."
-    ),
+    Option("--home", envvar="BETALINE_HOME", help="Folder or URI of the datasets, the runs and the servers' state."),
 ]
 RunName = Annotated[
-    str | None,
-    typer.Option("--run", help="Name of the run; an unfinished run of that name resumes. By default a new name."),
+    str | None, Option("--run", help="Name of the run; an unfinished run of that name resumes. By default a new name.")
 ]
 ConfigFile = Annotated[
-    Path | None,
-    typer.Option("--config", help="YAML or JSON file with the configuration; docs/configuration.md lists its fields."),
+    Path | None, Option("--config", help="YAML or JSON file of the configuration; fields: docs/configuration.md.")
 ]
-Settings = Annotated[list[str] | None, _settings("objective.beta=4")]
-SearchSettings = Annotated[list[str] | None, _settings("base.training.epochs=20")]
-IngestSettings = Annotated[list[str] | None, _settings("header=false")]
+Settings = Annotated[list[str] | None, Option("--set", help=SET.format("objective.beta=4"))]
+SearchSettings = Annotated[list[str] | None, Option("--set", help=SET.format("base.training.epochs=20"))]
+IngestSettings = Annotated[list[str] | None, Option("--set", help=SET.format("header=false"))]
 ScheduledSettings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        help="Override one field: objective.beta=4 of train, base.objective.beta=4 of tune, header=false of watch "
-        "(repeatable).",
-    ),
+    Option("--set", help=SET.format("objective.beta=4 of train, base.objective.beta=4 of tune, header=false of watch")),
 ]
 PresetName = Annotated[
     str | None,
-    typer.Option(
-        "--preset", help="Published model to start from, see `betaline presets`; by default one for the data."
-    ),
+    Option("--preset", help="Published model to start from: `betaline presets`. By default one for the data."),
 ]
 Projection = Annotated[
-    str,
-    typer.Option("--projection", help="Map of the latent space in the report: pca, or umap (extra report-umap)."),
+    str, Option("--projection", help="Map of the latent space in the report: pca, or umap (extra report-umap).")
 ]
-Dataset = Annotated[
-    str, typer.Argument(help="Dataset: NAME (its newest version), NAME@ID, or the path or URI of its folder.")
-]
-ModelName = Annotated[str | None, typer.Option("--name", help="Name of the model; by default that of the dataset.")]
-Registered = Annotated[str, typer.Argument(metavar="NAME", help="Name of the registered model.")]
-Alias = Annotated[str, typer.Option("--alias", help="Alias of the version, such as champion or challenger.")]
+Dataset = Annotated[str, Argument(help="Dataset: NAME (its newest version), NAME@ID, or its folder, a path or a URI.")]
+ModelName = Annotated[str | None, Option("--name", help="Name of the model; by default that of the dataset.")]
+Registered = Annotated[str, Argument(metavar="NAME", help="Name of the registered model.")]
+Alias = Annotated[str, Option("--alias", help="Alias of the version, such as champion or challenger.")]
 Register = Annotated[
     str | None,
-    typer.Option(
-        "--register",
-        help="Evaluate and register the model, and give it this alias, such as champion, if it is better. By default "
-        "nothing is registered.",
-    ),
+    Option("--register", help="Register the model, and give it this alias if it is better. Not registered by default."),
 ]
 Approve = Annotated[
-    bool,
-    typer.Option("--approve", help="Let a person decide on the alias: the flow run waits for `betaline approve`."),
+    bool, Option("--approve", help="Let a person decide on the alias: the flow run waits for `betaline approve`.")
 ]
-Pool = Annotated[str, typer.Option("--pool", help="Prefect work pool of type process; made if it does not exist.")]
+Pool = Annotated[str, Option("--pool", help="Prefect work pool of type process; made if it does not exist.")]

@@ -6,21 +6,21 @@ import shlex
 from dataclasses import asdict
 from typing import Annotated
 
-import typer
 from rich.markup import escape
+from typer import Exit, Option, Typer
 
 from pipelines.cli.console import Screen
 from pipelines.cli.parameters import DEFAULT_HOME, Home, Json
 
-app = typer.Typer()
+app = Typer()
 
 
 @app.command()
 def up(
     home: Home = DEFAULT_HOME,
-    host: Annotated[str, typer.Option(help="Address to listen on; only loopback is accepted.")] = "127.0.0.1",
+    host: Annotated[str, Option(help="Address to listen on; only loopback is accepted.")] = "127.0.0.1",
     env: Annotated[
-        bool, typer.Option("--env", help="Print only `export` lines, which set a shell up for the servers.")
+        bool, Option("--env", help="Print only `export` lines, which set a shell up for the servers.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -76,4 +76,4 @@ def doctor(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     result = {"checks": [asdict(check) for check in checks], "failed": failed}
     screen.end(result, "betaline doctor" if failed else "betaline run")
     if failed:
-        raise typer.Exit(1)
+        raise Exit(1)

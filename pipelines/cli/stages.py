@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import time
 import uuid
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
 from rich.markup import escape
+from typer import Argument, Option, Typer
 
 from pipelines.cli import options
 from pipelines.cli.console import Screen, connected, run_flow
@@ -31,17 +33,16 @@ from pipelines.cli.parameters import (
 if TYPE_CHECKING:
     from pipelines.data.ingest import IngestResult
     from pipelines.stages.apply import ApplyResult
+    from pipelines.stages.promote import PromoteRequest
     from pipelines.stages.train import TrainResult
-    from pipelines.stages.tune import TuneResult
+    from pipelines.stages.tune import TuneRequest, TuneResult
 
-app = typer.Typer()
+app = Typer()
 
 
 @app.command()
 def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Run the whole pipeline on a small dataset of digits: ingest, search, train the best model, promote it."""
-    import time
-
     from pipelines.cli import summary
     from pipelines.stages import demo
 
@@ -52,85 +53,64 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
         from pipelines.flows.pipeline import pipeline
 
         result = pipeline(demo.digits())
-        seconds = {"services": ready, **result.seconds, "total": time.monotonic() - started}
-        described = summary.of_pipeline(result, services, seconds)
-    screen.say(*described.lines)
-    screen.say_report(described.result["report_url"])
-    screen.say(*described.pull)
-    screen.end(described.result, f"betaline models {described.result['model']['name']}")
+    seconds = {"services": ready, **result.seconds, "total": time.monotonic() - started}
+    promotion = summary.promotion_of(result)
+    screen.say(*summary.pipeline_lines(result, services, seconds))
+    screen.say_report(promotion.report_url)
+    screen.end(summary.pipeline_json(result, seconds), f"betaline models {promotion.version.name}")
 
 
 @app.command()
 def ingest(
     source: Annotated[
-        str,
-        typer.Argument(
-            help="Folder of IDX files or images, .npz, CSV or Parquet file, or the built-in sklearn:digits or sprites."
-        ),
+        str, Argument(help="Folder of IDX files or images; .npz, CSV or Parquet; or built in: sklearn:digits, sprites.")
     ],
-    name: Annotated[str, typer.Argument(help="Name of the dataset to make.")],
+    name: Annotated[str, Argument(help="Name of the dataset to make.")],
     split: Annotated[
-        str,
-        typer.Option(
-            help="Fractions of the examples for VALIDATION,TEST; used only if the source has no splits of its own."
-        ),
+        str, Option(help="Fractions of the examples for VALIDATION,TEST, unless the source has splits of its own.")
     ] = "0.1,0.1",
-    seed: Annotated[int, typer.Option(help="Seed of the shuffle and of the splits.")] = 0,
+    seed: Annotated[int, Option(help="Seed of the shuffle and of the splits.")] = 0,
     resize: Annotated[
-        str | None, typer.Option(metavar="HEIGHTxWIDTH", help="Size of all images in pixels; by default kept.")
+        str | None, Option(metavar="HEIGHTxWIDTH", help="Size of all images in pixels; by default kept.")
     ] = None,
-    color: Annotated[str, typer.Option(help="Conversion of images: keep, grey or rgb.")] = "keep",
-    on_bad: Annotated[
-        str, typer.Option(help="Treatment of bad examples: reject the source, or quarantine (leave out and keep) them.")
-    ] = "reject",
-    label: Annotated[
-        str | None,
-        typer.Option(help="Label column, or name of the label array of an .npz file; by default one is looked for."),
-    ] = None,
+    color: Annotated[str, Option(help="Conversion of images: keep, grey or rgb.")] = "keep",
+    on_bad: Annotated[str, Option(help="Bad examples: reject the source, or quarantine them and go on.")] = "reject",
+    label: Annotated[str | None, Option(help="Label column, or array of an .npz file; by default detected.")] = None,
     settings: IngestSettings = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
+    dry_run: Annotated[bool, Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Turn a source into a Parquet dataset, checked and identified by its content."""
-    from pydantic_core import to_jsonable_python
-
-    from pipelines.data import ingest as ingesting
+    from pipelines.cli.summary import counts
     from pipelines.data.sources import IngestConfig
     from vae.config import parse
 
     screen = Screen(as_json, home)
-    values = {
-        "source": source,
-        "name": name,
-        "split": options.split_fractions(split),
-        "seed": seed,
-        "color": color,
-        "on_bad": on_bad,
-        "label": label,
-        **options.image_size(resize),
-        **options.assignments(settings),
-    }
+    values = {"source": source, "name": name, "seed": seed, "color": color, "on_bad": on_bad, "label": label}
+    values |= {"split": options.split_fractions(split), **options.image_size(resize), **options.assignments(settings)}
     config = parse(IngestConfig, values, "ingest")
     if dry_run:
-        from dataclasses import asdict
-
-        from pipelines.cli.ingest_view import dry_run_lines
-
-        plan = ingesting.dry_run(config, home)
-        screen.say(*dry_run_lines(plan))
-        screen.end(to_jsonable_python(asdict(plan)), options.typed_without("--dry-run", "--json"))
+        _say_plan(screen, config, home)
         return
     result: IngestResult = run_flow("ingest", name, config, home, screen, run=run)
-    rows = ", ".join(f"{count:,} {part}" for part, count in result.rows.items())
     verb = "was there already, nothing was written" if result.reused else "is written"
-    screen.say(f"Dataset [bold]{name}[/]@{result.dataset_id[:12]} {verb}: {rows}.", *result.notes)
+    screen.say(f"Dataset [bold]{name}[/]@{result.dataset_id[:12]} {verb}: {counts(result.rows)}.", *result.notes)
     if not result.reused:
         screen.say(f"{sum(result.rows.values()):,} examples in {result.seconds:.2f} s.")
     if result.rejected:
         screen.say(f"{result.rejected:,} bad examples were left out; they are in {result.quarantine_uri}")
     screen.end(result, f"betaline train {name}")
+
+
+def _say_plan(screen: Screen, config: Any, home: str) -> None:
+    from pipelines.cli.ingest_view import dry_run_lines
+    from pipelines.data import ingest
+
+    plan = ingest.dry_run(config, home)
+    screen.say(*dry_run_lines(plan))
+    screen.end(plan, options.typed_without("--dry-run", "--json"))
 
 
 @app.command()
@@ -140,13 +120,10 @@ def train(
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Number of worker processes, the same as --set scaling.num_workers.")
-    ] = None,
+    workers: Annotated[int | None, Option(help="Number of workers; short for --set scaling.num_workers.")] = None,
     register: Register = None,
     start_from: Annotated[
-        str | None,
-        typer.Option(help="Name of a run, such as one that diverged, whose weights and configuration to use."),
+        str | None, Option(help="Run, such as one that diverged, whose weights and configuration to start from.")
     ] = None,
     projection: Projection = "pca",
     run: RunName = None,
@@ -154,30 +131,30 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one configuration on the cluster."""
-    from pipelines.cli import summary
     from pipelines.stages.train import TrainRequest
     from vae.config import parse
 
-    screen = Screen(as_json, home)
-    given = options.Given(preset, config, settings)
-    further = {} if workers is None else {"scaling.num_workers": workers}
-    base = options.configuration_of(home, start_from) if start_from else None
+    screen, given = Screen(as_json, home), options.Given(preset, config, settings)
     name = name or options.name_of(dataset)
-    values = {
-        "dataset": options.absolute(dataset),
-        "name": name,
-        **given.training(further, base),
-        "alias": register,
-        "start_from": start_from,
-        "projection": projection,
-    }
-    request = parse(TrainRequest, values, "train")
+    extra = {} if workers is None else {"scaling.num_workers": workers}
+    base = options.configuration_of(home, start_from) if start_from else None
+    values = {"dataset": options.absolute(dataset), "name": name, **given.training(extra, base), "alias": register}
+    request = parse(TrainRequest, {**values, "start_from": start_from, "projection": projection}, "train")
     run = run or f"train-{uuid.uuid4().hex}"
     try:
         result: TrainResult = run_flow("train", name, request, home, screen, run=run)
     except KeyboardInterrupt:
         _say_stopped(screen, run)
         raise
+    _say_trained(screen, result, name, register)
+    following = f"betaline models {name}" if register else f"betaline promote {result.run} {name}"
+    mend = options.mending(result.findings)
+    screen.end(result, f"betaline train {given.typed(dataset)} {mend}" if mend else following)
+
+
+def _say_trained(screen: Screen, result: TrainResult, name: str, alias: str | None) -> None:
+    from pipelines.cli import summary
+
     best = result.best
     _say_chosen(screen, result)
     screen.say(
@@ -187,14 +164,10 @@ def train(
         f"{best.active_units} active units."
     )
     screen.say_verdict(result)
-    if register:
-        _say_promotion(screen, name, register, result.promotion)
+    if alias:
+        _say_promotion(screen, name, alias, result.promotion)
     else:
         screen.say_report(result.report_url)
-    if mend := options.mending(result.findings):
-        screen.end(result, f"betaline train {given.typed(dataset)} {mend}")
-    else:
-        screen.end(result, f"betaline models {name}" if register else f"betaline promote {result.run} {name}")
 
 
 @app.command()
@@ -204,14 +177,10 @@ def tune(
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: SearchSettings = None,
-    trials: Annotated[
-        int | None, typer.Option(help="Number of configurations to try; by default every combination.")
-    ] = None,
+    trials: Annotated[int | None, Option(help="Number of configurations to try; by default all combinations.")] = None,
     select: Annotated[
         str | None,
-        typer.Option(
-            help="Metric to choose by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …; see docs/train.md."
-        ),
+        Option(help="Metric to choose by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …: docs/train.md."),
     ] = None,
     register: Register = None,
     projection: Projection = "pca",
@@ -227,61 +196,60 @@ def tune(
     from vae.storage import locate
 
     screen = Screen(as_json, home)
-    further = {name: value for name, value in {"num_trials": trials, "select": select}.items() if value is not None}
-    search = options.Given(preset, config, settings).searching(further)
-    name = name or options.name_of(dataset)
+    name, run = name or options.name_of(dataset), run or f"tune-{uuid.uuid4().hex}"
+    extra = {field: value for field, value in {"num_trials": trials, "select": select}.items() if value is not None}
+    search = options.Given(preset, config, settings).searching(extra)
     values = {"dataset": options.absolute(dataset), "name": name, **search, "projection": projection}
     request = parse(TuneRequest, values, "tune")
-    run = run or f"tune-{uuid.uuid4().hex}"
     promotion = PromoteRequest(run=run, name=name, alias=register, projection=request.projection) if register else None
     with connected(home, screen, f"betaline tune {name}"):
-        from pipelines.flows.promote import promote as promote_flow
-        from pipelines.flows.tune import tune as tune_flow
-
-        try:
-            result = tune_flow(request, run=run)
-        except KeyboardInterrupt:
-            if promotion is not None:
-                _say_promotion(screen, name, promotion.alias, promote_flow(promotion))
-            _say_stopped(screen, run)
-            raise
-        if promotion is not None:
-            result = result.model_copy(update={"promotion": promote_flow(promotion)})
-            _say_promotion(screen, name, promotion.alias, result.promotion)
+        result = _search(screen, request, run, promotion)
     _say_chosen(screen, result)
     screen.say(summary.search_table(result.trials, result.best.trial_id))
     screen.say_verdict(result)
     screen.say_report(result.report_url)
     best = locate(home) / "runs" / result.run / "best.yaml"
-    screen.end(result, f"betaline train {dataset} --name {name} --config {best.uri}")
+    screen.end(result, shlex.join(["betaline", "train", dataset, "--name", name, "--config", best.uri]))
+
+
+def _search(screen: Screen, request: TuneRequest, run: str, promotion: PromoteRequest | None) -> TuneResult:
+    """Runs a search and promotes its best model, also that of a search that Ctrl-C ends."""
+    from pipelines.flows.promote import promote
+    from pipelines.flows.tune import tune
+
+    try:
+        result = tune(request, run=run)
+    except KeyboardInterrupt:
+        if promotion is not None:
+            _say_promotion(screen, promotion.name, promotion.alias, promote(promotion))
+        _say_stopped(screen, run)
+        raise
+    if promotion is not None:
+        result = result.model_copy(update={"promotion": promote(promotion)})
+        _say_promotion(screen, promotion.name, promotion.alias, result.promotion)
+    return result
 
 
 @app.command()
 def promote(
-    run_name: Annotated[
-        str,
-        typer.Argument(metavar="RUN", help="Name of a training, as `betaline train` printed it, or of a search."),
-    ],
-    name: Annotated[str, typer.Argument(help="Registered model that gets a new version.")],
+    run_name: Annotated[str, Argument(metavar="RUN", help="Training, as `betaline train` printed it, or search.")],
+    name: Annotated[str, Argument(help="Registered model that gets a new version.")],
     alias: Alias = "champion",
     threshold: Annotated[
-        float | None,
-        typer.Option(help="Highest negative log-likelihood allowed, in nats per example; by default any."),
+        float | None, Option(help="Highest negative log-likelihood allowed, in nats per example; by default any.")
     ] = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option(
-            help="Further metrics to measure: reconstruction, information, disentanglement, generation, denoising, "
+        Option(
+            help="Metrics to measure as well: reconstruction, information, disentanglement, generation, denoising, "
             "imputation (repeatable)."
         ),
     ] = None,
     require: Annotated[
-        list[str] | None,
-        typer.Option(help="Limit that a metric must keep, such as 'denoise_psnr_db >= 20' (repeatable)."),
+        list[str] | None, Option(help="Limit that a metric must keep, such as 'denoise_psnr_db >= 20' (repeatable).")
     ] = None,
     accept: Annotated[
-        list[str] | None,
-        typer.Option(help="Finding that does not prevent the promotion: collapsed or diverged (repeatable)."),
+        list[str] | None, Option(help="Finding that does not stop the promotion: collapsed or diverged (repeatable).")
     ] = None,
     approve: Approve = False,
     projection: Projection = "pca",
@@ -293,31 +261,28 @@ def promote(
     from vae.config import parse
 
     screen = Screen(as_json, home)
-    values = {
-        "run": run_name,
-        "name": name,
-        "alias": alias,
-        "threshold_nats": threshold,
-        "metrics": tuple(metrics or ()),
-        "require": tuple(require or ()),
-        "accept": tuple(accept or ()),
-        "approve": approve,
-        "projection": projection,
-    }
+    values = {"run": run_name, "name": name, "alias": alias, "threshold_nats": threshold, "approve": approve}
+    lists = {"metrics": metrics, "require": require, "accept": accept}
+    values |= {"projection": projection, **{field: tuple(value or ()) for field, value in lists.items()}}
     request = parse(PromoteRequest, values, "promote")
     if approve:
-        with connected(home, screen, f"betaline promote {name}"):
-            from pipelines.flows.promote import hand_on
-            from pipelines.operating import deployments
-
-            deployments.ensure_promotion()
-            waiting: Any = hand_on(request, f"promote-{uuid.uuid4().hex}")
-        screen.say(f"Flow run [bold]{waiting.flow_run}[/] evaluates it on a worker, and then waits for a person.")
-        screen.end(waiting, f"betaline approve {waiting.flow_run}")
+        _hand_on(screen, request, home)
         return
     result = run_flow("promote", name, request, home, screen)
     _say_promotion(screen, name, alias, result)
     screen.end(result, f"betaline models {name}")
+
+
+def _hand_on(screen: Screen, request: PromoteRequest, home: str) -> None:
+    """Leaves a promotion to a worker, which waits for a person."""
+    with connected(home, screen, f"betaline promote {request.name}"):
+        from pipelines.flows.promote import hand_on
+        from pipelines.operating import deployments
+
+        deployments.ensure_promotion()
+        waiting: Any = hand_on(request, f"promote-{uuid.uuid4().hex}")
+    screen.say(f"Flow run [bold]{waiting.flow_run}[/] evaluates it on a worker, and then waits for a person.")
+    screen.end(waiting, f"betaline approve {waiting.flow_run}")
 
 
 def _say_chosen(screen: Screen, result: TrainResult | TuneResult) -> None:
@@ -335,38 +300,34 @@ def _say_stopped(screen: Screen, run: str) -> None:
 
 
 def _say_promotion(screen: Screen, name: str, alias: str, result: Any) -> None:
-    verb = "is now" if result.promoted else "is not"
-    screen.say(f"[bold]{name}[/] version {result.version.version} {verb} {alias}: {escape(result.reason)}.")
+    from pipelines.cli.summary import promotion_line
+
+    screen.say(promotion_line(name, alias, result))
     screen.say_verdict(result)
     screen.say_report(result.report_url)
 
 
 @app.command()
 def apply(
-    task: Annotated[str, typer.Argument(help="Task of the model, such as reconstruct, encode or score; or augment.")],
-    model: Annotated[
-        str, typer.Argument(help="Model: NAME (its champion), NAME@ALIAS, NAME/VERSION or a models:/ URI.")
-    ],
+    task: Annotated[str, Argument(help="Task of the model, such as reconstruct, encode or score; or augment.")],
+    model: Annotated[str, Argument(help="NAME (its champion), NAME@ALIAS, NAME/VERSION or a models:/ URI.")],
     dataset: Annotated[
-        str,
-        typer.Argument(metavar="INPUT", help="Dataset: NAME, NAME@ID or its folder; for decode, the output of encode."),
+        str, Argument(metavar="INPUT", help="Dataset: NAME, NAME@ID or folder; for decode, the output of encode.")
     ],
-    output: Annotated[
-        str | None, typer.Argument(help="Folder or URI to write to; by default HOME/applied/TASK-ID.")
-    ] = None,
-    split: Annotated[list[str] | None, typer.Option(help="Split to use (repeatable); by default all.")] = None,
+    output: Annotated[str | None, Argument(help="Folder or URI to write to; by default HOME/applied/TASK-ID.")] = None,
+    split: Annotated[list[str] | None, Option(help="Split to use (repeatable); by default all.")] = None,
     param: Annotated[
-        list[str] | None, typer.Option(help="Parameter of the task: --param num_samples=100 (repeatable).")
+        list[str] | None, Option(help="Parameter of the task: --param num_samples=100 (repeatable).")
     ] = None,
     workers: Annotated[
-        int | None,
-        typer.Option(help="Most processes, each with a copy of the model; by default one for each free CPU."),
+        int | None, Option(help="Maximum number of processes with the model; by default one for each free CPU.")
     ] = None,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
     """Run one task of a registered model over a whole dataset."""
+    from pipelines.cli.summary import counts
     from pipelines.stages.apply import ApplyRequest
     from vae.config import parse
     from vae.storage import locate
@@ -383,9 +344,8 @@ def apply(
     }
     request = parse(ApplyRequest, values, "apply")
     result: ApplyResult = run_flow("apply", task, request, home, screen, run=run)
-    rows = ", ".join(f"{count:,} {part}" for part, count in result.rows.items())
     verb = "was there already, nothing was written" if result.reused else "is written"
-    screen.say(f"{escape(result.uri)} {verb}: {rows}.")
+    screen.say(f"{escape(result.uri)} {verb}: {counts(result.rows)}.")
     if result.resumed_rows:
         screen.say(f"{result.resumed_rows:,} rows were there from an earlier attempt.")
     screen.end(result, options.after_apply(result))

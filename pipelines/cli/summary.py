@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
@@ -14,27 +14,15 @@ from rich.text import Text
 from pipelines.services import Services
 from pipelines.stages.pipeline import PipelineResult
 from pipelines.stages.promote import PromoteResult
-from tuning.frontier import Trial, pareto
+from tuning.frontier import Trial
+from tuning.table import BETA, Row, SearchTable
 from vae.parts.bounds import BoundConfig
 
 if TYPE_CHECKING:
     from pipelines.models.drift import Finding
 
-BETA = "objective.beta"
 MAX_COLUMNS = 8
 """Most values of β that a table has a column for."""
-
-
-@dataclass(frozen=True)
-class Summary:
-    """Outcome of the main job, for a person and for a program."""
-
-    lines: tuple[Any, ...]
-    """Text and tables."""
-    pull: tuple[str, ...]
-    """Lines of a shell and of Python that load the model."""
-    result: dict[str, Any]
-    """The same for a program."""
 
 
 def search_table(trials: Sequence[Trial], chosen: str) -> Table:
@@ -42,44 +30,48 @@ def search_table(trials: Sequence[Trial], chosen: str) -> Table:
 
     Searches over other dimensions get a row for each trial, best first.
     """
-    fields = sorted({field for trial in trials for field in trial.parameters})
-    others = [field for field in fields if field != BETA]
-    front = {trial.trial_id for trial in pareto(trials)}
+    searched = SearchTable(trials, chosen)
+    others = [name for name in searched.parameters if name != BETA]
     betas = sorted({trial.parameters[BETA] for trial in trials if BETA in trial.parameters})
     if not betas or len(others) != 1 or len(betas) > MAX_COLUMNS:
-        return _trial_rows(trials, fields, chosen, front)
+        return _trial_rows(searched)
     table = Table(title="validation bound at β = 1, and distortion + rate, in nats per example", show_lines=True)
-    table.add_column(others[0].rsplit(".", 1)[-1])
+    table.add_column(_heading(others[0]))
     for beta in betas:
         table.add_column(f"β = {beta:g}", justify="right")
     for value in dict.fromkeys(trial.parameters[others[0]] for trial in trials):
-        by_beta = {t.parameters[BETA]: t for t in trials if t.parameters[others[0]] == value}
-        cells = [_cell(by_beta[beta], chosen, front) if beta in by_beta else Text("") for beta in betas]
-        table.add_row(str(value), *cells)
+        by_beta = {row.trial.parameters[BETA]: row for row in searched.rows if row.trial.parameters[others[0]] == value}
+        table.add_row(str(value), *(_cell(by_beta[beta]) if beta in by_beta else Text("") for beta in betas))
     table.caption = "bold: chosen   ◆: on the rate–distortion front   …: stopped early for being worse than others"
     return table
 
 
-def _cell(trial: Trial, chosen: str, front: set[str]) -> Text:
+def _heading(parameter: str) -> str:
+    return parameter.rsplit(".", 1)[-1]
+
+
+def _cell(row: Row) -> Text:
+    trial = row.trial
     if trial.negative_bound is None:
         return Text(trial.status, style="red")
-    marks = ("◆" if trial.trial_id in front else "") + ("…" if trial.status == "stopped" else "")
-    style = "bold green" if trial.trial_id == chosen else ""
+    marks = "◆" * row.is_on_front + "…" * (trial.status == "stopped")
+    style = "bold green" if row.is_chosen else ""
     return Text.assemble(
         (f"{marks} {trial.negative_bound:.2f}\n", style), (f"{trial.distortion:.2f} + {trial.rate:.2f}", "dim")
     )
 
 
-def _trial_rows(trials: Sequence[Trial], fields: Sequence[str], chosen: str, front: set[str]) -> Table:
-    table = Table(*(field.rsplit(".", 1)[-1] for field in fields), "bound", "distortion", "rate", "epochs", "")
-    for trial in sorted(trials, key=lambda t: float("inf") if t.negative_bound is None else t.negative_bound):
+def _trial_rows(searched: SearchTable) -> Table:
+    table = Table(*map(_heading, searched.parameters), "bound", "distortion", "rate", "epochs", "")
+    for row in sorted(searched.rows, key=lambda row: math.inf if (b := row.trial.negative_bound) is None else b):
+        trial = row.trial
         figures = [trial.negative_bound, trial.distortion, trial.rate]
         table.add_row(
-            *(str(trial.parameters.get(field, "")) for field in fields),
+            *(str(trial.parameters.get(name, "")) for name in searched.parameters),
             *("" if value is None else f"{value:.3f}" for value in figures),
             str(trial.epochs),
-            trial.status + (" ◆" if trial.trial_id in front else ""),
-            style="bold green" if trial.trial_id == chosen else None,
+            trial.status + " ◆" * row.is_on_front,
+            style="bold green" if row.is_chosen else None,
         )
     return table
 
@@ -102,45 +94,57 @@ def drift_verdict(findings: Sequence[Finding]) -> str:
     return f"no drift: none of {len(findings)} figures moved further than it may"
 
 
-def of_pipeline(result: PipelineResult, services: Services, seconds: Mapping[str, float]) -> Summary:
-    """Returns the outcome of the main job.
+def counts(rows: Mapping[Any, int]) -> str:
+    """Returns the number of rows of each split, as `1,437 train, 180 validation`."""
+    return ", ".join(f"{count:,} {split}" for split, count in rows.items())
+
+
+def promotion_line(name: str, alias: str, result: PromoteResult) -> str:
+    """Returns whether a model's new version has taken the alias, and why."""
+    verb = "is now" if result.promoted else "is not"
+    return f"[bold]{name}[/] version {result.version.version} {verb} [bold]{alias}[/]: {escape(result.reason)}."
+
+
+def pipeline_lines(result: PipelineResult, services: Services, seconds: Mapping[str, float]) -> Iterator[Any]:
+    """Yields the outcome of the main job, and how to load the model.
 
     Args:
         result: Result of the flow `pipeline`.
         services: Services that it ran on.
         seconds: Duration of each stage.
     """
-    dataset, search, promoted = result.dataset, result.search, result.promotion
-    assert isinstance(promoted, PromoteResult), "the main job asks no person"
-    version, alias = promoted.version, promoted.alias
-    uri = f"models:/{version.name}@{alias}"
+    dataset, search, promoted = result.dataset, result.search, promotion_of(result)
+    name = promoted.version.name
     reused = " (it was there already, nothing was rewritten)" if dataset.reused else ""
-    verdict = "is now" if promoted.promoted else "is not"
+    yield f"\nDataset [bold]{dataset.name}[/]@{dataset.dataset_id[:12]}{reused}"
+    yield search_table(search.trials, search.best.trial_id)
+    yield promotion_line(name, promoted.alias, promoted)
     scores = "   ".join(f"{metric} {value:.3f}" for metric, value in sorted(promoted.metrics.items()))
-    lines = (
-        f"\nDataset [bold]{dataset.name}[/]@{dataset.dataset_id[:12]}{reused}",
-        search_table(search.trials, search.best.trial_id),
-        f"[bold]{version.name}[/] version {version.version} {verdict} [bold]{alias}[/]: {escape(promoted.reason)}.",
-        f"Scores on the test split (nats per example): {scores}",
+    yield f"Scores on the test split (nats per example): {scores}"
+    yield (
         f"UIs: Prefect {services.prefect_url}   MLflow {services.mlflow_url}   Ray {services.ray_address}   "
-        "(running while `betaline up` is)",
-        "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items()),
+        "(running while `betaline up` is)"
     )
-    pull = (
-        f'\nPull the model, after `eval "$(betaline up --env --home {shlex.quote(services.home)})"`:\n',
-        "  import mlflow.pyfunc",
-        f'  model = mlflow.pyfunc.load_model("{uri}")',
-        '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})',
-    )
-    described = {
-        "dataset_id": dataset.dataset_id,
-        "dataset_reused": dataset.reused,
-        "search": search.trials,
+    yield "Seconds: " + "   ".join(f"{stage} {value:.0f}" for stage, value in seconds.items())
+    yield f'\nPull the model, after `eval "$(betaline up --env --home {shlex.quote(services.home)})"`:\n'
+    yield "  import mlflow.pyfunc"
+    yield f'  model = mlflow.pyfunc.load_model("models:/{name}@{promoted.alias}")'
+    yield '  digits = model.predict(None, params={"task": "generate", "n": 16, "seed": 1})'
+
+
+def pipeline_json(result: PipelineResult, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the outcome of the main job for a program."""
+    promoted = promotion_of(result)
+    version = promoted.version
+    return {
+        "dataset_id": result.dataset.dataset_id,
+        "dataset_reused": result.dataset.reused,
+        "search": result.search.trials,
         "model": {
             "name": version.name,
             "version": version.version,
             "uri": version.uri,
-            "alias": alias if promoted.promoted else None,
+            "alias": promoted.alias if promoted.promoted else None,
             "promoted": promoted.promoted,
             "reason": promoted.reason,
         },
@@ -149,4 +153,9 @@ def of_pipeline(result: PipelineResult, services: Services, seconds: Mapping[str
         "report_url": promoted.report_url,
         "seconds": dict(seconds),
     }
-    return Summary(lines, pull, described)
+
+
+def promotion_of(result: PipelineResult) -> PromoteResult:
+    """Returns the promotion of a main job that asked no person."""
+    assert isinstance(result.promotion, PromoteResult)
+    return result.promotion

@@ -222,11 +222,7 @@ def _runtime_environment(home: str, cluster: Cluster, environment: Mapping[str, 
 
 
 def _finish(
-    job: _Job,
-    identity: str,
-    folder: RunFolder,
-    on_event: Callable[[Event], None],
-    on_log: Callable[[str], None],
+    job: _Job, identity: str, folder: RunFolder, on_event: Callable[[Event], None], on_log: Callable[[str], None]
 ) -> dict[str, Any]:
     """Follows a job to its end, hands its lines to the callbacks, and returns its result."""
     last_lines: deque[str] = deque(maxlen=20)

@@ -13,7 +13,7 @@ def apply(request: ApplyRequest, run: str | None = None) -> ApplyResult:
     """Runs one task of a registered model over a whole dataset.
 
     Args:
-        request: Which task, of which model, over what.
+        request: Task, model and dataset.
         run: Name of the run; the same name resumes an earlier run. None derives a new name.
     """
     result = ray_job("apply", request.model_dump(mode="json"), own_identity("apply", run), ApplyResult)

@@ -12,7 +12,7 @@ from pipelines.flows.ray_job import own_identity, stage
 from pipelines.flows.train import train
 from pipelines.flows.tune import tune
 from pipelines.stages.pipeline import PipelineRequest, PipelineResult
-from pipelines.stages.promote import PromoteRequest
+from pipelines.stages.promote import PromoteRequest, Promotion
 from pipelines.stages.train import TrainRequest
 from pipelines.stages.tune import TuneRequest
 from tuning.space import configuration
@@ -37,15 +37,8 @@ def pipeline(request: PipelineRequest, run: str | None = None) -> PipelineResult
     config = configuration(final, search.best.parameters)
     with _timed(seconds, "train"):
         training = train(TrainRequest(dataset=dataset.uri, name=name, config=config), run=f"{run}-train")
-    promotion_request = PromoteRequest(
-        run=training.run,
-        name=name,
-        search=search.run,
-        alias=request.alias,
-        threshold_nats=request.threshold_nats,
-        num_samples=request.num_samples,
-        approve=request.approve,
-    )
+    shared = request.model_dump(include={*Promotion.model_fields})
+    promotion_request = PromoteRequest(run=training.run, name=name, search=search.run, **shared)
     with _timed(seconds, "promote"):
         promotion = hand_on(promotion_request, f"{run}-promote")
     return PipelineResult(dataset=dataset, search=search, training=training, promotion=promotion, seconds=seconds)

@@ -15,10 +15,8 @@ from pipelines.flows.job_events import linked_report
 from pipelines.flows.ray_job import folder_of, own_identity, ray_job, stage
 from pipelines.models import gate, registry
 from pipelines.operating import approvals
-from pipelines.stages.fields import Promotable
+from pipelines.stages.fields import ModelRequest
 from pipelines.stages.promote import Evaluation, PendingPromotion, PromoteRequest, PromoteResult
-from pipelines.stages.train import TrainRequest
-from pipelines.stages.tune import TuneRequest
 from vae.errors import ConfigError
 
 PROMOTION = "promote/default"
@@ -52,11 +50,11 @@ def promote(request: PromoteRequest, run: str | None = None) -> PromoteResult:
     return PromoteResult(**{**dict(evaluated), **outcome})
 
 
-def promote_if_asked(request: TrainRequest | TuneRequest, run: str) -> PromoteResult | PendingPromotion | None:
+def promote_if_asked(request: ModelRequest, run: str) -> PromoteResult | PendingPromotion | None:
     """Promotes the model of a training or a search whose request names an alias; returns None for any other."""
     if request.alias is None:
         return None
-    shared = {field: getattr(request, field) for field in ("name", *Promotable.model_fields)}
+    shared = request.model_dump(include={"name", "alias", "approve", "projection"})
     return hand_on(PromoteRequest(run=run, **shared), f"{run}-promote")
 
 

@@ -15,7 +15,7 @@ from pipelines.jobs.job import Job
 from pipelines.models import tracking
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
-from pipelines.stages.train import DivergedTraining, TrainedModel, TrainRequest, TrainResult
+from pipelines.stages.train import Choice, DivergedTraining, TrainedModel, TrainRequest, TrainResult
 from vae.config import RunConfig, parse
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
@@ -38,12 +38,11 @@ def run(job: Job[TrainRequest]) -> TrainResult:
     projections.check(job.request.projection)
     dataset = Dataset.open(uri)
     config, chosen = choosing.training_of(job, dataset)
-    dataset_id = dataset.manifest.dataset_id
     run_id = tracking.open_run(
         job.request.name,
         job.identity,
         params={**config.model_dump(mode="json"), "dataset": uri},
-        tags={tracking.DATASET: dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
+        tags={tracking.DATASET: dataset.manifest.dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
     )
     known = _known(job.request, config, dataset, run_id)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
@@ -60,12 +59,25 @@ def run(job: Job[TrainRequest]) -> TrainResult:
         known = run_report.judged(known, dataset, model := load_model(outcome.model))
         tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
         report = run_report.leave(job, run_id, lambda: run_report.seen(known, model, dataset))
+    return _result(job, known, dataset, outcome, chosen, seconds, report)
+
+
+def _result(
+    job: Job[TrainRequest],
+    known: Evidence,
+    dataset: Dataset,
+    outcome: TrainOutcome,
+    chosen: Choice | None,
+    seconds: float,
+    report: str | None,
+) -> TrainResult:
+    assert known.run_id is not None, "it is a run of MLflow"
     return TrainResult(
         run=job.identity,
-        mlflow_run_id=run_id,
-        dataset=uri,
-        dataset_id=dataset_id,
-        config=config,
+        mlflow_run_id=known.run_id,
+        dataset=dataset.uri,
+        dataset_id=dataset.manifest.dataset_id,
+        config=known.config,
         chosen=chosen,
         train_seconds=seconds,
         report=report,

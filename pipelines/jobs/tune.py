@@ -18,6 +18,7 @@ from pipelines.jobs.trial_log import TrialLog, trials_so_far
 from pipelines.models import tracking
 from pipelines.report import Evidence, projections, search_table
 from pipelines.report.costs import Stage
+from pipelines.stages.train import Choice
 from pipelines.stages.tune import SearchPlan, TuneRequest, TuneResult
 from tuning.frontier import Trial, pareto, select
 from tuning.models import Best, best_of, model_of
@@ -140,28 +141,41 @@ def run(job: Job[TuneRequest]) -> TuneResult:
 
     with tracking.recorded(run_id), run_report.left_on_failure(job, run_id, failed):
         trials = _trials(searched, trial_log)
-        best = select(trials, config.select)
-        best_config = config_of(config, split(config), best.parameters)
         seconds = time.monotonic() - started
-        _log_result(searched, run_id, trials, best, best_config)
-        stages = [searched.spent(seconds)]
-        known = replace(known, config=best_config, trials=trials, chosen_trial=best.trial_id, stages=stages)
-        known = searched.with_model(known, best)
-        tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
-        report = run_report.leave(
-            job, run_id, lambda: run_report.seen(known, known.model, dataset) if known.model else known
-        )
+        known = _chosen(searched, known, trials, seconds)
+        model = known.model
+        report = run_report.leave(job, run_id, lambda: run_report.seen(known, model, dataset) if model else known)
+    return _result(searched, known, chosen, seconds, report)
+
+
+def _chosen(searched: Search, known: Evidence, trials: list[Trial], seconds: float) -> Evidence:
+    """Returns the evidence with the best trial, which is logged to MLflow with the table and the verdict."""
+    run_id = known.run_id
+    assert run_id is not None, "it is a run of MLflow"
+    best = select(trials, searched.config.select)
+    config = config_of(searched.config, split(searched.config), best.parameters)
+    _log_result(searched, run_id, trials, best, config)
+    stages = [searched.spent(seconds)]
+    known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=stages)
+    known = searched.with_model(known, best)
+    tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
+    return known
+
+
+def _result(searched: Search, known: Evidence, chosen: Choice | None, seconds: float, report: str | None) -> TuneResult:
+    assert known.run_id is not None, "it is a run of MLflow"
+    assert known.chosen is not None, "a trial was chosen"
     return TuneResult(
-        run=job.identity,
-        mlflow_run_id=run_id,
-        dataset=dataset.uri,
-        trials=tuple(trials),
-        pareto=tuple(trial.trial_id for trial in pareto(trials)),
-        best=best,
-        config=best_config,
-        search=config,
+        run=searched.job.identity,
+        mlflow_run_id=known.run_id,
+        dataset=searched.dataset.uri,
+        trials=tuple(known.trials),
+        pareto=tuple(trial.trial_id for trial in pareto(known.trials)),
+        best=known.chosen,
+        config=known.config,
+        search=searched.config,
         chosen=chosen,
-        select=config.select,
+        select=searched.config.select,
         search_seconds=seconds,
         verdict=words(known.findings),
         findings=tuple(known.findings),

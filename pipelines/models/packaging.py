@@ -1,4 +1,4 @@
-"""A trained model as MLflow stores it: packed without pickle, proved to load, unpacked again."""
+"""Trained models as MLflow stores them: packed without pickle, proved to load, and unpacked."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from vae.config import ModelConfig
 from vae.errors import RegistryError
 
 LOAD_SECONDS = 300
+"""Largest time in seconds in which a version must load."""
 
 
 def log_model(run_id: str, model_folder: Path, config: ModelConfig, example: Any, card: str) -> str:
     """Logs a trained model to its run as a pyfunc without pickle; returns its URI.
 
     Args:
-        run_id: The training run.
-        model_folder: What `vae.training.state.save_model` wrote, on this machine.
-        config: What the model is made of.
+        run_id: Id of the training run.
+        model_folder: Folder on this machine that `vae.training.state.save_model` wrote.
+        config: Configuration of the model.
         example: One input, as `predict` takes it.
-        card: Markdown, stored as `MODEL_CARD.md` with the model.
+        card: Model card in markdown, stored as `MODEL_CARD.md` with the model.
     """
     with TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
         card_file = Path(scratch) / "MODEL_CARD.md"
@@ -52,7 +53,7 @@ def check_loads(uri: str) -> None:
     """Loads a version from the registry in a process of its own and predicts with it.
 
     Raises:
-        RegistryError: If it does not load or does not predict; says what that process said.
+        RegistryError: If it does not load or predict, with the last lines of that process.
     """
     program = (
         "import sys, mlflow\n"
@@ -63,7 +64,7 @@ def check_loads(uri: str) -> None:
         "assert len(model.predict(None, params=params)) == 2\n"
     )
     with TemporaryDirectory() as elsewhere:
-        # MLflow unpacks a model into the folder for temporary files, and leaves it there.
+        # MLflow unpacks a model into the folder for temporary files and does not remove it.
         done = subprocess.run(
             [sys.executable, "-c", program, uri],
             cwd=elsewhere,
@@ -78,12 +79,12 @@ def check_loads(uri: str) -> None:
 
 
 def download(uri: str, folder: Path) -> Path:
-    """A registered model's own weights and configuration, on this machine.
+    """Downloads a registered model's weights and configuration to this machine and returns their folder.
 
     Raises:
-        RegistryError: If it holds none: somebody else's model, such as a pickle.
+        RegistryError: If the version holds none: betaline did not register it, and it may be a pickle.
     """
-    # Of these alone: the model's code is ten times as many files, and each is a request.
+    # Nothing else of the model: its code is ten times as many files, each of which is a request.
     try:
         return Path(mlflow.artifacts.download_artifacts(f"{uri}/artifacts/{serving.ARTIFACT}", dst_path=str(folder)))
     except MlflowException as error:

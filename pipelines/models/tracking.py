@@ -23,10 +23,11 @@ from vae.errors import Diverged, RegistryError
 log = logging.getLogger(__name__)
 
 IDENTITY = "betaline.identity"
+"""Tag of a run: its identity."""
 DATASET = "betaline.dataset_id"
-"""On runs, and on the versions that came of them."""
+"""Tag of a run and of its versions: the content address of the dataset."""
 VERDICT = "betaline.verdict"
-"""On runs, and on the versions that came of them: `sound`, or the names of the findings."""
+"""Tag of a run and of its versions: `sound`, or the names of the findings."""
 EPOCH_METRICS = (
     "beta",
     "train_distortion",
@@ -43,10 +44,10 @@ EPOCH_METRICS = (
 )
 REPORT_FOLDER = "report"
 FAILED_PROMOTION_FOLDER = "failed-promotion"
-"""Beside the report of the training, which stays."""
+"""Folder of a failed promotion's report, beside the report of the training, which stays."""
 REPORT = f"{REPORT_FOLDER}/report.html"
-# What MLflow takes in one request.
 MAX_METRICS = 1000
+"""Largest number of metrics that MLflow accepts in one request."""
 PARENT = "mlflow.parentRunId"
 
 
@@ -61,12 +62,12 @@ def open_run(
     tags: Mapping[str, str] | None = None,
     parent: str | None = None,
 ) -> str:
-    """The MLflow run of an identity, made on first use: a retry finds the run it began. Returns the run's id."""
+    """Returns the id of an identity's MLflow run, which is created on first use; a retry gets the run that it began."""
     client = MlflowClient()
     experiment_id = _experiment(client, experiment)
     if (run_id := _find(client, experiment_id, identity)) is not None:
         client.update_run(run_id, status="RUNNING")
-        log_params(run_id, params or {})  # an attempt before may have been killed just before it did
+        log_params(run_id, params or {})  # an earlier attempt may have been killed before it logged them
         return run_id
     all_tags = {IDENTITY: identity, **({PARENT: parent} if parent else {}), **(tags or {})}
     run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
@@ -75,29 +76,28 @@ def open_run(
 
 
 def run_of(experiment: str, identity: str) -> str:
-    """The id of the MLflow run of an identity, which is left as it is.
+    """Returns the id of an identity's MLflow run.
 
     Raises:
         RegistryError: If there is none.
     """
     client = MlflowClient()
-    found = client.get_experiment_by_name(experiment)
-    if found is None or (run_id := _find(client, found.experiment_id, identity)) is None:
+    known = client.get_experiment_by_name(experiment)
+    if known is None or (run_id := _find(client, known.experiment_id, identity)) is None:
         raise RegistryError(f"MLflow has no run {identity} in experiment {experiment}: it has not begun")
     return run_id
 
 
 def _find(client: MlflowClient, experiment_id: str, identity: str) -> str | None:
     query = f"tags.`{IDENTITY}` = '{identity}'"
-    found = next(iter(client.search_runs([experiment_id], query, max_results=1)), None)
-    return None if found is None else found.info.run_id
+    return next((run.info.run_id for run in client.search_runs([experiment_id], query, max_results=1)), None)
 
 
 @contextmanager
 def recorded(run_id: str) -> Iterator[None]:
-    """Ends a run as the block ends: FINISHED, FAILED, or KILLED by an interrupt.
+    """Ends a run with the block: FINISHED, FAILED, or KILLED by an interrupt.
 
-    That MLflow cannot be told does not hide what went wrong in the block.
+    An MLflow that does not answer does not hide the block's own error.
     """
     try:
         yield
@@ -118,12 +118,12 @@ def tag(run_id: str, tags: Mapping[str, str]) -> None:
 
 
 def experiment_of(run_id: str) -> str:
-    """The id of a run's experiment."""
+    """Returns the id of a run's experiment."""
     return MlflowClient().get_run(run_id).info.experiment_id
 
 
 def artifact_url(experiment_id: str, run_id: str, path: str) -> str:
-    """Where a browser shows an artifact of a run; without credentials that the tracking URI may hold."""
+    """Returns the address of a run's artifact in a browser, without the credentials of the tracking URI."""
     parts = urlsplit(mlflow.get_tracking_uri())
     host = parts.netloc.rpartition("@")[2]
     where = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{path}"
@@ -146,13 +146,13 @@ def close_run(run_id: str, status: str = "FINISHED", tags: Mapping[str, str] | N
 
 
 def log_metrics(run_id: str, metrics: Mapping[str, float]) -> None:
-    """Logs some figures of a whole run."""
+    """Logs figures of a whole run."""
     now = int(time.time() * 1000)
     MlflowClient().log_batch(run_id, [Metric(name, value, now, 0) for name, value in metrics.items()])
 
 
 def metrics_of(run_id: str) -> dict[str, float]:
-    """The last figure of each metric of a run."""
+    """Returns the last figure of each metric of a run."""
     return MlflowClient().get_run(run_id).data.metrics
 
 
@@ -164,10 +164,10 @@ def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> 
 
 
 def read_file(run_id: str, path: str, scratch: Path) -> str:
-    """An artifact of a run, as text.
+    """Returns an artifact of a run as text.
 
     Raises:
-        RegistryError: If the run has none of that name.
+        RegistryError: If the run has no artifact of that name.
     """
     try:
         return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text()
@@ -176,39 +176,38 @@ def read_file(run_id: str, path: str, scratch: Path) -> str:
 
 
 def _experiment(client: MlflowClient, name: str) -> str:
-    found = client.get_experiment_by_name(name)
-    if found is not None:
-        return found.experiment_id
+    if (known := client.get_experiment_by_name(name)) is not None:
+        return known.experiment_id
     try:
         return client.create_experiment(name)
     except MlflowException:
-        # Another process made it since we looked; anything else is raised by looking again.
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        # Another process may have created it meanwhile; any other error remains one.
+        if (known := client.get_experiment_by_name(name)) is None:
             raise
-        return found.experiment_id
+        return known.experiment_id
 
 
 # --- curves ---------------------------------------------------------------------------------------------------------
 
 
 class EpochLog:
-    """Sends a run's epochs to MLflow from a thread of its own, so that an MLflow that is slow or away stalls nothing.
+    """Thread that sends a run's epochs to MLflow, so that a slow or absent MLflow delays nothing.
 
-    What could not be sent is sent when training is over, with the whole history. Picklable: it is called in whichever
-    process Ray Train's controller runs.
+    Epochs that could not be sent are sent when training is over, with the whole history. Picklable: it is called in the
+    process in which Ray Train's controller runs.
     """
 
     def __init__(self, run_id: str) -> None:
         self.run_id = run_id
         self.epochs: dict[int, dict[str, Any]] = {}
-        """The epochs that were handed over in this process, by their numbers."""
+        """Epochs received in this process, by their numbers."""
         self._queue: queue.Queue[list[dict[str, Any]]] | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return EpochLog, (self.run_id,)
 
     def __call__(self, epochs: list[dict[str, Any]]) -> None:
+        """Takes in epochs and returns at once."""
         self.epochs |= {epoch["epoch"]: epoch for epoch in epochs}
         if self._queue is None:
             self._queue = queue.Queue()
@@ -216,7 +215,7 @@ class EpochLog:
         self._queue.put(epochs)
 
     def finish(self) -> None:
-        """Waits until MLflow has what was handed over in this process, or has refused it."""
+        """Waits until MLflow has every epoch received in this process, or has refused it."""
         if self._queue is not None:
             self._queue.join()
 
@@ -232,9 +231,9 @@ class EpochLog:
 
 
 def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
-    """Logs the curves of some epochs; the epoch is MLflow's step. Logging an epoch again changes nothing."""
+    """Logs the curves of epochs; the epoch is MLflow's step. Logging an epoch again changes nothing."""
     client = MlflowClient()
-    # MLflow keeps one of equal points, and a resumed run repeats its epochs exactly: all but their time is equal by itself.
+    # MLflow keeps one of equal points. A resumed run repeats its epochs exactly, all but their time, which is set here.
     started = client.get_run(run_id).info.start_time
     metrics = [
         Metric(name, float(epoch[name]), started + epoch["epoch"], epoch["epoch"])
@@ -246,7 +245,7 @@ def log_epochs(run_id: str, epochs: Iterable[Mapping[str, Any]]) -> None:
 
 
 def epochs_of(run_id: str) -> list[dict[str, Any]]:
-    """Returns the epochs of a run as far as their curves were logged: their numbers and `EPOCH_METRICS`."""
+    """Returns the epochs of a run whose curves were logged: their numbers and `EPOCH_METRICS`."""
     client = MlflowClient()
     epochs: dict[int, dict[str, Any]] = {}
     for name in EPOCH_METRICS:

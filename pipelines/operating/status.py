@@ -20,13 +20,7 @@ from pipelines.flows.ray_job import home, identities_of
 from vae.errors import ClusterError
 from vae.training.room import in_words
 
-UNFINISHED = [
-    StateType.SCHEDULED,
-    StateType.PENDING,
-    StateType.RUNNING,
-    StateType.CANCELLING,
-    StateType.PAUSED,
-]
+UNFINISHED = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
 NUM_ENDED = 5
 """Number of flow runs that have ended and are shown, the last ones."""
 ONLINE = "ONLINE"

@@ -10,7 +10,8 @@ from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import bits_per_dimension, minus, nats, value
 from pipelines.report.templates import escape
 from pipelines.report.theme import Plan
-from tuning.frontier import Trial, pareto, score_of, select
+from tuning.frontier import Trial, score_of, select
+from tuning.table import SearchTable, is_scored
 
 
 def plan_frontier(evidence: Evidence) -> Plan:
@@ -72,11 +73,10 @@ def table(evidence: Evidence) -> dict[str, Any] | None:
     """Returns the columns and rows of the table of trials; None without trials."""
     if not evidence.trials:
         return None
-    names = wording.parameter_names(evidence.trials)
+    table = SearchTable(evidence.trials, evidence.chosen_trial)
     return {
-        "columns": [(name, wording.column_name(name)) for name in names],
-        "trials": wording.in_order(evidence.trials),
-        "front": {trial.trial_id for trial in pareto(_scored(evidence))},
+        "columns": [(name, wording.column_name(name)) for name in table.parameters],
+        "rows": table.rows,
         "note": bound_note(evidence.trials),
     }
 
@@ -102,17 +102,16 @@ def search_table(trials: Sequence[Trial], num_dimensions: int, chosen: str | Non
     """
     if not trials:
         return "The search tried nothing.\n"
-    scored = [trial for trial in trials if wording.is_scored(trial)]
-    if chosen is None and scored:
+    if chosen is None and (scored := [trial for trial in trials if is_scored(trial)]):
         chosen = select(scored).trial_id
-    front = {trial.trial_id for trial in pareto(scored)}
-    names = wording.parameter_names(trials)
+    table = SearchTable(trials, chosen)
+    names = table.parameters
     figures = ["bound (β = 1)", "bits/dim", "rate", "distortion", "active", "epochs"]
     headings = [*map(wording.column_name, names), *figures, "status"]
     aligned = [*["---"] * len(names), *["---:"] * len(figures), "---"]
     rows = [f"| {' | '.join(['', *map(escape, headings)])} |", f"| {' | '.join(['---', *aligned])} |"]
-    for trial in wording.in_order(trials):
-        marks = ["**chosen**"] * (trial.trial_id == chosen) + ["front"] * (trial.trial_id in front)
+    for row in table.rows:
+        trial, marks = row.trial, ["**chosen**"] * row.is_chosen + ["front"] * row.is_on_front
         ended = trial.status if trial.error is None else f"{trial.status}: {trial.error}"
         cells = [
             ", ".join(marks),
@@ -140,4 +139,4 @@ def _bits(negative_bound: float | None, num_dimensions: int) -> str:
 
 
 def _scored(evidence: Evidence) -> list[Trial]:
-    return [trial for trial in evidence.trials if wording.is_scored(trial)]
+    return [trial for trial in evidence.trials if is_scored(trial)]

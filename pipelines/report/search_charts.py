@@ -34,8 +34,9 @@ from pipelines.report.theme import (
     Theme,
     plain,
 )
-from pipelines.report.wording import architecture_of, beta_of, column_name, parameter_names
+from pipelines.report.wording import architecture_of, beta_of, column_name
 from tuning.frontier import Trial, pareto, score_of
+from tuning.table import SearchTable
 
 MOST_BETAS = 10
 # An axis of settings names every value of up to this many; labels have so many lines of so many characters and a gap.
@@ -155,7 +156,7 @@ def parallel(trials: Sequence[Trial], chosen: Trial, theme: Theme) -> Figure:
         chosen: Trial to mark.
         theme: Colours of the figure.
     """
-    names = parameter_names(trials)
+    names = SearchTable(trials).parameters
     bounds = [
         bound if (bound := score_of(trial, "bound")) is not None and math.isfinite(bound) else None for trial in trials
     ]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from tuning.frontier import Trial
+from tuning.table import ARCHITECTURE, BETA
 from vae.config import ModelConfig, TrainingConfig
 from vae.data.manifest import Manifest
 
-BETA, ARCHITECTURE = "objective.beta", "model.encoder"
 COLUMN_NAMES: Mapping[str, str] = {BETA: "β", ARCHITECTURE: "architecture"}
 
 
@@ -41,11 +40,6 @@ def shape(manifest: Manifest) -> str:
 # --- trials ---------------------------------------------------------------------------------------------------------
 
 
-def is_scored(trial: Trial) -> bool:
-    """Whether the trial came to a rate and a distortion."""
-    return trial.rate is not None and trial.distortion is not None and math.isfinite(trial.rate + trial.distortion)
-
-
 def beta_of(trial: Trial) -> float | None:
     """The trial's β, where the search varied it."""
     value = trial.parameters.get(BETA)
@@ -57,23 +51,6 @@ def architecture_of(trial: Trial) -> str:
     return str(trial.parameters.get(ARCHITECTURE, ""))
 
 
-def parameter_names(trials: Sequence[Trial]) -> list[str]:
-    """What the search varied: β and the architecture first."""
-    names = {name for trial in trials for name in trial.parameters}
-    return [name for name in (ARCHITECTURE, BETA) if name in names] + sorted(names - {ARCHITECTURE, BETA})
-
-
 def column_name(parameter: str) -> str:
     """A parameter as the heading of a column."""
     return COLUMN_NAMES.get(parameter, parameter.rpartition(".")[2])
-
-
-def in_order(trials: Sequence[Trial]) -> list[Trial]:
-    """Trials by architecture, then β, then the rest."""
-    names = parameter_names(trials)
-
-    def key(trial: Trial) -> list[tuple[int, float, str]]:
-        values = [trial.parameters.get(name) for name in names]
-        return [(0, float(v), "") if isinstance(v, int | float) else (1, 0.0, str(v)) for v in values]
-
-    return sorted(trials, key=key)

@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import sys
 import tempfile
 import urllib.error
@@ -278,16 +277,6 @@ def ray_folder(home: Path) -> Path:
         raise ServiceError(f"{folder} belongs to another user; remove it, or set TMPDIR to a folder of your own")
     folder.chmod(0o700)
     return folder
-
-
-def sweep_ray_folder(home: Path) -> None:
-    """Removes what earlier Ray heads of this home left; call it while none is running."""
-    for path in ray_folder(home).iterdir():
-        if path.is_symlink() or path.is_file():
-            path.unlink()
-        else:
-            # A log that cannot be removed must not keep the next head from starting.
-            shutil.rmtree(path, ignore_errors=True)
 
 
 def is_healthy(url: str) -> bool:

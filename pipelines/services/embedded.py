@@ -6,6 +6,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -201,7 +202,7 @@ def _launch(
         (folder / name).mkdir(exist_ok=True)
     commands.make_secrets(folder)
     if "ray" in names:
-        commands.sweep_ray_folder(folder)
+        shutil.rmtree(commands.ray_folder(folder), ignore_errors=True)  # what earlier heads of this home left
     ports = commands.choose_ports(folder)
     login = commands.mlflow_login(folder, embedded="mlflow" in names)
     launches = {

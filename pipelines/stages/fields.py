@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from vae.config import Section
 
@@ -26,9 +26,18 @@ class Result(BaseModel):
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
 
-class Promotable(Section):
-    """Fields by which a training or a search asks for the promotion of the model that it ends with."""
+class ModelRequest(Section):
+    """Fields that the requests of a training and of a search share."""
 
+    dataset: str
+    """Dataset to train on: NAME, NAME@ID, or the URI of its folder."""
+    name: Name
+    """Name of the model and of its MLflow experiment."""
+    preset: str | None = None
+    """Preset to start from, fitted to the dataset; None takes one that suits the dataset: see `vae.config.suiting`."""
+    changes: dict[str, Any] = Field(default={})
+    """Dotted fields and their values, laid over the configuration, as {"objective.beta": 4.0}; over a search with its
+    prefix, as {"base.training.epochs": 20}."""
     alias: Name | None = None
     """Alias that the resulting model may take, such as champion; None registers no model."""
     approve: bool = False

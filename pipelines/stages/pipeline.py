@@ -8,15 +8,15 @@ from pydantic import model_validator
 
 from pipelines.data.ingest import IngestResult
 from pipelines.data.sources import IngestConfig
-from pipelines.stages.fields import Name, Result
-from pipelines.stages.promote import PendingPromotion, PromoteResult
+from pipelines.stages.fields import Result
+from pipelines.stages.promote import PendingPromotion, PromoteResult, Promotion
 from pipelines.stages.train import TrainResult
 from pipelines.stages.tune import TuneResult
 from tuning.space import SearchConfig
-from vae.config import Positive, RunConfig, ScalingConfig, Section, TrainingConfig
+from vae.config import RunConfig, ScalingConfig, TrainingConfig
 
 
-class PipelineRequest(Section):
+class PipelineRequest(Promotion):
     """Ingest a source, search, train the best configuration, and promote it."""
 
     ingest: IngestConfig
@@ -27,15 +27,6 @@ class PipelineRequest(Section):
     """Training of the selected configuration; None trains it as the trials were trained."""
     scaling: ScalingConfig = ScalingConfig()
     """Workers of the final training."""
-    alias: Name = "champion"
-    """Alias that the model may take."""
-    threshold_nats: float | None = None
-    """Largest negative log-likelihood on the test split, in nats per example, with which the alias may move; None sets no
-    limit."""
-    num_samples: Positive = 200
-    """Importance samples per example of the test split."""
-    approve: bool = False
-    """Whether a person decides on a model that passes the gate; the promotion then waits in a flow run of its own."""
 
     @model_validator(mode="after")
     def _final_training_fits(self) -> Self:

@@ -15,7 +15,21 @@ Bar = Annotated[str, StringConstraints(pattern=r"^[\w.]+ *(<=|>=) *-?\d+(\.\d+)?
 """Condition on a metric: its name, `<=` or `>=`, and a number."""
 
 
-class PromoteRequest(Section):
+class Promotion(Section):
+    """Fields that the requests of a promotion and of the pipeline share."""
+
+    alias: Name = "champion"
+    """Alias that the version may take."""
+    threshold_nats: float | None = None
+    """Largest negative log-likelihood on the test split, in nats per example, with which the alias may move; None sets no
+    limit."""
+    num_samples: Positive = 200
+    """Importance samples per example of the test split."""
+    approve: bool = False
+    """Whether a person decides on a model that passes the gate. The flow run waits for the decision without a process."""
+
+
+class PromoteRequest(Promotion):
     """Evaluate a trained run on the test split, register it, and let it become the champion if it is better."""
 
     run: Name
@@ -24,13 +38,6 @@ class PromoteRequest(Section):
     """Registered model that gets a new version."""
     search: Name | None = None
     """Search that chose the configuration, shown in the report; None shows no search."""
-    alias: Name = "champion"
-    """Alias that the version may take."""
-    threshold_nats: float | None = None
-    """Largest negative log-likelihood on the test split, in nats per example, with which the alias may move; None sets no
-    limit."""
-    num_samples: Positive = 200
-    """Importance samples per example of the test split."""
     metrics: tuple[MetricFamily, ...] = ()
     """Metrics to measure on the test split beside those of the tasks that the model was trained for: see
     `vae.metrics.suite`."""
@@ -38,8 +45,6 @@ class PromoteRequest(Section):
     """Conditions that the metrics on the test split must meet, such as `denoise_psnr_db >= 20`, before the alias moves."""
     accept: tuple[Name, ...] = ()
     """Findings that do not keep the model from taking the alias, such as `collapsed` or `diverged`."""
-    approve: bool = False
-    """Whether a person decides on a model that passes the gate. The flow run waits for the decision without a process."""
     projection: Projection = "pca"
     """Layout of the report's latent scatter plot: principal components, or `umap` (needs the extra `report-umap`)."""
 

@@ -6,25 +6,17 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.stages.fields import Name, Promotable, Result, is_absent
+from pipelines.stages.fields import ModelRequest, Name, Result, is_absent
 from pipelines.stages.promote import Judged, PendingPromotion, PromoteResult
 from vae.config import RunConfig, ScalingConfig, override, suiting
 from vae.training.reports import EpochReport
 
 
-class TrainRequest(Promotable):
+class TrainRequest(ModelRequest):
     """Train one configuration on one dataset."""
 
-    dataset: str
-    """Dataset to train on: NAME, NAME@ID, or the URI of its folder."""
-    name: Name
-    """Name of the model and of its MLflow experiment."""
     config: RunConfig | None = None
     """Configuration to train; None takes the preset."""
-    preset: str | None = None
-    """Preset to train, fitted to the dataset; None takes one that suits the dataset: see `vae.config.suiting`."""
-    changes: dict[str, Any] = Field(default={})
-    """Dotted fields and their values, laid over the configuration: {"objective.beta": 4.0}."""
     start_from: Name | None = None
     """Training run whose weights this run starts from; None starts with new weights."""
 

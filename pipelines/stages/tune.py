@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.stages.fields import Name, Promotable, is_absent
+from pipelines.stages.fields import ModelRequest, is_absent
 from pipelines.stages.promote import Judged, PendingPromotion, PromoteResult
 from pipelines.stages.train import Choice, TrainedModel
 from tuning.frontier import Trial
@@ -18,19 +18,11 @@ BASE = "base."
 """Prefix of the fields of a search's base configuration."""
 
 
-class TuneRequest(Promotable):
+class TuneRequest(ModelRequest):
     """Search a space of configurations on one dataset."""
 
-    dataset: str
-    """Dataset to search on: NAME, NAME@ID, or the URI of its folder."""
-    name: Name
-    """Name of the model and of its MLflow experiment."""
     search: SearchConfig | None = None
     """Space to search, and how; None searches around the preset."""
-    preset: str | None = None
-    """Preset to search around, fitted to the dataset; None takes one that suits the dataset: see `vae.config.suiting`."""
-    changes: dict[str, Any] = Field(default={})
-    """Dotted fields and their values, laid over the search: {"base.training.epochs": 20}."""
 
     @model_validator(mode="after")
     def _changes_are_accepted(self) -> Self:

@@ -1,4 +1,4 @@
-"""Jobs on a cluster that this process knows by address and token alone, and faults that strike them."""
+"""Jobs on a cluster that this process reaches by address and token alone, and faults that strike them."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from vae.config import RunConfig, Section
 
 @dataclass(frozen=True)
 class Client:
-    """Submits jobs as flows do."""
+    """A submitter of jobs, as flows are."""
 
     head: Head
     home: Path
-    """On a disk that all nodes share."""
+    """Home on a disk that all nodes share."""
     mlflow_url: str
-    """As the head reaches it."""
+    """Address of the MLflow server, as the head reaches it."""
 
     def ingest_digits(self) -> None:
-        """Make the dataset `digits`."""
+        """Makes the dataset `digits`."""
         self._run("ingest", IngestConfig(source="sklearn:digits", name="digits"), "ingest-digits")
 
     def train(self, config: RunConfig, name: str, fault: Fault | None = None) -> dict[str, Any]:
-        """Train on `digits`, and let a fault strike."""
+        """Trains on `digits`, and lets a fault strike."""
         return self._run("train", TrainRequest(dataset="digits", name="digits", config=config), name, fault)
 
     def _run(self, kind: str, request: Section, name: str, fault: Fault | None = None) -> dict[str, Any]:
@@ -53,13 +53,13 @@ class Client:
 
 
 class Fault:
-    """Strikes a training once it has come to a step, waits for the word that it was noticed, and then makes up for it.
+    """A loss that strikes a training at a step, and is made up for once the job's log says that it was noticed.
 
     Args:
-        strike: What happens to the cluster.
-        at_step: Of the training.
-        word: What the job's log says when the loss is noticed.
-        make_up: What a supervisor or an operator would do then.
+        strike: Damages the cluster.
+        at_step: Step of the training.
+        word: Text of the job's log when the loss is noticed.
+        make_up: Does what a supervisor or an operator would do then.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class Fault:
     ) -> None:
         self.strike, self.at_step, self.word, self.make_up = strike, at_step, word, make_up
         self.step = 0
-        """The last that was heard of before the loss was noticed: what was told on the way still comes after the strike."""
+        """Last reported step before the loss was noticed; reports under way still arrive after the strike."""
         self.struck_at: float | None = None
         self.noticed_seconds: float | None = None
         self.lines: list[str] = []
@@ -87,7 +87,7 @@ class Fault:
             self.make_up()
 
     def redone(self, result: dict[str, Any]) -> str:
-        """The steps that a training had to do again: no more than lie between two checkpoints."""
+        """Returns how many steps a training had to repeat, after a check that they lie between two checkpoints."""
         interval, last = result["config"]["training"]["checkpoint_steps"], result["history"][-1]["step"]
         assert self.step - result["resumed_from_step"] <= interval
         return f"at most {interval} of {last} steps"

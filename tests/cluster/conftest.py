@@ -1,4 +1,4 @@
-"""What the tests of several nodes share: a training of two workers that is long enough to be hit in mid-epoch."""
+"""Fixtures of the tests of several nodes: a training of two workers, long enough to be hit in mid-epoch."""
 
 from __future__ import annotations
 

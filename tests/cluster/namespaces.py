@@ -1,7 +1,6 @@
-"""Machines in network namespaces of this one: each with an address of its own, and a cable that can be pulled out.
+"""Machines in network namespaces of this one, each with an address of its own and a cable that can be pulled out.
 
-They share the processors, and the disk but for folders of a command's own. Of the network they share nothing: loopback is
-each machine's own.
+They share the processors and, but for folders of a command's own, the disk. Each has a network and a loopback of its own.
 """
 
 from __future__ import annotations
@@ -24,22 +23,22 @@ class Machine:
     """The bridge's end of its link."""
 
     def command(self, *words: str, own_folder: Path | None = None) -> list[str]:
-        """What runs a command there, with a folder that is empty and the command's own where others see another."""
+        """Returns the command that runs another one there, with an empty folder of its own in place of a shared one."""
         # `ip netns exec` gives each command a table of mounts of its own.
         mounted = ("sh", "-c", 'mount -t tmpfs own "$0" && exec "$@"', str(own_folder)) if own_folder else ()
         return ["ip", "netns", "exec", self.name, *mounted, *words]
 
     def unplug(self) -> None:
-        """Pull its cable out: what it sends is lost without a word, and nothing reaches it."""
+        """Pulls its cable out: what it sends is lost without an error, and nothing reaches it."""
         _ip("link", "set", self.cable, "down")
 
     def plug(self) -> None:
-        """Put the cable in again."""
+        """Puts the cable in again."""
         _ip("link", "set", self.cable, "up")
 
 
 def why_no_namespaces() -> str | None:
-    """Why there can be none here; None where they can be made."""
+    """Returns why no namespace can be made here; None if one can."""
     name = f"probe{os.getpid()}"
     try:
         with _namespace(name):
@@ -52,7 +51,7 @@ def why_no_namespaces() -> str | None:
 
 @contextmanager
 def network(num_machines: int) -> Iterator[list[Machine]]:
-    """Machines on one bridge, which this process reaches them by; all of it is gone afterwards."""
+    """Yields machines on one bridge, through which this process reaches them, and removes all of it afterwards."""
     # A link's name has 15 characters at most.
     prefix, third = f"bl{os.getpid()}", _free_subnet()
     with ExitStack() as stack:
@@ -79,7 +78,7 @@ def network(num_machines: int) -> Iterator[list[Machine]]:
 
 @contextmanager
 def _namespace(name: str) -> Iterator[None]:
-    """A namespace while the block lasts; its end takes its links with it."""
+    """Makes a namespace, which is removed with its links when the block ends."""
     _ip("netns", "add", name)
     try:
         yield
@@ -88,7 +87,7 @@ def _namespace(name: str) -> Iterator[None]:
 
 
 def _free_subnet() -> int:
-    """A third number of 10.77.x.0/24 that no link of this machine has."""
+    """Returns a number x for 10.77.x.0/24 that no link of this machine has."""
     taken = _ip("-4", "-oneline", "address", "show")
     return next(third for third in range(os.getpid() % 200, 255) if f" 10.77.{third}." not in taken)
 

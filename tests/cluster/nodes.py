@@ -35,34 +35,34 @@ Node(
 signal.pause()
 """
 
-# What systemd's Restart=always does, or a pod's restartPolicy: a node that was given up comes back, and one that did not
+# As systemd's Restart=always does, or a pod's restartPolicy: a node that was given up comes back, and one that did not
 # register within the 30 s that Ray grants tries again.
 SUPERVISED = ("bash", "-c", 'while :; do "$@"; sleep 1; done', "supervisor")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """A Ray head that its clients know by address and token alone, as one on another machine."""
+    """A Ray head that its clients reach by address and token alone, like one on another machine."""
 
     gcs_address: str
     environment: dict[str, str]
-    """What leads a client to it."""
+    """Variables of a client."""
     node_environment: dict[str, str]
-    """What its own processes run in, and those of further nodes."""
+    """Environment of its own processes, and of those of further nodes."""
 
     @property
     def cluster(self) -> Cluster:
-        """Its dashboard."""
+        """Address of its dashboard, with the token."""
         token = Path(self.environment["RAY_AUTH_TOKEN_PATH"]).read_text().strip()
         return Cluster(address=self.environment["RAY_ADDRESS"], headers={"Authorization": f"Bearer {token}"})
 
     def cpus(self) -> float:
-        """Those of all living nodes."""
+        """Returns the number of CPUs of all living nodes."""
         return total_resources(self.cluster)[0]
 
 
 def head_of(services: Services) -> Head:
-    """The head of embedded services."""
+    """Returns the head of embedded services."""
     process = psutil.Process(next(process for process in services.processes if process.name == "ray").pid)
     words = process.cmdline()
     return Head(
@@ -74,14 +74,13 @@ def head_of(services: Services) -> Head:
 
 @contextmanager
 def head(folder: Path, ports: Ports, *, num_cpus: int, environment: Mapping[str, str] | None = None) -> Iterator[Head]:
-    """A head node while the block lasts.
+    """Runs a head node while the block lasts.
 
     Args:
-        folder: Of the token, of an MLflow server's password, and of the log; see `commands.make_secrets`. It must not be a
-            home in use.
-        ports: Where it listens.
-        num_cpus: That it has for work; further nodes bring their own.
-        environment: What its jobs need, such as the way to their storage, or to another MLflow server.
+        folder: Folder of the log and of the secrets, see `commands.make_secrets`. It must not be a home in use.
+        ports: Ports to listen on.
+        num_cpus: CPUs of the head; further nodes bring their own.
+        environment: Variables of its jobs, such as the address of their storage or of another MLflow server.
     """
     launch = commands.ray(folder, ports, login=commands.mlflow_login(folder, embedded=True), num_cpus=num_cpus)
     # A cluster has its own interpreter first on its path.
@@ -108,7 +107,7 @@ def head(folder: Path, ports: Ports, *, num_cpus: int, environment: Mapping[str,
 
 @contextmanager
 def joined(head: Head, folder: Path, *, num_cpus: int, name: str = "node") -> Iterator[Process]:
-    """A further node, from when the head counts it; on leaving, until it counts it no more. Its log is FOLDER/NAME.log."""
+    """Runs a further node while the block lasts, which ends once the head has noticed. Its log is FOLDER/NAME.log."""
     command = [sys.executable, "-c", NODE, head.gcs_address, str(num_cpus)]
     before = head.cpus()
     node = spawn(name, command, head.node_environment, folder / f"{name}.log", folder)

@@ -26,7 +26,7 @@ LIMIT_SECONDS = 180.0
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """A running server, and what leads its clients to it."""
+    """A running server, with the environment of its clients."""
 
     process: Process
     url: str
@@ -35,7 +35,7 @@ class Server:
 
 @contextmanager
 def running(launch: Launch, folder: Path) -> Iterator[Process]:
-    """A service while the block lasts, from when it is ready; its log is FOLDER/NAME.log."""
+    """Runs a service, once it is ready, while the block lasts; its log is FOLDER/NAME.log."""
     process = spawn(launch.name, launch.command, launch.environment, folder / f"{launch.name}.log", folder)
 
     def is_ready() -> bool:
@@ -56,21 +56,21 @@ class Bucket:
     name: str
     client: Any
     environment: dict[str, str]
-    """What leads a process to the server: its address, and keys."""
+    """Variables with the server's address and keys."""
 
     def keys(self, prefix: str = "") -> list[str]:
-        """The names of the objects that begin so."""
+        """Returns the names of the objects with a prefix."""
         pages = self.client.get_paginator("list_objects_v2").paginate(Bucket=self.name, Prefix=prefix)
         return [entry["Key"] for page in pages for entry in page.get("Contents", [])]
 
     def json(self, key: str) -> Any:
-        """What an object of JSON holds."""
+        """Returns the content of an object of JSON."""
         return json.load(self.client.get_object(Bucket=self.name, Key=key)["Body"])
 
 
 @contextmanager
 def s3(folder: Path, bucket: str = "betaline") -> Iterator[Bucket]:
-    """An S3 server in memory, with one empty bucket."""
+    """Runs an S3 server in memory, with one empty bucket, while the block lasts."""
     port = free_port(secrets.randbelow(NUM_PORTS), set())
     launch = Launch(
         name="s3",
@@ -85,13 +85,9 @@ def s3(folder: Path, bucket: str = "betaline") -> Iterator[Bucket]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     with running(launch, folder):
-        client = boto3.client(
-            "s3",
-            endpoint_url=environment["AWS_ENDPOINT_URL"],
-            aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-            region_name=environment["AWS_DEFAULT_REGION"],
-        )
+        endpoint, key, secret, region = environment.values()
+        session = boto3.Session(aws_access_key_id=key, aws_secret_access_key=secret, region_name=region)
+        client = session.client("s3", endpoint_url=endpoint)
         client.create_bucket(Bucket=bucket)
         yield Bucket(name=bucket, client=client, environment=environment)
 
@@ -106,12 +102,12 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def prefect(postgres: Postgres, folder: Path, ports: Ports) -> Iterator[Server]:
-    """A Prefect server over the database `prefect`, behind an authentication string and CSRF tokens.
+    """Runs a Prefect server over the new database `prefect`, behind an authentication string and CSRF tokens.
 
     Args:
-        postgres: Must not have that database yet.
-        folder: Of the secrets and the log; see `commands.make_secrets`.
-        ports: Where it listens.
+        postgres: Server of the database.
+        folder: Folder of the log and of the secrets, see `commands.make_secrets`.
+        ports: Ports to listen on.
     """
     postgres.create("prefect")
     launch = commands.prefect(folder, ports, database=postgres.url("prefect", "postgresql+asyncpg"))
@@ -135,14 +131,14 @@ def mlflow(
     artifacts: str | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """An MLflow server over the database `mlflow`, with its basic authentication over the database `users`.
+    """Runs an MLflow server over the new database `mlflow`, with basic authentication over the new database `users`.
 
     Args:
-        postgres: Must not have those databases yet.
-        folder: Of the settings and the log.
-        ports: Where it listens.
-        artifacts: URI that the server keeps artifacts under; None is FOLDER/artifacts.
-        environment: What it needs to reach them.
+        postgres: Server of the databases.
+        folder: Folder of the settings and the log.
+        ports: Ports to listen on.
+        artifacts: URI of the artifacts; None means FOLDER/artifacts.
+        environment: Variables that the server needs to reach them.
     """
     for name in ("mlflow", "users"):
         postgres.create(name)
@@ -157,11 +153,7 @@ def mlflow(
     launch = commands.mlflow(folder, ports, database=postgres.url("mlflow", "postgresql+psycopg2"), artifacts=artifacts)
     launch = replace(
         launch,
-        environment={
-            **launch.environment,
-            **(environment or {}),
-            "MLFLOW_AUTH_CONFIG_PATH": str(settings),
-        },
+        environment={**launch.environment, **(environment or {}), "MLFLOW_AUTH_CONFIG_PATH": str(settings)},
     )
     url, login = f"http://{LOOPBACK}:{ports.mlflow}", commands.mlflow_login(folder, embedded=True)
     with running(launch, folder) as process:

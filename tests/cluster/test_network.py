@@ -96,7 +96,7 @@ def _mlflow_on(machine: Machine, folder: Path, ports: commands.Ports) -> command
 
 @pytest.fixture(scope="module")
 def unbroken(pair: tuple[Client, Machine], two_workers: RunConfig) -> dict[str, Any]:
-    """What the training comes to where nothing happens."""
+    """Result of the training without a fault."""
     return pair[0].train(two_workers, "unbroken")
 
 

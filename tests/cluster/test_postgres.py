@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.servers("cluster"), pytest.mark.slow]
 
 
 def test_postgres_keeps_what_was_committed_through_a_crash(postgres: Postgres) -> None:
-    """A row is there after an immediate stop, a stopped server refuses, and so does a wrong password."""
+    """A row survives an immediate stop; a stopped server refuses, and so does a running one with a wrong password."""
     postgres.create("kept")
     postgres.query("kept", "CREATE TABLE rows (value int); INSERT INTO rows VALUES (7)")
     postgres.stop("immediate")
@@ -33,7 +33,7 @@ def test_postgres_keeps_what_was_committed_through_a_crash(postgres: Postgres) -
 
 
 def test_prefect_and_mlflow_keep_their_state_in_postgres(postgres: Postgres, tmp_path: Path) -> None:
-    """Both answer who knows the password and nobody else, and what they are told is in PostgreSQL's tables."""
+    """Both answer only clients with the password, and keep their state in PostgreSQL's tables."""
     commands.make_secrets(tmp_path)
     ports = commands.choose_ports(tmp_path)
     with servers.prefect(postgres, tmp_path, ports) as prefect, servers.mlflow(postgres, tmp_path, ports) as mlflow:

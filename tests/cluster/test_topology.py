@@ -25,7 +25,7 @@ print(json.dumps({"shape": list(drawn.shape), "mean": float(drawn.mean())}))
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topology]:
-    """A whole cluster; skips with a word where it cannot be brought up."""
+    """A whole cluster; the tests are skipped, with the reason, if it cannot be started."""
     if reason := why_no_topology():
         pytest.skip(reason)
     with topology(tmp_path_factory.mktemp("cluster")) as running:
@@ -76,6 +76,6 @@ def test_main_job_on_a_cluster_ends_in_a_champion(cluster: Topology, small: Pipe
 
 
 def strays(cluster: Topology) -> set[Path]:
-    """What a home would leave where clients and workers run; a URI that is taken for a path begins with a folder `s3:`."""
+    """Returns traces of a home on this disk; a URI taken for a path begins with a folder `s3:`."""
     names = (".betaline", "s3:", "datasets", "runs", "artifacts")
     return {folder / name for folder in (ROOT, cluster.folder) for name in names if (folder / name).exists()}

@@ -18,17 +18,15 @@ from pathlib import Path
 from typing import TypeVar
 
 from pipelines.services import commands
-from pipelines.services.process import end, spawn
 from pipelines.stages.pipeline import PipelineRequest
 from tests.cluster import nodes, servers
 from tests.cluster.nodes import Head
 from tests.cluster.postgres import Postgres, running_postgres, why_no_postgres
 from tests.cluster.servers import Bucket, Server
+from tests.servers import ROOT, worker
 
 T = TypeVar("T")
-ROOT = Path(__file__).parents[2]
-POOL = "betaline"
-# What would lead a client elsewhere, or let it in where it should have no key.
+# Variables that lead a client elsewhere, or hold a key that it should not have.
 _CLIENT_PREFIXES = ("PREFECT_", "MLFLOW_", "RAY_", "AWS_", "BETALINE_")
 
 
@@ -37,19 +35,19 @@ class Topology:
     """A running cluster."""
 
     folder: Path
-    """Of logs and secrets; no home."""
+    """Folder of logs and secrets; not a home."""
     postgres: Postgres
     bucket: Bucket
     prefect: Server
     mlflow: Server
     head: Head
     environment: dict[str, str]
-    """What a client has: the way to every server, with its passwords, and a home in the bucket."""
+    """Environment of a client: addresses and passwords of all servers, and a home in the bucket."""
     seconds: dict[str, float]
-    """How long each part took to be ready, in the order they came."""
+    """Seconds until each part was ready, in the order of their starts."""
 
     def run(self, *command: str) -> str:
-        """What a command of Python's, such as `-m pipelines.cli doctor`, prints as a client."""
+        """Runs Python as a client, such as `-m pipelines.cli doctor`; returns what it prints."""
         done = subprocess.run(
             [sys.executable, *command], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
         )
@@ -57,7 +55,7 @@ class Topology:
         return done.stdout
 
     def run_main_job(self, request: PipelineRequest, name: str) -> dict[str, float]:
-        """Submit the main job to the Prefect worker and wait for its end; returns the seconds of each of its flows."""
+        """Runs the main job on the Prefect worker; returns the seconds of each of its flows."""
         parameters = json.dumps({"request": request.model_dump(mode="json"), "run": name})
         said = self.run(
             *("-m", "prefect", "deployment", "run", "pipeline/default", "--params", parameters),
@@ -74,7 +72,7 @@ class Topology:
         )
 
     def nodes_of(self, submission_id: str) -> set[str]:
-        """The ids of the nodes on which the actors of a job were that held CPUs; they are dead by now."""
+        """Returns the ids of the nodes on which a job's actors held CPUs; the actors are dead by now."""
         [job] = [found for found in self.head.cluster.get("/api/jobs/") if found["submission_id"] == submission_id]
         listed = self.head.cluster.get("/api/v0/actors", detail="1", limit="10000")["data"]["result"]["result"]
         of_job = [found for found in listed if found["job_id"] == job["job_id"]]
@@ -86,16 +84,16 @@ class Topology:
 
 
 def why_no_topology() -> str | None:
-    """Why the cluster cannot be brought up here; None where it can."""
+    """Returns why the cluster cannot be started here; None if it can."""
     return why_no_postgres()
 
 
 @contextmanager
 def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
-    """The cluster while the block lasts, with every deployment of `prefect.yaml` and a worker on their pool.
+    """Runs the cluster while the block lasts, with every deployment of `prefect.yaml` and a worker on their pool.
 
     Args:
-        folder: Of logs and secrets, which only this user can read.
+        folder: Folder of logs and secrets, which only this user can read.
         num_nodes: Ray nodes beside the head, of one CPU each.
     """
     commands.make_secrets(folder)
@@ -142,26 +140,10 @@ def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
         begun = time.monotonic()
         found.run("-m", "pipelines.cli", "deploy")
         seconds["betaline deploy"] = time.monotonic() - begun
-        stack.enter_context(_prefect_worker(found))
+        stack.enter_context(worker(**found.environment))
         yield found
 
 
-@contextmanager
-def _prefect_worker(topology: Topology) -> Iterator[None]:
-    """A worker on the pool of the deployments: it starts a process for each flow run."""
-    worker = spawn(
-        "worker",
-        [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL],
-        {**topology.environment, "PREFECT_WORKER_QUERY_SECONDS": "2"},
-        topology.folder / "worker.log",
-        topology.folder,
-    )
-    try:
-        yield
-    finally:
-        end([worker])
-
-
 def bare_environment() -> dict[str, str]:
-    """This process's environment without what leads to any server, or into one."""
+    """Returns this process's environment without addresses and keys of servers."""
     return {name: value for name, value in os.environ.items() if not name.startswith(_CLIENT_PREFIXES)}

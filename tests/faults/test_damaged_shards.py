@@ -27,13 +27,7 @@ def cut_short(file: Path) -> None:
 
 @pytest.mark.parametrize(("damage", "found"), [(cut_short, "bytes, found"), (flip_a_byte, "SHA-256")])
 def test_training_refuses_a_damaged_shard(
-    home: Path,
-    digits: IngestResult,
-    asked: Any,
-    tmp_path: Path,
-    measured: Any,
-    damage: Any,
-    found: str,
+    home: Path, digits: IngestResult, asked: Any, tmp_path: Path, measured: Any, damage: Any, found: str
 ) -> None:
     """A shard that is a byte short, or another in one, is refused by its name before a step is trained."""
     copy = shutil.copytree(digits.uri, tmp_path / "digits")

@@ -103,12 +103,7 @@ def crash_while_running(
 
 @pytest.mark.parametrize("kind", ["ingest", "train"])
 def test_run_completes_though_the_database_has_crashed(
-    database: Postgres,
-    client: SyncPrefectClient,
-    digits: IngestResult,
-    tiny: RunConfig,
-    measured: Measured,
-    kind: str,
+    database: Postgres, client: SyncPrefectClient, digits: IngestResult, tiny: RunConfig, measured: Measured, kind: str
 ) -> None:
     """An ingest that ends without a database, and a training that has to wait for one: the run completes, its curves are
     whole, and its place is free for the next.
@@ -134,12 +129,7 @@ def test_run_completes_though_the_database_has_crashed(
 
 
 def test_two_prefect_servers_run_each_slot_once(
-    database: Postgres,
-    client: SyncPrefectClient,
-    digits: IngestResult,
-    measured: Measured,
-    home: Path,
-    tmp_path: Path,
+    database: Postgres, client: SyncPrefectClient, digits: IngestResult, measured: Measured, home: Path, tmp_path: Path
 ) -> None:
     """Two servers with their schedulers over one database, and a worker of each on one pool: no slot has two runs, and no
     run two executions.

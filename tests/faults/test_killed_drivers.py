@@ -15,6 +15,7 @@ from pipelines.flows.train import train
 from pipelines.models.tracking import IDENTITY
 from pipelines.services import Services
 from pipelines.stages.promote import PromoteRequest
+from pipelines.stages.train import TrainResult
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver
@@ -22,6 +23,16 @@ from tests.trainings import INTERVAL, weights_of
 from vae.errors import ClusterLost
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
+
+
+def check_one_run(result: TrainResult, identity: str) -> None:
+    """MLflow has one run of an identity, finished, with each point of the curve once."""
+    client = MlflowClient()
+    experiment = client.get_run(result.mlflow_run_id).info.experiment_id
+    runs = client.search_runs([experiment], f"tags.`{IDENTITY}` = '{identity}'")
+    assert [(run.info.run_id, run.info.status) for run in runs] == [(result.mlflow_run_id, "FINISHED")]
+    curve = client.get_metric_history(result.mlflow_run_id, "validation_negative_elbo")
+    assert [point.value for point in curve] == [epoch.validation_negative_elbo for epoch in result.history]
 
 
 def test_training_whose_driver_is_killed_goes_on(
@@ -46,14 +57,7 @@ def test_training_whose_driver_is_killed_goes_on(
     result = run_flow(train, request, run=name)
     assert result.resumed_from_step >= killed[-1][1] >= killed[0][1] > 0
     assert weights_of(result) == unbroken(1)
-
-    client = MlflowClient()
-    run = client.get_run(result.mlflow_run_id)
-    runs = client.search_runs([run.info.experiment_id], f"tags.`{IDENTITY}` = '{name}'")
-    assert [(run.info.run_id, run.info.status) for run in runs] == [(result.mlflow_run_id, "FINISHED")]
-    curve = client.get_metric_history(result.mlflow_run_id, "validation_negative_elbo")
-    assert [point.value for point in curve] == [epoch.validation_negative_elbo for epoch in result.history]
-
+    check_one_run(result, name)
     registering: list[bool] = []
 
     def kill_once(kind: str, event: Event) -> None:
@@ -65,7 +69,7 @@ def test_training_whose_driver_is_killed_goes_on(
     )
     assert registering == [True]
     assert promoted.promoted
-    assert len(client.search_model_versions(f"name = '{name}'")) == 1
+    assert len(MlflowClient().search_model_versions(f"name = '{name}'")) == 1
     measured(
         "SIGKILL of the job's driver, same command again",
         noticed_seconds=noticed_seconds,

@@ -128,7 +128,7 @@ def test_services_reach_whom_they_are_told_to_ask(document: Object) -> None:
 
 
 def test_volumes_are_there(document: Object) -> None:
-    """What is mounted is a file beside compose.yaml, read only, or a volume that is declared."""
+    """Every mount is a read-only file beside compose.yaml, or a declared volume."""
     for name, service in document["services"].items():
         for volume in service.get("volumes", []):
             source, target, *mode = volume.split(":")

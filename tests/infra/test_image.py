@@ -1,4 +1,4 @@
-"""The image holds what it needs, runs as nobody, and is made of nothing that it should not be."""
+"""The image holds what the servers import, runs as an unprivileged user, and contains nothing else."""
 
 from __future__ import annotations
 

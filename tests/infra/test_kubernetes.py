@@ -182,7 +182,7 @@ def test_images_are_of_one_version(everything: list[Object]) -> None:
 
 
 def test_secrets_and_settings_are_there(everything: list[Object]) -> None:
-    """Every secret, config map and claim that a pod refers to exists, with that key, and no secret is drawn for nobody."""
+    """Every secret, config map and claim that a pod refers to exists, with that key, and every secret has a user."""
     held = {
         key(one): (one.get("data") or one.get("stringData") or {}).keys()
         for one in everything
@@ -322,7 +322,7 @@ def test_example_asks_for_what_the_job_takes(everything: list[Object], job: Obje
 
 
 def test_secrets_are_kept_out_of_git() -> None:
-    """What secrets.sh writes is ignored by git, where kustomize and compose look for it."""
+    """Git ignores the files that secrets.sh writes for kustomize and compose."""
     for file in ("infra/compose/.env", "infra/kubernetes/base/secrets.env"):
         assert file in (ROOT / ".gitignore").read_text().splitlines()
         assert (ROOT / file).with_name(Path(file).name + ".example").is_file()

@@ -1,4 +1,4 @@
-"""secrets.sh draws what the servers take, once, for nobody else's eyes."""
+"""secrets.sh draws the secrets of the servers once, into files that their owner alone can read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _draw(example: Path, target: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=["compose", "kubernetes"])
 def test_secrets_are_drawn_for_every_name(example: Path, tmp_path: Path) -> None:
-    """What has no value gets one, of the kind that its server takes; what has one keeps it; nothing is printed."""
+    """A name without a value gets one that its server accepts; other values stay; nothing is printed."""
     drawn = _draw(example, tmp_path / "drawn")
     assert (drawn.returncode, drawn.stdout, drawn.stderr) == (0, "", "")
     before, after = read_settings(example), read_settings(tmp_path / "drawn")
@@ -36,7 +36,7 @@ def test_secrets_are_drawn_for_every_name(example: Path, tmp_path: Path) -> None
 
 
 def test_secrets_are_not_drawn_anew(tmp_path: Path) -> None:
-    """A file that is there stays as it is: its secrets are those of databases that exist."""
+    """An existing file stays as it is: its secrets are those of existing databases."""
     target = tmp_path / ".env"
     target.write_text("RAY_TOKEN=kept\n")
     refused = _draw(EXAMPLES[0], target)

@@ -8,12 +8,7 @@ import pytest
 
 from tests.tables import Table
 
-TABLE = Table(
-    name="load",
-    title="Load",
-    says="Each line stands for a test that passed.",
-    header=("what", "measured"),
-)
+TABLE = Table(name="load", title="Load", says="Each line stands for a test that passed.", header=("what", "measured"))
 
 Carried = Callable[[str, str], None]
 """What a test calls when it has seen all that it claims: what was asked for, and what was measured."""

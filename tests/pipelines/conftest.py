@@ -62,8 +62,7 @@ def digits(services: Services) -> dict[str, Any]:
 def tiny() -> RunConfig:
     """A model of 8x8 digits that trains for 3 epochs."""
     return RunConfig(
-        model=ModelConfig(latent_dim=3, encoder=MLP(hidden=(32,))),
-        training=TrainingConfig(epochs=3, batch_size=64),
+        model=ModelConfig(latent_dim=3, encoder=MLP(hidden=(32,))), training=TrainingConfig(epochs=3, batch_size=64)
     )
 
 

@@ -1,4 +1,4 @@
-"""What the tests of security share: their table, and a dataset."""
+"""Fixtures of the tests of security: their table, and a dataset."""
 
 from tests.security.table import answered
 from tests.vae.conftest import digits

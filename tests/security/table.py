@@ -23,7 +23,7 @@ MOST_CHARACTERS = 120
 
 
 class Answered(Protocol):
-    """What a test calls when it has seen all that it claims."""
+    """The function by which a test enters a line once it has seen all that it claims."""
 
     def __call__(self, at: str, asked: str, answer: object) -> None:
         """Enters a line into the table of security.

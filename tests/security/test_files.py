@@ -46,7 +46,7 @@ class Payload:
 
 @pytest.fixture
 def marker(tmp_path: Path) -> Path:
-    """A file that is there when a payload has run."""
+    """A file that exists once a payload has run."""
     return tmp_path / "ran"
 
 
@@ -177,7 +177,7 @@ def test_ingest_refuses_a_hostile_source(
 
 
 def laughs(first: str, again: str) -> str:
-    """Eight lines, each of which holds the one before it nine times."""
+    """Returns eight lines, each with nine references to the line before it."""
     lines = [f"{name}: &{name} {again.format(','.join([f'*{before}'] * 9))}" for before, name in pairwise("abcdefghi")]
     return "\n".join([f"a: &a {first}", *lines])
 
@@ -215,7 +215,7 @@ def saved(tmp_path: Path) -> Path:
 
 
 def lying_header(content: bytes) -> bytes:
-    """Safetensors whose first tensor is said to reach beyond the file."""
+    """Returns safetensors whose header lets the first tensor reach beyond the file."""
     size = struct.unpack("<Q", content[:8])[0]
     header = json.loads(content[8 : 8 + size])
     first = next(name for name in header if name != "__metadata__")
@@ -258,7 +258,7 @@ def test_model_refuses_a_flipped_byte(saved: Path, answered: Answered) -> None:
 
 @pytest.mark.parametrize("text", ["[]", "{}", "null", '{"format": 3}', '{"format": 3, "weights_sha256": 7}'])
 def test_model_refuses_facts_that_are_none(text: str, saved: Path) -> None:
-    """What a model is said to be made of is checked before it is used."""
+    """The facts about a model are checked before they are used."""
     (saved / MODEL).write_text(text)
     with pytest.raises(CheckpointError):
         load_model(str(saved))
@@ -293,7 +293,7 @@ def test_dataset_refuses_a_shard_of_another_folder(
 
 
 def test_yaml_with_a_few_aliases_is_read() -> None:
-    """What people use aliases for still works."""
+    """Ordinary aliases still work."""
     assert read_yaml("a: &a [1, 2]\nb: *a\n", "here") == {"a": [1, 2], "b": [1, 2]}
     with pytest.raises(ConfigError):
         read_yaml("&a [*a]", "here")

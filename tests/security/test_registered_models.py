@@ -59,6 +59,8 @@ def test_pickled_version_is_refused(
         answered("a registered model", f"a pickle, by {what}", refusal.value)
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_version_with_a_flipped_bit_is_refused(services: Services, tmp_path: Path, answered: Answered) -> None:
     """One wrong bit in the stored weights is refused on load, in words: by the check, and by who pulls the model."""
     config = ModelConfig(latent_dim=2, encoder=MLP(hidden=(4,)))

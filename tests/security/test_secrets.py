@@ -22,8 +22,6 @@ from tests.security.table import Answered
 
 pytestmark = pytest.mark.servers("services")
 
-OWNED = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS", "BETALINE_HOME")
-
 
 def test_secrets_are_readable_by_their_owner_alone(services: Services, answered: Answered) -> None:
     """Tokens, passwords and the state file are of mode 600, their folder and Ray's of mode 700."""
@@ -84,27 +82,17 @@ class CommandLines:
                     continue  # it has just ended
 
 
-@pytest.fixture
-def alone(tmp_path: Path) -> Iterator[Path]:
-    """A home whose services are stopped afterwards."""
-    yield tmp_path / "home"
-    left = embedded.read(tmp_path / "home")
-    if left is not None:
-        embedded.stop(left)
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
+def test_no_secret_is_told_by_a_job(own_home: Path, answered: Answered) -> None:
     """After an ingest, a training and a promotion no secret is in any file but its own, in what MLflow, Prefect and Ray
     tell, in what a command prints, or in any command line.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in OWNED}
-    environment |= {"AWS_SECRET_ACCESS_KEY": "planted-in-the-environment"}
+    environment = {**os.environ, "AWS_SECRET_ACCESS_KEY": "planted-in-the-environment"}
     lines, said = CommandLines(), {}
 
     def run(*arguments: str) -> dict[str, object]:
-        done = betaline(*arguments, "--json", home=alone, environment=environment, limit_seconds=600)
+        done = betaline(*arguments, "--json", home=own_home, environment=environment, limit_seconds=600)
         assert done.returncode == 0, done.stderr
         said[f"what betaline {arguments[0]} prints"] = done.stdout + done.stderr
         return json.loads(done.stdout.splitlines()[-1])
@@ -116,13 +104,13 @@ def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
         run("promote", str(trained["run"]), "digits")
         run("doctor")
         run("models")
-    running = embedded.read(alone)
+    running = embedded.read(own_home)
     assert running is not None
-    said |= {"a command line": "\n".join(lines.seen), **of_ray(running), **of_files(alone)}
+    said |= {"a command line": "\n".join(lines.seen), **of_ray(running), **of_files(own_home)}
 
-    known = {name: commands.read_secret(alone, name) for name in ("ray_token", "prefect_auth", "mlflow_password")}
+    known = {name: commands.read_secret(own_home, name) for name in ("ray_token", "prefect_auth", "mlflow_password")}
     known["prefect_auth"] = known["prefect_auth"].rpartition(":")[2]
-    known |= {"encryption key": commands.read_secret(alone, "prefect_encryption_key")}
+    known |= {"encryption key": commands.read_secret(own_home, "prefect_encryption_key")}
     known["AWS_SECRET_ACCESS_KEY"] = environment["AWS_SECRET_ACCESS_KEY"]
     for place in ("a command line", "what Ray tells of jobs", "mlflow.db", "prefect.db"):
         assert str(trained["run"]) in said[place], f"{place} must be seen to be searched"
@@ -133,7 +121,7 @@ def test_no_secret_is_told_by_a_job(alone: Path, answered: Answered) -> None:
 
 
 def of_ray(running: Services) -> dict[str, str]:
-    """What Ray's dashboard tells who has its token."""
+    """Returns what Ray's dashboard shows to a client with its token."""
     token = commands.read_secret(Path(running.home), "ray_token")
     cluster = Cluster(address=running.ray_address, headers={"Authorization": f"Bearer {token}"})
     paths = {

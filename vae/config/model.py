@@ -27,19 +27,19 @@ class ModelConfig(Section):
     """Encoder, posterior, prior, decoder and likelihood of one VAE."""
 
     latent_dim: Positive = 10
-    """Dimensions of z."""
+    """Number of dimensions of the latent z."""
     encoder: BodyConfig = MLP()
-    """Body between an example and the posterior."""
+    """Network from an example to the posterior."""
     decoder: BodyConfig | None = None
-    """Body between the latent and the likelihood; None mirrors the encoder."""
+    """Network from the latent to the likelihood; None mirrors the encoder."""
     posterior: PosteriorConfig = DiagonalGaussian()
-    """Family of q(z|x)."""
+    """Distribution q(z|x) of the latent, given an example."""
     prior: PriorConfig = StandardNormal()
-    """Family of p(z)."""
+    """Distribution p(z) of the latent, before an example is seen."""
     likelihood: LikelihoodConfig = Bernoulli()
-    """Family of p(x|z)."""
+    """Distribution p(x|z) of an example, given its latent."""
     condition: Annotated[tuple[str, ...], BeforeValidator(_condition)] = ()
-    """Inputs of encoder and decoder beside the example (Sohn et al. 2015): `class`, and names of its attributes."""
+    """Further inputs of encoder and decoder (Sohn et al. 2015): `class`, and names of attributes of the dataset."""
     condition_by: Literal["concatenation", "film", "channel_film"] = "concatenation"
     """Way in which the condition enters. concatenation: beside the example and the latent. film: by scaling and shifting
     every hidden layer (Perez et al. 2018). channel_film: by scaling and shifting only the channels of convolutions and of

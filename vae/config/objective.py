@@ -20,9 +20,9 @@ class ObjectiveConfig(Section):
     """The loss: distortion + β · rate + regularisers, in nats per example (Higgins et al. 2017)."""
 
     bound: BoundConfig = Elbo()
-    """Bound of log p(x), at β = 1."""
+    """Lower bound of log p(x), which training raises."""
     beta: Annotated[float, Field(ge=0)] = 1.0
-    """Weight of the rate. 1 is the evidence lower bound."""
+    """Weight β of the rate. 1 gives the evidence lower bound."""
     controller: ControllerConfig = Constant()
     """Rule that moves β, or holds the rate, while the model trains."""
     regularizers: tuple[RegularizerConfig, ...] = ()

@@ -19,19 +19,20 @@ class Preset:
     """A named configuration."""
 
     summary: str
-    """One line."""
+    """Summary in one line."""
     reference: str
+    """Authors, year and number of the paper."""
     changes: Mapping[str, Any]
-    """Dotted fields to values."""
+    """Changes from the default configuration, by dotted field."""
     derive: Callable[[Scale], Mapping[str, Any]] | None = None
-    """Further changes that follow from the scale of the training data; None where the paper's constants suit any data."""
+    """Further changes that follow from the scale of the training data; None if the paper's constants suit any data."""
 
     def config(self) -> RunConfig:
         """Returns the whole configuration."""
         return override(RunConfig(), self.changes, "preset")
 
 
-ITS_TABLE = {
+TABLE_SETTINGS = {
     "model.encoder": {"kind": "table", "hidden": [128, 128]},
     "training.batch_size": 64,
     "training.epochs": 200,
@@ -48,7 +49,7 @@ QUICKER = {
 PRESETS: Mapping[str, Preset] = {
     "vae": Preset("Gaussian posterior, N(0, I) prior, ELBO", "Kingma & Welling 2014, arXiv 1312.6114", {}),
     "beta_vae": Preset(
-        "The rate weighed by β > 1, for a simpler code",
+        "The rate weighted by β > 1, for a simpler code",
         "Higgins et al. 2017, openreview Sy2fzU9gl",
         {"objective.beta": 4.0},
         # 4 is too heavy for small images: of digits of 8×8 a linear model keeps 0.01 nats. It keeps 2 at the β here.
@@ -62,9 +63,9 @@ PRESETS: Mapping[str, Preset] = {
         {"objective.beta": 0.5, "objective.controller": {"kind": "capacity", "capacity": 16.0, "steps": 0.5}},
     ),
     "cvae": Preset(
-        "Encoder and decoder are told the class",
+        "Encoder and decoder get the class as an input",
         "Sohn et al. 2015, NeurIPS",
-        # With the settings of `vae` it learns the shapes of sprites no better than one that is not told them.
+        # With the settings of `vae` it learns the shapes of sprites no better than a model without the class.
         {"model.condition": ["class"], **QUICKER, "training.epochs": 200},
     ),
     "iwae": Preset(
@@ -76,7 +77,7 @@ PRESETS: Mapping[str, Preset] = {
         "Tables with missing entries: the importance-weighted bound of what is observed",
         "Mattei & Frellsen 2019, arXiv 1812.02633",
         {
-            **ITS_TABLE,
+            **TABLE_SETTINGS,
             "model.encoder": {"kind": "table", "hidden": [128, 128], "activation": "tanh", "missing_indicators": False},
             "model.posterior": {"kind": "student_t"},
             # The paper's is a Student-t, which takes more steps to the same error.
@@ -86,7 +87,7 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "denoising_vae": Preset(
-        "The encoder sees a noisy image, the likelihood is of the clean one",
+        "The encoder sees a noisy image, the likelihood scores the clean one",
         "Im et al. 2017, arXiv 1511.06406",
         {
             # One σ: with one for each pixel, those that hardly vary take all the weight, and digits come back no cleaner.
@@ -96,12 +97,12 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "beta_tc_vae": Preset(
-        "The total correlation weighed by 1 + 5",
+        "The total correlation weighs 6 instead of 1",
         "Chen et al. 2018, arXiv 1802.04942",
         {"objective.regularizers": [{"kind": "total_correlation", "weight": 5.0}]},
     ),
     "factor_vae": Preset(
-        "The total correlation as a discriminator sees it",
+        "The total correlation, estimated by a discriminator, as a penalty",
         "Kim & Mnih 2018, arXiv 1802.05983",
         # The paper's discriminator has six layers of 1,000 units: a step on digits would cost 87 ms on a core instead of 4.
         {"objective.regularizers": [{"kind": "adversary", "weight": 35.0}], "training.batch_size": 64},
@@ -117,7 +118,7 @@ PRESETS: Mapping[str, Preset] = {
         {"objective.regularizers": [{"kind": "dip", "variant": "ii", "off_diagonal": 10.0, "diagonal": 10.0}]},
     ),
     "info_vae": Preset(
-        "The maximum mean discrepancy instead of most of the rate",
+        "The maximum mean discrepancy in place of most of the rate",
         "Zhao et al. 2019, arXiv 1706.02262",
         {"objective.beta": 0.01, "objective.regularizers": [{"kind": "mmd", "weight": 10.0}]},
     ),
@@ -173,13 +174,13 @@ PRESETS: Mapping[str, Preset] = {
         {"objective.controller": {"kind": "control", "rate": 16.0}},
     ),
     "geco_vae": Preset(
-        "The least rate at a given distortion",
+        "The lowest rate at a given distortion",
         "Rezende & Viola 2018, arXiv 1810.00597",
         {"objective.controller": {"kind": "geco", "distortion": 80.0}},
         derive=lambda scale: {"objective.controller.distortion": round(0.65 * scale.marginal_nats, 1)},
     ),
     "multi_rate_vae": Preset(
-        "One model for every β, given to `predict`",
+        "One model for every β; `predict` takes the β",
         "Bae et al. 2023, arXiv 2212.03905",
         {
             "model.beta_gates": True,
@@ -191,9 +192,9 @@ PRESETS: Mapping[str, Preset] = {
         },
     ),
     "table_vae": Preset(
-        "Tables of numbers and categories, with entries missing or not",
+        "Tables of numbers and categories, complete or with missing entries",
         "Nazábal et al. 2020, arXiv 1807.03653",
-        {**ITS_TABLE, "model.likelihood": {"kind": "mixed"}},
+        {**TABLE_SETTINGS, "model.likelihood": {"kind": "mixed"}},
     ),
 }
 
@@ -202,7 +203,7 @@ def preset(name: str) -> RunConfig:
     """Returns the configuration of a named model.
 
     Raises:
-        ConfigError: If there is none of that name; says the nearest.
+        ConfigError: If no preset has that name; names the nearest one.
     """
     if name not in PRESETS:
         raise ConfigError(f"unknown preset {name!r}{did_you_mean(name, PRESETS)}: there are {', '.join(PRESETS)}")

@@ -45,7 +45,7 @@ class MissingAtRandom(Part):
 
     kind: Literal["mar"] = "mar"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the values that can be missing which is hidden."""
+    """Share of the other half of the values that is hidden."""
 
     @property
     def summary(self) -> str:

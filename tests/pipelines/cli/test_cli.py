@@ -217,7 +217,7 @@ def test_scheduled_flow_refuses_options_of_others(flow: str, given: Given, alias
 
 
 def test_scheduled_decision_needs_an_alias() -> None:
-    """A person cannot decide on an alias that nobody names."""
+    """A person cannot decide on an alias that is not named."""
     with pytest.raises(ConfigError, match="--approve: there is no alias to decide on; add --register champion"):
         scheduled_request("train", "digits", "digits", Given(), None, approve=True)
 

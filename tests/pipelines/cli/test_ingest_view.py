@@ -1,4 +1,4 @@
-"""What a dry run of an ingest prints."""
+"""Text of a dry run of an ingest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def wide(tmp_path: Path) -> Path:
 
 
 def test_dry_run_of_a_table_is_short(wide: Path, tmp_path: Path) -> None:
-    """A line for each of the first columns with its kind, type and number of categories, and how many more there are."""
+    """Each of the first columns has a line with its kind, type and number of categories; the others are counted."""
     said = printed(IngestConfig(source=str(wide), name="wide"), tmp_path)
     lines = [line.split() for line in said.splitlines()]
     assert ["who", "categorical", "string", "300"] in lines

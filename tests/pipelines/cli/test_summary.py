@@ -1,4 +1,4 @@
-"""What commands say when a run is over."""
+"""Text of a command when a run has ended."""
 
 from __future__ import annotations
 

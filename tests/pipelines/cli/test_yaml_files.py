@@ -12,7 +12,7 @@ from vae.errors import ConfigError
 
 
 def test_configuration_written_is_read_back(tmp_path: Path) -> None:
-    """What a search writes as its best configuration is the configuration that training reads."""
+    """The best configuration that a search writes is the one that a training reads."""
     file = tmp_path / "best.yaml"
     file.write_text(write_yaml(RunConfig().model_dump(mode="json")))
     assert parse(RunConfig, read_mapping(file)) == RunConfig()
@@ -30,7 +30,7 @@ def test_yaml_that_is_not_plain_is_refused(text: str) -> None:
 
 
 def test_file_without_a_mapping_is_refused(tmp_path: Path) -> None:
-    """A list, and a file that is not there, are refused by name."""
+    """A list and a missing file are refused by name."""
     file = tmp_path / "list.yaml"
     file.write_text("- 1\n")
     with pytest.raises(ConfigError, match="expected a mapping of fields to values, found list"):

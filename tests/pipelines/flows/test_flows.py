@@ -156,6 +156,8 @@ def test_failed_promotion_leads_to_its_report(
     assert "Failed" not in Path(MlflowClient().download_artifacts(run_id, tracking.REPORT)).read_text()
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_diverged_training_leaves_a_report(digits: IngestResult, tiny: RunConfig) -> None:
     """With what it said and the epochs before, in MLflow, and linked from Prefect."""
     told: list[Event] = []

@@ -19,10 +19,7 @@ from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training.lanes import LaneTraining
 
-SEARCH = SearchConfig(
-    base=QUICK,
-    space={"objective.beta": Choice(values=(0.5, 1.0))},
-)
+SEARCH = SearchConfig(base=QUICK, space={"objective.beta": Choice(values=(0.5, 1.0))})
 
 
 @pytest.fixture

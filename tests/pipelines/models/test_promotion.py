@@ -60,13 +60,7 @@ def damage_the_weights(trained: dict[str, Any]) -> None:
     ("harm", "further", "error", "shown", "left_out"),
     [
         (lose_the_data, {}, DataError, {"curves"}, "Data and lineage: the dataset could not be opened."),
-        (
-            damage_the_weights,
-            {},
-            CheckpointError,
-            {"curves", "h-data"},
-            "Reconstructions: there is no trained model.",
-        ),
+        (damage_the_weights, {}, CheckpointError, {"curves", "h-data"}, "Reconstructions: there is no trained model."),
         (
             lambda trained: None,
             {"metrics": ("disentanglement",)},

@@ -22,6 +22,8 @@ from vae.errors import ConfigError
 pytestmark = pytest.mark.servers("flows")
 
 
+@pytest.mark.slow
+@pytest.mark.ci
 def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClient) -> None:
     """Each flow is deployed, its parameters have a schema with descriptions, and training is on a cron schedule."""
     from pipelines.operating import deployments

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import psutil
@@ -24,6 +24,9 @@ from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import run_flow
 from tests.processes import betaline, wait_for
 from vae.config import RunConfig
+
+if TYPE_CHECKING:
+    from pipelines.operating.approvals import Waiting
 
 pytestmark = pytest.mark.servers("operating")
 
@@ -88,49 +91,67 @@ def test_data_that_lands_is_trained_on_and_a_person_decides_after_a_restart(site
     """A watched folder starts an ingest, whose event starts a training, whose promotion waits for a person; all servers and
     the worker are ended meanwhile; the person's yes moves the alias. Then drift starts a training.
     """
-    from pipelines.models import registry
-    from pipelines.operating import approvals, deployments
-
     folder = site.home / "incoming"
     folder.mkdir()
     landing = IngestConfig(source=str(folder / "images.npz"), name="landing")
-    leave(folder, seed=0)
+    request = TrainRequest(dataset="landing", name="landing", config=tiny, alias="champion", approve=True)
+    waiting = promotion_of_landed_data(landing, request)
+    site.stop()
+    site.start()
+    decide(site, waiting)
+    drift_trains(site, landing, request)
+
+
+def promotion_of_landed_data(landing: IngestConfig, request: TrainRequest) -> Waiting:
+    """Data that lands is ingested and trained on; returns the promotion that waits for a person."""
+    from pipelines.models import registry
+    from pipelines.operating import approvals, deployments
+
+    leave(Path(landing.source).parent, seed=0)
     made = deployments.schedule("watch", landing, every_seconds=30)
     assert (made.flow, made.when) == ("watch", "every 30 s")
-    request = TrainRequest(dataset="landing", name="landing", config=tiny, alias="champion", approve=True)
     made = deployments.schedule("train", request, on="data")
     assert (made.when, made.is_active) == ("on data of landing", True)
     (waiting,) = wait_for(approvals.waiting, LIMIT_SECONDS, "a promotion that waits for a person")
     assert (waiting.name, waiting.alias) == ("landing", "champion")
     assert registry.find("landing", "champion") is None
     deployments.pause("watch", "landing")
+    return waiting
 
-    site.stop()
-    site.start()
+
+def decide(site: Site, waiting: Waiting) -> None:
+    """The commands show the promotion, and a person's yes moves the alias."""
+    from pipelines.models import registry
+    from pipelines.operating import approvals
+
     assert [one["flow_run"] for one in command(site, "approve")["waiting"]] == [waiting.flow_run]
     waits = {run["name"]: run["waits_for"] for run in command(site, "status")["runs"]}
     assert waits[waiting.flow_run] == f"a person's decision: betaline approve {waiting.flow_run}"
-    answered = command(site, "approve", waiting.run, "--by", "Ada", "--reason", "the figures are good")
-    assert answered["approved"]
+    assert command(site, "approve", waiting.run, "--by", "Ada", "--reason", "the figures are good")["approved"]
     version = wait_for(lambda: registry.find("landing", "champion"), LIMIT_SECONDS, "the alias to move")
     assert version.run_id
     tags = registry.tags_of(version)
     assert tags[f"{registry.REASON}.champion"].endswith("Ada said yes: the figures are good")
     assert approvals.waiting() == []
 
-    again = request.model_copy(update={"alias": None, "approve": False, "dataset": "fresh"})
-    assert deployments.schedule("train", again, on="drift").when == "on drift of landing"
-    leave(folder, seed=1)
+
+def drift_trains(site: Site, landing: IngestConfig, request: TrainRequest) -> None:
+    """Fresh data that is like the old starts nothing; data that is brighter starts a training."""
     from pipelines.flows.drift import drift
     from pipelines.flows.ingest import ingest
+    from pipelines.operating import deployments
 
-    run_flow(ingest, landing.model_copy(update={"name": "fresh"}))
-    assert not run_flow(drift, DriftRequest(name="landing", dataset="fresh"))["drifted"]
+    again = request.model_copy(update={"alias": None, "approve": False, "dataset": "fresh"})
+    assert deployments.schedule("train", again, on="drift").when == "on drift of landing"
+    fresh, folder = landing.model_copy(update={"name": "fresh"}), Path(landing.source).parent
+    leave(folder, seed=1)
+    run_flow(ingest, fresh)
+    assert not run_flow(drift, DriftRequest(name="landing", dataset="fresh")).drifted
     leave(folder, seed=2, brightest=256)
-    run_flow(ingest, landing.model_copy(update={"name": "fresh"}))
-    found = command(site, "drift", "landing", "fresh")
-    assert found["drifted"]
-    assert found["findings"][2]["drifted"]
+    run_flow(ingest, fresh)
+    result = command(site, "drift", "landing", "fresh")
+    assert result["drifted"]
+    assert result["findings"][2]["drifted"]
     wait_for(lambda: trained_by_event("landing"), LIMIT_SECONDS, "drift to start a training that ends")
 
 

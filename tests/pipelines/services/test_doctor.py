@@ -11,7 +11,7 @@ from packaging.requirements import Requirement
 
 from pipelines.services import Services, commands, doctor
 from pipelines.services.doctor import Check, examine
-from pipelines.services.embedded import STATE_FILE
+from pipelines.services.embedded import STATE_FILE, VARIABLES
 
 pytestmark = pytest.mark.servers("services")
 
@@ -22,13 +22,6 @@ def named(checks: list[Check], name: str) -> Check:
     return found
 
 
-@pytest.fixture
-def unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment that names no servers."""
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def test_examine_finds_running_services_well(services: Services) -> None:
     """With the services up nothing fails, and the cluster is named with what it has."""
     checks = examine(services.home)
@@ -37,9 +30,9 @@ def test_examine_finds_running_services_well(services: Services) -> None:
     assert named(checks, "cluster").found.startswith(f"{services.ray_address}: 1 node(s), ")
 
 
-@pytest.mark.usefixtures("unset")
+@pytest.mark.usefixtures("no_servers")
 def test_examine_changes_nothing(tmp_path: Path) -> None:
-    """A home that is not there yet is well, and is not made by looking."""
+    """A home that does not exist yet is well, and the check does not make it."""
     home = tmp_path / "home"
     checks = examine(home)
     assert not [check for check in checks if check.status == "fail"]
@@ -47,7 +40,7 @@ def test_examine_changes_nothing(tmp_path: Path) -> None:
     assert not home.exists()
 
 
-@pytest.mark.usefixtures("unset")
+@pytest.mark.usefixtures("no_servers")
 def test_examine_finds_a_readable_token(tmp_path: Path) -> None:
     """A token that others may read fails, with the command that mends it."""
     commands.make_secrets(tmp_path)
@@ -60,7 +53,7 @@ def test_examine_finds_a_readable_token(tmp_path: Path) -> None:
     assert check.mend.startswith(f"chmod 600 {token}; ")
 
 
-@pytest.mark.usefixtures("unset")
+@pytest.mark.usefixtures("no_servers")
 def test_examine_finds_a_dead_service(services: Services, tmp_path: Path) -> None:
     """A recorded service whose process has ended fails by name, and points at its log."""
     text = (Path(services.home) / STATE_FILE).read_text()
@@ -73,25 +66,19 @@ def test_examine_finds_a_dead_service(services: Services, tmp_path: Path) -> Non
     assert check.mend == f"betaline down --home {tmp_path}; betaline up --home {tmp_path}"
 
 
-def test_examine_finds_a_server_that_does_not_answer(
-    unset: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Addresses in the environment that nobody answers fail, each with the variable to correct."""
+def test_examine_finds_a_server_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses in the environment without an answer fail, each with the variable to correct."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    for name in ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
+    for variable in VARIABLES.values():
+        monkeypatch.setenv(variable, f"http://127.0.0.1:{port}")
     checks = examine(tmp_path)
-    for name, variable in (
-        ("prefect", "PREFECT_API_URL"),
-        ("mlflow", "MLFLOW_TRACKING_URI"),
-        ("cluster", "RAY_ADDRESS"),
-    ):
+    for name, variable in zip(("prefect", "mlflow", "cluster"), VARIABLES.values(), strict=True):
         assert named(checks, name).status == "fail"
         assert variable in named(checks, name).mend
 
 
-@pytest.mark.usefixtures("unset")
+@pytest.mark.usefixtures("no_servers")
 def test_examine_refuses_a_remote_home_without_servers() -> None:
     """A home in an object store needs servers elsewhere, and the message says which variables name them."""
     check = named(examine("s3://bucket/home"), "home")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -24,26 +23,12 @@ from vae.errors import ServiceError
 
 pytestmark = pytest.mark.servers("services")
 
-OWNED = ("PREFECT_API_URL", "MLFLOW_TRACKING_URI", "RAY_ADDRESS")
-
 
 @pytest.fixture(autouse=True)
 def _prefect_reads_the_environment_again() -> Iterator[None]:
     """After each test, when its changes to the environment are undone: Prefect keeps what it read among them."""
     yield
     lease._refresh_prefect()
-
-
-@pytest.fixture
-def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home of one test, with an environment that names no services."""
-    for name in OWNED:
-        monkeypatch.delenv(name, raising=False)
-    yield tmp_path
-    left = read(tmp_path)
-    if left is not None:
-        embedded.stop(left)
-    shutil.rmtree(commands.ray_folder(tmp_path), ignore_errors=True)
 
 
 def test_services_answer_their_clients(services: Services) -> None:
@@ -61,15 +46,15 @@ def test_start_refuses_a_remote_home() -> None:
         embedded.start("s3://bucket/home")
 
 
-def test_start_reports_what_a_service_said_last(alone: Path) -> None:
+def test_start_reports_what_a_service_said_last(own_home: Path) -> None:
     """A service that cannot start is reported with its last words and its log, and nothing of it is left."""
-    (alone / "mlflow.db").write_text("this is no database, and long enough to look like one" * 10)
+    (own_home / "mlflow.db").write_text("this is no database, and long enough to look like one" * 10)
     with pytest.raises(
         ServiceError, match=r"(?s)mlflow ended before it was ready.*file is not a database.*mlflow\.log"
     ):
-        embedded.start(alone, names=("mlflow",))
-    assert read(alone) is None
-    assert not [member for member in psutil.process_iter() if str(alone) in " ".join(_command_line(member))]
+        embedded.start(own_home, names=("mlflow",))
+    assert read(own_home) is None
+    assert not [member for member in psutil.process_iter() if str(own_home) in " ".join(_command_line(member))]
 
 
 @pytest.fixture(scope="module")
@@ -109,29 +94,31 @@ def test_start_spares_services_that_do_not_answer(lasting: Services) -> None:
     assert embedded.attach(lasting.home) == lasting
 
 
-def test_start_replaces_dead_services_and_stop_spares_strangers(alone: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.ci
+def test_start_replaces_dead_services_and_stop_spares_strangers(own_home: Path) -> None:
     """After a kill new services come up at the same address; stopping ends their trees, and no reused pid."""
-    first = embedded.start(alone, names=("mlflow",))
+    first = embedded.start(own_home, names=("mlflow",))
     for member in process.tree(first.processes[0]):
         member.kill()
     port = int(first.mlflow_url.rpartition(":")[2])
     # Its start must not depend on how fast the kernel takes the socket of a killed process back.
-    wait_until(lambda: commands.choose_ports(alone).mlflow == port, 10)
-    assert embedded.attach(alone) is None
-    second = embedded.start(alone, names=("mlflow",))
+    wait_until(lambda: commands.choose_ports(own_home).mlflow == port, 10)
+    assert embedded.attach(own_home) is None
+    second = embedded.start(own_home, names=("mlflow",))
     assert second.processes != first.processes
     assert second.mlflow_url == first.mlflow_url
 
     members = [member for root in second.processes for member in process.tree(root)]
     assert len(members) >= 2
-    stranger = process.spawn("stranger", ["sleep", "60"], os.environ, alone / "stranger.log", alone)
+    stranger = process.spawn("stranger", ["sleep", "60"], os.environ, own_home / "stranger.log", own_home)
     reused = process.Process(name="prefect", pid=stranger.pid, create_time=stranger.create_time - 100, log="")
     embedded.stop(dataclasses.replace(second, processes=(*second.processes, reused)))
     assert not [member for member in members if member.is_running() and member.status() != psutil.STATUS_ZOMBIE]
     assert process.find(stranger) is not None
     process.end([stranger])
     assert process.find(stranger) is None
-    assert not (alone / STATE_FILE).exists()
+    assert not (own_home / STATE_FILE).exists()
 
 
 USER = """
@@ -177,28 +164,30 @@ def _close(user: subprocess.Popen[str]) -> None:
         pytest.param(signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
-def test_connect_ends_its_services_when_its_process_is_killed(alone: Path, number: signal.Signals) -> None:
-    """Services started for one command end with it, however it ends, and are found gone by the next."""
-    user = _user(alone)
+def test_connect_ends_its_services_when_its_process_is_killed(own_home: Path, number: signal.Signals) -> None:
+    """Services started for one command end with it, however it ends, and leave no state file."""
+    user = _user(own_home)
     _ready(user)
-    services = read(alone)
+    services = read(own_home)
     assert services is not None
     user.send_signal(number)
     _close(user)
-    wait_until(lambda: read(alone) is None, 30)
+    wait_until(lambda: read(own_home) is None, 30)
     assert not [member for root in services.processes for member in process.tree(root)]
 
 
-def test_connect_shares_services_until_the_last_user_leaves(alone: Path) -> None:
+@pytest.mark.slow
+@pytest.mark.ci
+def test_connect_shares_services_until_the_last_user_leaves(own_home: Path) -> None:
     """A second command uses the first one's services, which outlive the first and end with the second."""
-    first = _user(alone)
+    first = _user(own_home)
     url = _ready(first)
-    second = _user(alone)
+    second = _user(own_home)
     assert _ready(second) == url
     _close(first)
     assert commands.is_healthy(url)
     _close(second)
-    assert read(alone) is None
+    assert read(own_home) is None
     assert not commands.is_healthy(url)
 
 
@@ -210,12 +199,12 @@ def test_connect_leaves_lasting_services_running(lasting: Services) -> None:
     assert embedded.attach(lasting.home) == lasting
 
 
-def test_connect_prefers_the_servers_of_the_environment(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connect_prefers_the_servers_of_the_environment(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With all three addresses in the environment nothing is started, and they are what is returned."""
     monkeypatch.setenv("PREFECT_API_URL", "https://prefect.example/api")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://mlflow.example")
     monkeypatch.setenv("RAY_ADDRESS", "https://ray.example:8265/")
-    for where in (str(alone / "home"), "s3://bucket/home"):
+    for where in (str(own_home / "home"), "s3://bucket/home"):
         with embedded.connect(where) as services:
             assert services.processes == ()
             assert services.prefect_url == "https://prefect.example"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class FreeBits(ControllerPart):
-    """Σ max(mean KL, floor) over the dimensions instead of the rate: none is pressed below it (Kingma et al. 2016)."""
+    """A rate with a floor: Σ max(mean KL, floor) over the dimensions, which presses none below it (Kingma et al. 2016)."""
 
     changes_rate: ClassVar[bool] = True
 

@@ -27,10 +27,11 @@ LEAD_STEPS = 50
 
 
 class Geco(ControllerPart):
-    """The least rate at a given distortion, by a multiplier that grows while it is missed (Rezende & Viola 2018).
+    """The lowest rate that holds a given distortion (Rezende & Viola 2018).
 
-    β starts at `objective.beta`. The controller aims 5 % below the distortion, so that other data reach it too. Its state
-    is the moving average of the violation, and minus its integral times the speed.
+    β starts at `objective.beta`, and falls while the distortion is too high. The controller aims 5 % below the distortion,
+    so that other data reach it too. Its state is the moving average of the violation, and minus its integral times the
+    speed.
     """
 
     moves_beta: ClassVar[bool] = True

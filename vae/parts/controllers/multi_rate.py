@@ -13,7 +13,7 @@ from vae.parts.controllers.controller import ControllerPart
 
 
 class MultiRate(ControllerPart):
-    """A β of its own for every example, uniform in the logarithm (Bae et al. 2023). Needs `model.beta_gates`."""
+    """A β drawn anew for every example, uniform in the logarithm (Bae et al. 2023). Needs `model.beta_gates`."""
 
     moves_beta: ClassVar[bool] = True
     gates_beta: ClassVar[bool] = True

@@ -14,7 +14,7 @@ from vae.parts.likelihoods.location_scale import DecodedScale, LocationScaleFami
 
 
 class Laplace(LikelihoodPart):
-    """p(x|z) = Laplace(μ(z), b(z)) over pixels in [0, 1]; the absolute error's density."""
+    """p(x|z) = Laplace(μ(z), b(z)) over pixels in [0, 1]: the density of the absolute error."""
 
     has_grey_floor: ClassVar[bool] = True
 

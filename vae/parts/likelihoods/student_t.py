@@ -22,7 +22,7 @@ from vae.parts.likelihoods.location_scale import DecodedScale, Location, Locatio
 
 
 class StudentTLikelihood(LikelihoodPart):
-    """p(x|z) of Student-t's with location, scale and degrees of freedom from the decoder; forgives outliers."""
+    """p(x|z) of Student-t's with location, scale and degrees of freedom from the decoder, which tolerates outliers."""
 
     has_grey_floor: ClassVar[bool] = True
 

@@ -20,7 +20,7 @@ MOMENT_DRAWS = 32
 
 
 class FlowPosterior(PosteriorPart):
-    """A diagonal Gaussian carried through autoregressive transforms that see the features (Kingma et al. 2016)."""
+    """A diagonal Gaussian whose draws pass through autoregressive transforms (Kingma et al. 2016)."""
 
     requirements: ClassVar[tuple[str, ...]] = ("zuko",)
 

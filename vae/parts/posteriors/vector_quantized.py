@@ -25,7 +25,7 @@ SMOOTHING = 1e-5
 
 
 class VectorQuantized(PosteriorPart):
-    """The nearest of some learned codes for each piece of the latent (van den Oord et al. 2017)."""
+    """Codes of a learned codebook: each piece of the latent becomes the nearest one (van den Oord et al. 2017)."""
 
     not_stackable: ClassVar[str | None] = (
         "model.posterior: a vector_quantized posterior moves its codebook in place, which vmap cannot carry"
