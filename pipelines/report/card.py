@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pipelines.report import wording
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import Score, remarks, scores, verdict
+from pipelines.report.formats import examples_of
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
 from vae.data.conditions import example_condition
@@ -32,7 +32,7 @@ def card(evidence: Evidence, uri: str) -> str:
         config=evidence.config.model,
         dataset=evidence.manifest,
         model=model,
-        wording=wording,
+        examples=examples_of(evidence.manifest),
         verdict=verdict(evidence),
         num_parameters=evidence.num_parameters,
         uri=uri,
@@ -58,7 +58,7 @@ def _effect(directions: Directions) -> str:
 def _limits(evidence: Evidence) -> list[str]:
     other = "other columns and categories are refused" if evidence.is_table else "other sizes are refused, not resized"
     lines = [
-        f"It takes {wording.shape(evidence.manifest)} and nothing else: {other}.",
+        f"It takes {examples_of(evidence.manifest)} and nothing else: {other}.",
         "Its output resembles its training data and inherits what is missing or skewed there; it may come close to "
         "single training examples, and nothing here measures that.",
         "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "

@@ -119,6 +119,11 @@ class Evidence:
             return f"the model is conditional and the {self.split} rows have no attributes"
         return None
 
+    @property
+    def condition(self) -> list[str]:
+        """Names of what encoder and decoder are given of an example; empty for an unconditional model."""
+        return ["the class" if name == "class" else name for name in self.config.model.condition]
+
     def runnable(self) -> VAE:
         """Returns the model.
 

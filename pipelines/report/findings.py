@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pipelines.report.evidence import Evidence
 from pipelines.report.formats import UNIT, nats, shorten
-from pipelines.report.wording import beta_of
+from pipelines.report.trials import beta_of
 from tuning.frontier import Trial
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.cli.yaml_files import write_yaml
-from pipelines.report import figures, search, wording
+from pipelines.report import figures, search
 from pipelines.report.columns import columns
 from pipelines.report.costs import pace
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
-from pipelines.report.formats import UNIT
+from pipelines.report.formats import UNIT, examples_of, joined
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
 from vae.data.manifest import Manifest
@@ -55,7 +55,7 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
         full_configuration=write_yaml(evidence.config.model_dump(mode="json")),
         **({} if evidence.dataset is None else _lineage(evidence.dataset)),
         columns=columns(evidence),
-        search=search.table(evidence),
+        search=search.table(evidence.trials, evidence.chosen_trial),
         pace=pace(evidence.config, evidence.history),
         unit=UNIT,
     )
@@ -68,6 +68,8 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
     """Returns the configuration in short: groups of names and values."""
     model, training, scaling = evidence.config.model, evidence.config.training, evidence.config.scaling
     patience = training.patience_epochs
+    rising = f"after {training.warmup_steps:,} steps of warm-up" if training.warmup_steps else ""
+    falling = "falling to 0 by a cosine" if training.learning_rate_schedule == "cosine" else ""
     missing, parameters = evidence.config.data.missing, evidence.num_parameters
     of_model = [
         ("encoder", model.encoder.summary),
@@ -76,7 +78,7 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
         ("posterior", model.posterior.summary),
         ("prior", model.prior.summary),
         ("likelihood", model.likelihood.summary),
-        ("condition", wording.condition(model) or "none"),
+        ("condition", joined(evidence.condition) if evidence.condition else "none"),
         *([] if parameters is None else [("parameters", f"{parameters:,}")]),
     ]
     of_training = [
@@ -84,7 +86,7 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
         *([] if missing is None else [("missing", missing.summary)]),
         ("epochs", f"{training.epochs} at most" + (f", patience {patience}" if patience else "")),
         ("batch size", f"{training.batch_size} examples over all workers"),
-        ("learning rate", wording.learning_rate(training)),
+        ("learning rate", ", ".join(filter(None, (f"{training.learning_rate:g}", rising, falling)))),
         ("weight decay", f"{training.weight_decay:g}"),
         ("moving average", "off" if training.ema_decay is None else f"{training.ema_decay:g} per step"),
         ("workers", str(scaling.num_workers)),
@@ -99,7 +101,7 @@ def _lineage(dataset: Manifest) -> dict[str, Any]:
     total = listing.files if listing else len(dataset.sources)
     return {
         "full_ingest": write_yaml(dataset.ingest),
-        "shape": wording.shape(dataset),
+        "shape": examples_of(dataset),
         "sources": {"shown": dataset.sources[:MOST_SOURCES], "total": total, "listing": listing},
         "classes": list(enumerate(dataset.classes or ()))[:MOST_CLASSES],
     }

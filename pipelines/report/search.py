@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pipelines.report import search_charts, wording
+from pipelines.report import search_charts
 from pipelines.report.evidence import Evidence, LeftOut
-from pipelines.report.formats import bits_per_dimension, minus, nats, value
-from pipelines.report.templates import escape
+from pipelines.report.formats import bits_per_dimension, minus
+from pipelines.report.templates import render
 from pipelines.report.theme import Plan
-from tuning.frontier import Trial, score_of, select
+from pipelines.report.trials import architecture_of, beta_of, bound_note, column_name
+from tuning.frontier import Trial, select
 from tuning.table import SearchTable, is_scored
 
 
@@ -18,13 +19,13 @@ def plan_frontier(evidence: Evidence) -> Plan:
     """Plans the rate–distortion plane of the trials."""
     if not evidence.trials:
         raise LeftOut("the configuration was not searched for")
-    trials, chosen = _scored(evidence), evidence.chosen
+    trials, chosen = [trial for trial in evidence.trials if is_scored(trial)], evidence.chosen
     if not trials:
         raise LeftOut(f"none of the {len(evidence.trials)} trials came to a result")
     caption = "Each point is a trial at its last epoch, on validation data."
-    if len({wording.beta_of(trial) for trial in trials}) > 1:
+    if len({beta_of(trial) for trial in trials}) > 1:
         caption += " Its colour is β."
-    if len({wording.architecture_of(trial) for trial in trials}) > 1:
+    if len({architecture_of(trial) for trial in trials}) > 1:
         caption += " Its shape is the architecture."
     if any(trial.status != "finished" for trial in trials):
         caption += " Hollow points were not trained to the end."
@@ -69,27 +70,13 @@ def plan_importance(evidence: Evidence) -> Plan:
     )
 
 
-def table(evidence: Evidence) -> dict[str, Any] | None:
-    """Returns the columns and rows of the table of trials; None without trials."""
-    if not evidence.trials:
+def table(trials: Sequence[Trial], chosen: str | None) -> dict[str, Any] | None:
+    """Returns columns, rows and note of the table of the trials; None without trials."""
+    if not trials:
         return None
-    table = SearchTable(evidence.trials, evidence.chosen_trial)
-    return {
-        "columns": [(name, wording.column_name(name)) for name in table.parameters],
-        "rows": table.rows,
-        "note": bound_note(evidence.trials),
-    }
-
-
-def bound_note(trials: Sequence[Trial]) -> str:
-    """Returns why the bounds are not the sums of the rates and distortions beside them; empty if they are."""
-    pairs = [(score_of(trial, "elbo"), trial.negative_bound) for trial in trials]
-    if all(elbo is None or bound is None or elbo - bound < 0.01 for elbo, bound in pairs):
-        return ""
-    return (
-        " The bound is the importance-weighted one that the trials were trained for. Rate and distortion add up to the "
-        "negative ELBO, which is a looser bound."
-    )
+    table = SearchTable(trials, chosen)
+    columns = [(name, column_name(name)) for name in table.parameters]
+    return {"columns": columns, "rows": table.rows, "note": bound_note(trials)}
 
 
 def search_table(trials: Sequence[Trial], num_dimensions: int, chosen: str | None = None) -> str:
@@ -100,43 +87,10 @@ def search_table(trials: Sequence[Trial], num_dimensions: int, chosen: str | Non
         num_dimensions: Values of an example, for the bound in bits per dimension.
         chosen: Id of the chosen trial; by default the one that `tuning.frontier.select` chooses.
     """
-    if not trials:
-        return "The search tried nothing.\n"
     if chosen is None and (scored := [trial for trial in trials if is_scored(trial)]):
         chosen = select(scored).trial_id
-    table = SearchTable(trials, chosen)
-    names = table.parameters
-    figures = ["bound (β = 1)", "bits/dim", "rate", "distortion", "active", "epochs"]
-    headings = [*map(wording.column_name, names), *figures, "status"]
-    aligned = [*["---"] * len(names), *["---:"] * len(figures), "---"]
-    rows = [f"| {' | '.join(['', *map(escape, headings)])} |", f"| {' | '.join(['---', *aligned])} |"]
-    for row in table.rows:
-        trial, marks = row.trial, ["**chosen**"] * row.is_chosen + ["front"] * row.is_on_front
-        ended = trial.status if trial.error is None else f"{trial.status}: {trial.error}"
-        cells = [
-            ", ".join(marks),
-            *(escape(value(trial.parameters.get(name, "–"))) for name in names),
-            nats(trial.negative_bound),
-            _bits(trial.negative_bound, num_dimensions),
-            *map(nats, (trial.rate, trial.distortion)),
-            "–" if trial.active_units is None else str(trial.active_units),
-            str(trial.epochs),
-            escape(ended, 120),
-        ]
-        rows.append(f"| {' | '.join(cells)} |")
-    legend = (
-        "Rate, distortion and bound are of the validation split, in nats per example; *bits/dim* is the bound in bits for "
-        f"each of the {num_dimensions:,} dimensions of an example.{bound_note(trials)} *front*: no other trial is better "
-        "in both rate and distortion. *stopped*: ended early by the scheduler for being worse than others."
-    )
-    return "\n".join(rows) + f"\n\n{legend}\n"
 
+    def bits(bound: float | None) -> str:
+        return "–" if bound is None else minus(f"{bits_per_dimension(bound, num_dimensions):.4f}")
 
-def _bits(negative_bound: float | None, num_dimensions: int) -> str:
-    if negative_bound is None:
-        return "–"
-    return minus(f"{bits_per_dimension(negative_bound, num_dimensions):.4f}")
-
-
-def _scored(evidence: Evidence) -> list[Trial]:
-    return [trial for trial in evidence.trials if is_scored(trial)]
+    return render("search.md.j2", search=table(trials, chosen), bits=bits, num_dimensions=num_dimensions)

@@ -34,7 +34,7 @@ from pipelines.report.theme import (
     Theme,
     plain,
 )
-from pipelines.report.wording import architecture_of, beta_of, column_name
+from pipelines.report.trials import architecture_of, beta_of, column_name
 from tuning.frontier import Trial, pareto, score_of
 from tuning.table import SearchTable
 

@@ -22,7 +22,9 @@ def render(template: str, **context: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {name: getattr(formats, name) for name in ("hours", "nats", "seconds", "size", "value")}
+    environment.filters |= {
+        name: getattr(formats, name) for name in ("hours", "joined", "nats", "seconds", "size", "value")
+    }
     environment.filters |= {"md": escape, "python": literal, "fenced": fenced}
     return environment.get_template(template).render(**context)
 
