@@ -23,8 +23,6 @@ UNREAD = (
     "vae/metrics",
     "tuning",
     "pipelines/models/drift.py",
-    "pipelines/report",
-    "pipelines/explorer",
     "pipelines/data/apply",
 )
 """Rooms whose docstrings have not been rewritten yet."""

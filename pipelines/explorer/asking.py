@@ -1,4 +1,4 @@
-"""Requests to `predict`, of which the page, its exports and its lines of Python are made.
+"""Requests to `predict`: the page, its exports and its lines of Python are all made from them.
 
 Shapes: N rows, L latent dimensions.
 """

@@ -50,6 +50,7 @@ class Latest:
         self._busy = False
 
     async def __call__(self) -> None:
+        """Does the action, unless it runs: then once more when it is done."""
         self._wanted += 1
         if self._busy:
             return
