@@ -1,7 +1,6 @@
-"""What the explorer's tests look at: small models that were trained in this process, on a shelf instead of a registry; the
-page that shows them, and a browser.
+"""Small models trained in this process, on a shelf instead of a registry; the page that shows them; and a browser.
 
-Screenshots of what the tests saw go to $BETALINE_SCREENSHOTS, where it is set.
+Screenshots of the tested pages go to the folder $BETALINE_SCREENSHOTS, if it is set.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ CHROMIUM = os.environ.get("BETALINE_TEST_CHROMIUM", "/usr/bin/chromium")
 SCREENSHOTS = os.environ.get("BETALINE_SCREENSHOTS")
 TIMEOUT_MS = 15_000
 HOSTILE = '<img src=x onerror="window.harmed=1"><script>window.harmed=1</script>'
-"""A class as somebody might name it who wishes ill."""
+"""Name of a class that would run a script."""
 HOLES = np.zeros((8, 8), bool)
-"""Pixels of a digit that are rubbed out."""
+"""Pixels of a digit that are erased."""
 HOLES[2:5, 3:7] = True
 SMALL = override(
     RunConfig(),
@@ -53,7 +52,7 @@ SMALL = override(
 
 
 class Shelf:
-    """Models that are in memory already."""
+    """Models that are in memory."""
 
     def __init__(self, subjects: Sequence[Subject]) -> None:
         self.subjects = subjects
@@ -72,7 +71,7 @@ class Shelf:
 
 
 def trained(dataset: Dataset, name: str, version: str, aliases: tuple[str, ...], changes: Mapping[str, Any]) -> Subject:
-    """A model after a second of training, with the first rows of its test split."""
+    """Returns a model after a second of training, with the first rows of its test split."""
     config = override(SMALL, changes)
     training = Training(config, dataset)
     training.run()
@@ -84,7 +83,7 @@ def trained(dataset: Dataset, name: str, version: str, aliases: tuple[str, ...],
 
 
 def wine(folder: Any) -> Dataset:
-    """scikit-learn's wines, with the cultivar as a column, whole numbers among the others, and a tenth missing."""
+    """Publishes scikit-learn's wines with the cultivar as a column, a column of whole numbers, and a tenth missing."""
     data, rng = load_wine(), np.random.default_rng(0)
     order = rng.permutation(len(data.data))
     columns = {
@@ -103,13 +102,13 @@ def wine(folder: Any) -> Dataset:
 
 
 def tinted(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey digits [N,1,H,W], each in a colour of its own, [N,3,H,W]."""
+    """Returns grey digits [N,1,H,W] in a colour of their own each, [N,3,H,W]."""
     tint = np.random.default_rng(1).uniform(0.2, 1, (len(pixels), 3, 1, 1))
     return (pixels * tint).astype(np.uint8)
 
 
 def hostile() -> Subject:
-    """An untrained model whose classes are named by an enemy."""
+    """Returns an untrained model whose classes have hostile names."""
     names = (HOSTILE, "plain")
     config = override(SMALL, {"model.condition": ["class"]}).model
     values = np.random.default_rng(0).integers(256, size=(20, 1, 4, 4), dtype=np.uint8)
@@ -123,9 +122,7 @@ def hostile() -> Subject:
 
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    """Digits by a champion and a challenger that know gaps, noise and directions; by one that is told the class; by one for
-    every β; digits in colour; a table of wines; an enemy's.
-    """
+    """Returns models of digits (champion, challenger, conditional, any β, in colour), of wines, and of hostile classes."""
     data = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
     splits = {"train": 1400, "validation": 197, "test": 200}
@@ -152,7 +149,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
 
 @pytest.fixture(scope="session")
 def site(shelf: Shelf) -> Iterator[str]:
-    """The page's address. NiceGUI has one application in a process."""
+    """Serves the page, and returns its address. NiceGUI has one application in a process."""
     pytest.importorskip("nicegui")
     from pipelines.explorer.page import application
 
@@ -169,8 +166,9 @@ def site(shelf: Shelf) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """A browser without a window. Not for the session: while it is there, Playwright's event loop is this thread's, and no
-    flow of another file's tests would start.
+    """Starts a browser without a window, for one file.
+
+    Until it ends, Playwright's event loop is this thread's, and no flow of another file's tests would start.
     """
     playwright = pytest.importorskip("playwright.sync_api")
     if not Path(CHROMIUM).exists():
@@ -183,8 +181,9 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture
 def visit(browser: Any, site: str, request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
-    """Opens a path in a context of its own, and waits for the first answer. Nothing may go wrong in the browser meanwhile,
-    and nothing may be loaded from elsewhere.
+    """Returns a function that opens a path in a context of its own, and waits for the first answer.
+
+    The test fails if anything goes wrong in the browser, or is loaded from elsewhere.
     """
     faults: list[str] = []
     opened: list[Any] = []

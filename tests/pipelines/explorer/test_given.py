@@ -1,4 +1,4 @@
-"""What a person gives: images, drawings and rows of a table, and what is refused."""
+"""Examples that a person gives: images, drawings and rows of a table, and what is refused."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_image_in_a_link_is_the_image(shelf: Shelf) -> None:
 
 
 def test_upload_becomes_an_example(shelf: Shelf) -> None:
-    """Any usual file, resized and grey, as ingest would read it."""
+    """Any usual image file is resized and turned grey, as ingest does it."""
     photo = Image.fromarray(np.random.default_rng(0).integers(256, size=(60, 40, 3), dtype=np.uint8))
     for kind in ("PNG", "JPEG", "GIF", "BMP", "WEBP"):
         assert read_image(shelf["digits/1"], file_of(photo, kind)).shape == (1, 1, 8, 8)
 
 
 def bomb(side: int) -> bytes:
-    """A PNG whose header promises so many black pixels to each side."""
+    """Returns a PNG whose header promises a side of so many black pixels."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -74,20 +74,20 @@ def bomb(side: int) -> bytes:
     ],
 )
 def test_hostile_files_are_refused(data: bytes, words: str, shelf: Shelf) -> None:
-    """With a word, and before they are decoded."""
+    """The reason is given, before anything is decoded."""
     with pytest.raises(DataError, match=words):
         read_image(shelf["digits/1"], data)
 
 
 @pytest.mark.parametrize("side", [5_000, 20_000, 1 << 30])
 def test_bombs_are_refused(side: int, shelf: Shelf) -> None:
-    """By the size in the header."""
+    """The size in the header is enough."""
     with pytest.raises(DataError, match="limit"):
         read_image(shelf["digits/1"], bomb(side))
 
 
 def csv_of_row(subject: Subject, delimiter: str = ",", **cells: str) -> bytes:
-    """A wine as a file, its columns in another order than the model's, some of its cells changed."""
+    """Returns a wine as a file, with columns in another order than the model's and some cells changed."""
     names = [column.name for column in reversed(subject.columns)]
     row = {name: "barolo" if name == "cultivar" else "2.5" for name in names} | cells
     return f"{delimiter.join(names)}\r\n{delimiter.join(row[name] for name in names)}\r\n".encode()
@@ -95,7 +95,7 @@ def csv_of_row(subject: Subject, delimiter: str = ",", **cells: str) -> bytes:
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_row_of_a_file_becomes_an_example(delimiter: str, shelf: Shelf) -> None:
-    """Columns by their names, an empty cell as a gap, the first of several rows; and it survives the link."""
+    """Columns are matched by name, an empty cell is a gap, the first row is taken; and it survives the link."""
     subject = shelf["wine"]
     data = csv_of_row(subject, delimiter, alcohol=" 13.25 ", ash="", proline="735") + b"\r\n" + b"too,few\r\n" * 2
     row, num_rows = read_row(subject, b"\xef\xbb\xbf" + data)
@@ -108,7 +108,7 @@ def test_row_of_a_file_becomes_an_example(delimiter: str, shelf: Shelf) -> None:
 
 
 def test_row_of_a_file_is_chosen_by_its_number(shelf: Shelf) -> None:
-    """The second of two; and no third, nor one before the first."""
+    """The second of two rows is read; a third, or one before the first, is refused."""
     subject = shelf["wine"]
     data = csv_of_row(subject) + csv_of_row(subject, alcohol="14").splitlines(keepends=True)[1]
     row, num_rows = read_row(subject, data, 1)
@@ -137,7 +137,7 @@ def test_row_of_a_file_is_chosen_by_its_number(shelf: Shelf) -> None:
     ],
 )
 def test_hostile_tables_are_refused(data: bytes, words: str, shelf: Shelf) -> None:
-    """With what is wrong, in a few words, and what is expected."""
+    """The message says briefly what is wrong and what is expected."""
     with pytest.raises(DataError, match=words) as refused:
         read_row(shelf["wine"], data)
     assert len(str(refused.value)) <= 1000
@@ -154,13 +154,13 @@ def test_hostile_tables_are_refused(data: bytes, words: str, shelf: Shelf) -> No
     ],
 )
 def test_hostile_cells_are_refused(cells: dict[str, str], words: str, shelf: Shelf) -> None:
-    """With their column, and what it takes; a formula is no number."""
+    """The message names the column and what it takes; a formula is no number."""
     with pytest.raises(DataError, match=re.escape(words)):
         read_row(shelf["wine"], csv_of_row(shelf["wine"], **cells))
 
 
 def test_noise_repeats_for_a_seed() -> None:
-    """The same seed, the same noise; holes are NaN."""
+    """The same seed gives the same noise; holes are NaN."""
     image = np.full((1, 1, 8, 8), 128, np.uint8)
     first, second, other = (damaged(image, 0.2, HOLES, seed) for seed in (1, 1, 2))
     assert np.array_equal(first, second, equal_nan=True)

@@ -1,4 +1,4 @@
-"""What the page shows, without a page: every view is what `predict` gives, and its three lines of Python give it again."""
+"""Answers of every view, without a page: they are those of `predict`, and three lines of Python give them again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def each(views: list[Any]) -> Any:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Whether two answers of `predict` are equal to the last bit."""
+    """Tells whether two answers of `predict` are equal to the last bit."""
     if isinstance(expected, pd.DataFrame):
         pd.testing.assert_frame_equal(
             pd.DataFrame(found).reset_index(drop=True), expected.reset_index(drop=True), check_dtype=False
@@ -67,7 +67,7 @@ def same(found: Any, expected: Any) -> bool:
 
 
 def executed(call: Call, shelf: Shelf, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """What the lines of Python leave behind, in a folder with the inputs' file."""
+    """Returns the variables of the lines of Python, executed in a folder with the file of the inputs."""
 
     def load_model(uri: str) -> Any:
         subject = shelf[uri.removeprefix("models:/")]
@@ -83,44 +83,36 @@ def executed(call: Call, shelf: Shelf, folder: Folder, monkeypatch: pytest.Monke
 
 
 @each(VIEWS)
-def test_lines_of_python_give_what_is_shown(
+def test_exports_give_what_is_shown(
     view: View, shelf: Shelf, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three lines, and every number that they give is one that the page has."""
+    """The lines of Python give every answer again, the CSV has the numbers of each panel, and the PNG is a picture."""
     shown = look(view, shelf[view.model], shelf)
     assert len(shown.call.snippet().splitlines()) == 3
     names = executed(shown.call, shelf, tmp_path, monkeypatch)
     answers = shown.call.answers()
-    found = [names["result"]] if len(answers) == 1 else names["results"]
-    assert len(found) == len(answers)
-    assert all(same(one, other) for one, other in zip(found, answers, strict=True))
+    again = [names["result"]] if len(answers) == 1 else names["results"]
+    assert all(same(one, other) for one, other in zip(again, answers, strict=True))
+    frame = pd.read_csv(io.StringIO(exports.csv_of(shown)), keep_default_na=False, na_values=[""])
+    assert frame["panel"].tolist() == [panel.name for panel in shown.flat]
+    if shown.is_table:
+        assert frame["alcohol"].iloc[-1] == pytest.approx(shown.flat[-1].values["alcohol"].iloc[0])
+    else:
+        expected = np.stack([panel.values.ravel() for panel in shown.flat])
+        np.testing.assert_allclose(frame.drop(columns="panel").to_numpy(np.float32), expected, rtol=1e-6)
+    assert Image.open(io.BytesIO(exports.png_of(shown))).size[0] > 500
 
 
 @each(VIEWS)
 def test_link_leads_to_the_same_view(view: View) -> None:
-    """A view is in its link with all that it says, and defaults are not."""
+    """A link holds every field of its view but the defaults."""
     path, _, query = view.link.partition("?")
     assert read_view(path[1:], dict(parse_qsl(query))) == view
     assert "beta" not in query or view.beta != 1
 
 
-@each(VIEWS)
-def test_exports_hold_what_is_shown(view: View, shelf: Shelf) -> None:
-    """The CSV has a line for each panel with its numbers; the PNG is a picture."""
-    shown = look(view, shelf[view.model], shelf)
-    panels = [panel for row in shown.panels for panel in row]
-    frame = pd.read_csv(io.StringIO(exports.csv_of(shown)), keep_default_na=False, na_values=[""])
-    assert frame["panel"].tolist() == [panel.name for panel in panels]
-    if isinstance(panels[0].values, np.ndarray):
-        expected = np.stack([panel.values.ravel() for panel in panels])
-        np.testing.assert_allclose(frame.drop(columns="panel").to_numpy(np.float32), expected, rtol=1e-6)
-    else:
-        assert frame["alcohol"].iloc[-1] == pytest.approx(panels[-1].values["alcohol"].iloc[0])
-    assert Image.open(io.BytesIO(exports.png_of(shown))).size[0] > 500
-
-
 def test_decode_follows_the_moved_dimension(shelf: Shelf) -> None:
-    """A row's latent with one dimension set is what `decode` gives there; only that dimension differs."""
+    """With one dimension of a row's latent set, the picture is the answer of `decode` there."""
     subject = shelf["digits/1"]
     code = subject.ask(subject.rows.take([3]), {"task": "encode"})["mean"][0].round(3)
     plain = look(Latent(x="row:3"), subject, shelf)
@@ -132,8 +124,8 @@ def test_decode_follows_the_moved_dimension(shelf: Shelf) -> None:
     assert np.abs(moved.panels[0][0].values - plain.panels[0][0].values).max() > 0.05
 
 
-def test_imputation_keeps_what_is_there(shelf: Shelf) -> None:
-    """Pixels outside of the hole stay as they were, for sure; inside it there is some doubt, and a figure says how much."""
+def test_imputation_keeps_observed_pixels(shelf: Shelf) -> None:
+    """Pixels outside of the hole stay as they were, without uncertainty; inside it there is some, and its mean is shown."""
     view = Repair(x="row:5", do="impute", holes=write_holes(HOLES), seed=2)
     subject = shelf["digits/1"]
     given, imputed, spread = (panel.values[0] for panel in look(view, subject, shelf).panels[0])
@@ -142,14 +134,14 @@ def test_imputation_keeps_what_is_there(shelf: Shelf) -> None:
     np.testing.assert_allclose(imputed[~HOLES], original[~HOLES], atol=1e-6)
     assert (spread[~HOLES] == 0).all()
     assert spread[HOLES].min() > 0
-    figures = dict(look(view, subject, shelf).numbers)
-    assert figures["pixels missing"] == "12 of 64"
-    assert figures["mean uncertainty"] == f"{spread[HOLES].mean():.4f}"
+    numbers = dict(look(view, subject, shelf).numbers)
+    assert numbers["pixels missing"] == "12 of 64"
+    assert numbers["mean uncertainty"] == f"{spread[HOLES].mean():.4f}"
     assert np.abs(imputed[HOLES] - original[HOLES]).mean() < np.abs(original[HOLES] - 0).mean()
 
 
 def test_cells_of_a_table_are_edited_and_imputed(shelf: Shelf) -> None:
-    """What is typed is kept, what is blanked is filled in by `impute`."""
+    """A typed cell is kept, an emptied one is filled in by `impute`."""
     subject = shelf["wine"]
     view = Repair(x="row:4", do="impute", cells='{"alcohol":null,"malic_acid":9.5}', seed=1)
     given, imputed, spread = (panel.values.iloc[0] for panel in look(view, subject, shelf).panels[0])
@@ -161,7 +153,7 @@ def test_cells_of_a_table_are_edited_and_imputed(shelf: Shelf) -> None:
 
 
 def test_cells_round_trip(shelf: Shelf) -> None:
-    """What differs from the row is what is written, and is read again."""
+    """The cells that differ from the row are written and read again."""
     subject = shelf["wine"]
     row = subject.rows.take([4])
     changed = with_cells(row, '{"alcohol":11,"cultivar":"barolo","malic_acid":null}', subject.columns)
@@ -182,7 +174,7 @@ def test_cells_round_trip(shelf: Shelf) -> None:
     ],
 )
 def test_cells_that_do_not_fit_are_refused(cells: str, words: str, shelf: Shelf) -> None:
-    """With the column and what it takes."""
+    """The message names the column and what it takes."""
     with pytest.raises(DataError, match=words):
         look(Repair(x="row:4", cells=cells), shelf["wine"], shelf)
 
@@ -190,7 +182,7 @@ def test_cells_that_do_not_fit_are_refused(cells: str, words: str, shelf: Shelf)
 def test_map_is_of_the_codes_that_predict_gives(
     shelf: Shelf, tmp_path: Folder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its points are posterior means, along the two dimensions that carry most; its lines give them."""
+    """Its points are posterior means along the two most informative dimensions; its lines of Python give them."""
     found = chart(Latent(seed=3), shelf["digits/1"])
     assert found is not None
     mean = shelf["digits/1"].ask(shelf["digits/1"].rows.take(found.codes.rows), {"task": "encode"})["mean"]
@@ -204,7 +196,7 @@ def test_map_is_of_the_codes_that_predict_gives(
 
 @pytest.mark.parametrize("model", ["digits/1", "digits-by-class", "digits-any-rate", "wine"])
 def test_dimensions_are_ordered_as_traverse_orders_them(model: str, shelf: Shelf) -> None:
-    """By the nats that `traverse` gives for the same rows."""
+    """The order is that of the nats that `traverse` gives for the same rows."""
     found = chart(Latent(model=model, seed=3, beta=0.5 if "rate" in model else 1.0), shelf[model])
     assert found is not None
     asked = {**found.codes.call.asks[0].params, "task": "traverse", "n": 1}
@@ -220,7 +212,7 @@ def test_dimensions_are_ordered_as_traverse_orders_them(model: str, shelf: Shelf
 
 
 def test_map_is_computed_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Other axes and who comes later ask the model nothing; another seed does; a model keeps a few maps and no more."""
+    """Other axes and later visitors ask the model nothing; another seed does; a model keeps a few maps and no more."""
     asked = []
     monkeypatch.setattr(mapping, "carried", lambda *arguments: asked.append(arguments) or carried(*arguments))
     subject = replace(shelf["digits/1"], memory={})
@@ -235,19 +227,18 @@ def test_map_is_computed_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_comparison_is_of_the_same_rows(shelf: Shelf) -> None:
-    """The figures are the means of the scores that `predict` gives either; the better trained one is likelier."""
+    """The numbers are the means of the scores of `predict`; the better trained model gives a higher one."""
     shown = look(Compare(n=12, seed=1), shelf["digits@champion"], shelf)
     scores = [
         float(shelf[f"digits@{alias}"].ask(shown.call.inputs, {"task": "score", "num_samples": 100, "seed": 1}).mean())
         for alias in ("champion", "challenger")
     ]
-    told = [value.split(" ")[0] for _, value in shown.numbers]
-    assert told == [f"{score:.3f}" for score in scores]
+    assert [value.split(" ")[0] for _, value in shown.numbers] == [f"{score:.3f}" for score in scores]
     assert scores[0] > scores[1]
 
 
-def test_likeliest_condition_is_told_of_a_drawing(shelf: Shelf) -> None:
-    """A digit without a label is taken for the class under which it is likeliest, which is mostly its own."""
+def test_drawing_gets_the_likeliest_condition(shelf: Shelf) -> None:
+    """A digit without a label gets the class under which it is likeliest, which is mostly its own."""
     subject = shelf["digits-by-class"]
     right = 0
     for row in range(20):
@@ -273,7 +264,7 @@ def test_likeliest_condition_is_told_of_a_drawing(shelf: Shelf) -> None:
     ],
 )
 def test_links_that_say_nonsense_are_refused(name: str, query: dict[str, str], words: str) -> None:
-    """With what would do; none can ask for an hour of work."""
+    """The message says what would do; no link can ask for an hour of work."""
     with pytest.raises(ConfigError, match=words):
         read_view(name, query)
 
@@ -299,27 +290,27 @@ def test_links_that_say_nonsense_are_refused(name: str, query: dict[str, str], w
     ],
 )
 def test_views_that_do_not_fit_are_refused(view: View, words: str, shelf: Shelf) -> None:
-    """With the words of `predict`, or of the link."""
+    """The message is that of `predict`, or of the link."""
     with pytest.raises((ValueError, RegistryError), match=words):
         look(view, shelf[view.model], shelf)
 
 
 def test_hostile_class_names_stay_text(shelf: Shelf) -> None:
-    """They go through a link, a request and a picture as they are."""
+    """They pass unchanged through a link, a request and a picture."""
     view = Transfer(model="hostile", x="row:1", target=HOSTILE)
     shown = look(view, shelf["hostile"], shelf)
     assert shown.call.asks[0].params["target"] == [HOSTILE]
     assert exports.png_of(shown)[:4] == b"\x89PNG"
 
 
-def test_canvas_gives_only_pictures() -> None:
+def test_canvas_sends_only_pictures() -> None:
     """A drawing that is no PNG is refused."""
     with pytest.raises(DataError, match="no PNG"):
         from_data_url("data:text/html;base64,PHNjcmlwdD4=")
 
 
-def test_models_without_rows_can_be_looked_at(shelf: Shelf) -> None:
-    """Where the dataset is out of reach, there is no map, and an example is a blank one."""
+def test_models_without_rows_are_shown(shelf: Shelf) -> None:
+    """Without the dataset there is no map, and the example is a blank one."""
     subject = shelf["digits/1"]
     bare = Subject(offer=subject.offer, model=subject.model)
     assert chart(Latent(), bare) is None

@@ -1,4 +1,4 @@
-"""What holds for every view, in a real browser: what a person takes away, and that everybody can use it."""
+"""Exports and accessibility of every view, in a real browser."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ EVERY_VIEW = [
 
 
 @pytest.mark.parametrize("path", EVERY_VIEW)
-def test_every_view_is_taken_away(path: str, visit: Any) -> None:
-    """A PNG, a CSV of what is shown, three lines of Python, and a link that leads to the same pictures."""
+def test_every_view_is_exported(path: str, visit: Any) -> None:
+    """Every view has a PNG, a CSV of its panels, three lines of Python, and a link that leads to the same pictures."""
     page = visit(path)
     answer = page.locator(".results .exports")
     assert saved(page, "Save as PNG", -1 if "latent" in path else 0)[:4] == b"\x89PNG"
@@ -43,7 +43,7 @@ def test_every_view_is_taken_away(path: str, visit: Any) -> None:
 
 @pytest.mark.parametrize("path", ["/latent", "/repair", "/interpolate", "/compare", "/repair?model=wine"])
 def test_page_fits_a_phone(path: str, visit: Any) -> None:
-    """Nothing is wider than 390 pixels; the answer is there without scrolling; the colours follow the system."""
+    """Nothing is wider than 390 pixels, the answer is visible without scrolling, and the colours follow the system."""
     page = visit(path, viewport={"width": 390, "height": 844})
     for scheme, expected in (("light", "rgb(244, 245, 247)"), ("dark", "rgb(16, 20, 24)")):
         page.emulate_media(color_scheme=scheme)
@@ -60,7 +60,7 @@ CUT_OFF = """() => [...document.querySelectorAll(".answer, .answer *, pre")]
 
 @pytest.mark.parametrize("path", ["/latent", "/compare", "/interpolate?model=wine", "/repair?x=row:5"])
 def test_page_is_printed_whole(path: str, visit: Any) -> None:
-    """On the width of A4 nothing is cut off, the lines of Python are there, and a dark page has dark ink on white."""
+    """On the width of A4 nothing is cut off, the lines of Python are printed, and a dark page has dark ink on white."""
     page = visit(path, viewport={"width": 718, "height": 1000}, color_scheme="dark")
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate(CUT_OFF) == []
@@ -70,15 +70,15 @@ def test_page_is_printed_whole(path: str, visit: Any) -> None:
     assert page.pdf(format="A4").startswith(b"%PDF")
 
 
-def test_path_of_a_table_is_seen(visit: Any) -> None:
-    """Every point of it has its column, and there is room for more than one."""
+def test_path_of_a_table_has_a_column_for_each_point(visit: Any) -> None:
+    """Every point has its column, and there is room for more than one."""
     page = visit("/interpolate?model=wine&n=4")
     assert page.locator(".answer thead th").all_inner_texts() == ["column", "0%", "33%", "67%", "100%"]
     assert page.locator(".answer .scroll").bounding_box()["width"] > 400
 
 
 def test_light_and_dark_are_chosen(visit: Any) -> None:
-    """The button turns the page dark, and it stays so."""
+    """The button turns the page dark; it stays so when the page is loaded again."""
     page = visit("/latent", color_scheme="light")
 
     def colour() -> str:
@@ -127,7 +127,7 @@ CONTRAST = """() => {
 
 @pytest.mark.parametrize("path", ["/latent", "/repair", "/transfer?model=digits-by-class", "/repair?model=wine"])
 def test_everything_has_a_name_and_contrast(path: str, visit: Any) -> None:
-    """Every control, link and picture has words; text has a contrast of 4.5, in light and in dark."""
+    """Every control, link and picture has a name; text has a contrast of 4.5, in light and in dark."""
     page = visit(path)
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
@@ -138,7 +138,7 @@ def test_everything_has_a_name_and_contrast(path: str, visit: Any) -> None:
 
 
 def test_keyboard_reaches_everything_in_order(visit: Any) -> None:
-    """Tab goes from the head over the views to the controls, downwards within each column."""
+    """The tab key goes from the head over the views to the controls, downwards within each column."""
     page = visit("/repair")
     reached = []
     for _ in range(60):

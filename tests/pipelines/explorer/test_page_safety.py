@@ -1,4 +1,4 @@
-"""What would do harm, or many at once, in a real browser."""
+"""Hostile input and many visitors at once, in a real browser."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pytest
 from pipelines.explorer.mapping import Map, chart
 from pipelines.explorer.models import Subject
 from pipelines.explorer.views import Latent
-from tests.pipelines.explorer.browser import ask, bytes_of, choose, eventually, pixels, slide
+from tests.pipelines.explorer.browser import ask, choose, pixels, shows, slide, upload
 from tests.pipelines.explorer.conftest import HOSTILE, Shelf
 
 pytestmark = [pytest.mark.slow, pytest.mark.ci]
 
 
-def test_what_a_model_cannot_do_is_said(visit: Any) -> None:
-    """In the words of `predict`, instead of a view that does not work."""
+def test_view_that_a_model_cannot_show_is_refused(visit: Any) -> None:
+    """The refusal of `predict` stands instead of a view that does not work."""
     page = visit("/transfer?model=digits/1", wait=".refusal:not(:empty)")
     assert "this model takes no condition" in page.get_by_role("alert").first.inner_text()
 
@@ -40,7 +40,7 @@ def test_what_a_model_cannot_do_is_said(visit: Any) -> None:
     ],
 )
 def test_link_that_says_nonsense_is_refused(path: str, words: str, visit: Any) -> None:
-    """With what would do, and as text."""
+    """The refusal is shown as text, and says what would do."""
     page = visit(path, wait=".refusal:not(:empty)")
     assert words in page.locator(".refusal:not(:empty)").first.inner_text()
     assert page.evaluate("window.harmed") is None
@@ -54,12 +54,12 @@ HOSTILE_FILES = {
 
 
 def test_hostile_upload_is_refused(visit: Any) -> None:
-    """A wrong type, and a script for a name: the page says so and stays as it was."""
+    """A file of a wrong type, or with a script for a name, is refused as text; the page stays as it was."""
     page = visit("/repair?x=row:5")
     before = pixels(page, "given")
     note = page.locator(".fine[role=status]")
     for name, data in HOSTILE_FILES.items():
-        page.locator("input[type=file]").set_input_files({"name": name, "mimeType": "image/png", "buffer": data})
+        upload(page, name, data)
         said = note.filter(has_text=name.partition('"')[0])  # browsers write quotes in names as %22
         said.filter(has_text="not a PNG").wait_for()
         assert note.locator("img, script").count() == 0
@@ -71,7 +71,7 @@ UPLOAD = "Object.values(mounted_app.elements).find((e) => e.props?.url).props.ur
 
 
 def test_huge_upload_is_refused(visit: Any, site: str, tmp_path: Path) -> None:
-    """By the browser before it is sent; and 50 MB by the server if they are, told or not how many will come."""
+    """The browser refuses it before it is sent; the server refuses 50 MB, with and without a content length."""
     page = visit("/repair?x=row:5")
     before = pixels(page, "given")
     huge = tmp_path / "huge.png"
@@ -81,7 +81,7 @@ def test_huge_upload_is_refused(visit: Any, site: str, tmp_path: Path) -> None:
     url = site + page.evaluate(UPLOAD)
     assert httpx.post(url, files={"file": ("a.png", bytes(50_000_000))}).status_code == 413
     head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
-    with suppress(httpx.TransportError):  # the server may hang up on who goes on
+    with suppress(httpx.TransportError):  # the server may hang up on a caller that goes on
         chunks = iter([head, *[bytes(1 << 20)] * 50, b"\r\n--b--\r\n"])
         kind = {"content-type": "multipart/form-data; boundary=b"}
         assert httpx.post(url, content=chunks, headers=kind).status_code == 413
@@ -89,7 +89,7 @@ def test_huge_upload_is_refused(visit: Any, site: str, tmp_path: Path) -> None:
 
 
 def test_hostile_class_names_are_text(visit: Any) -> None:
-    """In choices, captions, the map and the lines of Python."""
+    """They are text in choices, captions and the map."""
     page = visit("/transfer?model=hostile&x=row:1")
     choose(page, "Class or style", HOSTILE)
     page.locator("figcaption", has_text="as <img").wait_for()
@@ -99,7 +99,7 @@ def test_hostile_class_names_are_text(visit: Any) -> None:
 
 
 def test_only_this_machine_may_ask(site: str) -> None:
-    """A name that leads to loopback, and a page of another site, are refused; the page says what it may load."""
+    """A name that leads to loopback, and a page of another site, are refused; a policy says what the page may load."""
     port = site.rpartition(":")[2]
     assert httpx.get(f"{site}/latent", headers={"host": f"evil.example:{port}"}).status_code == 403
     assert httpx.get(f"{site}/latent", headers={"origin": "http://evil.example"}).status_code == 403
@@ -111,8 +111,8 @@ def test_only_this_machine_may_ask(site: str) -> None:
     assert "default-src 'none'" in answer.headers["content-security-policy"]
 
 
-def test_twenty_visitors_are_answered_each_with_their_own(browser: Any, site: str, shelf: Shelf) -> None:
-    """Twenty at once move the same slider to different values; every one sees what `decode` gives at theirs."""
+def test_twenty_visitors_get_their_own_answers(browser: Any, site: str, shelf: Shelf) -> None:
+    """Twenty visitors move the same slider to different values at once; each sees the answer at their own value."""
     context = browser.new_context(base_url=site)
     pages = [context.new_page() for _ in range(20)]
     for page in pages:
@@ -128,20 +128,20 @@ def test_twenty_visitors_are_answered_each_with_their_own(browser: Any, site: st
     code[:, dimension] = values
     expected = shelf["digits/1"].ask(code, {"task": "decode"})
     for page, image in zip(pages, expected, strict=True):
-        eventually(lambda: pixels(page, "decoded"), bytes_of(image))  # noqa: B023
+        shows(page, "decoded", image)
     print(f"20 visitors were answered within {time.monotonic() - started:.1f} s")
     context.close()
 
 
 def test_twenty_requests_at_once_get_pages(site: str) -> None:
-    """Without a browser: every one of twenty callers at once gets a page."""
+    """Each of twenty callers at once gets a page."""
     with ThreadPoolExecutor(20) as pool:
         answers = list(pool.map(lambda n: httpx.get(f"{site}/repair?x=row:{n}", timeout=60), range(20)))
     assert {answer.status_code for answer in answers} == {200}
 
 
 def test_map_of_one_visitor_stalls_nobody(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While a map is being computed, others get their pages; and then whoever asked for it does."""
+    """While a map is computed for one visitor, others get their pages; then the first one does."""
     begun, go = threading.Event(), threading.Event()
 
     def slow(view: Latent, subject: Subject) -> Map | None:

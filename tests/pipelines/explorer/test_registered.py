@@ -1,4 +1,4 @@
-"""The real registry as the explorer sees it, and the command that serves it."""
+"""The explorer with a real registry, and the command that serves it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.servers("services"), pytest.mark.slow, pytest.mark.ci]
 
 
 def published(home: Path) -> Dataset:
-    """Noise of 4×4 pixels where datasets are kept."""
+    """Publishes noise of 4×4 pixels in the folder of datasets."""
     pixels = np.random.default_rng(0).integers(256, size=(60, 1, 4, 4), dtype=np.uint8)
     scratch = home / "datasets" / "noise" / "scratch"
     scratch.mkdir(parents=True)
@@ -36,7 +36,7 @@ def published(home: Path) -> Dataset:
 
 
 def test_registered_model_is_explored(services: Services, home: Path, tmp_path: Path) -> None:
-    """A version is found with its alias, pulled once, shown with rows of its test split, and served by the command."""
+    """A version is listed with its alias, pulled once, shown with rows of its test split, and served by the command."""
     from pipelines.explorer.registered import Registered
     from pipelines.models import registry
 
