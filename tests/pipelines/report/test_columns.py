@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_marginals_count_what_is_observed() -> None:
 
 def test_rare_categories_stand_together() -> None:
     """The eight commonest of twelve categories are named, and the four others add up."""
-    many = COLOUR.model_copy(update={"categories": tuple("abcdefghijkl")})
+    many = replace(COLOUR, categories=tuple("abcdefghijkl"))
     codes = np.repeat(np.arange(12.0), np.arange(12, 0, -1))[:, None]
     (drawn,) = columns.marginals((many,), codes, codes)
     assert drawn.names == (*"abcdefgh", "4 others")
@@ -82,7 +82,7 @@ def test_imputation_error_is_that_of_each_hidden_column(make: Make) -> None:
     model = evidence.model
     assert model is not None
     assert evidence.rows is not None
-    evidence = dataclasses.replace(evidence, rows=Batch(evidence.rows.values.repeat(10, 1)))
+    evidence = replace(evidence, rows=Batch(evidence.rows.values.repeat(10, 1)))
     assert evidence.rows is not None
     model.experience = Experience(missing=True)
     size, colour = columns.gaps(evidence)
@@ -110,14 +110,14 @@ def test_tables_without_draws_or_gaps_say_why(make: Make) -> None:
     table = make(shape=(2,), parts=TABLE_PARTS)
     assert table.model is not None
     for plan in (columns.plan_marginals, columns.plan_associations, columns.plan_imputation):
-        for evidence, reason in ((make(), "^$"), (dataclasses.replace(table, rows=None), "no test rows were given")):
+        for evidence, reason in ((make(), "^$"), (replace(table, rows=None), "no test rows were given")):
             with pytest.raises(LeftOut, match=reason):
                 plan(evidence)
     with pytest.raises(LeftOut, match="trained on complete examples"):
         columns.plan_imputation(table)
     table.model.experience = Experience(missing=True)
     with pytest.raises(LeftOut, match="none to hide"):
-        columns.plan_imputation(dataclasses.replace(table, rows=Batch(torch.full((4, 2), torch.nan))))
+        columns.plan_imputation(replace(table, rows=Batch(torch.full((4, 2), torch.nan))))
 
 
 def test_charts_of_columns_are_drawn_of_little() -> None:
