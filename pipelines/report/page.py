@@ -11,7 +11,7 @@ from pipelines.report.columns import columns
 from pipelines.report.costs import pace
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
-from pipelines.report.formats import UNIT, examples_of, joined
+from pipelines.report.formats import examples_of, joined
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
 from vae.data.manifest import Manifest
@@ -35,10 +35,9 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
         left_out.append(f"Scores: nothing was measured on the {evidence.split} split.")
     if evidence.dataset is None:
         left_out.append("Data and lineage: the dataset could not be opened.")
-    files = {}
-    for picture in pictures:
-        files[f"{picture.name}.png"] = folder / f"{picture.name}.png"
-        picture.light.save(files[f"{picture.name}.png"], compress_level=3)
+    files = {f"{picture.name}.png": folder / f"{picture.name}.png" for picture in pictures}
+    for picture, file in zip(pictures, files.values(), strict=True):
+        picture.light.save(file, compress_level=3)
     files["report.html"] = folder / "report.html"
     html = render(
         "report.html.j2",
@@ -50,14 +49,12 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
         remarks=remarks(evidence),
         scores=scores(evidence),
         measures=measures(evidence.metrics, is_table=evidence.is_table),
-        failure=None if evidence.failure is None else evidence.failure_text,
         configuration=_configuration(evidence),
         full_configuration=write_yaml(evidence.config.model_dump(mode="json")),
         **({} if evidence.dataset is None else _lineage(evidence.dataset)),
         columns=columns(evidence),
         search=search.table(evidence.trials, evidence.chosen_trial),
         pace=pace(evidence.config, evidence.history),
-        unit=UNIT,
     )
     # A message may hold bytes that are no text; a failed run gets its report all the same.
     files["report.html"].write_text(html, encoding="utf-8", errors="backslashreplace")

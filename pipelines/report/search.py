@@ -31,7 +31,7 @@ def plan_frontier(evidence: Evidence) -> Plan:
         caption += " Hollow points were not trained to the end."
     if chosen is not None:
         caption += (
-            " On the dotted line, rate and distortion add up to the same negative ELBO as the chosen trial's; points below "
+            " On the dotted line, rate and distortion add up to the negative ELBO of the chosen trial; points below "
             "it have a lower one, which is better."
         )
     num_dimensions = None if evidence.dataset is None else evidence.dataset.example.num_values

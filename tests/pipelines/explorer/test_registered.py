@@ -57,17 +57,12 @@ def test_registered_model_is_explored(services: Services, home: Path, tmp_path: 
     with pytest.raises(RegistryError, match="explored/1 @champion"):
         models.pull("explored@nobody")
 
-    command = [
-        sys.executable,
-        "-m",
-        "pipelines.cli",
-        "explore",
-        "explored@champion",
-        "--port",
-        "0",
-        "--home",
-        str(home),
-    ]
+    check_command(home)
+
+
+def check_command(home: Path) -> None:
+    """Serves the registered model by the command, reads its page, and interrupts it."""
+    command = [sys.executable, "-m", "pipelines.cli", "explore", "explored@champion", "--port=0", f"--home={home}"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "COLUMNS": "200"}) as page:
         try:
             assert page.stdout is not None
