@@ -22,8 +22,9 @@ __all__ = [
     "survey_source",
 ]
 
-_KINDS = (digits, sprites, idx, folder, npz, csv_files, parquet_images, parquet_files)
-SOURCES: tuple[Source, ...] = tuple(kind.SOURCE for kind in _KINDS)
+SOURCES: tuple[Source, ...] = tuple(
+    kind.SOURCE for kind in (digits, sprites, idx, folder, npz, csv_files, parquet_images, parquet_files)
+)
 """Every kind of source; the first one that claims the files of a source surveys it."""
 
 
