@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 from pathlib import Path
+from typing import cast
 
+import click
 import pytest
+import typer
 
+from pipelines.cli import app
 from vae.config import RunConfig
 from vae.config.presets import PRESETS
 
@@ -20,6 +25,7 @@ PAGES = sorted(
 LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 FILE = re.compile(r"`([\w/]+\.py)`")
+BLOCK = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 RESULTS = ROOT / "tests" / "benchmarks" / "results"
 RESULT = re.compile(r"benchmarks/results/([\w-]+)\.md\)")
 USE = re.compile(r"`--use ([a-z]+)`")
@@ -52,9 +58,25 @@ def test_code_names_files_that_exist(package: str) -> None:
             assert any((base / named).exists() for base in (ROOT, ROOT / package, file.parent)), f"{file}: {named}"
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.parent != RESULTS], ids=lambda page: page.name)
+def test_commands_of_a_page_are_accepted(page: Path) -> None:
+    """The command line accepts every `betaline` command of a code block; modules and targets that a page runs exist."""
+    commands = cast(click.Group, typer.main.get_command(app)).commands
+    text = page.read_text()
+    shown = "".join(BLOCK.findall(text))
+    for line in re.findall(r"^betaline [a-z].*", shown, re.MULTILINE):
+        name, *arguments = shlex.split(line, comments=True)[1:]
+        commands[name].make_context(name, arguments)
+    for module in re.findall(r"python -m (tests[\w.]*)", text):
+        file = module.replace(".", "/")
+        assert (ROOT / f"{file}.py").exists() or (ROOT / file / "__main__.py").exists(), module
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert {*re.findall(r"`make (\w+)`", text), *re.findall(r"^make (\w+)", shown, re.MULTILINE)} <= {*targets}
+
+
 def blocks(page: Path) -> list[str]:
     """Returns the paragraphs, list items and table rows of a page that has figures in words, without its code blocks."""
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = BLOCK.sub("", page.read_text())
     return re.split(r"\n\n+|\n(?=[-|] ?)", text)
 
 
