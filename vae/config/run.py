@@ -41,16 +41,16 @@ class TrainingConfig(Section):
     gradient_clip_norm: Annotated[float, Field(gt=0)] | None = None
     """Largest Euclidean norm of the gradient of the mean loss; None leaves it as it is."""
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of an exponential moving average of the weights, which is then what is validated and shipped. At step
-    t it is (1+t)/(10+t) while that is less, so that the first weights are soon forgotten."""
+    """Decay per step of an exponential moving average of the weights; the average is then validated and shipped. At step t
+    the decay is (1+t)/(10+t) while that is less, so that the first weights are soon forgotten. None averages nothing."""
     patience_epochs: Positive | None = 20
-    """Epochs without a better one after which a run stops; None trains all epochs. Epochs count once β has settled and the
+    """Epochs without improvement after which a run stops; None trains all epochs. Epochs count once β has settled and the
     learning rate has risen, and while the controller's constraint is held."""
     aggregate_components: Annotated[int, Field(ge=0)] = 10
     """Gaussians of the mixture that is fitted to the aggregate posterior after training, as a sampler beside the prior; 0
     fits none."""
     checkpoint_steps: Positive | None = None
-    """Optimiser steps between checkpoints; None writes them at the ends of epochs alone."""
+    """Optimiser steps between checkpoints; None writes them only at the ends of epochs."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
     """Minimum seconds between checkpoints at the ends of epochs. A resumed run is exact from any checkpoint."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
