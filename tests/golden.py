@@ -28,10 +28,10 @@ from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.data.schema import Column
 from vae.inference.answering import abilities, answer
+from vae.training.hooks import TrainingResult
 from vae.training.lanes import LaneTraining
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
-from vae.training.reports import TrainingResult
 from vae.training.state import load_model, save_model
 
 TIMES = ("examples_per_second", "elapsed_seconds")

@@ -1,47 +1,41 @@
-"""What a search found: the trade between rate and distortion, and the trial to go on with."""
+"""The results of a search: its trials, the trade between rate and distortion, and the trial to go on with."""
 
 from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, stdev
 from typing import Any
 
+from tuning.rules import RULES, SEED, TARGET
 from vae.errors import ClusterError
-
-SEED = "training.seed"
-TARGET = re.compile(r"(rate|distortion) *<= *(\d+(?:\.\d+)?)")
-"""The best reconstruction at no more than a rate, or the lowest rate at no more than a distortion, in nats."""
-
-MORE_IS_BETTER = ("active_units", "mig", "udr", "denoise_psnr")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial at the epoch that ships: see `Record`. Figures are of the validation split, in nats per example."""
+    """One setting with one seed, at the epoch that ships; figures are of the validation split, in nats per example."""
 
     trial_id: str
-    """Of a lane of a stack: that of the stack, a dot, and the lane's number."""
+    """Identity; for a lane of a stack the stack's identity, a dot, and the lane's number."""
     parameters: dict[str, Any]
-    """What the search drew: dotted field to value, or to its label."""
+    """Values that the search drew: dotted field to value, or to its label."""
     status: str
     """`finished`, `stopped` early by the scheduler, `running`, or `failed`."""
     epochs: int
     distortion: float | None = None
     rate: float | None = None
     negative_bound: float | None = None
-    """Of the bound the trial was trained for, at β = 1, whatever β it was trained with."""
+    """Negative bound that the trial was trained for, at β = 1, whatever β it was trained with."""
     active_units: int | None = None
     error: str | None = None
     scores: dict[str, float] = field(default_factory=dict)
-    """What was measured of the best epoch's model on the validation split, for the rule that chooses."""
+    """Measured figures of the best epoch's model, by the name of their rule; see `tuning.rules`."""
     steps: int = 0
     """Optimiser steps done."""
     steps_per_second: float | None = None
-    """In its last epoch, validation included; the lanes of a stack take their steps together."""
+    """Speed in the last epoch, validation included; the lanes of a stack take their steps together."""
 
 
 @dataclass(frozen=True)
@@ -50,54 +44,46 @@ class Candidate:
 
     trials: tuple[Trial, ...]
     scores: tuple[float, ...]
-    """Of each, the less the better."""
+    """Score of each trial; lower is better."""
 
     @property
     def mean(self) -> float:
-        """What candidates are compared by, so that a lucky seed does not win."""
+        """Mean score, by which candidates are compared, so that a lucky seed does not win."""
         return fmean(self.scores)
 
     @property
     def standard_error(self) -> float | None:
-        """Of the mean; None for a single trial."""
+        """Standard error of the mean score; None for a single trial."""
         return stdev(self.scores) / math.sqrt(len(self.scores)) if len(self.scores) > 1 else None
 
     @property
     def typical(self) -> Trial:
-        """The trial nearest to the mean: its configuration, trained again, comes to what it was chosen for."""
-        order = sorted(
-            range(len(self.trials)), key=lambda n: (abs(self.scores[n] - self.mean), self.trials[n].trial_id)
-        )
-        return self.trials[order[0]]
+        """Trial nearest to the mean: its configuration, trained again, comes to what it was chosen for."""
+        pairs = zip(self.trials, self.scores, strict=True)
+        return min(pairs, key=lambda pair: (abs(pair[1] - self.mean), pair[0].trial_id))[0]
 
 
 def score_of(trial: Trial, rule: str) -> float | None:
-    """What a rule looks at, the less the better; None where the trial has none, or misses a target.
+    """Returns a trial's score by a rule, lower is better; None if the trial has none, has failed, or misses a target.
 
     Args:
-        trial: One.
-        rule: `bound`, `elbo`, `active_units`, the name of a score, or a target as in `TARGET`.
+        trial: The trial.
+        rule: A name in `tuning.rules.RULES`, or a target as in `TARGET`.
     """
     # A trial that failed after a good epoch would fail again when it is trained to the end.
     if trial.rate is None or trial.distortion is None or trial.status == "failed":
         return None
     if target := TARGET.fullmatch(rule):
-        held, wanted = (trial.rate, trial.distortion)[:: 1 if target[1] == "rate" else -1]
-        return wanted if held <= float(target[2]) else None
-    known = {
-        "bound": trial.negative_bound,
-        "elbo": trial.distortion + trial.rate,
-        "active_units": trial.active_units,
-        **trial.scores,
-    }
-    found = known.get(rule)
-    return -found if found is not None and rule in MORE_IS_BETTER else found
+        held, minimised = (trial.rate, trial.distortion)[:: 1 if target[1] == "rate" else -1]
+        return minimised if held <= float(target[2]) else None
+    figure = RULES[rule].figure(trial)
+    return -figure if figure is not None and RULES[rule].better == "higher" else figure
 
 
 def candidates(trials: Sequence[Trial], rule: str = "bound") -> list[Candidate]:
-    """The settings that were tried, whatever their seed, the best one first.
+    """Returns the settings of a search with all their seeds, the best one first.
 
-    A setting of which one seed misses a target, or failed, is judged by the others.
+    A setting whose trial of one seed misses a target, or failed, is judged by its other seeds.
     """
     groups: dict[str, list[tuple[Trial, float]]] = {}
     for trial in sorted(trials, key=lambda trial: trial.trial_id):
@@ -105,20 +91,20 @@ def candidates(trials: Sequence[Trial], rule: str = "bound") -> list[Candidate]:
         if score is not None and math.isfinite(score):
             setting = {name: value for name, value in trial.parameters.items() if name != SEED}
             groups.setdefault(json.dumps(setting, sort_keys=True), []).append((trial, score))
-    found = [Candidate(*zip(*group, strict=True)) for group in groups.values()]
-    return sorted(found, key=lambda candidate: (candidate.mean, candidate.typical.trial_id))
+    settings = [Candidate(*zip(*group, strict=True)) for group in groups.values()]
+    return sorted(settings, key=lambda candidate: (candidate.mean, candidate.typical.trial_id))
 
 
 def select(trials: Sequence[Trial], rule: str = "bound") -> Trial:
-    """The trial to go on with: the most typical one of the best setting.
+    """Returns the trial to go on with: the most typical one of the best setting.
 
-    By default of the lowest bound at β = 1: scoring by the loss it was trained with would drive β to 0.
+    The default rule is the bound at β = 1: the loss that a trial was trained with would drive β to 0.
 
     Raises:
-        ClusterError: If no trial has what the rule looks at; says what the failed ones said, or how near they came.
+        ClusterError: If no trial has a score; lists the errors of the failed trials, or how near the others came.
     """
-    if found := candidates(trials, rule):
-        return found[0].typical
+    if ranked := candidates(trials, rule):
+        return ranked[0].typical
     if reached := [trial for trial in trials if score_of(trial, "elbo") is not None]:
         missed = TARGET.fullmatch(rule)
         nearest = min(getattr(trial, missed[1]) for trial in reached) if missed else None
@@ -129,34 +115,34 @@ def select(trials: Sequence[Trial], rule: str = "bound") -> Trial:
 
 
 def pareto(trials: Sequence[Trial]) -> list[Trial]:
-    """The trials that no other beats in both rate and distortion, by increasing rate."""
+    """Returns the trials that no other beats in both rate and distortion, by increasing rate."""
     front: list[Trial] = []
-    lowest = float("inf")
-    for trial in sorted(
-        (t for t in trials if t.rate is not None and t.distortion is not None),
-        key=lambda t: (t.rate, t.distortion),
-    ):
-        assert trial.distortion is not None
-        if trial.distortion < lowest:
-            lowest = trial.distortion
-            front.append(trial)
+    points = sorted(
+        (t.rate, t.distortion, n) for n, t in enumerate(trials) if t.rate is not None and t.distortion is not None
+    )
+    lowest = math.inf
+    for _, distortion, number in points:
+        if distortion < lowest:
+            lowest = distortion
+            front.append(trials[number])
     return front
 
 
 def hypervolume(trials: Sequence[Trial], rate: float, distortion: float) -> float:
-    """The area between the front and a reference point that is worse than all of it, in nats².
+    """Returns the area between the front and a reference point that is worse than all of it, in nats².
 
     Args:
-        trials: Those that reach beyond the reference point add nothing.
-        rate, distortion: The reference point.
+        trials: Trials of one search; those beyond the reference point add nothing.
+        rate: Rate of the reference point, in nats.
+        distortion: Distortion of the reference point, in nats.
 
     References:
         Zitzler & Thiele, Multiobjective Optimization Using Evolutionary Algorithms (1998).
     """
     area, ceiling = 0.0, distortion
     for trial in pareto(trials):
-        assert trial.rate is not None, "it is on the front"
-        assert trial.distortion is not None, "it is on the front"
+        assert trial.rate is not None, "trials of the front have a rate"
+        assert trial.distortion is not None, "trials of the front have a distortion"
         if trial.rate < rate and trial.distortion < ceiling:
             area += (rate - trial.rate) * (ceiling - trial.distortion)
             ceiling = trial.distortion

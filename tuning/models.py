@@ -1,4 +1,4 @@
-"""The model of a trial, from what its process has left: also of one that still runs, was stopped, or has failed."""
+"""Models of trials, read from checkpoints: also of trials that still run, were stopped, or have failed."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import NamedTuple
 
 from tuning.frontier import Trial, candidates
 from tuning.space import SearchConfig
-from tuning.stacks import checkpoints_of, lane_configs, split
+from tuning.stacks import checkpoints_of, lane_configs, plan_stacks
 from vae.data.parquet import Dataset
 from vae.model import VAE
+from vae.training.hooks import EpochReport
 from vae.training.lanes import LaneTraining
 from vae.training.latents import fit_latents
 from vae.training.loop import unfinished
-from vae.training.reports import EpochReport
 
 
 class Best(NamedTuple):
-    """The best trial that has left a model."""
+    """The best trial that has a checkpoint, with its model and its epochs."""
 
     trial: Trial
     model: VAE
@@ -25,45 +25,47 @@ class Best(NamedTuple):
 
 
 def best_of(search: SearchConfig, division: int, dataset: Dataset, folder: str, trials: Sequence[Trial]) -> Best | None:
-    """By the search's rule; see `model_of` for the arguments. None where no trial has a checkpoint and what the rule asks.
+    """Returns the best trial by the search's rule among those with a checkpoint; None if there is none.
+
+    Args:
+        search: The search.
+        division: Stacks per architecture; see `stacks.divide`.
+        dataset: The dataset that the search trains on.
+        folder: URI of the search's folder, as `search` got it.
+        trials: The trials to choose from.
 
     Raises:
         CheckpointError: If no checkpoint of a trial is intact.
     """
     for candidate in candidates(trials, search.select):
-        if (found := model_of(search, division, dataset, folder, candidate.typical)) is not None:
-            return Best(candidate.typical, *found)
+        if (trained := model_of(search, division, dataset, folder, candidate.typical)) is not None:
+            return Best(candidate.typical, *trained)
     return None
 
 
 def model_of(
     search: SearchConfig, division: int, dataset: Dataset, folder: str, trial: Trial
 ) -> tuple[VAE, list[EpochReport]] | None:
-    """A trial's model at its best epoch as of its last checkpoint, and the epochs until then; None where there is none.
+    """Returns a trial's model at its best epoch and its epochs, by its newest checkpoint; None without a finished epoch.
 
-    Args:
-        search: The search.
-        division: Stacks of an architecture; see `stacks.divide`.
-        dataset: What it trains on.
-        folder: URI of the search's folder, as `search` was given it.
-        trial: One.
+    The arguments are those of `best_of`.
 
     Raises:
         CheckpointError: If no checkpoint is intact.
     """
-    parts = split(search, division)
-    drawn, lane = parts.drawn(trial.parameters)
-    checkpoints, configs = checkpoints_of(folder, drawn), lane_configs(search, parts, drawn)
-    if parts.lanes:
+    plan = plan_stacks(search, division)
+    drawn, lane = plan.drawn(trial.parameters)
+    checkpoints, configs = checkpoints_of(folder, drawn), lane_configs(search, plan, drawn)
+    if plan.lanes:
         stack = LaneTraining(configs, dataset, checkpoints=checkpoints)
         stack.resume()
         history = stack.records[lane].history
         model = stack.model_of(lane) if history else None
     else:
-        # Several workers' checkpoints lie where Ray Train's run does.
-        where = f"{checkpoints}/checkpoints" if configs[0].scaling.num_workers > 1 else checkpoints
-        left = unfinished(configs[0], dataset, where)
-        model, history = (left.model, left.history) if left else (None, [])
+        # Ray Train keeps the checkpoints of several workers in a folder of the run.
+        uri = f"{checkpoints}/checkpoints" if configs[0].scaling.num_workers > 1 else checkpoints
+        interrupted = unfinished(configs[0], dataset, uri)
+        model, history = (interrupted.model, interrupted.history) if interrupted else (None, [])
     if model is None or not history:
         return None
     fit_latents(model, configs[lane], dataset)

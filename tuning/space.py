@@ -1,4 +1,4 @@
-"""The search space: which fields of the configuration vary, and over what. Typed, and checked before anything runs."""
+"""The search space: typed dimensions over the fields of a configuration, checked before anything runs."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, Union, assert_never
+from typing import Annotated, Any, Literal, Union
 
 from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 
-from tuning.frontier import SEED, TARGET
+from tuning.rules import DESCRIPTION, RULES, TARGET
 from vae.config import Positive, RunConfig, Section, override
 from vae.errors import ConfigError
 
@@ -18,35 +18,35 @@ Scalar = str | int | float | bool | None
 
 
 class Choice(Section):
-    """One of some values; a value may be a whole section, such as an encoder."""
+    """Choice between values; a value may be a whole section, such as an encoder."""
 
     kind: Literal["choice"] = "choice"
     values: Annotated[tuple[JsonValue, ...], Field(min_length=1)]
-    """Each is tried."""
+    """Values to try."""
 
 
 class Uniform(Section):
-    """A real number between two bounds."""
+    """Real number between two bounds."""
 
     kind: Literal["uniform"] = "uniform"
     low: float
-    """The least."""
+    """Lower bound."""
     high: float
-    """The largest."""
+    """Upper bound."""
     log: bool = False
-    """Uniform in the logarithm."""
+    """Whether the logarithm is uniform, instead of the value."""
 
 
 class Integers(Section):
-    """A whole number between two bounds, both included."""
+    """Whole number between two bounds, both included."""
 
     kind: Literal["integers"] = "integers"
     low: int
-    """The least."""
+    """Lower bound."""
     high: int
-    """The largest."""
+    """Upper bound."""
     log: bool = False
-    """Uniform in the logarithm."""
+    """Whether the logarithm is uniform, instead of the value."""
 
 
 Dimension = Annotated[Union[Choice, Uniform, Integers], Field(discriminator="kind")]  # noqa: UP007
@@ -57,7 +57,7 @@ BETA = "objective.beta"
 
 
 def default_space(base: RunConfig) -> Space:
-    """Returns the space that is searched where none is named: β, and the base's encoder at half and at its own width."""
+    """Returns the default space: β, and the base's encoder at half of its width and at its own."""
     body = base.model.encoder
     kept = {**body.model_dump(mode="json", exclude_defaults=True), "kind": body.kind}
     widths: dict[str, Any] = {
@@ -85,73 +85,60 @@ def _no_population(value: Any) -> Any:
     return value
 
 
-SCORES = ("nll", "mig", "udr", "frechet", "denoise_psnr", "impute_rmse")
-"""Rules that ask for a measurement of every trial's model."""
-
-
-def _rule(value: str) -> str:
-    known = ("bound", "elbo", "active_units", *SCORES)
-    if value in known or TARGET.fullmatch(value):
+def _check_rule_name(value: str) -> str:
+    if value in RULES or TARGET.fullmatch(value):
         return value
     raise ValueError(
-        f"select: expected one of {', '.join(known)}, `rate <= NATS` or `distortion <= NATS`, got {value!r}"
+        f"select: expected one of {', '.join(RULES)}, `rate <= NATS` or `distortion <= NATS`, got {value!r}"
     )
 
 
-Rule = Annotated[str, AfterValidator(_rule)]
-
-
 class SearchConfig(Section):
-    """A search: what varies around a base configuration, and how much is spent on it."""
+    """A search: the fields that vary around a base configuration, and the resources it may spend."""
 
     base: RunConfig = RunConfig()
-    """Configuration that every trial starts from; its `training.epochs` is the longest a trial may train."""
+    """Configuration that all trials share; its `training.epochs` is the longest that a trial may train."""
     space: Space = Field(default_factory=lambda: default_space(RunConfig()))
-    """Dotted field of the configuration to what it varies over."""
+    """Dotted fields of the configuration that vary, each with its values or its range."""
     lanes: bool = True
-    """Train the choices of β, seed and learning rate together, as the lanes of one stack: a trial then has every
-    combination of them. False makes a trial of each."""
+    """Whether to train the choices of β, seed and learning rate together, as the lanes of one stack. False trains each
+    combination by itself."""
     num_trials: Positive | None = None
-    """Number of points of the dimensions that are no lanes. None tries every combination of choices; a range needs a
-    number."""
-    select: Rule = "bound"
-    """Score by which the best trial is chosen: its validation bound or ELBO at β = 1, its importance-sampled likelihood
-    (`nll`), `active_units`, `mig`, `udr` (how well the seeds of a setting agree on the dimensions; Duan et al. 2020;
-    needs no labels), `frechet` (how like the real images its own are), `denoise_psnr` or `impute_rmse`; or a target in
-    nats, `rate <= 20` for the best reconstruction at no more than that rate, `distortion <= 80` for the lowest rate.
-    Settings are compared by their means over seeds."""
+    """Number of draws from the dimensions that are not lanes. None tries every combination; required if a dimension is
+    a range rather than a choice."""
+    select: Annotated[str, AfterValidator(_check_rule_name), Field(description=DESCRIPTION)] = "bound"
     stop_by: Literal["bound", "hypervolume"] = "bound"
-    """Score by which trials are compared while they train: the validation bound of the best lane, in nats; or the area
-    under the front of all lanes in rate and distortion, in nats², which keeps a stack whose whole front is good though
-    no lane of it has the best bound. The area's reference point is one for all trials: on both axes the negative ELBO
-    that the base configuration has on the validation split before it is trained, and at least a nat for each value of
-    an example."""
+    """Measure that trials are compared by while they train. `bound`: the validation bound of the best lane, in nats.
+    `hypervolume`: the area under the front of all lanes in rate and distortion, in nats², which keeps a stack whose
+    front is good as a whole even if no lane has the best bound. All trials share the area's reference point: on both
+    axes the negative ELBO of the untrained base configuration on the validation split, and at least one nat for each
+    value of an example."""
     grace_epochs: Positive = 10
-    """Epochs before a trial may be stopped for being worse than others (ASHA, Li et al. 2020)."""
+    """Epochs that every trial may train before ASHA (Li et al. 2020) stops it for being worse than others."""
     reduction_factor: Annotated[int, Field(ge=2)] = 3
-    """Inverse of the share of trials, the best ones, that go on at each rung."""
+    """Divisor of the number of trials at each rung: the best 1 in `reduction_factor` go on."""
     scheduler: Annotated[Literal["asha"], BeforeValidator(_no_population)] = "asha"
-    """Rule that stops trials early."""
+    """Scheduler that stops trials early."""
     cpus_per_trial: Positive = 1
-    """CPUs."""
+    """CPUs of each trial."""
     gpus_per_trial: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """A fraction lets trials share a GPU."""
+    """GPUs of each trial; trials with a fraction share one."""
     time_budget_seconds: Annotated[float, Field(gt=0)] | None = None
-    """After which no trial goes on."""
+    """Seconds after which all trials are stopped. None sets no limit."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the sampler (Optuna's TPE)."""
 
 
 def around(base: RunConfig) -> SearchConfig:
-    """Returns the search that is made around a base where nothing else is named."""
+    """Returns the default search around a base configuration."""
     return SearchConfig(base=base, space=default_space(base))
 
 
 def check_space(search: SearchConfig) -> None:
-    """Builds the configuration of every choice and bound once, so that a bad one fails before the first trial.
+    """Builds the configuration of every choice and of every end of a range, so that a bad one fails before the first trial.
 
     Raises:
-        ConfigError: A field that does not exist, a value that is refused, an empty range, or no number of trials.
+        ConfigError: If a field does not exist, a value is refused, a range is empty, or the number of trials is missing.
     """
     if not search.space:
         raise ConfigError("space: nothing varies; name a field, such as `objective.beta`, and its choices")
@@ -160,45 +147,45 @@ def check_space(search: SearchConfig) -> None:
             raise ConfigError(
                 f"space.{field}: workers change how fast a model trains and not what it is; set base.{field}"
             )
-        match dimension:
-            case Choice(values=values):
-                ends = values
-            case Uniform(low=low, high=high) | Integers(low=low, high=high):
-                if low >= high or (dimension.log and low <= 0):
-                    raise ConfigError(f"space.{field}: expected low < high, and low > 0 where log, got {low} to {high}")
-                ends = (low, high)
-                if isinstance(dimension, Uniform):
-                    # A value that is not whole: a field of whole numbers would refuse the first draw.
-                    ends = (low, high, low + (high - low) / math.pi)
-            case _:
-                assert_never(dimension)
-        for value in ends:
+        for value in _ends(field, dimension):
             override(search.base, {field: value}, f"space.{field}")
     if search.num_trials is None and grid_size(search.space) is None:
         raise ConfigError(
             "num_trials: a space with a continuous dimension has no last combination; say how many to try"
         )
-    if search.select == "udr":
-        _check_choices(search, SEED, "select: udr compares the seeds of each setting")
+    rule = RULES.get(search.select)
+    if rule is not None and rule.across is not None:
+        _check_choices(search, rule.across, f"select: {rule.name} compares trials that differ in {rule.across}")
     if search.stop_by == "hypervolume":
-        _check_choices(search, BETA, "stop_by: hypervolume is of a front with several weights of the rate")
+        _check_choices(search, BETA, "stop_by: hypervolume compares fronts of several weights of the rate")
+
+
+def _ends(field: str, dimension: Choice | Uniform | Integers) -> tuple[Any, ...]:
+    """Returns the values of a dimension that are tried before the search: all choices, or both ends of a range."""
+    if isinstance(dimension, Choice):
+        return dimension.values
+    low, high = dimension.low, dimension.high
+    if low >= high or (dimension.log and low <= 0):
+        raise ConfigError(f"space.{field}: expected low < high, and low > 0 where log, got {low} to {high}")
+    # A value that is not whole: a field of whole numbers would refuse the first draw.
+    return (low, high) if isinstance(dimension, Integers) else (low, high, low + (high - low) / math.pi)
 
 
 def _check_choices(search: SearchConfig, field: str, why: str) -> None:
-    """Refuses a search whose stacks have fewer than 2 values of a field."""
+    """Raises if the stacks of a search have fewer than 2 values of a field."""
     if not search.lanes:
         raise ConfigError(f"{why}, which train as lanes of one stack, and lanes is false; set it to true")
     dimension = search.space.get(field)
-    found = len({str(value) for value in dimension.values}) if isinstance(dimension, Choice) else 0
-    if found < 2:
+    num_choices = len({str(value) for value in dimension.values}) if isinstance(dimension, Choice) else 0
+    if num_choices < 2:
         raise ConfigError(
-            f"{why}, which train as lanes of one stack: expected 2 choices of {field} or more, found {found}; add "
-            f"`{field}` choices to the space"
+            f"{why}, which train as lanes of one stack: expected 2 choices of {field} or more, found {num_choices}; "
+            f"add `{field}` choices to the space"
         )
 
 
 def grid_size(space: Space) -> int | None:
-    """How many combinations there are; None where a dimension is not a choice."""
+    """Returns the number of combinations; None if a dimension is not a choice."""
     size = 1
     for dimension in space.values():
         if not isinstance(dimension, Choice):
@@ -208,14 +195,14 @@ def grid_size(space: Space) -> int | None:
 
 
 def grid(space: Space) -> Iterator[dict[str, Scalar]]:
-    """Every combination of the choices, by label; dimensions that are not choices are left to the sampler."""
+    """Yields every combination of the choices, by label; ranges are left to the sampler."""
     choices = {field: labels(dimension) for field, dimension in space.items() if isinstance(dimension, Choice)}
     for values in itertools.product(*choices.values()):
         yield dict(zip(choices, values, strict=True))
 
 
 def configuration(search: SearchConfig, parameters: Mapping[str, Scalar]) -> RunConfig:
-    """The configuration of one trial, from the values or labels that the search drew."""
+    """Returns the configuration of one trial, from the values or labels that the search drew."""
     changes: dict[str, Any] = {}
     for field, value in parameters.items():
         dimension = search.space[field]
@@ -224,7 +211,7 @@ def configuration(search: SearchConfig, parameters: Mapping[str, Scalar]) -> Run
 
 
 def labels(choice: Choice) -> dict[Scalar, JsonValue]:
-    """A short name for each value: itself where it is a scalar, `mlp 128-64` where it is an encoder."""
+    """Returns each value by a short name: a scalar by itself, an encoder as `mlp 128-64`."""
     named: dict[Scalar, JsonValue] = {}
     for value in choice.values:
         label = _label(value)

@@ -20,7 +20,7 @@ from vae.data.parquet import Dataset
 from vae.errors import BetalineError
 from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 from vae.training.verdict import judge, judge_data, measure
 
 MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000

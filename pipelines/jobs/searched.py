@@ -10,7 +10,7 @@ from pipelines.models import tracking
 from pipelines.stages.tune import SearchedModel, TuneRequest
 from tuning.frontier import select
 from tuning.models import best_of
-from tuning.stacks import config_of, split
+from tuning.stacks import config_of, plan_stacks
 from vae.errors import RegistryError
 from vae.training.state import save_model
 
@@ -51,7 +51,7 @@ def best_so_far(job: Job, run: str) -> SearchedModel:
         mlflow_run_id=run_id,
         dataset=dataset.uri,
         dataset_id=dataset.manifest.dataset_id,
-        config=config_of(config, split(config), best.trial.parameters),
+        config=config_of(config, plan_stacks(config), best.trial.parameters),
         train_seconds=best.history[-1].elapsed_seconds,
         model=uri,
         history=tuple(best.history),

@@ -23,8 +23,8 @@ from vae.data.scale import scale_of
 from vae.errors import Diverged, RegistryError
 from vae.training.distributed import TrainOutcome, TrainSpec, train
 from vae.training.guard import slower
+from vae.training.hooks import EpochReport
 from vae.training.loop import unfinished
-from vae.training.reports import EpochReport
 from vae.training.state import MODEL, load_model
 from vae.training.verdict import has_blown_up, words
 

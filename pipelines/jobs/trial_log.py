@@ -13,7 +13,7 @@ from typing import Any
 from pipelines.cluster.runs import TRIALS, RunFolder, emit
 from pipelines.models import tracking
 from tuning.frontier import Trial
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 KEEP_SECONDS = 2.0
 """Minimum seconds between two writes of a running search's table; a trial that ends is written at once."""

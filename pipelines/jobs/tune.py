@@ -24,7 +24,7 @@ from tuning.frontier import Trial, pareto, select
 from tuning.models import Best, best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
 from tuning.space import SearchConfig, check_space
-from tuning.stacks import config_of, split
+from tuning.stacks import config_of, plan_stacks
 from vae.config import RunConfig
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
@@ -83,7 +83,7 @@ class Search:
         last = best.history[-1]
         known = replace(
             known,
-            config=config_of(self.config, split(self.config), best.trial.parameters),
+            config=config_of(self.config, plan_stacks(self.config), best.trial.parameters),
             chosen_trial=best.trial.trial_id,
             history=[asdict(epoch) for epoch in best.history],
         )
@@ -203,7 +203,7 @@ def earlier_search(job: Job[TuneRequest]) -> Search:
 
 
 def _plan(config: SearchConfig, division: int) -> SearchPlan:
-    parts = split(config, division)
+    parts = plan_stacks(config, division)
     return SearchPlan(
         trials=num_trials(config, parts.searched),
         at_once=max_concurrent(resources_of(config)),

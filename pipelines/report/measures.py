@@ -6,30 +6,8 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from pipelines.report.formats import minus
+from vae.metrics.catalogue import COUNTS, METRICS
 
-# Metric without suffix: its name on the page, its unit, and which way is better. `vae.metrics.suite` has the protocols.
-METRICS: Mapping[str, tuple[str, str, Literal["higher", "lower"]]] = {
-    "psnr_db": ("Reconstruction, PSNR", "dB", "higher"),
-    "ssim": ("Reconstruction, SSIM", "of 1", "higher"),
-    "denoise_psnr_db": ("Denoising, PSNR", "dB", "higher"),
-    "impute_rmse": ("Imputation of numbers, RMSE", "standard deviations", "lower"),
-    "impute_few_draws": ("Imputed rows with fewer than 10 effective draws", "of 1", "lower"),
-    "impute_accuracy": ("Imputation of categories, accuracy", "of 1", "higher"),
-    "mutual_information_nats": ("Mutual information of example and latent", "nats", "higher"),
-    "frechet_distance": ("Generation, Fréchet distance", "squared feature units", "lower"),
-    "precision": ("Generation, precision", "of 1", "higher"),
-    "recall": ("Generation, recall", "of 1", "higher"),
-    "density": ("Generation, density", "1 is expected", "higher"),
-    "coverage": ("Generation, coverage", "of 1", "higher"),
-    "beta_vae": ("Disentanglement, β-VAE score", "of 1", "higher"),
-    "factor_vae": ("Disentanglement, FactorVAE score", "of 1", "higher"),
-    "mig": ("Disentanglement, MIG", "of 1", "higher"),
-    "sap": ("Disentanglement, SAP", "of 1", "higher"),
-    "modularity": ("Disentanglement, modularity", "of 1", "higher"),
-    "dci_disentanglement": ("Disentanglement, DCI", "of 1", "higher"),
-    "dci_completeness": ("Disentanglement, DCI completeness", "of 1", "higher"),
-    "dci_informativeness": ("Disentanglement, DCI informativeness", "of 1", "higher"),
-}
 # Suffixes of the simplest answers; any other suffix names the features in which a metric was measured.
 BASELINES: Mapping[str, str] = {
     "noisy": "the noisy images",
@@ -38,8 +16,6 @@ BASELINES: Mapping[str, str] = {
 }
 PIXEL_BASELINES: Mapping[str, str] = {**BASELINES, "simple": "each pixel's mean"}
 PIXEL_UNITS: Mapping[str, str] = {"standard deviations": "of the pixels' range"}
-COUNTS = ("num_train", "num_test")
-"""Numbers of rows that a metric was measured on; they are no metrics themselves."""
 
 
 class Measure(NamedTuple):

@@ -58,7 +58,7 @@ def plan_importance(evidence: Evidence) -> Plan:
     if not evidence.trials:
         raise LeftOut
     # Imported here because it brings Optuna, which a report without trials does not need.
-    from tuning.importance import importances
+    from tuning.importances import importances
 
     if not (shares := importances(evidence.trials)):
         raise LeftOut("fewer than two settings vary, or no two bounds differ")

@@ -255,7 +255,7 @@ def importance(shares: Mapping[str, float], theme: Theme) -> Figure:
     """Draws the share of the bound's variance that each setting explains, and the share of their combinations.
 
     Args:
-        shares: Dotted field to share, as `tuning.importance.importances` returns them.
+        shares: Dotted field to share, as `tuning.importances.importances` returns them.
         theme: Colours of the figure.
     """
     bars = {plain(column_name(field)): 100 * share for field, share in shares.items()}

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from pipelines.stages.fields import ModelRequest, Name, Result, is_absent
 from pipelines.stages.promote import Judged, PendingPromotion, PromoteResult
 from vae.config import RunConfig, ScalingConfig, override, suiting
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 
 class TrainRequest(ModelRequest):

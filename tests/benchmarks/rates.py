@@ -27,9 +27,9 @@ from vae.metrics.likelihood import Sums, batch_sums, inputs_of
 from vae.model import VAE
 from vae.seeds import Stream, derive
 from vae.training.assembly import share_of
+from vae.training.hooks import TrainingResult
 from vae.training.lanes import LaneTraining
 from vae.training.loop import Training
-from vae.training.reports import TrainingResult
 from vae.training.world import World
 
 BETAS = (0.15, 0.25, 0.4, 0.7, 1.0, 1.5, 2.5, 4.0)

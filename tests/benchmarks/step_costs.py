@@ -23,8 +23,8 @@ from tests.benchmarks.alternating import alternate, machine, print_rates, print_
 from tests.vae.conftest import _publish
 from vae.config import RunConfig, parse
 from vae.data.parquet import Dataset
+from vae.training.hooks import EpochReport, Hooks
 from vae.training.loop import Training
-from vae.training.reports import EpochReport, Hooks
 from vae.training.world import World
 
 BATCH_SIZE = 128

@@ -20,9 +20,9 @@ from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.model import VAE
 from vae.parts.terms import Inputs
+from vae.training.hooks import EpochReport, Hooks, TrainingResult
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
-from vae.training.reports import EpochReport, Hooks, TrainingResult
 from vae.training.world import World
 
 Budget = Literal["smoke", "cpu", "full"]

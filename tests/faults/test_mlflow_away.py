@@ -22,7 +22,7 @@ from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import Server
 from vae.config import RunConfig, override
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(600)]
 STALL_SECONDS = 5.0

@@ -9,7 +9,7 @@ import pytest
 
 from tests.vae.conftest import _publish
 from tuning.space import SearchConfig, check_space
-from tuning.stacks import STACK, check_memory, checkpoints_of, divide, lane_configs, split
+from tuning.stacks import STACK, check_memory, checkpoints_of, divide, lane_configs, plan_stacks
 from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError
@@ -34,16 +34,16 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 def test_choices_of_beta_and_seed_ride_in_lanes() -> None:
     """Every combination is a lane, and what is left is Ray Tune's."""
-    parts = split(search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS}))
-    assert list(parts.searched) == ["model.encoder"]
-    assert len(parts.points) == 6
-    assert parts.points[1] == {"objective.beta": 0.5, "training.seed": 1}
+    plan = plan_stacks(search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS}))
+    assert list(plan.searched) == ["model.encoder"]
+    assert len(plan.points) == 6
+    assert plan.points[1] == {"objective.beta": 0.5, "training.seed": 1}
 
 
 def test_lanes_of_a_trial_are_a_stack() -> None:
     """They have the drawn architecture, their own β and seed, and the same batches."""
     chosen = search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS})
-    configs = lane_configs(chosen, split(chosen), {"model.encoder": "mlp 256-64"})
+    configs = lane_configs(chosen, plan_stacks(chosen), {"model.encoder": "mlp 256-64"})
     check_lanes(configs)
     assert [(c.objective.beta, c.training.seed) for c in configs[:3]] == [(0.5, 0), (0.5, 1), (1.0, 0)]
     assert {c.training.data_seed for c in configs} == {0}
@@ -53,13 +53,13 @@ def test_lanes_of_a_trial_are_a_stack() -> None:
 def test_divided_lanes_are_all_there_once() -> None:
     """The stacks of an architecture have each point once between them; the seeds of a setting stay together."""
     chosen = search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS})
-    parts = split(chosen, 2)
-    assert parts.settings == 3
-    assert list(parts.searched) == ["model.encoder", STACK]
-    stacks = [parts.points_of({"model.encoder": "mlp 16", STACK: number}) for number in range(2)]
+    plan = plan_stacks(chosen, 2)
+    assert plan.settings == 3
+    assert list(plan.searched) == ["model.encoder", STACK]
+    stacks = [plan.points_of({"model.encoder": "mlp 16", STACK: number}) for number in range(2)]
     assert [[point["objective.beta"] for point in stack] for stack in stacks] == [[0.5, 0.5, 4.0, 4.0], [1.0, 1.0]]
-    assert sorted(map(str, stacks[0] + stacks[1])) == sorted(map(str, split(chosen).points))
-    config = lane_configs(chosen, parts, {"model.encoder": "mlp 256-64", STACK: 1})[1]
+    assert sorted(map(str, stacks[0] + stacks[1])) == sorted(map(str, plan_stacks(chosen).points))
+    config = lane_configs(chosen, plan, {"model.encoder": "mlp 256-64", STACK: 1})[1]
     assert (config.objective.beta, config.training.seed) == (1.0, 1)
 
 
@@ -112,28 +112,28 @@ def test_what_cannot_be_stacked_is_one_model_a_trial(
 ) -> None:
     """A continuous β, a search that wants none, and a part that vmap cannot carry, which is named."""
     chosen = search(space, **changes)
-    parts = split(chosen)
-    assert not parts.lanes
-    assert list(parts.searched) == list(space)
-    assert parts.points == [{}]
-    assert parts.reason is None if reason is None else str(parts.reason).startswith(reason)
-    assert lane_configs(chosen, parts, {})[0] == chosen.base
+    plan = plan_stacks(chosen)
+    assert not plan.lanes
+    assert list(plan.searched) == list(space)
+    assert plan.points == [{}]
+    assert plan.reason is None if reason is None else str(plan.reason).startswith(reason)
+    assert lane_configs(chosen, plan, {})[0] == chosen.base
 
 
 def test_stack_that_would_not_fit_is_refused_with_the_number_that_would(images: Dataset) -> None:
     """Before anything is trained, by the largest model of the space."""
     base = {"model": {"encoder": BODIES["values"][0]}}
     chosen = search({"model.encoder": BODIES, "objective.beta": BETAS, "training.seed": SEEDS}, base=base)
-    configs = lane_configs(chosen, split(chosen), {"model.encoder": "mlp 256-64"})
+    configs = lane_configs(chosen, plan_stacks(chosen), {"model.encoder": "mlp 256-64"})
     lane, data = bytes_of_a_lane(configs[0], images), 300 * 64
-    check_memory(chosen, split(chosen), images, 6 * lane + data)
+    check_memory(chosen, plan_stacks(chosen), images, 6 * lane + data)
     with pytest.raises(
         ConfigError,
         match=r"6 lanes of mlp 256-64 .* with batches of 128 .*: 4 lanes would fit. Take fewer choices of objective.beta",
     ):
-        check_memory(chosen, split(chosen), images, 4.5 * lane + data)
+        check_memory(chosen, plan_stacks(chosen), images, 4.5 * lane + data)
     with pytest.raises(ConfigError, match=r"5 lanes would fit"):
-        check_memory(chosen, split(chosen), images, 6 * lane + data - 1)
+        check_memory(chosen, plan_stacks(chosen), images, 6 * lane + data - 1)
 
 
 def test_checkpoints_of_a_trial_are_found_in_any_order_of_its_parameters() -> None:

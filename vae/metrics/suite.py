@@ -18,6 +18,7 @@ from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
 from vae.errors import DataError
 from vae.inference.memory import chunks
+from vae.metrics.catalogue import COUNTS, METRICS
 from vae.metrics.disentanglement import disentanglement_suite
 from vae.metrics.features import FeatureNet, train_feature_net
 from vae.metrics.generation import Array, frechet_distance, generation_suite
@@ -94,6 +95,7 @@ def measure(
         found |= asdict(disentanglement_suite(codes_NL, _factors(dataset, rows), rng))
     if "generation" in families:
         found |= _generation(model, dataset, rows, seed)
+    assert {name.partition(".")[0] for name in found} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
     return found
 
 

@@ -23,9 +23,9 @@ from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
 from vae.storage import locate
+from vae.training.hooks import EpochReport, Hooks, Progress
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
-from vae.training.reports import EpochReport, Hooks, Progress
 from vae.training.state import save_model
 from vae.training.verdict import early_epoch, judge, measure
 from vae.training.world import World, set_up_process

@@ -29,9 +29,9 @@ from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.training.guard import SMALL, diverged
+from vae.training.hooks import EpochReport, Progress, TrainingResult
 from vae.training.optimizer import StackedAdamW, check_warmup, ema_decay_at, learning_rate_at
 from vae.training.record import EpochParts, Record
-from vae.training.reports import EpochReport, Progress, TrainingResult
 from vae.training.stack import LaneDraws, Stack, StackGradients, StackValidation
 from vae.training.state import Checkpoint, CheckpointStore, Tensors
 from vae.training.step import Step, draw, present

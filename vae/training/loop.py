@@ -26,9 +26,9 @@ from vae.parts.regularizers.adversary import Discriminator
 from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
 from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
+from vae.training.hooks import EpochReport, Hooks, Progress, TrainingResult
 from vae.training.optimizer import check_warmup, ema_decay_at, learning_rate_at
 from vae.training.record import EpochParts, Record
-from vae.training.reports import EpochReport, Hooks, Progress, TrainingResult
 from vae.training.state import Checkpoint, CheckpointStore, Tensors, load_model, optimizer_tensors, restore_optimizer
 from vae.training.step import Draws, Step, draw, present
 from vae.training.validation import validated, validation_vector

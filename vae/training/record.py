@@ -16,7 +16,7 @@ from typing import Any
 
 from vae.config import RunConfig
 from vae.model import VAE
-from vae.training.reports import EpochReport, TrainingResult
+from vae.training.hooks import EpochReport, TrainingResult
 from vae.training.validation import Validated
 
 

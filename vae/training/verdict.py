@@ -25,7 +25,7 @@ from vae.parts.controllers.cyclical import Cyclical
 from vae.parts.regularizers.mmd import Mmd
 from vae.training.assembly import share_of
 from vae.training.guard import slower
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 Name = Literal[
     "collapsed",

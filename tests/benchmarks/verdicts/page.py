@@ -10,7 +10,7 @@ from tests.benchmarks.page import bullets, grid, machine, read_words
 from tests.benchmarks.verdicts.draws import NAMES
 from tests.benchmarks.verdicts.oracle import BAD, BLURRED, MARGIN, STRANGE, TOLD_NATS, TOLD_SHARE, Label, labelled
 from vae.config import RunConfig
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 COUNTED = 100
 """Number of bad draws, and of sound ones, that count: the first of each."""

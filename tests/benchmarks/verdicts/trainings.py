@@ -21,8 +21,8 @@ from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.data.scale import scale_of
 from vae.errors import BetalineError
+from vae.training.hooks import EpochReport, Hooks
 from vae.training.loop import Training
-from vae.training.reports import EpochReport, Hooks
 from vae.training.verdict import Measured, early_epoch, judge, measure
 
 Line = Mapping[str, Any]

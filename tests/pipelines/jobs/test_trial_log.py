@@ -13,7 +13,7 @@ from pipelines.cluster.runs import RunFolder
 from pipelines.jobs.trial_log import TrialLog
 from pipelines.models import tracking
 from tuning.frontier import Trial
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 
 def test_trial_that_ended_while_mlflow_was_away_keeps_its_epochs(

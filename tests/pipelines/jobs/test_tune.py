@@ -14,7 +14,7 @@ from pipelines.stages.tune import TuneRequest
 from tests.pipelines.conftest import QUICK, job_of
 from tuning.frontier import Trial
 from tuning.space import Choice, SearchConfig
-from tuning.stacks import checkpoints_of, lane_configs, split
+from tuning.stacks import checkpoints_of, lane_configs, plan_stacks
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training.lanes import LaneTraining
@@ -34,7 +34,7 @@ def test_search_that_fails_shows_its_best_trial_so_far(
     """With its pictures and its configuration, where it has left a checkpoint; with its trials in any case."""
 
     def fail(search: SearchConfig, dataset: str, folder: str, name: str, told: Any, division: int) -> list[Trial]:
-        parts = split(search, division)
+        parts = plan_stacks(search, division)
         checkpoints = checkpoints_of(folder, {}) if keeps else None
         lanes = LaneTraining(lane_configs(search, parts, {}), Dataset.open(dataset), checkpoints=checkpoints)
         lanes.run()

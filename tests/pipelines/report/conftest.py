@@ -26,7 +26,7 @@ from vae.data.manifest import Manifest, SourceFile, derive_dataset_id
 from vae.data.schema import Column, ExampleSpec
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.model import VAE
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 
 HOSTILE = (
     "<script>alert(1)</script>",

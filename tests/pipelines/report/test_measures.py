@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pipelines.report.measures import COUNTS, METRICS, measures
+from pipelines.report.measures import measures
+from vae.metrics.catalogue import COUNTS, METRICS
 from vae.metrics.disentanglement.suite import Disentanglement
 from vae.metrics.generation import Generation
 

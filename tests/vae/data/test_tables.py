@@ -25,8 +25,8 @@ from vae.model import VAE
 from vae.parts.bodies.table import TableBody
 from vae.parts.likelihoods.mixed import Mixed
 from vae.parts.likelihoods.preparing import restore
+from vae.training.hooks import TrainingResult
 from vae.training.loop import Training
-from vae.training.reports import TrainingResult
 
 START = 1.7e9
 """A day of 2023 in Unix seconds, where neighbouring float32 numbers are 128 seconds apart."""

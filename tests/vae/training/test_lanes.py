@@ -17,9 +17,9 @@ from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.training.assembly import build_model
+from vae.training.hooks import EpochReport, TrainingResult
 from vae.training.lanes import LaneHooks, LaneTraining, bytes_of_a_lane, check_lanes
 from vae.training.loop import Training
-from vae.training.reports import EpochReport, TrainingResult
 from vae.training.stack import Stack
 
 BETAS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)

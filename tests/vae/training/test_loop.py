@@ -24,8 +24,8 @@ from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, DataError, Diverged
 from vae.metrics.likelihood import bound_sums
 from vae.parts.terms import Inputs
+from vae.training.hooks import EpochReport, Hooks, TrainingResult
 from vae.training.loop import Training, unfinished
-from vae.training.reports import EpochReport, Hooks, TrainingResult
 
 ROWS, BATCH, EPOCHS = 231, 32, 3
 PER_EPOCH = ROWS // BATCH

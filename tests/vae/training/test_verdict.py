@@ -13,7 +13,7 @@ from pipelines.cli.options import assignments
 from vae.config import RunConfig, override
 from vae.config.presets import PRESETS, preset
 from vae.data.scale import Scale
-from vae.training.reports import EpochReport
+from vae.training.hooks import EpochReport
 from vae.training.verdict import (
     EARLY,
     EARLY_STRANGE,

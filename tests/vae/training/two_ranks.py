@@ -18,8 +18,8 @@ from vae.config import RunConfig, override
 from vae.data.batches import Batch, Feed
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError
+from vae.training.hooks import TrainingResult
 from vae.training.loop import Training
-from vae.training.reports import TrainingResult
 from vae.training.world import World
 
 CLOCKS = ("examples_per_second", "elapsed_seconds")

@@ -1,4 +1,7 @@
-"""How much of the trials' bounds each searched dimension explains."""
+"""The share of the trials' bounds that each searched dimension explains.
+
+Not to be confused with importance sampling, which is `vae.inference.importance`.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +18,18 @@ from tuning.frontier import Trial, score_of
 
 
 def importances(trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
-    """The share of the bound's variance that each dimension explains by itself, the largest first.
+    """Returns the share of the bound's variance that each dimension explains by itself, the largest first.
 
-    What is missing to 1 lies in combinations of dimensions. A dimension enters by the ranks of its values, so that each
-    value weighs the same, whatever its scale; one that never varied is left out.
+    The shares add up to less than 1 where combinations of dimensions matter. A dimension enters by the ranks of its values,
+    so that each value weighs the same, whatever its scale; one that never varied is left out.
 
     Args:
-        trials: As a search returned them. Those without a bound, or that failed, are left out; one that was stopped early
-            counts with its last epoch.
-        seed: Of the forest that is fitted to the bounds.
+        trials: Trials as a search returned them. Those that have no bound or failed are left out; a trial that was stopped
+            early counts with its last epoch.
+        seed: Seed of the forest that is fitted to the bounds.
 
     Returns:
-        Dotted field to share; empty where fewer than two dimensions vary, or no bound differs from another.
+        Dotted field to share in [0, 1]; empty where fewer than two dimensions vary, or all bounds are equal.
 
     References:
         Hutter, Hoos & Leyton-Brown, An Efficient Approach for Assessing Hyperparameter Importance (2014).
@@ -34,16 +37,16 @@ def importances(trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
     scored = [
         (trial, bound) for trial in trials if (bound := score_of(trial, "bound")) is not None and math.isfinite(bound)
     ]
-    fields = {field for trial, _ in scored for field in trial.parameters}
-    ranks = {field: _ranks([trial.parameters.get(field) for trial, _ in scored]) for field in sorted(fields)}
-    varied = {field: found for field, found in ranks.items() if max(found) > 0}
+    fields = sorted({field for trial, _ in scored for field in trial.parameters})
+    ranks = {field: _ranks([trial.parameters.get(field) for trial, _ in scored]) for field in fields}
+    varied = {field: values for field, values in ranks.items() if max(values) > 0}
     if len(varied) < 2 or len({bound for _, bound in scored}) < 2:
         return {}
     # Half a rank beyond either end: every value then has an interval of the same length.
-    distributions = {field: FloatDistribution(-0.5, max(found) + 0.5) for field, found in varied.items()}
+    distributions = {field: FloatDistribution(-0.5, max(values) + 0.5) for field, values in varied.items()}
     study = optuna.create_study()
     for index, (_, bound) in enumerate(scored):
-        params = {field: found[index] for field, found in varied.items()}
+        params = {field: values[index] for field, values in varied.items()}
         study.add_trial(optuna.create_trial(params=params, distributions=dict(distributions), value=bound))
     with warnings.catch_warnings():
         # Shares that are not normalised are an experimental argument of Optuna's.
@@ -53,8 +56,8 @@ def importances(trials: Sequence[Trial], seed: int = 0) -> dict[str, float]:
 
 
 def _ranks(values: Sequence[object]) -> list[float]:
-    """Of each value, among those that differ: numbers by size, labels by name."""
-    known = sorted(
+    """Returns the rank of each value among the different values: numbers by size, then labels by name."""
+    order = sorted(
         set(values), key=lambda value: (0, value, "") if isinstance(value, int | float) else (1, 0, str(value))
     )
-    return [float(known.index(value)) for value in values]
+    return [float(order.index(value)) for value in values]

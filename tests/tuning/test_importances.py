@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from tuning.frontier import Trial
-from tuning.importance import importances
+from tuning.importances import importances
 
 BODY, BETA, SEED = "model.encoder", "objective.beta", "training.seed"
 

@@ -1,8 +1,9 @@
-"""What a search chooses by, and what its trials are compared by while they train."""
+"""Rules that choose the best trial, and the scores that compare stacks while they train."""
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,10 @@ import torch
 from sklearn.datasets import load_digits
 
 from tests.vae.conftest import _publish, people  # noqa: F401  a fixture
-from tuning import trial
-from tuning.scores import check_rule, rankings, reference_nats, scores_of
+from tuning import worker
+from tuning.rules import RULES, Rule, check_rule, measured
 from tuning.space import SearchConfig, check_space
-from tuning.stacks import lane_configs, split
+from tuning.stacks import lane_configs, plan_stacks
 from vae import inference
 from vae.config import RunConfig, override, parse
 from vae.data.batches import InOrder, Share
@@ -62,19 +63,25 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 @pytest.fixture
+def few(tmp_path: Path) -> Dataset:
+    """Two classes, and 100 images to validate: fewer than a covariance of features needs."""
+    return _publish(tmp_path, np.zeros((120, 1, 8, 8), np.uint8), np.arange(120) % 2, {"train": 20, "validation": 100})
+
+
+@pytest.fixture
 def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What is reported to Ray Tune."""
     found: list[dict[str, Any]] = []
-    monkeypatch.setattr(trial.tune, "report", found.append)
+    monkeypatch.setattr(worker.tune, "report", found.append)
     return found
 
 
 def train(config: SearchConfig, dataset: Dataset) -> LaneTraining:
     """The stack of a search without architectures, told of as a trial tells."""
-    configs = lane_configs(config, split(config), {})
-    teller = trial._Teller(config, configs, dataset)
-    training = LaneTraining(configs, dataset, hooks=teller)
-    teller.follow(training)
+    configs = lane_configs(config, plan_stacks(config), {})
+    reporter = worker.Reporter(config, configs, dataset)
+    training = LaneTraining(configs, dataset, hooks=reporter)
+    reporter.follow(training)
     return training
 
 
@@ -89,7 +96,7 @@ def code(model: VAE, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 def test_udr_ranks_the_seeds_of_each_setting(digits: Dataset, reports: list[dict[str, Any]]) -> None:
     """When the stack is over, each lane's score is the metric's, of the lanes with its β alone; none before."""
     training = train(search(select="udr"), digits)
-    before, last = (json.loads(report[trial.LANES]) for report in reports[-2:])
+    before, last = (json.loads(report[worker.LANES]) for report in reports[-2:])
     assert [lane["scores"] for lane in before] == [{}] * 6
     for lanes in ((0, 1, 2), (3, 4, 5)):
         codes, kls = zip(*(code(training.model_of(lane), digits) for lane in lanes), strict=True)
@@ -100,13 +107,15 @@ def test_udr_ranks_the_seeds_of_each_setting(digits: Dataset, reports: list[dict
 def test_udr_leaves_out_lanes_that_failed(digits: Dataset) -> None:
     """Of two survivors each has the agreement of both; a single one has no score."""
     config = search()
-    configs = dict(enumerate(lane_configs(config, split(config), {})))
+    configs = dict(enumerate(lane_configs(config, plan_stacks(config), {})))
     models = {lane: build_model(one, digits) for lane, one in configs.items()}
     survivors = {lane: configs[lane] for lane in (0, 2, 5)}
-    found = rankings(survivors, models, digits)
+    compare = RULES["udr"].compare
+    assert compare is not None
+    scores = compare(survivors, models, digits)
     codes, kls = zip(*(code(models[lane], digits) for lane in (0, 2)), strict=True)
-    assert found.keys() == {0, 2}
-    assert [found[0]["udr"], found[2]["udr"]] == pytest.approx(udr(codes, kls), abs=1e-6)
+    assert scores.keys() == {0, 2}
+    assert [scores[0], scores[2]] == pytest.approx(udr(codes, kls), abs=1e-6)
 
 
 def test_frechet_is_that_of_the_metrics(stripes: Dataset) -> None:
@@ -116,7 +125,7 @@ def test_frechet_is_that_of_the_metrics(stripes: Dataset) -> None:
     model = build_model(config, stripes)
     whole = measure(model, stripes, ["generation"], split="validation")
     (expected,) = (value for name, value in whole.items() if name.startswith("frechet_distance."))
-    assert scores_of(model, "frechet", config, stripes) == {"frechet": pytest.approx(expected)}
+    assert measured(RULES["frechet"], model, config, stripes) == {"frechet": pytest.approx(expected)}
 
 
 def test_measured_rules_are_of_the_validation_split(tmp_path: Path) -> None:
@@ -129,121 +138,120 @@ def test_measured_rules_are_of_the_validation_split(tmp_path: Path) -> None:
     model = build_model(config, dataset)
     validation = InOrder(share_of(config, dataset, "validation"))
     nll = negative_log_likelihood(model, validation, num_samples=100, seed=0).nats
-    assert scores_of(model, "nll", config, dataset) == {"nll": nll}
+    assert measured(RULES["nll"], model, config, dataset) == {"nll": nll}
     psnr, other = (
         measure(model, dataset, ["denoising"], split=split)["denoise_psnr_db"] for split in ("validation", "test")
     )
-    assert scores_of(model, "denoise_psnr", config, dataset) == {"denoise_psnr": pytest.approx(psnr)}
+    assert measured(RULES["denoise_psnr"], model, config, dataset) == {"denoise_psnr": pytest.approx(psnr)}
     assert psnr != pytest.approx(other)
 
 
-def test_rule_without_what_it_looks_at_is_refused(digits: Dataset, stripes: Dataset, people: Dataset) -> None:  # noqa: F811
-    """Before anything is trained, with what to choose by instead."""
-    check_rule(search(select="nll"), digits)
-    check_rule(search(select="udr"), digits)
-    vamp = search(
-        {"model.prior": {"kind": "choice", "values": [{"kind": "vamp", "components": 5}]}, **SPACE}, select="udr"
-    )
-    spread = {"base": {**BASE, "scaling": {"num_workers": 2}}}
-    for config, dataset, message in (
-        (
-            search(select="mig"),
-            digits,
-            "select: mig is measured against 2 categorical attributes or more, and URI has 0; choose by `active_units` or "
-            "`udr`, which need no labels, or ingest the data with its factors",
-        ),
-        (search(select="frechet"), people, "select: frechet is of images, and URI holds a table; choose by nll"),
-        (
-            search(select="frechet"),
-            digits,
-            "select: frechet is measured in the features of a classifier, which learns 2 classes or more, and URI has 0; "
-            "choose by nll, or ingest the data with labels",
-        ),
-        (
-            vamp,
-            digits,
-            "select: udr compares the dimensions whose KL says that they are used, which posterior diagonal_gaussian and "
-            "prior vamp do not have in closed form; choose by bound, or use diagonal_gaussian with standard_normal",
-        ),
-        (
-            search(select="udr", **spread),
-            digits,
-            "select: udr compares the lanes of a stack, and these models have none: scaling.num_workers: a stack trains on "
-            "one worker, got 2; use `select: bound`",
-        ),
-        (
-            search(stop_by="hypervolume", **spread),
-            digits,
-            "stop_by: hypervolume compares the lanes of a stack, and these models have none: scaling.num_workers: a stack "
-            "trains on one worker, got 2; use `stop_by: bound`",
-        ),
-    ):
-        with pytest.raises(ConfigError) as error:
-            check_rule(config, dataset)
-        assert str(error.value) == message.replace("URI", dataset.uri)
-
-
-def test_frechet_of_few_images_is_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """A covariance of as many features would be noise."""
-    pixels = np.zeros((120, 1, 8, 8), np.uint8)
-    few = _publish(tmp_path_factory.mktemp("few"), pixels, np.arange(120) % 2, {"train": 20, "validation": 100})
-    with pytest.raises(
-        ConfigError,
-        match=r"frechet compares 2,048 validation images or more, and .* has 100; choose by nll, or ingest the data with "
-        r"a larger validation split$",
-    ):
-        check_rule(search(select="frechet"), few)
+VAMP = {"kind": "choice", "values": [{"kind": "vamp", "components": 5}]}
+TWO_WORKERS = {"base": {**BASE, "scaling": {"num_workers": 2}}}
 
 
 @pytest.mark.parametrize(
-    ("space", "changes", "message"),
+    ("data", "space", "changes", "facts"),
+    [
+        (
+            "digits",
+            SPACE,
+            {"select": "mig"},
+            r"^select: mig needs 2 categorical .* URI has 0; choose by `active_units`",
+        ),
+        (
+            "people",
+            SPACE,
+            {"select": "frechet"},
+            r"^select: frechet needs images, and URI holds a table; choose by nll",
+        ),
+        ("people", SPACE, {"select": "denoise_psnr"}, r"^select: denoise_psnr needs images, .*; choose by impute_rmse"),
+        ("digits", SPACE, {"select": "frechet"}, r"^select: frechet .* 2 classes or more .* URI has 0; choose by nll"),
+        ("few", SPACE, {"select": "frechet"}, r"^select: frechet needs 2,048 .* URI has 100; choose by nll"),
+        (
+            "digits",
+            {"model.prior": VAMP, **SPACE},
+            {"select": "udr"},
+            r"^select: udr .* posterior diagonal_gaussian and prior vamp .* choose by bound, or use diagonal_gaussian",
+        ),
+        (
+            "digits",
+            SPACE,
+            {"select": "udr", **TWO_WORKERS},
+            r"^select: udr .*: scaling.num_workers: .* `select: bound`$",
+        ),
+        (
+            "digits",
+            SPACE,
+            {"stop_by": "hypervolume", **TWO_WORKERS},
+            r"^stop_by: hypervolume .*: scaling.num_workers: .* `stop_by: bound`$",
+        ),
+    ],
+)
+def test_rule_without_its_figure_is_refused(
+    data: str, space: dict[str, Any], changes: dict[str, Any], facts: str, request: pytest.FixtureRequest
+) -> None:
+    """Before anything is trained, with an alternative."""
+    dataset = request.getfixturevalue(data)
+    with pytest.raises(ConfigError, match=facts.replace("URI", re.escape(dataset.uri))):
+        check_rule(search(space, **changes), dataset)
+
+
+@pytest.mark.parametrize("rule", ["nll", "udr", "bound", "rate <= 20"])
+def test_rule_is_accepted(rule: str, digits: Dataset) -> None:
+    """Of data without labels, too."""
+    check_rule(search(select=rule), digits)
+
+
+def test_rule_states_its_direction_and_one_way_to_measure_it() -> None:
+    """A rule without a direction cannot be made, nor one that is measured twice or not at all."""
+    with pytest.raises(TypeError, match="better"):
+        Rule(name="new", summary="", reported=lambda trial: 0.0)  # pyright: ignore[reportCallIssue]
+    with pytest.raises(AssertionError):
+        Rule(name="new", better="lower", summary="")
+
+
+@pytest.mark.parametrize(
+    ("space", "changes", "facts"),
     [
         (
             {"objective.beta": BETAS},
             {"select": "udr"},
-            "select: udr compares the seeds of each setting, which train as lanes of one stack: expected 2 choices of "
-            "training.seed or more, found 0; add `training.seed` choices to the space",
+            r"^select: udr .*expected 2 choices of training.seed .* found 0",
         ),
-        (
-            SPACE,
-            {"select": "udr", "lanes": False},
-            "select: udr compares the seeds of each setting, which train as lanes of one stack, and lanes is false; set it "
-            "to true",
-        ),
+        (SPACE, {"select": "udr", "lanes": False}, r"^select: udr .* lanes is false; set it to true$"),
         (
             {"training.seed": SEEDS, "objective.beta": {"kind": "choice", "values": [1.0]}},
             {"stop_by": "hypervolume"},
-            "stop_by: hypervolume is of a front with several weights of the rate, which train as lanes of one stack: "
-            "expected 2 choices of objective.beta or more, found 1; add `objective.beta` choices to the space",
+            r"^stop_by: hypervolume .* expected 2 choices of objective.beta .* found 1",
         ),
     ],
 )
-def test_rule_that_compares_lanes_needs_them(space: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+def test_rule_that_compares_lanes_needs_them(space: dict[str, Any], changes: dict[str, Any], facts: str) -> None:
     """Seeds for `udr`, weights of the rate for a front."""
     check_space(search(**{name: value for name, value in changes.items() if name != "lanes"}))
-    with pytest.raises(ConfigError) as error:
+    with pytest.raises(ConfigError, match=facts):
         check_space(search(space, **changes))
-    assert str(error.value) == message
 
 
 def test_trials_are_compared_by_their_best_lane(digits: Dataset, reports: list[dict[str, Any]]) -> None:
     """By the lowest bound at β = 1 of the epochs that would ship, unless the search says otherwise."""
     train(search({"objective.beta": BETAS}), digits)
-    bounds = [[lane["best"]["validation_negative_bound"] for lane in json.loads(one[trial.LANES])] for one in reports]
-    assert [report[trial.SCORE] for report in reports] == [min(pair) for pair in bounds]
+    bounds = [[lane["best"]["validation_negative_bound"] for lane in json.loads(one[worker.LANES])] for one in reports]
+    assert [report[worker.SCORE] for report in reports] == [min(pair) for pair in bounds]
 
 
 def test_trials_are_compared_by_their_fronts(digits: Dataset, reports: list[dict[str, Any]]) -> None:
     """By the area under the front of an epoch's lanes, two rectangles here, whatever the trial's own model is."""
     config = search({"objective.beta": BETAS}, stop_by="hypervolume")
     train(config, digits)
-    reference = reference_nats(config.base, digits)
+    reference = worker.reference_nats(config.base, digits)
     assert len(reports) == 3
     for report in reports:
-        best = [lane["best"] for lane in json.loads(report[trial.LANES])]
+        best = [lane["best"] for lane in json.loads(report[worker.LANES])]
         (r1, d1), (r2, d2) = sorted((one["validation_rate"], one["validation_distortion"]) for one in best)
         area = (reference - r1) * (reference - d1) + (reference - r2) * max(0, d1 - d2)
-        assert report[trial.SCORE] == pytest.approx(-area)
+        assert report[worker.SCORE] == pytest.approx(-area)
 
 
 def test_reference_is_of_the_untrained_base(digits: Dataset) -> None:
@@ -254,7 +262,9 @@ def test_reference_is_of_the_untrained_base(digits: Dataset) -> None:
         one = override(config, {"model.likelihood.initial_sigma": sigma})
         bound = bound_sums(build_model(one, digits), [rows], seed=0).bound()
         assert (abs(bound.negative_elbo) > 64) == (sigma != 0.4)
-        assert reference_nats(one, digits) == pytest.approx(max(64, abs(bound.negative_elbo)))
+        assert worker.reference_nats(one, digits) == pytest.approx(max(64, abs(bound.negative_elbo)))
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        assert reference_nats(config, digits) == reference_nats(override(config, {"training.epochs": 9}), digits)
+        assert worker.reference_nats(config, digits) == worker.reference_nats(
+            override(config, {"training.epochs": 9}), digits
+        )

@@ -1,9 +1,9 @@
-"""What a trial tells of its lanes."""
+"""Reports of a worker on its lanes."""
 
 from __future__ import annotations
 
-from tuning.trial import _steps_per_second
-from vae.training.reports import EpochReport
+from tuning.worker import _steps_per_second
+from vae.training.hooks import EpochReport
 
 
 def report(epoch: int, elapsed_seconds: float) -> EpochReport:

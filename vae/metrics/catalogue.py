@@ -1,0 +1,43 @@
+"""The metrics of `vae.metrics.suite`: title, unit and direction of each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
+
+Better = Literal["higher", "lower"]
+
+
+class Metric(NamedTuple):
+    """A metric as reports and searches present it; see `vae.metrics.suite` for the protocols."""
+
+    title: str
+    unit: str
+    better: Better
+
+
+METRICS: Mapping[str, Metric] = {
+    "psnr_db": Metric("Reconstruction, PSNR", "dB", "higher"),
+    "ssim": Metric("Reconstruction, SSIM", "of 1", "higher"),
+    "denoise_psnr_db": Metric("Denoising, PSNR", "dB", "higher"),
+    "impute_rmse": Metric("Imputation of numbers, RMSE", "standard deviations", "lower"),
+    "impute_few_draws": Metric("Imputed rows with fewer than 10 effective draws", "of 1", "lower"),
+    "impute_accuracy": Metric("Imputation of categories, accuracy", "of 1", "higher"),
+    "mutual_information_nats": Metric("Mutual information of example and latent", "nats", "higher"),
+    "frechet_distance": Metric("Generation, Fréchet distance", "squared feature units", "lower"),
+    "precision": Metric("Generation, precision", "of 1", "higher"),
+    "recall": Metric("Generation, recall", "of 1", "higher"),
+    "density": Metric("Generation, density", "1 is expected", "higher"),
+    "coverage": Metric("Generation, coverage", "of 1", "higher"),
+    "beta_vae": Metric("Disentanglement, β-VAE score", "of 1", "higher"),
+    "factor_vae": Metric("Disentanglement, FactorVAE score", "of 1", "higher"),
+    "mig": Metric("Disentanglement, MIG", "of 1", "higher"),
+    "sap": Metric("Disentanglement, SAP", "of 1", "higher"),
+    "modularity": Metric("Disentanglement, modularity", "of 1", "higher"),
+    "dci_disentanglement": Metric("Disentanglement, DCI", "of 1", "higher"),
+    "dci_completeness": Metric("Disentanglement, DCI completeness", "of 1", "higher"),
+    "dci_informativeness": Metric("Disentanglement, DCI informativeness", "of 1", "higher"),
+}
+"""Metrics by name, without the suffix of a baseline or of a feature space."""
+COUNTS = ("num_train", "num_test")
+"""Rows that metrics were measured on, reported beside them."""
