@@ -28,8 +28,8 @@ from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
 from vae.training.assembly import build_model, share_of
 from vae.training.distributed import TrainSpec, train
-from vae.training.hooks import EpochReport, Hooks
-from vae.training.lanes import LaneHooks, LaneTraining
+from vae.training.hooks import EpochReport, Hooks, LaneHooks
+from vae.training.lanes import LaneTraining
 from vae.training.loop import Training
 from vae.training.record import Record
 from vae.training.state import load_model

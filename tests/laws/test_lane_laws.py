@@ -15,7 +15,7 @@ from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generato
 from vae.config import ObjectiveConfig, RunConfig, parse
 from vae.model import VAE
 from vae.training.lanes import refusal
-from vae.training.stack import LaneDraws, Stack, StackGradients
+from vae.training.stack import LaneNoise, Stack, StackGradients
 from vae.training.step import Step, draw, present
 
 LANES, EXAMPLES = 3, 50
@@ -66,7 +66,7 @@ def _assert_like_each_alone(
         result = Step(model, objective, EXAMPLES)(one, beta, capacity)
         result.loss.backward()
         alone.append(result)
-    loss_K, parts_K2 = gradients(inputs, LaneDraws.of(draws), betas, capacities)
+    loss_K, parts_K2 = gradients(inputs, LaneNoise.of(draws), betas, capacities)
     torch.testing.assert_close(loss_K, torch.stack([one.loss for one in alone]), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(parts_K2, torch.stack([one.parts for one in alone]), rtol=1e-5, atol=1e-5)
     for name, stacked in gradients.stack.parameters.items():

@@ -28,7 +28,7 @@ from vae.parts.priors import PriorConfig
 from vae.parts.regularizers import RegularizerConfig
 from vae.parts.terms import Inputs, Terms
 from vae.training.state import load_model, save_model
-from vae.training.step import Draws, Step
+from vae.training.step import Step, StepInputs
 
 EVERY_MODEL = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 OBJECTIVE = ObjectiveConfig(beta=2.0)
@@ -411,7 +411,7 @@ def test_compiled_step_is_the_step(config: Config) -> None:
     """Traced by `torch.compile`, a step gives the loss and the gradients of the step as it is."""
     model = randomised(config)
     step = Step(model, parse(ObjectiveConfig, {"bound": parts.BOUNDS["elbo"], "beta": 2.0}))
-    arguments = Draws(examples(model), noise(model), None), torch.tensor(2.0), torch.zeros(())
+    arguments = StepInputs(examples(model), noise(model), None), torch.tensor(2.0), torch.zeros(())
     traced: list[torch.fx.GraphModule] = []
 
     def trace(graph: torch.fx.GraphModule, _: list[Tensor]) -> Callable[..., Any]:

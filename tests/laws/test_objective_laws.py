@@ -22,7 +22,7 @@ from vae.model import VAE
 from vae.parts.bounds.bound import bound_loss
 from vae.parts.regularizers.adversary import Discriminator
 from vae.parts.regularizers.regularizer import penalty
-from vae.training.step import Draws, Step, StepResult, draw, present
+from vae.training.step import Step, StepInputs, StepResult, draw, present
 
 EXAMPLES = 100
 """Of the training split."""
@@ -78,7 +78,7 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, generator: torch.Generator) -> Draws:
+def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, generator: torch.Generator) -> StepInputs:
     """A batch as the model takes it, and what a step draws for it."""
     return draw(model, objective, present(model, objective, examples, generator), generator)
 

@@ -22,7 +22,7 @@ from vae.parts.controllers.controller import Controller
 from vae.parts.controllers.geco import Geco
 from vae.parts.regularizers.adversary import Adversary, Discriminator
 from vae.parts.terms import Inputs
-from vae.training.step import Draws, Step
+from vae.training.step import Step, StepInputs
 
 BATCH, EXAMPLES = 64, 1000
 CAPACITY = 0.725
@@ -62,7 +62,7 @@ def gradients(part: slice) -> Found:
         if distributed.is_initialized():
             step = DistributedDataParallel(step)
         noise, reference = normal(objective.bound.samples, BATCH, LATENT, seed=1), normal(BATCH, LATENT, seed=2)
-        draws = Draws(inputs_of(part), noise[:, part], reference[part] if "mmd" in name else None)
+        draws = StepInputs(inputs_of(part), noise[:, part], reference[part] if "mmd" in name else None)
         loss = step(draws, torch.tensor(2.0), torch.tensor(CAPACITY)).loss
         loss.backward()
         found[f"{name}: gradient"] = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])

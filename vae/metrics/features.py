@@ -1,10 +1,10 @@
-"""The features in which generated images are compared: of a classifier trained on the data itself.
+"""Features in which generated images are compared: those of a classifier trained on the data itself.
 
 Scores in the features of two nets are not comparable, so the net's name, which ends in a hash of its weights, belongs in
 the name of a metric. A net trained on photographs elsewhere would be a download, and knows little of small grey images.
 
-Without labels there is no such net. A categorical attribute can stand in for them; otherwise the flattened pixels, or the
-standardised columns of a table, are features themselves, and `pixels` or `columns` is their name.
+A net needs labels, which a categorical attribute can replace. Without either, the flattened pixels, or the standardised
+columns of a table, are the features, by the name `pixels` or `columns`.
 
 Shapes: N images, C channels, H height, W width, K classes, F features.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 
 import numpy as np
 import torch
@@ -37,13 +38,13 @@ class FeatureNet(nn.Module):
 
     Args:
         shape: Channels, height and width of the images.
-        num_classes: How many the last layer tells apart.
-        seed: Of the initial weights; the global generator is left as it was.
-        width: Number of features, and channels of each convolution after the first, which has half of it.
+        num_classes: Number of classes of the last layer.
+        seed: Seed of the initial weights; the global generator stays as it is.
+        width: Number of features, and of channels of each convolution after the first, which has half as many.
     """
 
     held_out_accuracy: Tensor
-    """Share of the held-out images whose class it finds; NaN before training. Part of the state dict."""
+    """Accuracy on the held-out images, in [0, 1]; NaN before training. Part of the state dict."""
 
     def __init__(self, shape: tuple[int, int, int], num_classes: int, *, seed: int, width: int = 64) -> None:
         super().__init__()
@@ -63,26 +64,26 @@ class FeatureNet(nn.Module):
 
     @property
     def name(self) -> str:
-        """Kind, width and a hash of shape and weights, such as `cnn-64-a1b2c3`."""
+        """Name of the features, from the width and a hash of shape and weights, such as `cnn-64-a1b2c3`."""
         digest = hashlib.sha256(f"{self.shape} {self.num_classes}".encode())
         for parameter in self.parameters():
             digest.update(parameter.detach().cpu().numpy().tobytes())
         return f"cnn-{self.width}-{digest.hexdigest()[:6]}"
 
     def forward(self, x_NCHW: Tensor) -> Tensor:
-        """Logits of the classes, [N,K], of pixels in [0, 1]."""
+        """Returns the logits of the classes, [N,K], for pixels in [0, 1]."""
         return self.head(self.body(x_NCHW))
 
     @torch.no_grad()
     def features(self, x_NCHW: Tensor) -> NDArray[np.float64]:
-        """Activations before the last layer, [N,F], computed in chunks of 1024 images on the net's device.
+        """Returns the activations before the last layer, [N,F], in chunks of 1024 images on the net's device.
 
         Args:
-            x_NCHW: uint8, or float in [0, 1]. Pass real and generated images through the same rounding and binarisation:
-                the distance between two sets of features counts those too.
+            x_NCHW: Images, uint8, or float in [0, 1]. Pass real and generated images through the same rounding and
+                binarisation, since those change the features as well.
 
         Raises:
-            DataError: If the images have another shape than the net's, or their pixels another range.
+            DataError: If the images have another shape than those of the training, or their pixels another range.
         """
         if x_NCHW.shape[1:] != self.shape:
             raise DataError(
@@ -93,7 +94,7 @@ class FeatureNet(nn.Module):
 
     @torch.no_grad()
     def accuracy(self, x_NCHW: Tensor, labels_N: Tensor) -> float:
-        """Share of images whose class gets the largest logit."""
+        """Returns the share of images whose class gets the largest logit."""
         device = self.head.weight.device
         chunks = zip(x_NCHW.split(CHUNK), labels_N.split(CHUNK), strict=True)
         hits = sum(int((self(_to_unit(x, device)).argmax(1) == labels.to(device)).sum()) for x, labels in chunks)
@@ -110,21 +111,21 @@ def train_feature_net(
     learning_rate: float = 2e-3,
     held_out_share: float = 0.1,
 ) -> FeatureNet:
-    """Trains the net that a dataset's generation metrics are computed with.
+    """Trains the net for a dataset's generation metrics.
 
     Protocol: a random tenth of the images is held out and only scored; batches of 128 are drawn from the rest with
-    replacement; Adam on the cross-entropy, its learning rate falling to 0 along a cosine. On a CPU the seed decides the
-    weights, and with them the name, to the last bit for one kind of machine and number of threads. So train it once for a
-    dataset, on its training split, and keep its state dict beside the scores.
+    replacement; Adam minimises the cross-entropy, with a learning rate that falls to 0 along a cosine. On a CPU the seed
+    determines the weights, and so the name, to the last bit for one kind of machine and number of threads. Train one
+    net per dataset, on its training split, and keep its state dict beside the scores.
 
     Args:
-        x_NCHW: uint8, or float in [0, 1]; the net is trained where they are.
+        x_NCHW: Images, uint8, or float in [0, 1]; the net trains on their device.
         labels_N: Class indices from 0.
-        seed: Of weights, held-out images and batches.
-        steps: Batches.
+        seed: Seed of the weights, of the held-out images and of the batches.
+        steps: Number of batches.
         width: Number of features.
-        learning_rate: Of Adam, at the start.
-        held_out_share: Of the images.
+        learning_rate: Learning rate of Adam at the start.
+        held_out_share: Share of the images that is held out.
 
     Raises:
         DataError: If there are no labels, fewer than 2 classes, or too few images to hold any out.
@@ -136,25 +137,32 @@ def train_feature_net(
     num_held_out = math.ceil(held_out_share * len(order))
     held_out, kept = order[:num_held_out], order[num_held_out:]
     net = FeatureNet((channels, height, width_pixels), num_classes, seed=seed, width=width).to(x_NCHW.device)
-    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(steps):
-        batch = kept[torch.randint(len(kept), (BATCH_SIZE,), generator=generator)].to(x_NCHW.device)
-        loss = F.cross_entropy(net(_to_unit(x_NCHW[batch], x_NCHW.device)), labels_N[batch])
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
+    batches = (kept[torch.randint(len(kept), (BATCH_SIZE,), generator=generator)] for _ in range(steps))
+    _minimise_cross_entropy(net, x_NCHW, labels_N, batches, steps, learning_rate)
     held_out = held_out.to(x_NCHW.device)
     net.held_out_accuracy.fill_(net.accuracy(x_NCHW[held_out], labels_N[held_out]))
     return net.eval().requires_grad_(False)
 
 
+def _minimise_cross_entropy(
+    net: FeatureNet, x_NCHW: Tensor, labels_N: Tensor, batches: Iterable[Tensor], steps: int, learning_rate: float
+) -> None:
+    optimizer = torch.optim.Adam(net.parameters(), learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for rows in batches:
+        batch = rows.to(x_NCHW.device)
+        loss = F.cross_entropy(net(_to_unit(x_NCHW[batch], x_NCHW.device)), labels_N[batch])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+
+
 def _check_labels(x_NCHW: Tensor, labels_N: Tensor | None) -> tuple[Tensor, int]:
-    """The labels where the images are, and the number of classes."""
+    """Returns the labels on the images' device, and the number of classes."""
     if labels_N is None:
         raise DataError(
-            "feature net: it learns from labels, and this dataset has none; pass a categorical attribute as labels, or "
+            "feature net: it needs labels, and this dataset has none; pass a categorical attribute as labels, or "
             "compare flattened pixels and name them in the metric"
         )
     if x_NCHW.dim() != 4 or len(x_NCHW) != len(labels_N) or len(x_NCHW) < 2:
@@ -172,7 +180,7 @@ def _check_labels(x_NCHW: Tensor, labels_N: Tensor | None) -> tuple[Tensor, int]
 
 
 def _to_unit(x_NCHW: Tensor, device: torch.device) -> Tensor:
-    """float32 pixels in [0, 1] of uint8 ones; float ones as they are, checked."""
+    """Returns the pixels as float32 in [0, 1] on a device; float pixels are checked, uint8 pixels are scaled."""
     if x_NCHW.dtype == torch.uint8:
         return x_NCHW.to(device).float().div_(255)
     check_pixels("feature net", x_NCHW)

@@ -1,4 +1,4 @@
-"""How much farther from the data samples of the prior lie than reconstructions do.
+"""Generation gap: the extra distance from the data of samples from the prior, compared with reconstructions.
 
 Shapes: N rows, M others, S draws, D numbers of an example, L latent.
 
@@ -19,30 +19,30 @@ from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 DRAWS = 4
-"""Samples, and draws of the posterior, for each row."""
+"""Number of samples, and of draws from the posterior, for each row."""
 MOST_ROWS = 500
-"""Rows that a gap is measured on at most, fewer where examples are large."""
+"""Maximum number of rows that a gap is measured on; fewer if examples are large."""
 COPIES = 4
-"""Copies of a decoded draw that are in memory at once."""
+"""Number of copies of a decoded draw that are in memory at once."""
 
 
 def rows_within_budget(num_values: int) -> int:
-    """Returns how many rows of so many values the gap is measured on, 2 at least, within `BUDGET_BYTES`."""
+    """Returns the number of rows to measure the gap on within `BUDGET_BYTES`, 2 at least, by the values of a row."""
     row_bytes = torch.float32.itemsize * num_values * DRAWS * COPIES
     return min(MOST_ROWS, max(2, BUDGET_BYTES // row_bytes))
 
 
 @torch.no_grad()
 def generation_gap(model: VAE, inputs: Inputs, seed: int = 0) -> float:
-    """Returns the energy distance from rows of samples, less that of reconstructions, in units of the rows' mean distance.
+    """Returns how much farther samples lie from rows than reconstructions do, in units of the rows' mean distance.
 
-    Both are means of the likelihood, decoded from draws of the prior and of each row's posterior. Samples are told the
-    conditions of the rows, and lack the same entries. The gap is 0 where the posteriors together fill the prior; 1 is the
-    mean distance of two rows.
+    Both distances are energy distances. Samples and reconstructions are means of the likelihood, decoded from draws of the
+    prior and of each row's posterior. Samples have the conditions and the missing entries of the rows. The gap is 0 if the
+    posteriors together fill the prior; 1 is the mean distance of two rows.
 
     Args:
-        model: Any but a vector-quantised one.
-        inputs: The rows, two at least.
+        model: A model whose latent does not consist of codes.
+        inputs: Two rows or more.
         seed: Seed of the draws.
     """
     like = inputs.x
@@ -64,11 +64,13 @@ def _latents(model: VAE, inputs: Inputs, noise_SNL: Tensor) -> Tensor:
 
 
 def numbers(model: VAE, x: Tensor, observed: Tensor | None = None) -> Tensor:
-    """Returns examples as rows of numbers [N,D], each category as a column that is 0 or 1; 0 for what is not observed."""
+    """Returns examples as rows of numbers [N,D]: each category is a column of 0 and 1, missing entries are 0."""
     if model.examples.columns is None:
         return (x if observed is None else x * observed).flatten(1)
-    values, there = one_hot_columns(x, observed, [len(column.categories or ()) for column in model.examples.columns])
-    return values * there
+    values, is_observed = one_hot_columns(
+        x, observed, [len(column.categories or ()) for column in model.examples.columns]
+    )
+    return values * is_observed
 
 
 def energy_distance(a_ND: Tensor, b_MD: Tensor) -> float:

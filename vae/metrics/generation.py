@@ -1,7 +1,7 @@
-"""How like the real examples the generated ones are, in a space of features.
+"""Similarity of generated to real examples in a space of features.
 
-Every function takes features of real and of generated examples, such as `FeatureNet.features` gives; the features' name is
-part of a score. Use real examples that neither the model nor the feature net was trained on. Everything is float64.
+Every function takes features of real and of generated examples, such as `FeatureNet.features` returns; the features' name
+is part of a score. Use real examples that neither the model nor the feature net was trained on. All numbers are float64.
 
 Memory: distances are computed in blocks of rows of at most `block_mib` MiB (one row at least); with its successor and its
 comparisons a block takes less than three times that, on top of two copies of the features. The result does not depend on
@@ -13,7 +13,7 @@ Shapes: N real examples, M generated ones, F features.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,10 +28,11 @@ ROUNDING = 1e-12
 
 
 def frechet_distance(features_a_NF: Array, features_b_MF: Array, *, min_samples: int = MIN_SAMPLES) -> float:
-    """Squared Fréchet distance of the Gaussians with the two sets' means and covariances, in squared feature units.
+    """Returns the squared Fréchet distance of two sets as Gaussians, in squared feature units.
 
-    Protocol: FID in the given features; 0 for equal sets. Covariances are unbiased (N − 1). The estimate is too large by
-    something like 1/N, so compare scores of equal N and M alone.
+    Protocol: FID in the given features; 0 for equal sets. Covariances are unbiased (N − 1). The estimate is too large
+    by about
+    1/N, so compare only scores of equal N and M.
 
         |μ_a − μ_b|² + tr Σ_a + tr Σ_b − 2 tr (Σ_a Σ_b)^½
 
@@ -39,9 +40,9 @@ def frechet_distance(features_a_NF: Array, features_b_MF: Array, *, min_samples:
     of R_a R_bᵀ, so the last trace is their plain sum: real, and exact where a covariance is singular.
 
     Args:
-        features_a_NF: Of one set.
-        features_b_MF: Of the other; the distance is symmetric.
-        min_samples: Refuse sets that are smaller; a covariance of F features is singular below F + 1.
+        features_a_NF: Features of one set.
+        features_b_MF: Features of the other set; the distance is symmetric.
+        min_samples: Minimum size of a set; a covariance of F features is singular below F + 1.
 
     Raises:
         DataError: If the sets are too small, their features differ in number, or are not finite.
@@ -58,7 +59,7 @@ def frechet_distance(features_a_NF: Array, features_b_MF: Array, *, min_samples:
 
 @dataclass(frozen=True)
 class PrecisionRecall:
-    """How much of each set lies on the other's manifold, both in [0, 1]."""
+    """Shares of each set that lie on the other's manifold, both in [0, 1]."""
 
     precision: float
     """Share of generated examples that lie near real ones: fidelity."""
@@ -69,7 +70,7 @@ class PrecisionRecall:
 def precision_recall(
     real_NF: Array, generated_MF: Array, *, k: int = 3, block_mib: float = BLOCK_MIB
 ) -> PrecisionRecall:
-    """Improved precision and recall.
+    """Returns improved precision and recall.
 
     Protocol: a set's manifold is the union of balls around its examples, each as wide as the Euclidean distance to the k-th
     nearest other one, the surface included. Outliers and scattered examples widen a manifold by much: real ones flatter
@@ -77,8 +78,8 @@ def precision_recall(
 
     Args:
         real_NF: Features of real examples.
-        generated_MF: Features of generated ones; use N = M, as the paper does.
-        k: Neighbours.
+        generated_MF: Features of generated examples; use N = M, as the paper does.
+        k: Number of neighbours.
         block_mib: Memory of a block of distances, in MiB.
 
     Raises:
@@ -103,7 +104,7 @@ class DensityCoverage:
     """Fidelity and diversity, counted around the real examples alone."""
 
     density: float
-    """Mean number of real balls that a generated example lies in, over k; 1 is expected of equal distributions, more is
+    """Mean number of real balls around a generated example, divided by k; 1 is expected of equal distributions, more is
     possible."""
     coverage: float
     """Share of real balls that hold a generated example, in [0, 1]; 1 − 2⁻ᵏ is expected of equal distributions at N = M."""
@@ -112,15 +113,16 @@ class DensityCoverage:
 def density_coverage(
     real_NF: Array, generated_MF: Array, *, k: int = 5, block_mib: float = BLOCK_MIB
 ) -> DensityCoverage:
-    """Density and coverage.
+    """Returns density and coverage.
 
-    Protocol: around each real example a ball as wide as the Euclidean distance to its k-th nearest other one, the surface
-    included. An outlier's wide ball counts for 1/k at most.
+    Protocol: each real example has a closed ball whose radius is the Euclidean distance to its k-th nearest other
+    example. An
+    outlier's wide ball counts for 1/k at most.
 
     Args:
         real_NF: Features of real examples.
-        generated_MF: Features of generated ones.
-        k: Neighbours.
+        generated_MF: Features of generated examples.
+        k: Number of neighbours.
         block_mib: Memory of a block of distances, in MiB.
 
     Raises:
@@ -142,26 +144,26 @@ def density_coverage(
 
 @dataclass(frozen=True)
 class Generation:
-    """How like the real examples the generated ones are; comparable among equal features and equal numbers alone."""
+    """Scores of generated examples; comparable only with scores of the same features and equal numbers of examples."""
 
     features: str
-    """Name of the features: of a FeatureNet, or `pixels`, or `columns`."""
+    """Name of the features: that of a FeatureNet, `pixels`, or `columns`."""
     num_real: int
     num_generated: int
     frechet_distance: float
     precision: float
-    """k = 3."""
+    """Improved precision with k = 3, in [0, 1]."""
     recall: float
+    """Improved recall with k = 3, in [0, 1]."""
     density: float
-    """k = 5."""
+    """Density with k = 5; 1 is expected."""
     coverage: float
+    """Coverage with k = 5, in [0, 1]."""
 
     def named(self) -> dict[str, float]:
-        """The scores by names that say in which features, such as `recall.cnn-64-a1b2c3`."""
-        scores = asdict(self)
-        for field in ("features", "num_real", "num_generated"):
-            del scores[field]
-        return {f"{score}.{self.features}": value for score, value in scores.items()}
+        """Returns the scores by names that end in the name of the features, such as `recall.cnn-64-a1b2c3`."""
+        scores = ("frechet_distance", "precision", "recall", "density", "coverage")
+        return {f"{score}.{self.features}": getattr(self, score) for score in scores}
 
 
 def generation_suite(
@@ -172,13 +174,13 @@ def generation_suite(
     min_samples: int = MIN_SAMPLES,
     block_mib: float = BLOCK_MIB,
 ) -> Generation:
-    """Fréchet distance, precision, recall (k = 3), density and coverage (k = 5) of one set of generated examples.
+    """Returns all scores of one set of generated examples.
 
     Args:
         real_NF: Features of held-out real examples.
-        generated_MF: Features of generated ones; as many, for the numbers to mean what the papers' mean.
+        generated_MF: Features of as many generated examples, as in the papers.
         features: Name of the features.
-        min_samples: Refuse sets that are smaller.
+        min_samples: Minimum size of a set.
         block_mib: Memory of a block of distances, in MiB.
 
     Raises:
@@ -200,7 +202,7 @@ def generation_suite(
 
 
 def _checked(metric: str, a_NF: Array, b_MF: Array, min_samples: int) -> tuple[Array, Array]:
-    """Both sets as float64, around the mean of the first: distances stay, and their rounding shrinks."""
+    """Returns both sets as float64 around the mean of the first: distances stay, and their rounding shrinks."""
     a, b = np.asarray(a_NF, np.float64), np.asarray(b_MF, np.float64)
     if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1]:
         raise DataError(f"{metric}: expected two arrays [examples, features], got {a.shape} and {b.shape}")
@@ -217,12 +219,12 @@ def _checked(metric: str, a_NF: Array, b_MF: Array, min_samples: int) -> tuple[A
 
 
 def _covariance_root(x_NF: Array) -> Array:
-    """R with RᵀR the covariance, [min(N,F),F]."""
+    """Returns R, [min(N,F),F], whose RᵀR is the covariance."""
     return np.asarray(np.linalg.qr((x_NF - x_NF.mean(0)) / np.sqrt(len(x_NF) - 1), mode="r"))
 
 
 def _square_distances(a_NF: Array, b_MF: Array, block_mib: float) -> Iterator[tuple[slice, Array]]:
-    """Squared Euclidean distances in blocks of the first set's rows, each with the rows that it is of."""
+    """Yields squared Euclidean distances in blocks of the first set's rows, each with its rows."""
     rows = max(1, int(block_mib * 2**20 / (8 * len(b_MF))))
     square_a_N, square_b_M = np.square(a_NF).sum(1), np.square(b_MF).sum(1)
     for start in range(0, len(a_NF), rows):
@@ -234,9 +236,9 @@ def _square_distances(a_NF: Array, b_MF: Array, block_mib: float) -> Iterator[tu
 
 
 def _square_radii(x_NF: Array, k: int, block_mib: float) -> Array:
-    """Squared distance of each example to its k-th nearest other one, [N], and what rounding may take from one like it.
+    """Returns the squared distance of each example to its k-th nearest other example, [N], enlarged by its rounding.
 
-    Features of categories have many equal distances; without the slack, rounding would decide which of them lie inside.
+    Features of categories have many equal distances; otherwise rounding would decide which of them lie inside.
     """
     radii = []
     for _, square in _square_distances(x_NF, x_NF, block_mib):

@@ -30,7 +30,7 @@ ONE_DRAW = Elbo()
 
 @dataclass(frozen=True)
 class Sums:
-    """Sums over examples, as one vector that ranks can add up."""
+    """Sums over examples in one vector, which ranks can add up."""
 
     vector: Tensor
     """[count, Σ distortion, Σ rate, Σ −bound, then for each dimension Σ KL …, Σ mean …, Σ mean² …, Σ z …, Σ z² …], float64,
@@ -59,7 +59,7 @@ class Sums:
 
 
 def batch_sums(terms: Terms, bound: BoundConfig) -> Tensor:
-    """The vector of `Sums` for one batch."""
+    """Returns the vector of `Sums` for one batch."""
     mean, kl, z = terms.posterior.mean.double(), terms.kl, terms.z[0].double()
     by_dimension = kl is not None and kl.shape[-1] == mean.shape[-1]
     count = torch.full((), len(mean), dtype=mean.dtype, device=mean.device)
@@ -83,13 +83,13 @@ class Bound:
 
     num_examples: int
     distortion: float
-    """E[−log p(x|z)]"""
+    """E[−log p(x|z)], in nats."""
     rate: float
-    """E[KL(q(z|x) ‖ p(z))]; by the same draws where there is no closed form."""
+    """E[KL(q(z|x) ‖ p(z))], in nats; estimated from the same draws if there is no closed form."""
     negative_bound: float
-    """Of the bound that was asked for: of an importance-weighted one −log 1/S Σ w, else `negative_elbo`."""
+    """Negative of the requested bound, in nats: −log 1/S Σ w for an importance-weighted one, else `negative_elbo`."""
     kl_per_dimension: tuple[float, ...] | None
-    """None where there is no closed form, or a latent is not made of dimensions but of codes."""
+    """KL of each latent dimension, in nats; None without a closed form, and for a latent of codes."""
     mean_variance_per_dimension: tuple[float, ...]
     """Variance of the posterior's mean over the data."""
     aggregate_std_per_dimension: tuple[float, ...]
@@ -109,23 +109,24 @@ class Bound:
 
     @property
     def active_units(self) -> int:
-        """Dimensions whose posterior mean varies over the data by more than 0.01 (Burda et al. 2016, section 5.2)."""
+        """Number of dimensions whose posterior mean has a variance over 0.01 (Burda et al. 2016, section 5.2)."""
         return sum(variance > ACTIVE_UNIT_VARIANCE for variance in self.mean_variance_per_dimension)
 
     @property
     def informative_dimensions(self) -> list[int]:
-        """Dimensions with the most informative first: by KL, or by the mean's variance where there is no KL."""
+        """Latent dimensions, the most informative first: by KL, or by the mean's variance if there is no KL."""
         measure = self.kl_per_dimension or self.mean_variance_per_dimension
         return sorted(range(len(measure)), key=lambda dimension: -measure[dimension])
 
 
 @torch.no_grad()
 def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, bound: BoundConfig = ONE_DRAW) -> Sums:
-    """Sums for a bound on the evidence at β = 1 over some batches.
+    """Returns the sums of a bound on the evidence at β = 1 over some batches.
 
-    Protocol: z is sampled as often as the bound says, never the posterior mean, which would be no bound; draws derive from
-    (seed, rank, batch), so two epochs are compared on the same noise. Where the binarisation policy is dynamic, so are the
-    targets. Missing entries are left out. Of `ciwae` the importance-weighted part is taken: it is the tighter one.
+    Protocol: z is sampled as often as the bound states, never replaced by the posterior mean, which would give no
+    bound. Draws
+    derive from (seed, rank, batch), so two epochs are compared on the same noise. A dynamic binarisation policy applies to
+    the targets as well. Missing entries are left out. `ciwae` is measured by its importance-weighted part, the tighter one.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -142,35 +143,35 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, b
 
 
 def inputs_of(model: VAE, batch: Batch, generator: torch.Generator) -> Inputs:
-    """A batch as the model takes it."""
+    """Returns a batch as the model takes it."""
     return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
 
 
 @dataclass(frozen=True)
 class NegativeLogLikelihood:
-    """A β-independent score by which models are compared, in nats per example."""
+    """β-independent score by which models are compared, in nats per example."""
 
     nats: float
     """Mean over the examples of −log p(x), of each example's observed values."""
     standard_error: float | None
     """Standard error of `nats`, in nats; None for a single example."""
     num_samples: int
-    """0 for the bound of a vector-quantised model, which draws nothing."""
+    """Importance samples per example; 0 for the bound of a latent of codes, which draws nothing."""
     num_examples: int
     bits_per_dim: float | None
-    """Total nats / (number of observed values · ln 2). None for densities over continuous values, where it depends on their
-    unit, and where no value is observed."""
+    """Total nats / (number of observed values · ln 2). None for densities over continuous values, which depend on a
+    unit, and for data without observed values."""
 
 
 @torch.no_grad()
 def negative_log_likelihood(
     model: VAE, batches: Iterable[Batch], *, num_samples: int, seed: int
 ) -> NegativeLogLikelihood:
-    """The β-independent score by which models are compared.
+    """Returns the β-independent score by which models are compared.
 
     Protocol: the whole split, `num_samples` draws from the posterior per example (Burda et al. 2016); targets binarised by
-    the model's own policy with draws derived from (seed, batch); missing entries left out. Of a vector-quantised model,
-    whose posterior is one code, the bound: distortion plus the rate of that code.
+    the model's own policy with draws derived from (seed, batch); missing entries left out. A latent of codes is scored by
+    its bound: distortion plus the rate of the chosen code.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -199,13 +200,13 @@ def negative_log_likelihood(
 
 
 def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_examples: int = 10_000) -> float:
-    r"""I(x; z) under q, in nats: E[log q(z|x) − log q(z)], with q(z) the mixture of all the posteriors.
+    r"""Returns I(x; z) under q in nats: E[log q(z|x) − log q(z)], where q(z) is the mixture of all posteriors.
 
     Protocol: one draw per example, of the first `max_examples`; q(z) averages over the same examples, so that the estimate
     is at most log of their number (Hoffman & Johnson, ELBO surgery, 2016).
 
     Raises:
-        ConfigError: If the posterior is not Gaussian: its density at the draws of other examples is not to be had.
+        ConfigError: If the posterior is not Gaussian, and so has no density at the draws of other examples.
     """
     generator = torch.Generator(next(model.parameters()).device)
     means, log_stds, zs = [], [], []

@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its image: one number per image.
+"""Similarity of reconstructions to their images, one number per image.
 
 Shapes: N images, C channels, H height, W width. Pixels are float in [0, 1].
 """
@@ -19,14 +19,14 @@ CHUNK = 64
 
 
 def psnr(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of each image in decibels, [N], float64.
+    """Returns the peak signal-to-noise ratio of each image in decibels, [N], float64.
 
-    Protocol: 10·log₁₀(1 / MSE), the squared error averaged over channels and pixels of one image, the peak 1. Infinite for
-    equal images, so a mean over images is of images that differ. The mean of ratios is not the ratio of the mean error.
+    Protocol: 10·log₁₀(1 / MSE), the squared error averaged over channels and pixels of one image, and a peak of 1. Infinite
+    for equal images: leave those out of a mean. The mean of the ratios is not the ratio of the mean error.
 
     Args:
         x_NCHW: Images.
-        y_NCHW: Their reconstructions, in the same order. Clamp draws from a likelihood that leave [0, 1].
+        y_NCHW: Reconstructions in the same order; clamp draws from a likelihood to [0, 1].
 
     Raises:
         DataError: If the shapes differ, or pixels are not float in [0, 1].
@@ -37,15 +37,15 @@ def psnr(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
 
 
 def ssim(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
-    """Structural similarity of each image and its reconstruction, [N], float64, at most 1.
+    """Returns the structural similarity of each image and its reconstruction, [N], float64, at most 1.
 
-    Protocol: a Gaussian window of 11×11 pixels with σ = 1.5 that sums to 1, at every place where it lies inside the image;
-    K₁ = 0.01, K₂ = 0.03, L = 1; the mean over places and channels. No downsampling before. On images with a side below 11
-    the window shrinks to the largest odd size that fits, σ as it is: compare such scores among images of one size alone.
+    Protocol: a Gaussian window of 11×11 pixels with σ = 1.5 that sums to 1, at every place inside the image; K₁ = 0.01,
+    K₂ = 0.03, L = 1; the mean over places and channels; no downsampling. For images with a side below 11 the window
+    shrinks to the largest odd size that fits, with the same σ: compare such scores only for images of one size.
 
     Args:
         x_NCHW: Images.
-        y_NCHW: Their reconstructions, in the same order. Clamp draws from a likelihood that leave [0, 1].
+        y_NCHW: Reconstructions in the same order; clamp draws from a likelihood to [0, 1].
 
     Raises:
         DataError: If the shapes differ, or pixels are not float in [0, 1].
@@ -61,14 +61,14 @@ def ssim(x_NCHW: Tensor, y_NCHW: Tensor) -> Tensor:
 
 
 def check_pixels(where: str, pixels_NCHW: Tensor) -> None:
-    """Refuses what is no batch of images with float pixels in [0, 1].
+    """Raises unless the pixels are a batch of images with float values in [0, 1].
 
     Args:
-        where: What the pixels are, for the message.
-        pixels_NCHW: To be checked.
+        where: Name of the pixels in the message.
+        pixels_NCHW: The pixels.
 
     Raises:
-        DataError: If the rank, the type or a value is another; says how many.
+        DataError: If the rank or the type is wrong, or values lie outside; states how many.
     """
     if pixels_NCHW.dim() != 4:
         raise DataError(f"{where}: expected images [N,C,H,W], got shape {tuple(pixels_NCHW.shape)}")
@@ -78,7 +78,7 @@ def check_pixels(where: str, pixels_NCHW: Tensor) -> None:
     if outside:
         raise DataError(
             f"{where}: {outside} of {pixels_NCHW.numel()} pixels are not in [0, 1]; divide by the largest value, or clamp "
-            "draws from a likelihood that go beyond"
+            "draws from a likelihood"
         )
 
 
@@ -92,7 +92,7 @@ def _check_pair(metric: str, x_NCHW: Tensor, y_NCHW: Tensor) -> None:
 
 
 def _windows(side: int, smallest_side: int, device: torch.device) -> Tensor:
-    """The Gaussian window's weights at each of the P places along an axis of so many pixels, [P,side]."""
+    """Returns the Gaussian window's weights at each of the P places along an axis, [P,side]."""
     size = min(SSIM_WINDOW, smallest_side - (smallest_side + 1) % 2)
     distance = torch.arange(size, dtype=torch.float64, device=device) - size // 2
     weights = torch.exp(-0.5 * (distance / SSIM_SIGMA).square())
@@ -101,7 +101,7 @@ def _windows(side: int, smallest_side: int, device: torch.device) -> Tensor:
 
 
 def _ssim(x_NCHW: Tensor, y_NCHW: Tensor, rows_PH: Tensor, columns_QW: Tensor) -> Tensor:
-    """Eq. 13 with the window's weighted moments of eq. 14 to 16, where Σw(x−μ)² = Σwx² − μ². [N]"""
+    """Computes eq. 13, [N], with the window's moments of eq. 14 to 16, by Σw(x−μ)² = Σwx² − μ²."""
 
     def blur(maps_NCHW: Tensor) -> Tensor:
         return rows_PH @ maps_NCHW @ columns_QW.T

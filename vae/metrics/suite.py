@@ -1,4 +1,4 @@
-"""Several metrics of a trained model at once, on a split of a dataset.
+"""Families of metrics of a trained model, measured on a split of a dataset.
 
 Shapes: N rows, L latent, F factors.
 """
@@ -36,7 +36,7 @@ NOISE = GaussianNoise()
 
 
 def claimed(model: VAE) -> tuple[MetricFamily, ...]:
-    """The families of the uses that a model was trained for."""
+    """Returns the families of the uses that a model was trained for."""
     families: list[MetricFamily] = []
     if model.examples.columns is None:
         families.append("reconstruction")
@@ -56,51 +56,49 @@ def measure(
     seed: int = 0,
     corruption: CorruptionConfig = NOISE,
 ) -> dict[str, float]:
-    """Metrics by name, such as `mig` or `recall.cnn-64-a1b2c3`; images in [0, 1] as they are in the dataset.
+    """Returns metrics by name, such as `mig` or `recall.cnn-64-a1b2c3`; see `vae.metrics.catalogue`.
 
-    Protocol: the first 15,000 rows of the split, which ingest has shuffled.
+    Protocol: the first 15,000 rows of the split, which ingest has shuffled; images in [0, 1] as the dataset holds them.
 
     - `reconstruction`: PSNR and SSIM of decoded posterior means, means over rows.
     - `information`: mutual information of example and latent.
-    - `disentanglement`: of posterior means against the categorical attributes.
-    - `generation`: as many examples as there are rows, from the prior, with the rows' own conditions, in the features of a
+    - `disentanglement`: scores of posterior means against the categorical attributes.
+    - `generation`: as many samples from the prior as there are rows, with the rows' own conditions, in the features of a
       classifier trained on the training split.
-    - `denoising`: of the first 1,000 rows, after a `corruption`; beside the noisy images and a median filter.
-    - `imputation`: of the first 1,000 rows, a fifth of whose entries are hidden; beside means and most frequent categories.
+    - `denoising`: the first 1,000 rows after a `corruption`; beside the noisy images and a median filter.
+    - `imputation`: the first 1,000 rows, a fifth of whose entries are hidden; beside means and most frequent categories.
 
     Raises:
         DataError: If the dataset lacks what a metric needs: images, classes, or at least two categorical attributes.
     """
     if dataset.manifest.example.kind != "image" and {*families} - {"information", "imputation"}:
         raise DataError(
-            f"{dataset.uri} holds a table: of tables `information` and `imputation` are measured, the other families are "
-            "of images"
+            f"{dataset.uri} holds a table, for which only `information` and `imputation` can be measured; the other "
+            "families need images"
         )
     model.eval()
     rows = _rows(dataset, split)
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     if "imputation" in families:
-        found |= imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed)
+        figures |= imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed)
     if "denoising" in families:
-        found |= denoising(model, _images(model, rows.take(slice(MAX_USED_ROWS))), corruption, seed=seed)
+        figures |= denoising(model, _images(model, rows.take(slice(MAX_USED_ROWS))), corruption, seed=seed)
     if "reconstruction" in families:
-        found |= _reconstruction(model, rows)
+        figures |= _reconstruction(model, rows)
     if "information" in families:
         share = Share.of(dataset, split, binarization=model.config.likelihood.binarization_policy)
-        found["mutual_information_nats"] = mutual_information(model, InOrder(share), seed)
+        figures["mutual_information_nats"] = mutual_information(model, InOrder(share), seed)
     if "disentanglement" in families:
-        codes = [inference.encode(model, inputs).mean for inputs in _in_chunks(model, rows)]
-        codes_NL = torch.cat(codes).numpy()
-        rng = np.random.default_rng(derive(seed, Stream.EVALUATION))
-        found |= asdict(disentanglement_suite(codes_NL, _factors(dataset, rows), rng))
+        figures |= _disentanglement(model, dataset, rows, seed)
     if "generation" in families:
-        found |= _generation(model, dataset, rows, seed)
-    assert {name.partition(".")[0] for name in found} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
-    return found
+        name, real_NF, made_NF = _features(model, dataset, rows, seed)
+        figures |= generation_suite(real_NF, made_NF, features=name).named()
+    assert {name.partition(".")[0] for name in figures} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
+    return figures
 
 
 def frechet(model: VAE, dataset: Dataset, *, split: str = "test", seed: int = 0) -> float:
-    """The Fréchet distance of the family `generation` alone, by its protocol, in squared feature units.
+    """Returns the Fréchet distance of the family `generation` alone, in squared feature units.
 
     Raises:
         DataError: If the dataset has no classes, or the split fewer than 2,048 rows.
@@ -119,7 +117,7 @@ def _images(model: VAE, rows: Batch) -> Inputs:
 
 
 def _in_chunks(model: VAE, rows: Batch) -> Iterator[Inputs]:
-    """Yields as many rows at once as fit the memory budget: all of them as floats would take four times the dataset's."""
+    """Yields the rows as floats, in chunks that fit the memory budget."""
     return (_images(model, rows.take(part)) for part in chunks(model, len(rows)))
 
 
@@ -130,41 +128,42 @@ def _reconstruction(model: VAE, rows: Batch) -> dict[str, float]:
     return {"psnr_db": psnr_N.mean().item(), "ssim": ssim_N.mean().item()}
 
 
+def _disentanglement(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> dict[str, float]:
+    codes = [inference.encode(model, inputs).mean for inputs in _in_chunks(model, rows)]
+    rng = np.random.default_rng(derive(seed, Stream.EVALUATION))
+    return asdict(disentanglement_suite(torch.cat(codes).numpy(), _factors(dataset, rows), rng))
+
+
 def _factors(dataset: Dataset, rows: Batch) -> np.ndarray:
-    """The categorical attributes as integer codes, [N,F]."""
+    """Returns the categorical attributes as integer codes, [N,F]."""
     categorical = [n for n, column in enumerate(dataset.manifest.attributes) if column.categories is not None]
     if rows.attributes is None or len(categorical) < 2:
         raise DataError(
-            f"disentanglement is measured against at least 2 categorical attributes, {dataset.uri} has {len(categorical)}; "
-            "ingest the data with some, as `sprites` has them"
+            f"disentanglement needs at least 2 categorical attributes, and {dataset.uri} has {len(categorical)}; ingest "
+            "the data with such attributes, as `sprites` has them"
         )
     return rows.attributes[:, categorical].numpy().astype(np.int64)
 
 
-def _generation(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> dict[str, float]:
-    name, real_NF, made_NF = _features(model, dataset, rows, seed)
-    return generation_suite(real_NF, made_NF, features=name).named()
-
-
 def _features(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> tuple[str, Array, Array]:
-    """The features' name, those of real examples and those of as many generated ones, each [N,F]."""
+    """Returns the features' name, and the features of real and of as many generated examples, [N,F] each."""
     net = _feature_net(dataset, seed)
     condition_NK = model.condition(rows.labels, rows.attributes)
     z_NL = inference.sample_latents(model, len(rows), condition_NK, seed=seed)
     made = []
     for part in chunks(model, len(rows)):
-        told = None if condition_NK is None else condition_NK[part]
-        made.append(net.features(inference.decode(model, z_NL[part], told).clamp(0, 1)))
+        condition = None if condition_NK is None else condition_NK[part]
+        made.append(net.features(inference.decode(model, z_NL[part], condition).clamp(0, 1)))
     return net.name, net.features(rows.values), np.concatenate(made)
 
 
 @lru_cache(maxsize=1)
 def _feature_net(dataset: Dataset, seed: int) -> FeatureNet:
-    """Trained once for all the models that a process compares on a dataset."""
+    """Trains a dataset's feature net, once for all models that a process compares."""
     train = _rows(dataset, "train")
     if train.labels is None:
         raise DataError(
-            f"generation is measured in the features of a classifier, and {dataset.uri} has no classes to train one on; "
-            "ingest the data with labels"
+            f"generation needs the features of a classifier, and {dataset.uri} has no classes to train one on; ingest the "
+            "data with labels"
         )
     return train_feature_net(train.values, train.labels, seed=seed)

@@ -1,6 +1,6 @@
-"""How alike two tables are, column by column and pair by pair: rows, and as many that a model draws.
+"""Similarity of two tables, such as rows and draws of a model, by columns and by pairs of columns.
 
-Numbers are in any unit, categories are codes, NaN is missing.
+Numbers are in any unit, categories are codes, and NaN is a missing value.
 
 Shapes: N and M rows, D columns, K categories.
 """
@@ -17,13 +17,14 @@ Array = NDArray[np.float64]
 
 
 def column_distance(one_N: Array, other_M: Array, num_categories: int | None) -> float:
-    """How far the values of two samples of a column are apart, from 0 to 1; NaN where one of them has none.
+    """Returns the distance of two samples of a column, from 0 to 1; NaN if a sample is empty.
 
-    Of numbers the largest difference of their cumulative distributions (Kolmogorov–Smirnov), of categories half the sum of
-    the differences of their shares (total variation).
+    For numbers it is the largest difference of the cumulative distributions (Kolmogorov–Smirnov), for categories half
+    the sum of the differences of the shares (total variation).
 
     Args:
-        one_N, other_M: The samples.
+        one_N: One sample.
+        other_M: The other sample.
         num_categories: K; None for numbers.
     """
     one, other = observed(one_N), observed(other_M)
@@ -37,40 +38,40 @@ def column_distance(one_N: Array, other_M: Array, num_categories: int | None) ->
 
 
 def observed(values_N: Array) -> Array:
-    """The values that are there."""
+    """Returns the values that are not missing."""
     return values_N[~np.isnan(values_N)]
 
 
 def shares(codes_N: Array, num_categories: int) -> Array:
-    """Of each category, [K]."""
+    """Returns the share of each category, [K]."""
     return np.bincount(codes_N.astype(int), minlength=num_categories) / max(1, len(codes_N))
 
 
 def associations(values_ND: Array, num_categories: Sequence[int | None]) -> Array:
-    """How much each pair of columns has to do with each other, over the rows that have both, [D,D].
+    """Returns the association of each pair of columns over the rows that have both values, [D,D].
 
-    Pearson's r of two numbers, in [−1, 1]; the correlation ratio η of a number and a category, and Cramér's V of two
-    categories, in [0, 1]. NaN where a column does not vary.
+    It is Pearson's r for two numbers, in [−1, 1], the correlation ratio η for a number and a category, and Cramér's V
+    for two categories, both in [0, 1]. NaN for a column that does not vary.
 
     Args:
         values_ND: The table.
-        num_categories: Of each column, K; None for numbers.
+        num_categories: K of each column; None for numbers.
     """
-    found_DD = np.eye(len(num_categories))
+    association_DD = np.eye(len(num_categories))
     for i, one_K in enumerate(num_categories):
         for j, other_K in enumerate(num_categories[:i]):
             both_N = ~np.isnan(values_ND[:, [i, j]]).any(1)
             one, other = values_ND[both_N, i], values_ND[both_N, j]
             if one_K is None and other_K is None:
-                found = _pearson(one, other)
+                association = _pearson(one, other)
             elif one_K is None:
-                found = _correlation_ratio(one, other.astype(int))
+                association = _correlation_ratio(one, other.astype(int))
             elif other_K is None:
-                found = _correlation_ratio(other, one.astype(int))
+                association = _correlation_ratio(other, one.astype(int))
             else:
-                found = _cramers_v(one.astype(int), other.astype(int))
-            found_DD[i, j] = found_DD[j, i] = found
-    return found_DD
+                association = _cramers_v(one.astype(int), other.astype(int))
+            association_DD[i, j] = association_DD[j, i] = association
+    return association_DD
 
 
 def _pearson(one_N: Array, other_N: Array) -> float:
@@ -80,7 +81,7 @@ def _pearson(one_N: Array, other_N: Array) -> float:
 
 
 def _correlation_ratio(numbers_N: Array, codes_N: NDArray[np.int64]) -> float:
-    """√ of the share of a number's variance that lies between the categories."""
+    """Returns √ of the share of a number's variance that lies between the categories."""
     if len(numbers_N) < 2 or not np.ptp(numbers_N) or not np.ptp(codes_N):
         return math.nan
     count_K = np.bincount(codes_N)
@@ -90,7 +91,7 @@ def _correlation_ratio(numbers_N: Array, codes_N: NDArray[np.int64]) -> float:
 
 
 def _cramers_v(one_N: NDArray[np.int64], other_N: NDArray[np.int64]) -> float:
-    """√ of χ² of the table of counts, over its largest possible value."""
+    """Returns √(χ² of the table of counts / its largest possible value)."""
     if not len(one_N) or not np.ptp(one_N) or not np.ptp(other_N):
         return math.nan
     table = np.zeros((one_N.max() + 1, other_N.max() + 1))

@@ -1,4 +1,4 @@
-"""How well a model does what people use it for, beside the simplest answer to the same question.
+"""Metrics of denoising and imputation, each beside the simplest answer to the same question.
 
 Shapes: N rows, C channels, H height, W width, D columns.
 """
@@ -33,31 +33,33 @@ from vae.seeds import Stream, derive
 
 HIDDEN_SHARE = 0.2
 LEAST_ROWS_AT_ONCE = 8192
-"""Decoded rows within the memory budget, from which on `fill_in` lets `inference.impute` improve its proposals."""
+"""Minimum number of decoded rows in the memory budget for which `fill_in` improves the proposals of `inference.impute`."""
 
 
 def denoising(model: VAE, inputs: Inputs, corruption: CorruptionConfig, *, seed: int = 0) -> dict[str, float]:
-    """PSNR of denoised images, and of the noisy images themselves and their 3×3 median filter.
+    """Returns the PSNR of denoised images, of the noisy images, and of their 3×3 median filter, in decibels.
 
-    Protocol: the corruption is drawn by the seed; the mean over 32 draws of the posterior; everything clamped to [0, 1].
+    Protocol: the seed decides the corruption; the answer is the mean over 32 draws of the posterior; all images are
+    clamped to
+    [0, 1].
 
     Args:
-        model: Trained.
+        model: A trained model.
         inputs: Clean images [N,C,H,W] in [0, 1].
-        corruption: What is done to them.
-        seed: Of the noise and the draws.
+        corruption: Corruption of the images.
+        seed: Seed of the noise and of the draws.
     """
     generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 1))
     noisy = corruption.corrupt(inputs.x, generator)
     clean = inference.denoise(model, inputs._replace(x=noisy), num_samples=32, seed=seed).mean
     answers = {"": clean, ".noisy": noisy, ".median": _median(noisy)}
     return {
-        f"denoise_psnr_db{name}": psnr(inputs.x, found.clamp(0, 1)).mean().item() for name, found in answers.items()
+        f"denoise_psnr_db{name}": psnr(inputs.x, answer.clamp(0, 1)).mean().item() for name, answer in answers.items()
     }
 
 
 def _median(x_NCHW: Tensor) -> Tensor:
-    """Each pixel's median over the 3×3 around it."""
+    """Returns each pixel's median over the 3×3 pixels around it."""
 
     def of_one(x_CHW: Tensor) -> Tensor:
         windows = F.unfold(F.pad(x_CHW[None], (1, 1, 1, 1), "reflect")[0][:, None], 3)
@@ -67,50 +69,54 @@ def _median(x_NCHW: Tensor) -> Tensor:
 
 
 class Filled(NamedTuple):
-    """Entries that were hidden, and what they were taken for. Numbers of a table are standardised, categories codes; what
-    was not hidden counts nowhere.
+    """Hidden entries with the answers to them; numbers of a table are standardised, categories are codes.
+
+    Entries that were not hidden count nowhere.
     """
 
     columns: tuple[Column, ...]
-    """Of a table; none of images."""
+    """Columns of a table; empty for images."""
     truth: Tensor
-    """[N,*shape]"""
+    """True values, [N,*shape]."""
     hidden: Tensor
-    """bool [N,*shape]"""
+    """Whether each entry was hidden, bool [N,*shape]."""
     model: Tensor
-    """By the model, [N,*shape]"""
+    """The model's answer, [N,*shape]."""
     simple: Tensor
-    """By each column's mean, or its most frequent category, [N,*shape]"""
+    """Simplest answer: each column's mean, or its most frequent category, [N,*shape]."""
     effective_draws: Tensor
-    """Effective number of draws that the model's answer for each row rests on, [N]"""
+    """Effective number of draws behind the model's answer for each row, [N]."""
 
     def figures(self) -> dict[str, float]:
-        """Returns `impute_rmse` over all hidden numbers and `impute_accuracy` over all hidden categories, each beside
-        `.simple`; and of tables `impute_few_draws`, the share of rows with fewer than 10 effective draws.
+        """Returns `impute_rmse` over all hidden numbers and `impute_accuracy` over all hidden categories.
+
+        Each is followed by the metric of the simplest answer, `….simple`. For tables `impute_few_draws` is the share of
+        rows with fewer than 10 effective draws.
         """
-        found: dict[str, float] = {}
+        figures: dict[str, float] = {}
         if self.columns:
             few = self.effective_draws[self.hidden.any(1)] < LEAST_EFFECTIVE_DRAWS
-            found["impute_few_draws"] = few.float().mean().item()
+            figures["impute_few_draws"] = few.float().mean().item()
         for name, answer in {"": self.model, ".simple": self.simple}.items():
             if error := self._numbers(answer):
-                found[f"impute_rmse{name}"] = error.mse**0.5
+                figures[f"impute_rmse{name}"] = error.mse**0.5
             if right := self._categories(answer):
-                found[f"impute_accuracy{name}"] = right.accuracy
-        return found
+                figures[f"impute_accuracy{name}"] = right.accuracy
+        return figures
 
     def column_errors(self, answer: Tensor) -> list[float | None]:
-        """Of each column of a table: of numbers the root mean squared error, of categories the share that is wrong; None
-        where nothing was hidden.
+        """Returns the error of each column of a table; None for a column without hidden entries.
+
+        The error of numbers is the root mean squared error, that of categories the share of wrong ones.
         """
-        found: list[float | None] = [None] * len(self.columns)
+        errors: list[float | None] = [None] * len(self.columns)
         if error := self._numbers(answer):
             for number, rmse in zip(self._numeric, error.rmse_per_column, strict=True):
-                found[number] = rmse
+                errors[number] = rmse
         if right := self._categories(answer):
             for number, accuracy in zip(self._categorical, right.accuracy_per_column, strict=True):
-                found[number] = None if accuracy is None else 1 - accuracy
-        return found
+                errors[number] = None if accuracy is None else 1 - accuracy
+        return errors
 
     def _numbers(self, answer: Tensor) -> NumericImputation | None:
         truth, filled, hidden = self._part(answer, self._numeric)
@@ -135,36 +141,37 @@ class Filled(NamedTuple):
 
 
 def imputation(model: VAE, rows: Batch, *, seed: int = 0) -> dict[str, float]:
-    """Error of imputed entries, and of each column's mean or most frequent category; see `fill_in`."""
+    """Returns the error of imputed entries, and of each column's mean or most frequent category; see `fill_in`."""
     return fill_in(model, rows, seed=seed).figures()
 
 
 def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
     """Hides entries and imputes them.
 
-    Protocol: 20 % of the observed entries are hidden completely at random, besides those that are missing; 100 importance
-    samples, and for rows of a table that need them the better proposal and more samples of `inference.impute`. Images, and
-    tables of which fewer than `LEAST_ROWS_AT_ONCE` decoded rows fit the memory budget, have the first 100 alone: more would
-    take minutes to hours. Numbers count in standard deviations of the training split, pixels in their range.
+    Protocol: 20 % of the observed entries are hidden completely at random. The answer is the mean over 100 importance
+    samples;
+    rows of a table that need it get the better proposal and more samples of `inference.impute`, unless fewer than
+    `LEAST_ROWS_AT_ONCE` decoded rows fit the memory budget: for those, and for images, more would take minutes to hours.
+    Numbers count in standard deviations of the training split, pixels in their range.
 
     Args:
         model: A model trained with missing entries.
-        rows: Rows as the dataset holds them.
+        rows: The rows, as the dataset holds them.
         seed: Seed of the hidden entries and of the draws.
 
     Raises:
-        DataError: If there is no observed entry that can be hidden.
+        DataError: If no observed entry can be hidden.
     """
     generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 2))
     whole = model.inputs(rows.values, rows.labels, rows.attributes, rows.observed, generator=generator)
-    there = torch.ones_like(whole.x, dtype=torch.bool) if whole.observed is None else whole.observed
-    hidden = there & (torch.rand(whole.x.shape, generator=generator) < HIDDEN_SHARE)
-    hidden &= ~(hidden == there).flatten(1).all(1).view(-1, *[1] * (hidden.ndim - 1))  # something stays of every row
+    observed = torch.ones_like(whole.x, dtype=torch.bool) if whole.observed is None else whole.observed
+    hidden = observed & (torch.rand(whole.x.shape, generator=generator) < HIDDEN_SHARE)
+    hidden &= ~(hidden == observed).flatten(1).all(1).view(-1, *[1] * (hidden.ndim - 1))  # something stays of every row
     if not hidden.any():
         raise DataError(
-            f"imputation is measured on entries that are hidden, and of {len(rows)} rows there are none to hide"
+            f"imputation is measured on hidden entries, and none of the entries of {len(rows)} rows can be hidden"
         )
-    inputs = whole._replace(observed=there & ~hidden)
+    inputs = whole._replace(observed=observed & ~hidden)
     is_quick = model.examples.columns is not None and rows_within(model) >= LEAST_ROWS_AT_ONCE
     imputed = inference.impute(model, inputs, num_samples=100, seed=seed, improve=is_quick)
     return Filled(
@@ -172,13 +179,13 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
         truth=whole.x,
         hidden=hidden,
         model=imputed.mean,
-        simple=_centres(model, whole.x, there & ~hidden),
+        simple=_centres(model, whole.x, observed & ~hidden),
         effective_draws=imputed.effective_draws,
     )
 
 
 def _centres(model: VAE, x: Tensor, observed: Tensor) -> Tensor:
-    """Every entry as its column's mean, or its most frequent category, over what is observed of these rows."""
+    """Returns each column's mean, or its most frequent category, over the observed entries, for every entry."""
     mean = torch.where(observed, x, 0).sum(0) / observed.sum(0).clamp(min=1)
     for number, column in enumerate(model.examples.columns or ()):
         if column.categories:

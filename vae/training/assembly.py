@@ -1,4 +1,4 @@
-"""What a run is made of, from its configuration and its dataset: the model, its shares of the splits, its identity."""
+"""Assembly of a run from its configuration and its dataset: the model, its shares of the splits, its identity."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def share_of(
     size: int = 1,
     device: torch.device | str = "cpu",
 ) -> Share:
-    """A rank's share of a split, as the likelihood wants it and without the entries that the run hides."""
+    """Returns a rank's share of a split, binarised for the likelihood and without the entries that the run hides."""
     policy = config.model.likelihood.binarization_policy
     return Share.of(dataset, split, rank, size, device, policy, config.data.missing)
 
@@ -34,7 +34,7 @@ def share_of(
 def open_feeds(
     config: RunConfig, dataset: Dataset, rank: int = 0, size: int = 1, device: torch.device | str = "cpu"
 ) -> tuple[Feed, InOrder]:
-    """A rank's batches to train on, and its rows to validate on, within the memory that the run allows.
+    """Returns a rank's training batches and its validation rows, within the memory budget of the run.
 
     Raises:
         ConfigError: If the training split has fewer rows than one step takes.
@@ -48,33 +48,34 @@ def open_feeds(
         mode=training.feed,
         memory_budget_bytes=training.memory_budget_bytes,
     )
-    left = training.memory_budget_bytes - feed.held_bytes
+    remaining = training.memory_budget_bytes - feed.held_bytes
     # A regulariser compares all pairs of a batch, which takes memory by its square.
     batch_size = 256 if config.objective.regularizers else 1024
     share = share_of(config, dataset, "validation", rank, size, device)
-    return feed, InOrder(share, batch_size, memory_budget_bytes=left)
+    return feed, InOrder(share, batch_size, memory_budget_bytes=remaining)
 
 
 def identity_of(config: RunConfig) -> dict[str, Any]:
-    """What a checkpoint must have been written for. The number of workers may change between attempts, and so may how often
-    checkpoints are written.
+    """Returns the part of a configuration that must not change between a checkpoint and its resume.
+
+    The number of workers may change, and so may the frequency of checkpoints.
     """
-    often = {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"}
-    return config.model_dump(mode="json", exclude={"scaling": True, "training": often})
+    frequency = {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"}
+    return config.model_dump(mode="json", exclude={"scaling": True, "training": frequency})
 
 
 def autocast_of(training: TrainingConfig, device: torch.device) -> AbstractContextManager[Any]:
-    """What the networks are computed in."""
+    """Returns the context that sets the precision of the networks."""
     if training.precision == "bfloat16" or (training.precision == "auto" and device.type == "cuda"):
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 def check_validation(dataset: Dataset) -> None:
-    """Refuses a dataset that cannot say when to stop.
+    """Raises if a dataset has no validation split, which early stopping needs.
 
     Raises:
-        DataError: If it has no validation split.
+        DataError: If the split is missing or empty.
     """
     if not dataset.num_rows("validation"):
         raise DataError(
@@ -84,11 +85,11 @@ def check_validation(dataset: Dataset) -> None:
 
 
 def build_model(config: RunConfig, dataset: Dataset, device: torch.device | str = "cpu") -> VAE:
-    """The model at its start: the same on every rank.
+    """Returns the untrained model of a run, the same on every rank.
 
     Raises:
         ConfigError: If the parts do not fit each other or the data.
-        DataError: If the data has not what the model needs.
+        DataError: If the data lacks what the model needs.
     """
     spec = example_spec(dataset, config.data.missing)
     model = VAE(config.model, spec, derive(config.training.seed, Stream.WEIGHTS)).to(device)
@@ -102,17 +103,17 @@ def build_model(config: RunConfig, dataset: Dataset, device: torch.device | str 
 
 
 def _start_with_data(model: VAE, config: RunConfig, dataset: Dataset, device: torch.device | str) -> None:
-    """Lets pseudo-inputs and codes begin with the same examples on every rank."""
-    wanted, there = model.num_starting_examples, dataset.num_rows("train")
+    """Initialises pseudo-inputs and codes with the same examples on every rank."""
+    wanted, num_rows = model.num_starting_examples, dataset.num_rows("train")
     if not wanted:
         return
     needed = model.prior.num_starting_examples
-    if needed > there:
+    if needed > num_rows:
         raise ConfigError(
             f"model.prior.components: a {config.model.prior.kind} prior of {needed} pseudo-inputs starts with as many "
-            f"examples, and the train split of {dataset.uri} has {there}; use at most {there}"
+            f"examples, and the train split of {dataset.uri} has {num_rows}; use at most {num_rows}"
         )
-    rows = share_of(config, dataset, "train", device=device).load(0, min(wanted, there))
+    rows = share_of(config, dataset, "train", device=device).load(0, min(wanted, num_rows))
     generator = torch.Generator(device)
     generator.manual_seed(derive(config.training.seed, Stream.STARTING_EXAMPLES))
     model.start_at(inputs_of(model, rows, generator))

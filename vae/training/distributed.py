@@ -1,7 +1,7 @@
 """Training as a Ray Train job: any number of workers, restarted and resumed after a failure.
 
-The only file in `vae` that imports ray. Checkpoints are betaline's own (see `state.py`): hashed, committed last and exact
-in mid-epoch, which Ray Train's are not. Ray Train places the workers, connects them, and restarts them.
+The only file in `vae` that imports ray. Ray Train places the workers, connects them, and restarts them. Checkpoints are
+betaline's own (see `state.py`), because Ray Train's are neither hashed nor exact in the middle of an epoch.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ from vae.training.state import save_model
 from vae.training.verdict import early_epoch, judge, measure
 from vae.training.world import World, set_up_process
 
-# Ray Train takes a report when it polls its workers; handing it one more often than that would stall training.
 REPORT_SECONDS = 2.0
-# How often the living nodes are counted while a run goes on, to say what its workers wait for.
+"""Minimum seconds between two reports. Ray Train fetches reports when it polls its workers; more reports would stall
+training."""
 COUNT_SECONDS = 2.0
+"""Seconds between two counts of the living nodes, which show what the workers wait for."""
 
 OnReport = Callable[[list[dict[str, Any]]], None]
 OnEvent = Callable[[str, Mapping[str, Any]], None]
@@ -41,33 +42,34 @@ OnEvent = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """What every worker needs to know."""
+    """Specification of a run, for every worker."""
 
     config: RunConfig
     dataset: str
     """URI of the dataset's folder."""
     folder: str
-    """URI of the run's folder, which all workers can reach: checkpoints and the trained model go there."""
+    """URI of the run's folder for checkpoints and the trained model, which all workers can reach."""
     name: str
-    """Of the run. The same name in the same folder goes on where it stopped."""
+    """Name of the run. The same name in the same folder continues the run."""
     start: str | None = None
-    """URI of the folder of a trained model whose weights the run starts from."""
+    """URI of the folder of a trained model whose weights the run starts from; None starts from random weights."""
 
     @property
     def checkpoints(self) -> str:
-        """URI of the folder of its checkpoints."""
+        """URI of the folder of the run's checkpoints."""
         return (locate(self.folder) / "checkpoints").uri
 
 
 @dataclass(frozen=True)
 class TrainOutcome:
-    """A finished run."""
+    """Result of a finished run."""
 
     model: str
     """URI of the trained model's folder."""
     history: list[dict[str, Any]]
+    """Epochs of the run, as fields of `EpochReport`."""
     best: dict[str, Any]
-    """The epoch whose weights the model has."""
+    """Epoch whose weights the model has."""
     resumed_from_step: int
 
 
@@ -76,39 +78,18 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
 
     Args:
         spec: The run.
-        on_report: Called in Ray Train's controller with the epochs since the last call, every couple of seconds; and in
-            this process with all of them where the workers gave up. Must be picklable and must not block.
-        on_event: Called on rank 0 with `epoch` and `progress` events. Must be picklable.
+        on_report: Receives new epochs every couple of seconds, in Ray Train's controller, and all epochs in this process if
+            the workers raised an error. Must be picklable and must not block.
+        on_event: Receives `epoch`, `progress` and `finding` events on rank 0. Must be picklable.
 
     Raises:
-        BetalineError: What a worker refused or gave up on, as it raised it; such a run is not retried.
-        ClusterError: If the workers failed, or waited in vain for room, more often than `scaling.max_failures`.
+        BetalineError: The error of a worker that another attempt would repeat; such a run is not retried.
+        ClusterError: If the workers failed, or waited in vain for resources, more often than `scaling.max_failures`.
     """
     scaling = spec.config.scaling
-    gpus = scaling.gpus_per_worker
-    callbacks: list[ray.train.UserCallback] = [_ForwardReports(on_report)] if on_report else []
-    trainer = ray.train.torch.TorchTrainer(
-        _train_worker,
-        train_loop_config={"spec": _to_json(spec), "on_event": on_event},
-        torch_config=_OnNodeAddresses(),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.num_workers,
-            use_gpu=gpus > 0,
-            resources_per_worker={"CPU": scaling.cpus_per_worker, **({"GPU": gpus} if gpus else {})},
-        ),
-        run_config=ray.train.RunConfig(
-            name=spec.name,
-            storage_path=spec.folder,
-            failure_config=ray.train.FailureConfig(
-                max_failures=scaling.max_failures, controller_failure_limit=scaling.max_failures
-            ),
-            callbacks=callbacks,
-            worker_runtime_env={"env_vars": _worker_environment(scaling)},
-        ),
-    )
     try:
-        with _telling_what_is_missing(scaling):
-            answer = trainer.fit().return_value
+        with _announcing_shortage(scaling):
+            answer = _trainer(spec, on_report, on_event).fit().return_value
     except ray.train.TrainingFailedError as error:
         if missing := _missing(scaling):
             raise ClusterError(
@@ -121,14 +102,37 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     assert answer is not None, "rank 0 always answers"
     if "error" in answer:
         if on_report and answer.get("epochs"):
-            on_report(answer["epochs"])  # the controller has not heard of the last ones
+            on_report(answer["epochs"])  # the controller has not got the last ones
         raise rebuild(answer["error"], answer["message"])
     return TrainOutcome(**answer)
 
 
+def _trainer(spec: TrainSpec, on_report: OnReport | None, on_event: OnEvent | None) -> ray.train.torch.TorchTrainer:
+    scaling = spec.config.scaling
+    callbacks: list[ray.train.UserCallback] = [_ForwardReports(on_report)] if on_report else []
+    failures = scaling.max_failures
+    # Ray derives the threads from the worker's CPUs too, but only if the user has not exported another number.
+    environment = {"OMP_NUM_THREADS": str(scaling.cpus_per_worker)}
+    return ray.train.torch.TorchTrainer(
+        _train_worker,
+        train_loop_config={"spec": _to_json(spec), "on_event": on_event},
+        torch_config=_OnNodeAddresses(),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=scaling.num_workers, use_gpu=scaling.gpus_per_worker > 0, resources_per_worker=_wanted(scaling)
+        ),
+        run_config=ray.train.RunConfig(
+            name=spec.name,
+            storage_path=spec.folder,
+            failure_config=ray.train.FailureConfig(max_failures=failures, controller_failure_limit=failures),
+            callbacks=callbacks,
+            worker_runtime_env={"env_vars": environment},
+        ),
+    )
+
+
 @dataclass
 class _OnNodeAddresses(ray.train.torch.TorchConfig):
-    """Ranks that speak to each other on the addresses that their nodes have in the cluster."""
+    """Torch configuration in which ranks use the addresses that their nodes have in the cluster."""
 
     @property
     def backend_cls(self) -> type[_TorchBackend]:
@@ -142,27 +146,32 @@ class _NodeAddressBackend(_TorchBackend):
 
 
 def _choose_interface() -> None:
-    """Left to itself gloo takes the address of the host's name, which on many machines is one of loopback."""
+    """Makes gloo use the node's address; its default is the address of the host's name, often a loopback address."""
     address = ray.util.get_node_ip_address()
-    for name, found in psutil.net_if_addrs().items():
-        if any(one.address == address for one in found):
+    for name, addresses in psutil.net_if_addrs().items():
+        if any(one.address == address for one in addresses):
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
 def places(wanted: Mapping[str, float]) -> int:
-    """How many processes that take so much of each resource have room on the cluster's living nodes, were those idle."""
+    """Returns how many processes of some resources fit on the cluster's living nodes, if those were idle."""
     # Tiny fractions are lost in sums of fractions.
     return sum(min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()) for node in living())
 
 
 def living() -> list[dict[str, float]]:
-    """The resources of each living node of the cluster that this process is connected to."""
+    """Returns the resources of each living node of the cluster that this process is connected to."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
 
 
+def _wanted(scaling: ScalingConfig) -> dict[str, float]:
+    """Returns the resources of each worker, by Ray's names."""
+    return {"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})}
+
+
 def _missing(scaling: ScalingConfig) -> str | None:
-    """What the cluster does not have of what the workers need: "2 CPUs, have 1: …"; None where they have room."""
-    wanted = {"CPU": scaling.cpus_per_worker, **({"GPU": scaling.gpus_per_worker} if scaling.gpus_per_worker else {})}
+    """Returns the resources that the cluster lacks for the workers, such as "2 CPUs, have 1: …"; None if all fit."""
+    wanted = _wanted(scaling)
     room = places(wanted)
     if room >= scaling.num_workers:
         return None
@@ -172,17 +181,17 @@ def _missing(scaling: ScalingConfig) -> str | None:
 
 
 @contextmanager
-def _telling_what_is_missing(scaling: ScalingConfig) -> Iterator[None]:
-    """Says what workers wait for, when nodes were lost or are still to come: Ray Train waits without a word."""
+def _announcing_shortage(scaling: ScalingConfig) -> Iterator[None]:
+    """Prints the resources that workers wait for while the block runs: Ray Train waits silently."""
     over = threading.Event()
 
     def watch() -> None:
-        told = None
+        announced = None
         while not over.wait(COUNT_SECONDS):
             missing = _missing(scaling)
-            if missing != told:
+            if missing != announced:
                 print(f"waiting for {missing}" if missing else "there is room for all workers again", flush=True)
-                told = missing
+                announced = missing
 
     thread = threading.Thread(target=watch, name="betaline-missing", daemon=True)
     thread.start()
@@ -193,29 +202,25 @@ def _telling_what_is_missing(scaling: ScalingConfig) -> Iterator[None]:
         thread.join()
 
 
-def _worker_environment(scaling: ScalingConfig) -> dict[str, str]:
-    # Ray sets this from the worker's CPUs too, but only where the user has not exported another value.
-    return {"OMP_NUM_THREADS": str(scaling.cpus_per_worker)}
-
-
 class _ForwardReports(ray.train.UserCallback):
-    """Runs in Ray Train's controller."""
+    """Callback in Ray Train's controller that forwards the epochs of rank 0."""
 
     def __init__(self, on_report: OnReport) -> None:
         self.on_report = on_report
 
     def after_report(self, run_context: Any, metrics: list[dict[str, Any]], checkpoint: Any) -> None:
+        """Forwards a report of all ranks."""
         self.on_report(metrics[0]["epochs"])
 
 
 def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
-    """What each rank runs. A refusal is an answer, not an exception: Ray Train would retry it."""
+    """Trains one rank. An error of betaline's own is returned, not raised: Ray Train would retry it."""
     set_up_process(int(os.environ["OMP_NUM_THREADS"]))
     spec = _from_json(config["spec"])
     folder = locate(spec.folder)
     world = World.current(ray.train.torch.get_device())
     hooks = _WorkerHooks(world, config["on_event"])
-    training, refusal = None, None
+    training, error = None, None
     try:
         dataset = Dataset.open(spec.dataset)
         if ray.train.get_context().get_local_rank() == 0:
@@ -223,19 +228,19 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         training = Training(spec.config, dataset, world, spec.checkpoints, hooks, spec.start)
         if world.rank == 0:
             hooks.watch(training)
-    except BetalineError as error:
-        refusal = _refusal(error)
-    # What any rank refused, so that all of them stop and none waits for another.
-    refusal = world.first(refusal)
-    if refusal is not None:
-        return refusal
+    except BetalineError as raised:
+        error = _as_answer(raised)
+    # The error of any rank stops all of them, so that none waits for another.
+    error = world.first(error)
+    if error is not None:
+        return error
     assert training is not None
     try:
         result = training.run()
-    except (CheckpointError, Diverged) as error:  # decided by all ranks together, so raised on each
-        if isinstance(error, Diverged) and world.rank == 0:
+    except (CheckpointError, Diverged) as raised:  # on every rank, because all of them decide together
+        if isinstance(raised, Diverged) and world.rank == 0:
             _save_last_good(training, (folder / "model").uri)
-        return {**_refusal(error), "epochs": [asdict(report) for report in training.record.history]}
+        return {**_as_answer(raised), "epochs": [asdict(report) for report in training.record.history]}
     hooks.flush()
     model = (folder / "model").uri
     if world.rank == 0:
@@ -249,19 +254,19 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _save_last_good(training: Training, uri: str) -> None:
-    """Saves the best epoch's model of a run that diverged; nothing in the first epoch, whose weights nobody has judged."""
+    """Saves the best epoch's model of a run that diverged; nothing in the first epoch, which has no validated weights."""
     if training.record.history:
         model = training.best_model()
         fit_latents(model, training.config, training.dataset)
         save_model(model, uri)
 
 
-def _refusal(error: BetalineError) -> dict[str, Any]:
+def _as_answer(error: BetalineError) -> dict[str, Any]:
     return {"error": type(error).__name__, "message": str(error)}
 
 
 class _WorkerHooks(Hooks):
-    """Hands epochs to Ray Train, at most every `REPORT_SECONDS`, and events to whoever watches."""
+    """Hooks that pass epochs to Ray Train, at most every `REPORT_SECONDS`, and events to the listener on rank 0."""
 
     def __init__(self, world: World, on_event: OnEvent | None) -> None:
         self.pending: list[dict[str, Any]] = []
@@ -270,11 +275,12 @@ class _WorkerHooks(Hooks):
         self.training: Training | None = None
 
     def watch(self, training: Training) -> None:
-        """Judges a training once a tenth of its epochs are over."""
+        """Judges a training once a tenth of its epochs is over."""
         if self.on_event is not None:
             self.training = training
 
     def on_epoch(self, report: EpochReport) -> None:
+        """Passes on an epoch, and the findings of the early verdict."""
         self.pending.append(asdict(report))
         if self.on_event:
             self.on_event("epoch", asdict(report))
@@ -289,10 +295,12 @@ class _WorkerHooks(Hooks):
             self.flush()
 
     def on_progress(self, progress: Progress) -> None:
+        """Passes on the progress."""
         if self.on_event:
             self.on_event("progress", asdict(progress))
 
     def flush(self) -> None:
+        """Reports the pending epochs to Ray Train."""
         if self.pending:
             ray.train.report({"epochs": self.pending})
             self.pending = []

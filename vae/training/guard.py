@@ -1,4 +1,4 @@
-"""Finite numbers: a step whose loss or gradient is not finite changes nothing, and is named.
+"""Guard against numbers that are not finite: such a step changes nothing, and its error names the cause.
 
 Shapes: S samples, B batch.
 """
@@ -16,11 +16,11 @@ from vae.data.rows import SOURCE_ROW
 from vae.errors import Diverged
 from vae.model import VAE
 from vae.parts.likelihoods.preparing import restore
-from vae.training.step import Draws
+from vae.training.step import StepInputs
 
 SMALL = 4096
-"""Largest gradient that is looked at, in numbers. What is not finite spreads to the gradients of the biases, and reading
-those of the weights too would cost 3 % of a step on a CPU."""
+"""Size of the largest gradient that is read, in numbers. A number that is not finite spreads to the gradients of the
+biases; reading the gradients of the weights as well would cost 3 % of a step on a CPU."""
 
 
 class FiniteGuard:
@@ -35,14 +35,15 @@ class FiniteGuard:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         self.looked_at = [parameter for parameter in trained if parameter.numel() <= SMALL] or trained
         self.flag = torch.zeros((), device=device)
-        """1 once something was not finite, else 0. The fused optimiser takes it as `found_inf` and leaves its step out."""
+        """Scalar: 1 once a number was not finite, else 0. A fused optimiser whose `found_inf` it is skips its steps."""
 
     @torch.no_grad()
     def look(self, loss: Tensor | None) -> None:
-        """Looks at the gradients as they are, and at a loss.
+        """Raises the flag if a gradient or the loss is not finite.
 
         Args:
-            loss: A scalar. None where ranks have different losses: their gradients are the same, so that all stop together.
+            loss: A scalar; None if the ranks have different losses. Their gradients are the same, so that all ranks
+                stop together.
         """
         gradients = [parameter.grad for parameter in self.looked_at if parameter.grad is not None]
         sums = [*(gradient.sum() for gradient in gradients), *(() if loss is None else (loss.detach(),))]
@@ -51,17 +52,17 @@ class FiniteGuard:
 
     @property
     def is_raised(self) -> bool:
-        """Whether something was not finite. On a GPU, asking waits for the steps that are queued."""
+        """Whether a number was not finite. Reading this on a GPU waits for the queued steps."""
         return bool(self.flag)
 
 
 def all_finite(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether every number of some tensors is finite."""
+    """Returns whether all numbers of all tensors are finite."""
     return all(bool(value.isfinite().all()) for value in tensors.values() if value.is_floating_point())
 
 
 def slower(training: TrainingConfig) -> str:
-    """Returns the flags that let a run which diverged go on: a tenth of its learning rate, and clipped gradients."""
+    """Returns flags that keep a run from diverging again: a tenth of its learning rate, and clipped gradients."""
     clip = "" if training.gradient_clip_norm else " --set training.gradient_clip_norm=1"
     return f"--set training.learning_rate={min(training.learning_rate / 10, 1e-3):g}{clip}"
 
@@ -70,27 +71,27 @@ def diverged(what: str, training: TrainingConfig) -> Diverged:
     """Returns the error for a run that cannot go on.
 
     Args:
-        what: What is not finite, and where.
-        training: The settings of the run, which the advice is about.
+        what: The number that is not finite, and where it occurred.
+        training: Settings of the run, from which the advice follows.
     """
     return Diverged(f"{what}. The learning rate of {training.learning_rate:g} may be too high: {slower(training)}")
 
 
 @torch.no_grad()
-def costliest(model: VAE, draws: Draws, rows: Tensor | None, dataset: Dataset) -> str | None:
-    """Returns the row of a batch, and the column of a table, that costs most nats, in words.
+def costliest(model: VAE, step_inputs: StepInputs, rows: Tensor | None, dataset: Dataset) -> str | None:
+    """Describes the row of a batch, and the column of a table, that costs most nats.
 
     Args:
-        model: The model as it was before the step.
-        draws: The batch, and what was drawn for it.
-        rows: Numbers of the batch's rows in the training split, [B]; None where they are not known.
+        model: The model before the step.
+        step_inputs: The batch with its noise.
+        rows: Numbers of the batch's rows in the training split, [B]; None if they are unknown.
         dataset: The dataset of the batch.
 
     Returns:
-        None where no row stands out: where all costs are alike, or most are not finite.
+        None if no row stands out: if all rows cost about as much, or most costs are not finite.
     """
-    terms = model(draws.inputs, draws.noise)
-    x, observed = draws.inputs.x, draws.inputs.observed
+    terms = model(step_inputs.inputs, step_inputs.noise)
+    x, observed = step_inputs.inputs.x, step_inputs.inputs.observed
     entries = -model.likelihood.log_prob_entries(x if observed is None else x * observed, terms.outputs).amax(0)
     cost = entries.nan_to_num(torch.inf, torch.inf, torch.inf).flatten(1)
     if observed is not None:

@@ -1,7 +1,8 @@
-"""What a run tells: epochs, progress, and what it came to."""
+"""Reports of a run on its epochs, its progress and its result, and the hooks that receive them."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vae.model import VAE
@@ -9,10 +10,10 @@ from vae.model import VAE
 
 @dataclass(frozen=True)
 class EpochReport:
-    """What an epoch came to; equal on every rank. Distortions, rates and bounds are nats per example."""
+    """Figures of an epoch, equal on every rank; distortions, rates and bounds are in nats per example."""
 
     epoch: int
-    """Counted from 1."""
+    """Number of the epoch, from 1."""
     step: int
     """Optimiser steps done since the start of the run."""
     beta: float
@@ -21,38 +22,38 @@ class EpochReport:
     validation_distortion: float
     validation_rate: float
     validation_negative_elbo: float
-    """distortion + rate, whatever β is trained with."""
+    """Distortion + rate, whatever β the model is trained with."""
     validation_negative_bound: float
-    """The bound that is trained for, with as many draws, at β = 1: what different settings are compared by."""
+    """Bound that the model is trained for, with as many draws, at β = 1; different settings are compared by it."""
     validation_objective: float
-    """The loss as it is trained, at the β that the schedule ends with: what the epochs of one run are compared by."""
+    """Loss as it is trained, at the β that the schedule ends with; the epochs of one run are compared by it."""
     constraint_gap: float
     """Nats by which the rate or distortion that the controller holds lies outside its tolerance; 0 without a constraint."""
     active_units: int
     aggregate_std: float
     """Root mean square over the latent's dimensions of the aggregate posterior's standard deviation; N(0, I) has 1."""
     best_epoch: int
-    """The epoch whose weights ship, of those so far: see `vae.training.record`."""
+    """Epoch whose weights ship, of those so far; see `vae.training.record`."""
     best_objective: float
-    """The `validation_objective` of that epoch."""
+    """`validation_objective` of the best epoch."""
     examples_per_second: float
-    """Of training, over all ranks, since the last report."""
+    """Training speed over all ranks since the last report."""
     elapsed_seconds: float
-    """Of this process's training, by rank 0's clock; a resumed run counts anew."""
+    """Seconds that this process has trained, by rank 0's clock; a resumed run counts anew."""
     is_last: bool
-    """Whether the run ends here, by its length or for want of progress."""
+    """Whether the run ends here, by its length or by its early stop."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where rank 0 is inside an epoch."""
+    """Position of a run inside an epoch."""
 
     epoch: int
     step: int
     total_steps: int
     """Optimiser steps of the whole run, if it is not stopped early."""
     examples_per_second: float
-    """Over all ranks."""
+    """Training speed over all ranks in this epoch."""
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,28 @@ class TrainingResult:
     """A finished run."""
 
     model: VAE
-    """With the weights of the best epoch, in evaluation mode."""
+    """Model with the weights of the best epoch, in evaluation mode."""
     history: tuple[EpochReport, ...]
     best: EpochReport
     resumed_from_step: int
-    """0 for a run that was not resumed."""
+    """Step of the checkpoint that the run was resumed from; 0 for a run that was not resumed."""
 
 
 class Hooks:
-    """What a run tells while it goes on; by itself, nobody listens."""
+    """Listener to a run; the default does nothing."""
 
     def on_epoch(self, report: EpochReport) -> None:
-        """Called on every rank, at the same epochs."""
+        """Receives the report of each epoch, on every rank."""
 
     def on_progress(self, progress: Progress) -> None:
-        """Called on rank 0, at most once a second."""
+        """Receives the progress at most once a second, on rank 0."""
+
+
+class LaneHooks:
+    """Listener to a stack of lanes; the default does nothing."""
+
+    def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
+        """Receives the report of each lane that trained in an epoch."""
+
+    def on_progress(self, progress: Progress, lanes_alive: int) -> None:
+        """Receives the progress of the stack at most once a second."""

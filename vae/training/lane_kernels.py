@@ -1,7 +1,7 @@
-"""Kernels that carry a stack of models through `torch.func.vmap` without what vmap's own rules add on a CPU.
+"""Kernels that carry a stack of models through `torch.func.vmap` faster than vmap's own rules do on a CPU.
 
 Under vmap a linear layer's gradient comes in the layout of the transposed weight and is copied, and a fused loss falls into
-a dozen elementwise operations. Here both are one call for the whole stack, in float32: they know no autocast.
+a dozen elementwise operations. Here both are one call for the whole stack, in float32 and without autocast.
 
 Shapes: K lanes, B batch, I inputs, O outputs of a layer.
 """
@@ -19,21 +19,21 @@ from torch.overrides import TorchFunctionMode
 
 
 class LaneKernels(TorchFunctionMode):
-    """While it is on, the functions that it knows take a stack's weights in one call; only for use inside of vmap."""
+    """Mode in which linear layers and cross entropies take a stack's weights in one call; for use inside vmap alone."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is F.linear and len(args) == 3 and args[0].ndim == 2 and args[2] is not None:
             return _Linear.apply(*args)
-        given = {name: value for name, value in (kwargs or {}).items() if value is not None}
-        if func is F.binary_cross_entropy_with_logits and given == {"reduction": "none"}:
+        options = {name: value for name, value in (kwargs or {}).items() if value is not None}
+        if func is F.binary_cross_entropy_with_logits and options == {"reduction": "none"}:
             return _CrossEntropy.apply(*args)
         return func(*args, **(kwargs or {}))
 
 
 class _Linear(Function):
-    """x [B,I], weight [O,I] and bias [O] of a lane to [B,O]."""
+    """Linear layer of a lane: x [B,I], weight [O,I] and bias [O] to [B,O]."""
 
     @staticmethod
     def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -41,7 +41,7 @@ class _Linear(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: only `vmap` is ever reached, and what it calls keeps what its own gradient needs."""
+        """Saves nothing: only `vmap` runs, and the functions that it calls save what their gradients need."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, int]:
@@ -55,7 +55,7 @@ class _Linear(Function):
 
 
 class _StackedLinear(Function):
-    """Each lane's inputs [K,B,I] through its own layer, [K,B,O]."""
+    """Linear layers of all lanes: inputs of each lane, [K,B,I], to [K,B,O]."""
 
     @staticmethod
     def forward(ctx: Any, x_KBI: Tensor, weight_KOI: Tensor, bias_KO: Tensor) -> Tensor:  # pyright: ignore
@@ -70,7 +70,7 @@ class _StackedLinear(Function):
 
 
 class _SharedLinear(Function):
-    """The same inputs [B,I] through the layer of every lane, [K,B,O]: one product of matrices."""
+    """Linear layers of all lanes on the same inputs, [B,I] to [K,B,O], as one product of matrices."""
 
     @staticmethod
     def forward(ctx: Any, x_BI: Tensor, weight_KOI: Tensor, bias_KO: Tensor) -> Tensor:  # pyright: ignore
@@ -95,7 +95,7 @@ class _CrossEntropy(Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        """Nothing: only `vmap` is ever reached, and what it calls keeps what its own gradient needs."""
+        """Saves nothing: only `vmap` runs, and the functions that it calls save what their gradients need."""
 
     @staticmethod
     def vmap(info: Any, in_dims: Any, logits: Tensor, target: Tensor) -> tuple[Tensor, int]:

@@ -1,4 +1,4 @@
-"""What is learned from the latents of a trained model, once, and stored with it.
+"""Mixture and directions that are fitted once to the latents of a trained model, and stored with it.
 
 Shapes: N rows, L latent, A attributes, K width of the condition, E directions.
 """
@@ -25,24 +25,23 @@ from vae.training.assembly import share_of
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 10_000
-"""Rows of the training split that are encoded; ingest has shuffled it."""
+"""Maximum number of encoded rows of the training split, which ingest has shuffled."""
 EFFECT_ROWS = 128
-"""Rows over which the effect of a direction is averaged."""
+"""Number of rows over which the effect of a direction is averaged."""
 
 
 @torch.no_grad()
 def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
-    """Gives a trained model the mixture fitted to its aggregate posterior, and the directions that mean a class or an
-    attribute, with their effects. Does nothing if the latent is made of codes.
+    """Fits a mixture to the aggregate posterior of a trained model, and directions to its classes and attributes.
 
-    Latents that nothing can be fitted to, as a run that diverges leaves them, are no error: the model goes without.
+    The model gets neither if its latent consists of codes, nor if nothing can be fitted, as after a run that diverged.
     """
     if model.has_codes:
         return
     training, device = config.training, next(model.parameters()).device
     latents = _encode(model, config, dataset)
     if not latents.z.isfinite().all():
-        log.warning("nothing is fitted to the latents: they are not finite")
+        log.warning("nothing is fitted to the latents, which are not finite")
         return
     if training.aggregate_components:
         seed = derive(training.seed, Stream.AGGREGATE)
@@ -55,10 +54,10 @@ def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
     if directions.names:
         model.directions = directions.to(device)
         condition_NK = model.condition(latents.labels, latents.attributes)
-        z_NL, told = latents.mean[:EFFECT_ROWS], None if condition_NK is None else condition_NK[:EFFECT_ROWS]
+        z_NL = latents.mean[:EFFECT_ROWS].to(device)
+        condition_NK = None if condition_NK is None else condition_NK[:EFFECT_ROWS].to(device)
         directions.effects = {
-            method: effects(model, directions, method, z_NL.to(device), None if told is None else told.to(device))
-            for method in get_args(Method)
+            method: effects(model, directions, method, z_NL, condition_NK) for method in get_args(Method)
         }
 
 
@@ -66,40 +65,40 @@ def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
 def effects(
     model: VAE, directions: Directions, method: Method, z_NL: Tensor, condition_NK: Tensor | None
 ) -> tuple[float, ...]:
-    """Returns how far a step of 1 along each direction moves the likelihood's mean, E numbers.
+    """Returns the effect of a step of 1 along each direction on the likelihood's mean, E numbers.
 
-    It is the root mean square over rows and values: of pixels in [0, 1], of numbers of a table in standard deviations; a
-    category that changes counts as 1.
+    An effect is the root mean square change over rows and values: of pixels in [0, 1], of numbers of a table in standard
+    deviations; a category that changes counts as 1.
     """
     columns = model.examples.columns or ()
     categorical = [number for number, column in enumerate(columns) if column.categories]
     before = inference.decode(model, z_NL, condition_NK)
-    found = []
+    sizes = []
     for name in directions.names:
         change = inference.decode(model, z_NL + directions.of(name, method), condition_NK) - before
         if categorical:
             change[:, categorical] = (change[:, categorical] != 0).to(change.dtype)
-        found.append(change.square().mean().sqrt().item())
-    return tuple(found)
+        sizes.append(change.square().mean().sqrt().item())
+    return tuple(sizes)
 
 
 class _Latents(NamedTuple):
-    """The posteriors of rows and what is known of the rows, on the CPU."""
+    """Posteriors of rows with the labels and attributes of the rows, on the CPU."""
 
     mean: Tensor
-    """[N,L]"""
+    """Means, [N,L]."""
     variance: Tensor
-    """[N,L]"""
+    """Variances, [N,L]."""
     z: Tensor
-    """A draw from each posterior, [N,L]"""
+    """One draw from each posterior, [N,L]."""
     labels: Tensor | None = None
-    """[N]"""
+    """Class indices, [N]; None without classes."""
     attributes: Tensor | None = None
-    """[N,A]"""
+    """Attributes, [N,A]; None without attributes."""
 
 
 def _encode(model: VAE, config: RunConfig, dataset: Dataset) -> _Latents:
-    """Encodes rows of the training split, as many at once as fit the memory budget."""
+    """Encodes rows of the training split, in chunks that fit the memory budget."""
     device = next(model.parameters()).device
     share = share_of(config, dataset, "train", device=device)
     generator = torch.Generator(device).manual_seed(derive(config.training.seed, Stream.AGGREGATE))

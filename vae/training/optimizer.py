@@ -1,4 +1,4 @@
-"""Learning rate, decay of the moving average, and the optimiser of a stack; a single model has torch's own AdamW.
+"""Learning rates, moving averages of weights, and the optimiser of a stack; a single model has torch's own AdamW.
 
 Shapes: K lanes of a stack.
 """
@@ -6,7 +6,7 @@ Shapes: K lanes of a stack.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,11 @@ from vae.config import TrainingConfig
 from vae.errors import ConfigError
 
 BETAS, EPSILON = (0.9, 0.999), 1e-8
-"""The defaults of torch's AdamW."""
+"""Defaults of torch's AdamW."""
 
 
 def learning_rate_at(config: TrainingConfig, step: int, total_steps: int) -> float:
-    """The learning rate of an optimiser step, counted from 0."""
+    """Returns the learning rate of an optimiser step, counted from 0."""
     rate, warmup = config.learning_rate, config.warmup_steps
     if step < warmup:
         return rate * (step + 1) / warmup
@@ -29,16 +29,29 @@ def learning_rate_at(config: TrainingConfig, step: int, total_steps: int) -> flo
     return rate
 
 
-def ema_decay_at(decay: float, step: int) -> float:
-    """The decay of the average of weights at a step, counted from 0: less at first, so that it soon forgets the start."""
-    return min(decay, (1 + step) / (10 + step))
+@torch.no_grad()
+def move_averages(averages: Iterable[Tensor], weights: Iterable[Tensor], decay: float, step: int) -> None:
+    """Moves the averages of weights towards the weights after a step.
+
+    `torch.optim.swa_utils.AveragedModel` does not fit: its first update copies the weights, and each update copies all
+    buffers.
+
+    Args:
+        averages: Averages, in place.
+        weights: Weights after the step, in the same order.
+        decay: Decay per step; less during the first steps, so that the averages soon forget the start.
+        step: Optimiser step, counted from 0.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    for average, current in zip(averages, weights, strict=True):
+        average.lerp_(current, 1 - decay)
 
 
 def check_warmup(config: TrainingConfig, total_steps: int) -> None:
-    """Refuses a run that ends before its learning rate has risen.
+    """Raises if a run ends before its learning rate has risen.
 
     Raises:
-        ConfigError: Says how many steps the run has.
+        ConfigError: If the warm-up has as many steps as the run, or more.
     """
     if config.warmup_steps >= total_steps:
         raise ConfigError(
@@ -58,8 +71,8 @@ class StackedAdamW:
         Loshchilov & Hutter, Decoupled Weight Decay Regularization (2019). https://arxiv.org/abs/1711.05101
 
     Args:
-        parameters: Stacked, [K,…].
-        weight_decay: Decoupled, of every lane.
+        parameters: Stacked weights, [K,…] each.
+        weight_decay: Decoupled weight decay of every lane.
     """
 
     def __init__(self, parameters: Mapping[str, Tensor], weight_decay: float) -> None:
@@ -72,7 +85,11 @@ class StackedAdamW:
 
     @torch.no_grad()
     def advance(self, learning_rates: Sequence[float]) -> None:
-        """One step, with a learning rate for each lane; the gradients are used up. What has none stays as it is."""
+        """Takes one step and clears the gradients; parameters without a gradient stay as they are.
+
+        Args:
+            learning_rates: Learning rate of each lane.
+        """
         self.step.add_(1)
         moved = {name: value for name, value in self.parameters.items() if value.grad is not None}
         groups = [
@@ -109,19 +126,19 @@ class StackedAdamW:
         )
 
     def keep(self, lanes: Sequence[int], parameters: Mapping[str, Tensor]) -> None:
-        """Goes on with the parameters of some lanes."""
+        """Forgets all other lanes, and goes on with the parameters of those that stay."""
         self.parameters = {name: parameters[name] for name in self.parameters}
         self.means = {name: value[list(lanes)] for name, value in self.means.items()}
         self.squares = {name: value[list(lanes)] for name, value in self.squares.items()}
 
     def tensors(self) -> dict[str, Tensor]:
-        """For a checkpoint."""
+        """Returns the tensors that a checkpoint stores."""
         named = {"mean": self.means, "square": self.squares}
-        found = {f"{kind}.{name}": value for kind, group in named.items() for name, value in group.items()}
-        return {**found, "step": self.step}
+        moments = {f"{kind}.{name}": value for kind, group in named.items() for name, value in group.items()}
+        return {**moments, "step": self.step}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes up what `tensors` gave, of as many lanes."""
+        """Restores what `tensors` returned, for as many lanes."""
         for name in self.parameters:
             self.means[name].copy_(tensors[f"mean.{name}"])
             self.squares[name].copy_(tensors[f"square.{name}"])

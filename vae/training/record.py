@@ -1,4 +1,4 @@
-"""The record of a run: its epochs, which of them ships, and whether the run is over.
+"""Record of a run: its epochs, the epoch that ships, and whether the run is over.
 
 The one rule by which an epoch is chosen:
 
@@ -22,7 +22,7 @@ from vae.training.validation import Validated
 
 @dataclass(frozen=True)
 class EpochParts:
-    """The training figures of an epoch; see `EpochReport`."""
+    """Training figures of an epoch; see `EpochReport`."""
 
     train_distortion: float
     train_rate: float
@@ -32,11 +32,11 @@ class EpochParts:
 
 
 class Record:
-    """The epochs of one run, and what follows from them.
+    """Epochs of one run, with the best of them and the early stop.
 
     Args:
         config: The run.
-        total_steps: Optimiser steps of the run, if it is not stopped early.
+        total_steps: Optimiser steps of the run without an early stop.
     """
 
     def __init__(self, config: RunConfig, total_steps: int) -> None:
@@ -47,7 +47,7 @@ class Record:
 
     @property
     def best(self) -> EpochReport | None:
-        """The epoch that ships, of those so far."""
+        """Epoch that ships, of those so far; None before the first."""
         return self.history[self.history[-1].best_epoch - 1] if self.history else None
 
     @property
@@ -55,9 +55,9 @@ class Record:
         """Whether the last epoch was the run's last."""
         return bool(self.history) and self.history[-1].is_last
 
-    def add(self, step: int, epoch: int, found: Validated, parts: EpochParts) -> bool:
+    def add(self, step: int, epoch: int, validated: Validated, parts: EpochParts) -> bool:
         """Records an epoch, counted from 0, and returns whether it is the best so far."""
-        bound, best = found.bound, self.best
+        bound, best = validated.bound, self.best
         report = EpochReport(
             epoch=epoch + 1,
             step=step,
@@ -65,12 +65,12 @@ class Record:
             validation_rate=bound.rate,
             validation_negative_elbo=bound.negative_elbo,
             validation_negative_bound=bound.negative_bound,
-            validation_objective=found.objective,
+            validation_objective=validated.objective,
             constraint_gap=self.config.objective.controller.gap(bound.distortion, bound.rate),
             active_units=bound.active_units,
             aggregate_std=bound.aggregate_std,
             best_epoch=epoch + 1,
-            best_objective=found.objective,
+            best_objective=validated.objective,
             is_last=step == self.total_steps,
             **asdict(parts),
         )
@@ -82,7 +82,7 @@ class Record:
         return is_best
 
     def _order(self, report: EpochReport) -> tuple[bool, float, float]:
-        """The key by which epochs are sorted, the best first; see the top of this file."""
+        """Returns the key that sorts epochs, the best first; see the top of this file."""
         values = {
             "objective": report.validation_objective,
             "rate": report.validation_rate,
@@ -91,9 +91,9 @@ class Record:
         return report.step < self.settles_at, report.constraint_gap, values[self.config.objective.controller.epoch_by]
 
     def _has_lost_patience(self, report: EpochReport) -> bool:
-        """Whether the run stops after an epoch for want of a better one.
+        """Returns whether the run stops after an epoch because no better one came for too long.
 
-        Epochs count from when β has settled and the learning rate has risen, and only while the constraint is held.
+        Epochs count once β has settled and the learning rate has risen, and only while the constraint is held.
         """
         patience = self.config.training.patience_epochs
         if patience is None:
@@ -102,7 +102,7 @@ class Record:
         return sum(self._counts(epoch) for epoch in since) >= patience
 
     def _counts(self, report: EpochReport) -> bool:
-        """Whether an epoch without a better one takes some of the patience."""
+        """Returns whether an epoch that is no better than the best counts against the patience."""
         ready_at = max(self.settles_at, self.config.training.warmup_steps)
         is_held = self.config.objective.controller.is_at_constraint(
             report.validation_distortion, report.validation_rate
@@ -119,5 +119,5 @@ class Record:
         return [asdict(report) for report in self.history]
 
     def restore(self, history: Sequence[dict[str, Any]]) -> None:
-        """Takes up a history that `to_json` returned."""
+        """Restores a history that `to_json` returned."""
         self.history = [EpochReport(**report) for report in history]

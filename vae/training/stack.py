@@ -1,4 +1,4 @@
-"""The weights of K models of one architecture as one stack: their losses and gradients in one call, by `torch.func.vmap`.
+"""Stacked weights of K models of one architecture, whose losses and gradients `torch.func.vmap` computes in one call.
 
 Shapes: K lanes, S samples, B batch, L latent, N noise.
 """
@@ -22,14 +22,14 @@ from vae.model import VAE
 from vae.parts.terms import Inputs
 from vae.training.lane_kernels import LaneKernels
 from vae.training.state import Tensors
-from vae.training.step import Draws, Step
+from vae.training.step import Step, StepInputs
 from vae.training.validation import batch_vector
 
 log = logging.getLogger(__name__)
 
 
 class Stack:
-    """The weights of K models of one architecture, as one tensor [K,…] for each of theirs."""
+    """Weights of K models of one architecture, one tensor [K,…] for each weight of a model."""
 
     def __init__(self, models: Sequence[VAE]) -> None:
         self.template = models[0]
@@ -47,13 +47,13 @@ class Stack:
         return {name: stacked[name].detach()[number].clone() for name in self.template.state_dict()}
 
     def with_parameters(self, parameters: Mapping[str, Tensor]) -> Stack:
-        """The same stack with other tensors for some of its weights."""
+        """Returns the same stack with other tensors for some of its weights."""
         other = copy.copy(self)
         other.parameters = {**self.parameters, **parameters}
         return other
 
     def keep(self, numbers: Sequence[int]) -> None:
-        """Lets all other lanes go."""
+        """Removes all other lanes."""
         self.parameters = {
             name: value.detach()[list(numbers)].requires_grad_(value.requires_grad)
             for name, value in self.parameters.items()
@@ -61,12 +61,12 @@ class Stack:
         self.buffers = {name: value[list(numbers)] for name, value in self.buffers.items()}
 
     def tensors(self) -> Tensors:
-        """For a checkpoint."""
+        """Returns the tensors that a checkpoint stores."""
         return {name: value.detach() for name, value in (self.parameters | self.buffers).items()}
 
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes up what `tensors` gave, of as many lanes."""
+        """Restores what `tensors` returned, for as many lanes."""
         for name, value in (self.parameters | self.buffers).items():
             value.copy_(tensors[name])
 
@@ -74,13 +74,13 @@ class Stack:
 def map_lanes(
     function: Callable[..., Any], weights: Mapping[str, Tensor], by_lane: Sequence[Any], shared: Sequence[Any]
 ) -> Any:
-    """A function of one lane's weights, over all lanes.
+    """Returns a function of one lane's weights, computed for all lanes.
 
     Args:
-        function: Of the weights by name, of what each lane has of its own, and of what they share.
-        weights: Those of all lanes, tensors [K,…].
-        by_lane: Tensors [K,…], and tuples of such; None in a tuple stays None.
-        shared: What is the same for all.
+        function: A function of the weights by name, then of one lane's `by_lane`, then of `shared`.
+        weights: Weights of all lanes, tensors [K,…].
+        by_lane: Arguments that differ between lanes: tensors [K,…], or tuples of such; None in a tuple stays None.
+        shared: Arguments that all lanes share.
     """
     on_cpu = next(iter(weights.values())).device.type == "cpu"
     kernels = LaneKernels() if on_cpu and not torch.is_autocast_enabled("cpu") else nullcontext()
@@ -90,35 +90,35 @@ def map_lanes(
         return mapped(weights, *by_lane)
 
 
-class LaneDraws(NamedTuple):
-    """What a step draws for each lane."""
+class LaneNoise(NamedTuple):
+    """Noise of a step for each lane; see `StepInputs`."""
 
     noise: Tensor
-    """[K,S,B,N]"""
+    """Noise of the posterior, [K,S,B,N]."""
     log_beta: Tensor | None
-    """[K,B,1]"""
+    """log β of each example, [K,B,1]; None for a model without β gates."""
     reference: Tensor | None
-    """[K,B,N]"""
+    """Noise of the prior, [K,B,N]; None unless a regulariser compares with the prior."""
 
     @classmethod
-    def of(cls, draws: Sequence[Draws]) -> LaneDraws:
-        """Those of the lanes, one after the other."""
+    def of(cls, lanes: Sequence[StepInputs]) -> LaneNoise:
+        """Stacks the noise of the lanes."""
         return cls(
-            torch.stack([one.noise for one in draws]),
-            _stacked([one.inputs.log_beta for one in draws]),
-            _stacked([one.reference for one in draws]),
+            torch.stack([lane.noise for lane in lanes]),
+            _stacked([lane.inputs.log_beta for lane in lanes]),
+            _stacked([lane.reference for lane in lanes]),
         )
 
 
 def stack_losses(
-    stack: Stack, step: Step, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor
+    stack: Stack, step: Step, inputs: Inputs, drawn: LaneNoise, beta_K: Tensor, capacity_K: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The loss of each lane [K], and its [distortion, rate] without gradient [K,2], in nats per example."""
+    """Returns the loss of each lane [K], and its distortion and rate without gradient [K,2], in nats per example."""
 
-    def loss_of(weights: Tensors, drawn: LaneDraws, beta: Tensor, capacity: Tensor, inputs: Inputs) -> Any:
-        draws = Draws(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)
+    def loss_of(weights: Tensors, drawn: LaneNoise, beta: Tensor, capacity: Tensor, inputs: Inputs) -> Any:
+        lane = StepInputs(inputs._replace(log_beta=drawn.log_beta), drawn.noise, drawn.reference)
         named = {f"model.{name}": value for name, value in weights.items()}
-        result = functional_call(step, named, (draws, beta, capacity))
+        result = functional_call(step, named, (lane, beta, capacity))
         return result.loss, result.parts
 
     weights = stack.parameters | stack.buffers
@@ -126,10 +126,10 @@ def stack_losses(
 
 
 class Traced:
-    """A function of nested tensors as a graph of tensor operations, traced at the first call with tensors of these shapes.
+    """A function of nested tensors as a graph of tensor operations, traced at the first call for each set of shapes.
 
-    What vmap and autograd do in Python costs more than the arithmetic of small models, and is done once. What else the
-    function looks at must stay. One that cannot be traced is run as it is.
+    The Python code of vmap and autograd costs more than the arithmetic of small models, and runs only while tracing. Other
+    state that the function reads must not change. A function that cannot be traced runs as it is.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -138,10 +138,11 @@ class Traced:
 
     @property
     def is_traced(self) -> bool:
-        """Whether every call so far has been of a graph."""
+        """Whether every call so far ran a graph."""
         return all(isinstance(graph, GraphModule) for graph in self.graphs.values())
 
     def __call__(self, *arguments: Any) -> Any:
+        """Returns the result of the function; the arguments are tensors, None, and tuples or mappings of them."""
         leaves, structure = tree_flatten(arguments)
         tensors = [leaf for leaf in leaves if leaf is not None]
         shapes = tuple(None if leaf is None else leaf.shape for leaf in leaves)
@@ -152,11 +153,9 @@ class Traced:
             return graph(*tensors)
 
     def _trace(self, leaves: Sequence[Tensor | None], structure: Any, tensors: Sequence[Tensor]) -> Callable[..., Any]:
-        there = [leaf is not None for leaf in leaves]
-
         def of_tensors(*given: Tensor) -> Any:
             rest = iter(given)
-            return self.function(*tree_unflatten([next(rest) if one else None for one in there], structure))
+            return self.function(*tree_unflatten([None if leaf is None else next(rest) for leaf in leaves], structure))
 
         try:
             return _simplified(make_fx(of_tensors)(*tensors))
@@ -166,7 +165,7 @@ class Traced:
 
 
 def _simplified(graph: GraphModule) -> GraphModule:
-    """Without what changes nothing, of which vmap and autograd leave a quarter of all operations."""
+    """Removes operations that change nothing from a graph: a quarter of those that vmap and autograd record."""
     for node in graph.graph.nodes:
         is_identity = node.target is torch.ops.aten.permute.default and list(node.args[1]) == [
             *range(len(node.args[1]))
@@ -183,9 +182,9 @@ class StackGradients:
     """Losses and gradients of a stack.
 
     Args:
-        stack: Its weights; their number must stay.
-        step: Of the stack's template.
-        autocast: Makes the context that the losses, and not their gradients, are computed in.
+        stack: Weights of the lanes, whose number must not change.
+        step: The step of the stack's template.
+        autocast: Returns the context in which the losses, but not their gradients, are computed.
     """
 
     def __init__(
@@ -195,8 +194,8 @@ class StackGradients:
         self.trained = {name: value for name, value in stack.parameters.items() if value.requires_grad}
         self.traced = Traced(self._gradients_of)
 
-    def __call__(self, inputs: Inputs, drawn: LaneDraws, beta_K: Tensor, capacity_K: Tensor) -> tuple[Tensor, Tensor]:
-        """See `stack_losses`; the gradients are left with the parameters."""
+    def __call__(self, inputs: Inputs, drawn: LaneNoise, beta_K: Tensor, capacity_K: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns the result of `stack_losses`, and stores the gradients in the parameters."""
         loss_K, parts_K2, gradients = self.traced([*self.trained.values()], inputs, drawn, beta_K, capacity_K)
         for parameter, gradient in zip(self.trained.values(), gradients, strict=True):
             parameter.grad = gradient
@@ -212,7 +211,7 @@ class StackGradients:
 
 
 class StackValidation:
-    """The validation sums of a stack's lanes, on the same noise.
+    """Validation sums of a stack's lanes on the same noise.
 
     Args:
         step: The step of the stack's template.
@@ -222,31 +221,37 @@ class StackValidation:
         self.step = step
         self.traced = Traced(self._vectors_of)
 
-    def __call__(self, stack: Stack, clean: Inputs, draws: Draws, beta_K: Tensor, capacity_K: Tensor) -> Tensor:
+    def __call__(self, stack: Stack, clean: Inputs, inputs: StepInputs, beta_K: Tensor, capacity_K: Tensor) -> Tensor:
         """Returns the vector of `validation.batch_vector` of each lane, [K,…]; the template is in evaluation mode."""
-        return self.traced(stack.parameters, stack.buffers, clean, draws, beta_K, capacity_K)
+        return self.traced(stack.parameters, stack.buffers, clean, inputs, beta_K, capacity_K)
 
     def _vectors_of(
-        self, parameters: Tensors, buffers: Tensors, clean: Inputs, draws: Draws, beta_K: Tensor, capacity_K: Tensor
+        self,
+        parameters: Tensors,
+        buffers: Tensors,
+        clean: Inputs,
+        inputs: StepInputs,
+        beta_K: Tensor,
+        capacity_K: Tensor,
     ) -> Tensor:
-        def vector_of(weights: Tensors, beta: Tensor, capacity: Tensor, clean: Inputs, draws: Draws) -> Tensor:
+        def vector_of(weights: Tensors, beta: Tensor, capacity: Tensor, clean: Inputs, inputs: StepInputs) -> Tensor:
             named = {f"step.model.{name}": value for name, value in weights.items()}
-            return functional_call(_Validation(self.step), named, (clean, draws, beta, capacity))
+            return functional_call(_Validation(self.step), named, (clean, inputs, beta, capacity))
 
-        return map_lanes(vector_of, parameters | buffers, (beta_K, capacity_K), (clean, draws))
+        return map_lanes(vector_of, parameters | buffers, (beta_K, capacity_K), (clean, inputs))
 
 
 class _Validation(nn.Module):
-    """`batch_vector` as a module, whose weights can be swapped."""
+    """Module around `batch_vector`, so that its weights can be swapped."""
 
     def __init__(self, step: Step) -> None:
         super().__init__()
         self.step = step
 
-    def forward(self, clean: Inputs, draws: Draws, beta: Tensor, capacity: Tensor) -> Tensor:
-        return batch_vector(self.step, clean, draws, beta, capacity)
+    def forward(self, clean: Inputs, inputs: StepInputs, beta: Tensor, capacity: Tensor) -> Tensor:
+        return batch_vector(self.step, clean, inputs, beta, capacity)
 
 
 def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
-    found = [value for value in values if value is not None]
-    return torch.stack(found) if found else None
+    tensors = [value for value in values if value is not None]
+    return torch.stack(tensors) if tensors else None

@@ -1,7 +1,8 @@
-"""Checkpoints: hashed, committed by a manifest written last, and loaded only if they are what they claim.
+"""Checkpoints and saved models: hashed, and loaded only if every file has its hash.
 
-A checkpoint is a folder `step-00000042/` of safetensors and JSON files and a `manifest.json` with the size and SHA-256 of
-each. A folder without a manifest was never finished. Works on any pyarrow filesystem, where a rename may not exist.
+A checkpoint is a folder `step-00000042/` of safetensors and JSON files, and a `manifest.json` with the size and SHA-256 of
+each. The manifest is written last: a folder without one is unfinished. This works on every pyarrow filesystem, also without
+an atomic rename.
 """
 
 from __future__ import annotations
@@ -38,34 +39,34 @@ Tensors = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Everything from which a run goes on as if it had never stopped."""
+    """State from which a run continues as if it had never stopped."""
 
     step: int
     """Optimiser steps done."""
     tensors: Mapping[str, Tensors]
-    """Groups of named tensors, such as `model` and `optimizer`; one safetensors file each."""
+    """Named tensors by group, such as `model` and `optimizer`; each group is one safetensors file."""
     values: Mapping[str, Any]
-    """JSON: counters, the history, early stopping."""
+    """Values that JSON can hold, such as the history."""
 
 
 class CheckpointStore:
     """The checkpoints of one run under one folder.
 
     Args:
-        uri: Folder of the run's checkpoints, a path or any pyarrow filesystem URI.
-        identity: What the run is (configuration, dataset): a checkpoint of another identity is refused, not resumed.
-        keep: Newest checkpoints kept.
+        uri: Folder of the run's checkpoints, a path or a pyarrow filesystem URI.
+        identity: Configuration and dataset of the run; a checkpoint of another identity is an error.
+        keep: Number of newest checkpoints to keep.
     """
 
     def __init__(self, uri: str, identity: Mapping[str, Any], keep: int = 3) -> None:
         self.root = locate(uri)
-        self.identity = json.loads(json.dumps(identity))  # as it will be read back
+        self.identity = json.loads(json.dumps(identity))  # as a manifest returns it
         self.keep = keep
 
     def save(self, checkpoint: Checkpoint) -> str:
-        """Writes a checkpoint, commits it, and removes all but the newest `keep`. Returns its folder."""
+        """Writes and commits a checkpoint, removes all but the newest `keep`, and returns its folder."""
         for unfinished in self._folders(committed=False):
-            # Of a writer that was killed while it wrote or removed it: a run has one writer at a time.
+            # A killed writer left it, while it wrote or removed it: a run has one writer at a time.
             unfinished.filesystem.delete_dir(unfinished.path)
         folder = self.root / f"step-{checkpoint.step:08d}"
         files = {f"{name}.safetensors": save(dict(tensors)) for name, tensors in checkpoint.tensors.items()}
@@ -84,16 +85,16 @@ class CheckpointStore:
         manifest["sha256"] = _digest(manifest)
         write_whole(folder / MANIFEST, json.dumps(manifest, indent=1).encode())
         committed = self._folders()
-        # Later steps are what a damaged attempt left: the run does them again, and they must not crowd out this one.
+        # Later steps come from a damaged attempt: the run repeats them, and they must not displace this one.
         position = [other.path for other in committed].index(folder.path) + 1
         for old in [*committed[: max(0, position - self.keep)], *committed[position:]]:
-            # The manifest goes first: a removal cut short leaves a folder that was never committed.
+            # The manifest goes first: an interrupted removal leaves an unfinished folder.
             old.filesystem.delete_file((old / MANIFEST).path)
             old.filesystem.delete_dir(old.path)
         return folder.uri
 
     def load_newest(self) -> Checkpoint | None:
-        """The newest checkpoint that is intact; a damaged one is reported and its predecessor is taken.
+        """Returns the newest intact checkpoint; logs each damaged one that is newer.
 
         Raises:
             CheckpointError: If checkpoints exist and none is intact, or they belong to another run.
@@ -113,7 +114,7 @@ class CheckpointStore:
         return None
 
     def load(self, step: int) -> Checkpoint:
-        """The checkpoint of a step.
+        """Returns the checkpoint of a step.
 
         Raises:
             CheckpointError: If it is missing or damaged, or belongs to another run.
@@ -147,7 +148,7 @@ class CheckpointStore:
         return Checkpoint(manifest["step"], tensors, json.loads(contents["values.json"]))
 
     def _folders(self, *, committed: bool = True) -> list[Location]:
-        """Folders of checkpoints that are committed, or of those that are not; oldest first."""
+        """Returns the folders of committed or of unfinished checkpoints, oldest first."""
         names = sorted(info.base_name for info in self.root.list() if info.base_name.startswith("step-"))
         return [self.root / name for name in names if (self.root / name / MANIFEST).exists() == committed]
 
@@ -171,21 +172,21 @@ def _read_checked(file: Location, facts: Mapping[str, Any]) -> bytes:
         content = file.read()
     except FileNotFoundError:
         raise _DamagedError(f"{file.uri} is missing") from None
-    found = hashlib.sha256(content).hexdigest()
-    if found != facts["sha256"]:
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != facts["sha256"]:
         raise _DamagedError(
             f"{file.uri} is damaged: expected {facts['bytes']} bytes with SHA-256 {facts['sha256'][:12]}…, "
-            f"found {len(content)} bytes with {found[:12]}…"
+            f"found {len(content)} bytes with {digest[:12]}…"
         )
     return content
 
 
 class _DamagedError(Exception):
-    """One checkpoint is damaged; its predecessor may not be."""
+    """Damage of one checkpoint; the checkpoint before it may be intact."""
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
-    """The optimiser's state as named tensors `PARAMETER.FIELD`, so that it needs no pickle."""
+    """Returns an optimiser's state as tensors named `PARAMETER.FIELD`, which need no pickle."""
     return {
         f"{index}.{field}": value
         for index, fields in optimizer.state_dict()["state"].items()
@@ -194,7 +195,7 @@ def optimizer_tensors(optimizer: torch.optim.Optimizer) -> Tensors:
 
 
 def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> None:
-    """Puts back what `optimizer_tensors` took out; hyperparameters stay as the optimiser was built."""
+    """Restores what `optimizer_tensors` returned; hyperparameters stay as they are."""
     state: dict[int, Tensors] = {}
     for name, value in tensors.items():
         index, field = name.split(".", 1)
@@ -203,7 +204,7 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
 
 
 def save_model(model: VAE, uri: str) -> None:
-    """Writes a model's weights and what it is made of to a folder; `load_model` reads it back."""
+    """Writes a model's weights and configuration to a folder, for `load_model`."""
     folder = locate(uri)
     weights = save({name: value.cpu() for name, value in model.state_dict().items()})
     facts = {
@@ -233,9 +234,9 @@ def load_model(uri: str) -> VAE:
         weights = load(content)
     except (FileNotFoundError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{uri} does not hold a model: {error}") from None
-    found = facts.get("format") if isinstance(facts, dict) else None
-    if found != FORMAT:
-        raise CheckpointError(f"{uri} holds a model of format {found}, this version reads {FORMAT}")
+    version = facts.get("format") if isinstance(facts, dict) else None
+    if version != FORMAT:
+        raise CheckpointError(f"{uri} holds a model of format {version}, this version reads {FORMAT}")
     if hashlib.sha256(content).hexdigest() != facts.get("weights_sha256"):
         raise CheckpointError(f"{uri}/{WEIGHTS} is damaged: its SHA-256 is not the one in {MODEL}")
     model = VAE(parse(ModelConfig, facts["config"], uri), ExampleSpec.from_json(facts["examples"]))

@@ -1,4 +1,4 @@
-"""One step: from a batch and what is drawn for it to the loss.
+"""A training step: from a batch and the noise drawn for it to the loss.
 
 Shapes: S samples, B batch, L latent, N noise.
 """
@@ -20,26 +20,26 @@ from vae.parts.regularizers.regularizer import penalty
 from vae.parts.terms import Inputs, Terms
 
 
-class Draws(NamedTuple):
-    """A batch as the model takes it, and everything that is drawn for a step on it."""
+class StepInputs(NamedTuple):
+    """A batch as the model takes it, and all noise that is drawn for a step on it."""
 
     inputs: Inputs
     noise: Tensor
-    """Of the posterior, [S,B,N]"""
+    """Noise of the posterior, [S,B,N]."""
     reference: Tensor | None
-    """Of the prior, [B,N], where a regulariser compares with it."""
+    """Noise of the prior, [B,N], for a regulariser that compares with the prior; else None."""
 
 
 def present(model: VAE, objective: ObjectiveConfig, batch: Batch, generator: torch.Generator) -> Inputs:
-    """A batch as the model takes it at a training step, from a generator on the batch's device."""
+    """Returns a batch as the model takes it at a training step; the generator is on the batch's device."""
     inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
     if objective.corruption is not None:
         inputs = inputs._replace(seen=objective.corruption.corrupt(inputs.x, generator))
     return inputs
 
 
-def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, generator: torch.Generator) -> Draws:
-    """What a training step draws for a batch, from a generator on its device."""
+def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, generator: torch.Generator) -> StepInputs:
+    """Draws the noise of a training step on a batch; the generator is on the batch's device."""
     count, device = len(inputs.x), inputs.x.device
     noise = torch.randn(objective.bound.samples, count, model.noise_dim, generator=generator, device=device)
     log_beta = objective.controller.draw_log_beta(count, generator)
@@ -48,28 +48,28 @@ def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, generator: torc
     reference = None
     if any(regularizer.compares_with_prior for regularizer in objective.regularizers):
         reference = torch.randn(count, model.prior.noise_dim, generator=generator, device=device)
-    return Draws(inputs, noise, reference)
+    return StepInputs(inputs, noise, reference)
 
 
 class StepResult(NamedTuple):
-    """What a step came to."""
+    """Result of a step."""
 
     loss: Tensor
-    """With gradient."""
+    """Loss with gradient, a scalar."""
     parts: Tensor
-    """[distortion, rate], without gradient, in nats per example."""
+    """Distortion and rate, [2], without gradient, in nats per example."""
     z: Tensor
-    """A draw for each example, without gradient, [B,L]."""
+    """One draw for each example, without gradient, [B,L]."""
 
 
 class Step(nn.Module):
-    """One forward pass to the loss: what is wrapped for several ranks, and compiled.
+    """One forward pass to the loss, as a module that can be wrapped for several ranks and compiled.
 
     Args:
-        model: What is trained.
-        objective: What is minimised.
-        num_examples: Of the training split.
-        discriminator: Of an adversarial regulariser. It is not part of this module: it has an optimiser of its own.
+        model: The model that is trained.
+        objective: The objective that is minimised.
+        num_examples: Number of examples in the training split.
+        discriminator: Discriminator of an adversarial regulariser. It has an optimiser of its own, and so is no submodule.
     """
 
     def __init__(
@@ -85,24 +85,24 @@ class Step(nn.Module):
         self.num_examples = num_examples
         self.discriminator = discriminator
 
-    def forward(self, draws: Draws, beta: Tensor, capacity: Tensor) -> StepResult:
+    def forward(self, inputs: StepInputs, beta: Tensor, capacity: Tensor) -> StepResult:
         """Returns the loss at a weight β of the rate."""
-        terms = self.model(draws.inputs, draws.noise)
-        losses = self.losses(terms, draws, beta, capacity)
+        terms = self.model(inputs.inputs, inputs.noise)
+        losses = self.losses(terms, inputs, beta, capacity)
         parts = torch.stack([losses.distortion.detach(), losses.rate.detach()])
         return StepResult(losses.loss, parts, terms.z[0].detach())
 
-    def losses(self, terms: Terms, draws: Draws, beta: Tensor, capacity: Tensor) -> Losses:
+    def losses(self, terms: Terms, step_inputs: StepInputs, beta: Tensor, capacity: Tensor) -> Losses:
         """Returns the bound at a weight β of the rate plus all regularisers, as means over the batch."""
-        inputs = draws.inputs
+        inputs = step_inputs.inputs
         if self.objective.controller.gates_beta:
             assert inputs.log_beta is not None, "drawn for every example"
             beta = beta * inputs.log_beta.squeeze(-1).exp()
         losses = bound_loss(terms, self.objective, beta, capacity)
         loss = losses.loss
         reference_BL = None
-        if draws.reference is not None:
-            reference_BL = self.model.sample_prior(draws.reference, inputs.condition).detach()
+        if step_inputs.reference is not None:
+            reference_BL = self.model.sample_prior(step_inputs.reference, inputs.condition).detach()
         for regularizer in self.objective.regularizers:
             if regularizer.has_optimizer:
                 assert self.discriminator is not None, "made with the run"

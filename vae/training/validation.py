@@ -1,11 +1,11 @@
-"""The measurements at the end of an epoch: the bound at β = 1, and the trained objective, on the validation split.
+"""Measurements at the end of an epoch on the validation split: the bound at β = 1, and the trained objective.
 
 Shapes: B batch, L latent, N noise.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import torch
@@ -18,16 +18,16 @@ from vae.model import VAE
 from vae.parts.ranks import alone
 from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
-from vae.training.step import Draws, Step, draw
+from vae.training.step import Step, StepInputs, draw
 
 
 class Validated(NamedTuple):
     """Means over the validation split, in nats per example."""
 
     bound: Bound
-    """The bound that is trained for, at β = 1 and on clean examples."""
+    """Bound that the model is trained for, at β = 1 and on clean examples."""
     objective: float
-    """The loss as it is trained: with β, regularisers and corruption. It chooses among the epochs of one run."""
+    """Loss as it is trained, with β, regularisers and corruption; it chooses among the epochs of one run."""
 
 
 def validated(vector: Tensor) -> Validated:
@@ -38,35 +38,48 @@ def validated(vector: Tensor) -> Validated:
 
 def draw_validation(
     model: VAE, objective: ObjectiveConfig, batch: Batch, generator: torch.Generator
-) -> tuple[Inputs, Draws]:
-    """Returns a batch as it is, and everything that a training step on it would draw, from one generator."""
+) -> tuple[Inputs, StepInputs]:
+    """Returns a batch as it is, and the inputs of a training step on it, from one generator."""
     clean = inputs_of(model, batch, generator)
-    draws = draw(model, objective, clean, generator)
+    inputs = draw(model, objective, clean, generator)
     if objective.corruption is not None:
-        corrupted = draws.inputs._replace(seen=objective.corruption.corrupt(clean.x, generator))
-        draws = draws._replace(inputs=corrupted)
-    return clean, draws
+        corrupted = inputs.inputs._replace(seen=objective.corruption.corrupt(clean.x, generator))
+        inputs = inputs._replace(inputs=corrupted)
+    return clean, inputs
 
 
-def batch_vector(step: Step, clean: Inputs, draws: Draws, beta: Tensor, capacity: Tensor) -> Tensor:
+def drawn_batches(
+    model: VAE, objective: ObjectiveConfig, batches: Iterable[Batch], seed: int, rank: int, device: torch.device
+) -> Iterator[tuple[Inputs, StepInputs]]:
+    """Yields the result of `draw_validation` for each batch, on noise that derives from (seed, rank, batch).
+
+    Two epochs are thus compared on the same noise.
+    """
+    generator = torch.Generator(device)
+    for number, batch in enumerate(batches):
+        generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
+        yield draw_validation(model, objective, batch, generator)
+
+
+def batch_vector(step: Step, clean: Inputs, inputs: StepInputs, beta: Tensor, capacity: Tensor) -> Tensor:
     """Returns the vector of `Sums` of a batch, then the number of examples and the sum of their objective, float64.
 
     Args:
         step: The step of the model to validate, in evaluation mode.
-        clean: The batch.
-        draws: The same batch as the objective shows it to the model, and what is drawn for it.
-        beta: β once its schedule has ended.
-        capacity: The capacity once it has risen, in nats.
+        clean: The batch as it is.
+        inputs: The same batch as the objective presents it to the model, with its noise.
+        beta: β at the end of its schedule.
+        capacity: Capacity at the end of its schedule, in nats.
     """
     objective = step.objective
-    terms = step.model(clean, draws.noise)
+    terms = step.model(clean, inputs.noise)
     sums = batch_sums(terms, objective.bound)
     if objective.corruption is not None or objective.controller.gates_beta:
-        terms = step.model(draws.inputs, draws.noise)
+        terms = step.model(inputs.inputs, inputs.noise)
     count = len(clean.x)
     if objective.regularizers and count < 2:  # a regulariser compares the examples of a batch
         return torch.cat([sums, sums.new_zeros(2)])
-    losses = step.losses(terms, draws, beta, capacity)
+    losses = step.losses(terms, inputs, beta, capacity)
     value = losses.loss
     if terms.draw.codes is not None:
         # The prior learns from codes without gradient: its rate moves neither encoder nor decoder, and rises as more
@@ -81,17 +94,14 @@ def validation_vector(
 ) -> Tensor:
     """Returns the sum of `batch_vector` over this rank's validation batches.
 
-    Draws derive from (seed, rank, batch), so that two epochs are compared on the same noise. z is sampled as often as the
-    bound says, never the posterior mean, which would be no bound.
+    The noise is that of `drawn_batches`. z is sampled as often as the bound states, never replaced by the posterior mean,
+    which would give no bound.
     """
     model = step.model.eval()
-    generator = torch.Generator(beta.device)
     total: Tensor | None = None
     with alone():
-        for number, batch in enumerate(batches):
-            generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
-            clean, draws = draw_validation(model, step.objective, batch, generator)
-            vector = batch_vector(step, clean, draws, beta, capacity)
+        for clean, inputs in drawn_batches(model, step.objective, batches, seed, rank, beta.device):
+            vector = batch_vector(step, clean, inputs, beta, capacity)
             total = vector if total is None else total + vector
     if total is None:  # fewer rows than ranks
         total = torch.zeros(Sums.width(model.config.latent_dim) + 2, dtype=torch.float64, device=beta.device)

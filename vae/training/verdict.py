@@ -1,7 +1,6 @@
 """The verdict on a run: sound, or findings, each with its measured figure and the flags that mend it.
 
-`judge` looks at the history of a run, at the scale of its data, and at what `measure` finds of its model, which may still
-be training.
+`judge` reads the history of a run, the scale of its data, and the measurements of its model, which may still be training.
 """
 
 from __future__ import annotations
@@ -39,54 +38,56 @@ Name = Literal[
     "unsuited",
 ]
 BLOCKING: tuple[Name, ...] = ("collapsed", "diverged")
-"""Findings with which a model takes no alias, unless that is asked for."""
+"""Findings that keep a model from an alias, unless the user accepts them."""
 
 EARLY = 0.1
 """Share of the epochs after which a run that still trains is judged for the first time."""
 COLLAPSED_NATS = 0.1
-"""Rate below which a latent tells nothing."""
+"""Rate in nats below which a latent carries no information."""
 LIGHT, HEAVY = 0.8, 1.3
-"""Multiples of the critical β: above the first a run collapses that has few active dimensions after a tenth of its epochs,
-above 1 any other, however much its latents tell by then; above the second also one whose β falls to 0 again and again, and
-one whose rate is held all the same holds what is worth nothing."""
+"""Multiples of the critical β above which a run collapses. `LIGHT`: for a run with few active dimensions after a tenth
+of its epochs; the limit of any other is 1, whatever its rate by then. `HEAVY`: for a run whose β falls to 0 again and
+again; a run whose rate is held at such a β holds dimensions that are worth nothing."""
 STRANGE, EARLY_STRANGE, EARLY_STRANGE_HOLLOW = 0.06, 0.12, 0.4
-"""Generation gap from which on samples of the prior are not of the data: at the end; while a run still trains; and while
-one still trains on data with large holes, whose decoder takes longer to learn where the prior lies."""
+"""Generation gaps from which samples of the prior do not look like the data: at the end of a run; while it still
+trains; and while it still trains on data with large holes, whose decoder takes longer to learn where the prior lies."""
 NORMAL, HOLLOW, VERY_HOLLOW, HELD = 1.05, 1.25, 1.5, 0.9
-"""Hollowness up to which data is as good as normal; above which, with less than that share of the variance in as many
-directions as there are latents, posteriors that are too narrow leave holes; and above which these are large."""
+"""Limits of the hollowness of data. Up to `NORMAL` data is as good as normal. Above `HOLLOW`, posteriors that are too
+narrow leave holes, if as many directions as there are latents hold less than the share `HELD` of the variance. Above
+`VERY_HOLLOW` these holes are large."""
 EXCESS_NATS = 0.9
-"""Nats for each dimension by which the expected rate then exceeds the logarithm of the number of training examples. At one
-nat the posteriors together fill 1/e of what the prior covers in each dimension (Hoffman & Johnson 2016)."""
+"""Nats per dimension by which the expected rate of a run that leaves holes exceeds the logarithm of the number of training
+examples. At one nat the posteriors together fill 1/e of the prior in each dimension (Hoffman & Johnson 2016)."""
 WORTH = 8.0
-"""Multiple of that logarithm that all directions of the data are then worth, with as many latents: few fold around them."""
+"""Worth of all directions of the data, as a multiple of the logarithm of the number of training examples, above which a run
+leaves holes."""
 LEAST_NOISE = 1e-3
-"""Share of its first noise down to which a likelihood that learns it is followed."""
+"""Lower limit of a learned noise, as a share of its initial value, in the expected rate."""
 USED_CODES = 0.5
-"""Share of a codebook that is in use at least, by perplexity."""
+"""Minimum share of a codebook in use, by perplexity."""
 IMPROVING = 0.01
-"""Part of the loss by which the last tenth of the epochs may still lower it."""
+"""Share of the loss that the last tenth of the epochs may still gain."""
 BLOWN_UP = 10.0
-"""Multiple of a collapsed model's distortion above which a bound at β = 1 is that of weights that have run away."""
+"""Multiple of a collapsed model's distortion; weights whose bound at β = 1 is above it have diverged."""
 FAST = 5.0
-"""Multiple of the default learning rate above which it, too, may be why a latent tells nothing."""
+"""Multiple of the default learning rate above which the rate, too, may have collapsed the latent."""
 MOST_NAMED = 3
-"""Absurd values that a finding names; the dataset may have more."""
+"""Maximum number of absurd values that a finding names."""
 GAP = 0.1
-"""Part of the training bound by which the validation bound may be worse."""
+"""Share of the training bound by which the validation bound may be worse."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about a run that its user should know."""
+    """One problem of a run, with its measured figure and its remedy."""
 
     name: Name
     figure: float
-    """The measured figure; nats unless `says` has another unit."""
+    """Measured figure, in nats unless `says` has another unit."""
     says: str
-    """What was measured, in one sentence."""
+    """Measurement in one sentence."""
     advice: str
-    """Flags of `betaline train` that mend it, to be pasted behind the command."""
+    """Flags to add to the command `betaline train`."""
 
     def __str__(self) -> str:
         return f"{self.name.replace('_', '-')}: {self.says} Try: {self.advice}"
@@ -104,21 +105,21 @@ def words(findings: Sequence[Finding]) -> str:
 
 @dataclass(frozen=True)
 class Measured:
-    """What is known of a run beside its history."""
+    """Measurements of a run's data and model."""
 
     scale: Scale
-    """The scale of its training data."""
+    """Scale of the training data."""
     num_examples: int
-    """The number of examples in the training split."""
+    """Number of examples in the training split."""
     generation_gap: float = 0.0
-    """The gap of the model as it is: see `vae.metrics.gap`. 0 for a model with a codebook or a single example, NaN for
-    weights that have run away."""
+    """Generation gap of the model; see `vae.metrics.gap`. 0 for a model with a codebook or a single example, NaN for
+    weights that have diverged."""
     perplexity: float = math.inf
-    """The perplexity of the codebook, where the model has one."""
+    """Perplexity of the codebook; infinite for a model without one."""
 
 
 def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
-    """Measures a run's data, and its model: that which ships, or that of now while it trains."""
+    """Measures a run's data and its model, which may still be training."""
     scale, num_examples = scale_of(config, dataset), dataset.num_rows("train")
     if model.has_codes:
         return Measured(scale, num_examples, perplexity=model.posterior.perplexity)
@@ -138,25 +139,25 @@ def judge(config: RunConfig, history: Sequence[EpochReport], measured: Measured)
 
     Args:
         config: The run.
-        history: Its epochs so far, at least one.
-        measured: Its data and its model.
+        history: The epochs of the run so far, at least one.
+        measured: The measurements of its data and its model.
     """
     best, is_over = history[history[-1].best_epoch - 1], history[-1].is_last
-    found = [*_blown_up(config, best, measured.scale)] if is_over else []
+    findings = [*_blown_up(config, best, measured.scale)] if is_over else []
     if not config.model.posterior.has_codes:
-        found += _collapsed(config, best, measured.scale, is_over)
-        found += _under_regularised(config, best, measured, is_over)
+        findings += _collapsed(config, best, measured.scale, is_over)
+        findings += _under_regularised(config, best, measured, is_over)
     elif is_over:
-        found += _dead_codes(config, measured.perplexity)
+        findings += _dead_codes(config, measured.perplexity)
     if is_over:
-        found += _constraint_not_met(config, best)
-        found += _overfitted(config, best)
-        found += _still_improving(config, history)
-    return tuple(found)
+        findings += _constraint_not_met(config, best)
+        findings += _overfitted(config, best)
+        findings += _still_improving(config, history)
+    return tuple(findings)
 
 
 def judge_data(config: RunConfig, dataset: Dataset, model: VAE) -> Iterator[Finding]:
-    """Yields the findings about the data of a run: values that were left out, and a likelihood that does not suit it."""
+    """Yields findings about the data of a run: absurd values, and a likelihood that does not suit the data."""
     absurd = absurd_values(dataset, model.examples)
     if absurd.count:
         named = "; ".join(
@@ -195,8 +196,9 @@ def _collapsed(config: RunConfig, best: EpochReport, scale: Scale, is_over: bool
 
 
 def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
-    """Returns flags that lighten what presses the latent most: β, a discrepancy, the learning rate, or else the start; and
-    more epochs.
+    """Returns flags that relieve the latent of β, of a discrepancy, or of the learning rate, or that warm β up.
+
+    More epochs are part of each advice.
     """
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
     discrepancy = next((one for one in config.objective.regularizers if isinstance(one, Mmd)), None)
@@ -213,31 +215,26 @@ def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
 
 
 def expected_rate(config: RunConfig, scale: Scale) -> float:
-    """Returns the rate that a linear-Gaussian model of the data comes to, in nats: Σ ½ log(critical β / β).
+    """Returns the rate of a linear-Gaussian model of the data, in nats: Σ ½ log(critical β / β).
 
-    A noise that is learned shrinks to what the dimensions leave unexplained, and each of them is then worth more. An active
-    one leaves β units of noise.
+    A learned noise shrinks to what the dimensions leave unexplained, which makes each dimension worth more. An active
+    dimension leaves β units of noise.
     """
     beta, total = max(config.objective.beta, 1e-12), scale.total_variance
     critical = scale.critical_betas[: config.model.latent_dim]
     noise = 1.0
-    if _learns_noise(config):
+    if config.model.likelihood.learns_noise:
         active = [one for one in critical if one > beta]
         unexplained = max(total - sum(active), 0.0) / max(total - beta * len(active), 1e-6)
         noise = min(1.0, max(unexplained, LEAST_NOISE))
     return sum(0.5 * math.log(one / (beta * noise)) for one in critical if one > beta * noise)
 
 
-def _learns_noise(config: RunConfig) -> bool:
-    """Whether the likelihood's noise shrinks as the latent explains more: not that of a fixed σ, nor of probabilities."""
-    return config.model.likelihood.learns_noise
-
-
 def _suiting_beta(scale: Scale) -> float:
-    """Returns a β at which latents tell something and samples from the prior are of the data.
+    """Returns a β at which latents carry information and samples from the prior look like the data.
 
-    A quarter of the critical β leaves the first dimension ½ log 4 nats. Where the data has large directions, the geometric
-    mean of that β and 1 is less.
+    A quarter of the critical β leaves the first dimension ½ log 4 nats. For data with large directions, the geometric
+    mean of the critical β and 1 is less.
     """
     return min(scale.critical_beta / 4, max(scale.critical_beta, 1.0) ** 0.5)
 
@@ -263,10 +260,10 @@ def _under_regularised(config: RunConfig, best: EpochReport, measured: Measured,
 
 
 def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
-    """Returns why the posteriors of a run that still trains will leave holes in N(0, I), in one sentence; None if not.
+    """Returns why the posteriors of a run that still trains will leave holes in N(0, I); None if they will not.
 
-    They will be too narrow to fill it where the data has holes of its own and varies in more dimensions than the latent
-    has, and nothing but a β that is known moves them; and where a rate is held that is worth nothing.
+    They will if the data has holes of its own and varies in more dimensions than the latent has, and if nothing but a β
+    that is fixed in advance moves them; and if a rate is held that is worth nothing.
     """
     objective, scale, latent_dim = config.objective, measured.scale, config.model.latent_dim
     if objective.bound.kind != "elbo" or config.model.prior.kind != "standard_normal":
@@ -285,8 +282,8 @@ def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
         )
     if scale.hollowness < HOLLOW or scale.held_by(latent_dim) > HELD:
         return None
-    known, rate = math.log(measured.num_examples), expected_rate(config, scale)
-    if rate - known <= EXCESS_NATS * latent_dim and scale.worth(objective.beta) <= WORTH * known:
+    log_examples, rate = math.log(measured.num_examples), expected_rate(config, scale)
+    if rate - log_examples <= EXCESS_NATS * latent_dim and scale.worth(objective.beta) <= WORTH * log_examples:
         return None
     return (
         f"the rate will come to {rate:.0f} nats at least, and posteriors as narrow as that leave holes, from which samples "
@@ -295,7 +292,7 @@ def _foreseen_holes(config: RunConfig, measured: Measured) -> str | None:
 
 
 def has_blown_up(epoch: EpochReport, scale: Scale) -> bool:
-    """Whether an epoch's weights have run away, though every number is still finite."""
+    """Returns whether an epoch's weights have diverged, though every number is still finite."""
     return epoch.validation_negative_elbo > BLOWN_UP * max(abs(scale.marginal_nats), 10.0)
 
 
@@ -356,7 +353,7 @@ def _still_improving(config: RunConfig, history: Sequence[EpochReport]) -> Itera
 
 
 def _is_scheduled(config: RunConfig) -> bool:
-    """Whether β comes to `objective.beta` by schedule, rather than by a constraint."""
+    """Returns whether β comes to `objective.beta` by schedule, rather than by a constraint."""
     return config.objective.controller.is_scheduled
 
 

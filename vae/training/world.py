@@ -1,4 +1,4 @@
-"""The ranks of a run, and this one among them."""
+"""The ranks of a distributed run."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, distributed
 
 
 def set_up_process(num_threads: int) -> None:
-    """Sets torch up in a process that is there to train, before anything is computed.
+    """Sets up torch in a process for training, before anything is computed.
 
-    Numbers below 1e-38 are taken for zero: the moments of a unit that has died shrink to such numbers and stay there, and a
-    CPU takes many times as long over them. Threads inherit this from the one that starts them.
+    Numbers below 1e-38 count as zero: the moments of a dead unit shrink to such numbers, over which a CPU takes many
+    times as long. A thread inherits this setting from the thread that starts it.
     """
     torch.set_num_threads(num_threads)
     torch.set_flush_denormal(True)
@@ -21,7 +21,7 @@ def set_up_process(num_threads: int) -> None:
 
 @dataclass(frozen=True)
 class World:
-    """The ranks of a run, and this one among them."""
+    """The number of ranks of a run, and this process among them."""
 
     rank: int = 0
     size: int = 1
@@ -29,26 +29,26 @@ class World:
 
     @classmethod
     def current(cls, device: torch.device | str = "cpu") -> World:
-        """As torch.distributed has been set up; one rank where it has not."""
+        """Returns the ranks of the process group; one rank if torch.distributed is not initialised."""
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size(), torch.device(device))
         return cls(device=torch.device(device))
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over ranks, the same on each."""
+        """Returns the sum over ranks, the same on each rank."""
         if self.size > 1:
             distributed.all_reduce(values)
         return values
 
     def each(self, values: Tensor) -> Tensor:
-        """The values of every rank, [rank, …], the same on each."""
-        everything = values.new_zeros(self.size, *values.shape)
-        everything[self.rank] = values
-        return self.total(everything)
+        """Returns the values of all ranks, [rank, …], the same on each rank."""
+        gathered = values.new_zeros(self.size, *values.shape)
+        gathered[self.rank] = values
+        return self.total(gathered)
 
     def first(self, value: Any) -> Any:
-        """The first rank's value that is not None, the same on each; None where there is none."""
+        """Returns the value of the first rank that has one, the same on each rank; None if no rank has one."""
         values = [value] * self.size
         if self.size > 1:
             distributed.all_gather_object(values, value)
-        return next((found for found in values if found is not None), None)
+        return next((one for one in values if one is not None), None)

@@ -17,8 +17,8 @@ from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.training.assembly import build_model
-from vae.training.hooks import EpochReport, TrainingResult
-from vae.training.lanes import LaneHooks, LaneTraining, bytes_of_a_lane, check_lanes
+from vae.training.hooks import EpochReport, LaneHooks, TrainingResult
+from vae.training.lanes import LaneTraining, bytes_of_a_lane, check_lanes
 from vae.training.loop import Training
 from vae.training.stack import Stack
 

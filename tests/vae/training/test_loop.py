@@ -467,7 +467,7 @@ def test_progress_is_told_by_the_clock(small: Dataset, monkeypatch: pytest.Monke
         def on_progress(self, progress: Any) -> None:
             seen.append((progress.epoch, progress.step, progress.total_steps))
 
-    monkeypatch.setattr("vae.training.loop.PROGRESS_SECONDS", -1.0)
+    monkeypatch.setattr("vae.training.epochs.PROGRESS_SECONDS", -1.0)
     train(BASE, small, hooks=Listening())
     assert seen == [((step - 1) // PER_EPOCH + 1, step, STEPS) for step in range(1, STEPS + 1)]
 

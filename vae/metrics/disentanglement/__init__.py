@@ -1,10 +1,11 @@
-"""How far each dimension of a code stands for one factor of variation, and each factor for one dimension.
+"""Disentanglement: whether each dimension of a code stands for one factor of variation, and each factor for one dimension.
 
 Shapes: N rows, L latent dimensions, F factors, K values of a factor, B bins, S draws, P rows of a draw, M models.
 
-Codes [N,L] are what an encoder says of each row, usually posterior means; factors [N,F] are integer codes of what is
-true of it. Every score is invariant to the order and the sign of the dimensions, and to their scale but for FactorVAE's
-threshold. Informations and entropies are in nats. Judge by the rank order over several seeds, never by one run.
+Codes [N,L] are an encoder's outputs for each row, usually posterior means; factors [N,F] are the true values of each
+row, as integer codes. Every score is invariant to the order and the sign of the dimensions, and, apart from FactorVAE's
+threshold, to their scale. Informations and entropies are in nats. Judge by the rank order over several seeds, never by
+one run.
 
 References:
     Locatello et al., Challenging Common Assumptions in the Unsupervised Learning of Disentangled Representations

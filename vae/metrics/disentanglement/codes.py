@@ -1,4 +1,4 @@
-"""What is scored: codes and factors that can be, their rows to train and to evaluate on, and the entropy of counts."""
+"""Checked codes and factors, their rows to train and to evaluate on, and the entropy of counts."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ NUM_TEST = 5_000
 
 
 def finite_codes(codes_NL: ArrayLike, where: str = "codes") -> NDArray[np.float64]:
-    """Codes as float64.
+    """Returns codes as float64.
 
     Raises:
-        DataError: If they are no matrix, or an entry is NaN or infinite.
+        DataError: If they are not a matrix, or an entry is NaN or infinite.
     """
     codes = np.asarray(codes_NL, np.float64)
     if codes.ndim != 2 or not codes.size:
@@ -31,11 +31,11 @@ def finite_codes(codes_NL: ArrayLike, where: str = "codes") -> NDArray[np.float6
 def labelled_codes(
     codes_NL: ArrayLike, factors_NF: ArrayLike, least_factors: int = 2
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Codes as float64, and factors with the values of each numbered from 0.
+    """Returns codes as float64, and factors with the values of each numbered from 0.
 
     Raises:
         DataError: If the two do not fit each other, there are too few dimensions or factors to compare, or a factor has
-            one value alone or nearly as many as rows.
+            only one value or nearly as many values as rows.
     """
     codes, factors = finite_codes(codes_NL), np.asarray(factors_NF)
     if factors.ndim != 2 or len(factors) != len(codes) or not np.issubdtype(factors.dtype, np.integer):
@@ -52,8 +52,8 @@ def labelled_codes(
     for column, num_values in enumerate(numbered.max(0) + 1):
         if num_values < 2:
             raise DataError(
-                f"factors: column {column} has one value in all {len(codes)} rows, and no code can tell what never "
-                "varies; leave the column out"
+                f"factors: column {column} has one value in all {len(codes)} rows, so no code can predict it; "
+                "leave the column out"
             )
         if num_values > len(codes) / 2:
             raise DataError(
@@ -64,20 +64,20 @@ def labelled_codes(
 
 
 def split_rows(num_rows: int, num_train: int, num_test: int, rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-    """All rows in two disjoint parts, in random order and in the proportion of the numbers asked for."""
+    """Returns all rows in two disjoint parts, in random order and in the proportion of the two numbers."""
     rows = rng.permutation(num_rows)
     cut = round(num_rows * num_train / (num_train + num_test))
     return rows[:cut], rows[cut:]
 
 
 def standardised(codes_NL: NDArray) -> NDArray[np.float64]:
-    """Each dimension with mean 0 and variance 1; 0 for a constant one."""
+    """Returns each dimension with mean 0 and variance 1; 0 for a constant dimension."""
     std_L = codes_NL.std(0)
     varies_L = (std_L > 0) & (codes_NL.max(0) > codes_NL.min(0))
     return (codes_NL - codes_NL.mean(0)) * varies_L / np.where(varies_L, std_L, 1.0)
 
 
 def entropy_nats(weights: NDArray) -> float:
-    """Of the distribution that is proportional to counts or other weights, in nats."""
+    """Returns the entropy of the distribution that is proportional to some counts or weights, in nats."""
     share = weights[weights > 0] / weights.sum()
     return float(-(share * np.log(share)).sum())

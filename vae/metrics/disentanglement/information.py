@@ -9,19 +9,19 @@ from vae.metrics.disentanglement.codes import entropy_nats, labelled_codes
 
 NUM_BINS = 20
 DEPENDENCE_LEVEL = 1e-6
-"""A dimension tells something of a factor where independence would give such counts less often."""
+"""Significance level: a dimension depends on a factor if independence would give such counts less often."""
 
 
 def mig(codes_NL: ArrayLike, factors_NF: ArrayLike, num_bins: int = NUM_BINS) -> float:
-    """Mutual information gap: how much more one dimension tells of a factor than any other, in [0, 1].
+    """Returns the mutual information gap: how much more one dimension tells about a factor than any other, in [0, 1].
 
     Protocol: each dimension is cut into 20 bins of equal width between its least and its greatest value. The
     information in nats is that of the counts, without a correction for their bias. The gap between the best and the
-    second-best dimension is divided by the factor's entropy; mean over factors. A constant dimension tells nothing. For
-    a factor of more than 20 values the most that can be reached is log 20 / log K. One factor is enough.
+    second-best dimension is divided by the factor's entropy; mean over factors. A constant dimension tells nothing. The
+    maximum for a factor of more than 20 values is log 20 / log K. One factor is enough.
 
     Raises:
-        DataError: If codes or factors cannot be scored; says what and where.
+        DataError: If codes or factors cannot be scored; states what is wrong, and where.
 
     References:
         Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders (2018), eq. 6.
@@ -35,15 +35,15 @@ def mig(codes_NL: ArrayLike, factors_NF: ArrayLike, num_bins: int = NUM_BINS) ->
 
 
 def modularity(codes_NL: ArrayLike, factors_NF: ArrayLike, num_bins: int = NUM_BINS) -> float:
-    """Whether each dimension tells of one factor alone, however many dimensions do so, in [0, 1].
+    """Returns modularity: whether each dimension tells about one factor alone, in [0, 1].
 
     Protocol: the information of `mig`. A dimension's score is 1 − Σ I² / (I_max² (F − 1)), the sum over all factors but
-    the one of which it tells most. Mean over the dimensions that tell something: those for which Pearson's χ² test of
-    independence gives less than 1e-6 for some factor (times F, for as many tests). Without that, the chance dependence
-    of a collapsed dimension would be scored as if it meant something. 0 where no dimension tells anything.
+    the one with the maximum. The score is the mean over the dimensions that depend on a factor: those for which
+    Pearson's χ² test of independence gives less than 1e-6 for some factor, after multiplication by the number of tests,
+    F. Otherwise the chance dependence of a collapsed dimension would count. 0 if no dimension depends on a factor.
 
     Raises:
-        DataError: If codes or factors cannot be scored; says what and where.
+        DataError: If codes or factors cannot be scored; states what is wrong, and where.
 
     References:
         Ridgeway & Mozer, Learning Deep Disentangled Embeddings with the F-Statistic Loss (2018).
@@ -61,7 +61,7 @@ def modularity(codes_NL: ArrayLike, factors_NF: ArrayLike, num_bins: int = NUM_B
 
 
 def _dependence(codes_NL: NDArray, factors_NF: NDArray, num_bins: int) -> tuple[NDArray, NDArray]:
-    """Of each dimension and factor the information in nats, and the p-value of Pearson's χ² test, [L,F] each."""
+    """Returns the information in nats and the p-value of Pearson's χ² test for each dimension and factor, [L,F] each."""
     from scipy.special import chdtrc
 
     low_L, high_L = codes_NL.min(0), codes_NL.max(0)

@@ -1,7 +1,7 @@
-"""Scores from rows that share one factor: β-VAE's and FactorVAE's. Shapes as in the package.
+"""Scores from rows that share one factor: those of β-VAE and FactorVAE. Shapes as in the package.
 
-The papers ask a simulator for new examples with a factor held fixed. Here rows of a dataset are grouped by their value
-of it, so any dataset with factors will do. Rows to evaluate on are never among those to train on.
+The papers let a simulator make new examples with one factor held fixed. Here the rows of a dataset are grouped by their
+value of the factor, so any dataset with factors will do. Evaluation rows are never training rows.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from vae.errors import DataError
 from vae.metrics.disentanglement.codes import NUM_TEST, NUM_TRAIN, labelled_codes, split_rows, standardised
 
 COLLAPSED_VARIANCE = 0.05
-"""A dimension that varies less has collapsed to the prior, whose own variance is 1."""
+"""Variance below which a dimension has collapsed to the prior, whose own variance is 1."""
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of right answers of a classifier, in [0, 1]."""
+    """Accuracies of a classifier, in [0, 1]."""
 
     train: float
-    """On the draws that it was fitted to."""
+    """Accuracy on the draws that the classifier was fitted to."""
     evaluation: float
-    """On draws from other rows; the score."""
+    """Accuracy on draws from other rows, which is the score."""
 
 
 def beta_vae_score(
@@ -36,10 +36,11 @@ def beta_vae_score(
     num_test: int = NUM_TEST,
     num_pairs: int = 64,
 ) -> Accuracy:
-    """How well a linear classifier tells which factor the rows of pairs share, from how far apart their codes are.
+    """Returns how well a linear classifier recognises the factor that pairs of rows share, from their codes' distances.
 
-    Protocol: a draw takes a factor, each as likely as another, and `num_pairs` pairs of different rows with the same
-    value of it: one row by its frequency, the other uniformly from those of its value. Its features are the means of
+    Protocol: a draw takes a factor, all equally likely, and `num_pairs` pairs of different rows with the same value of
+    it: one
+    row by its frequency, the other uniformly from the rows of that value. Its features are the means of
     |z − z'| over the pairs, with each dimension in units of its standard deviation. Logistic regression (C = 1) is
     fitted to 10,000 draws and scored on 5,000. Chance is 1/F.
 
@@ -76,13 +77,14 @@ def factor_vae_score(
     num_test: int = NUM_TEST,
     batch_size: int = 64,
 ) -> Accuracy:
-    """How well the dimension that varies least tells which factor a batch shares, by majority vote.
+    """Returns how well the dimension that varies least reveals the factor that a batch shares, by majority vote.
 
-    Protocol: dimensions are pruned whose variance over all rows is below 0.05, where the prior's is 1, so codes are
-    taken in their own unit. A draw takes a factor, each as likely as another, the value of a random row, and a batch of
-    `batch_size` rows of that value, with replacement; it votes for the dimension with the least variance, relative to
-    that over all rows. Each dimension is said to stand for the factor that most of 10,000 votes for it held fixed; the
-    score is how many of 5,000 other votes agree. Chance is about 1/F; both accuracies are 0 where all is pruned.
+    Protocol: dimensions whose variance over all rows is below 0.05 are pruned; the prior's is 1, so codes keep their
+    own unit. A
+    draw takes a factor, all equally likely, the value of a random row, and a batch of `batch_size` rows of that value, with
+    replacement; it votes for the dimension with the least variance, relative to that over all rows. Each dimension
+    stands for the factor that was fixed in most of its 10,000 votes; the score is the share of 5,000 other votes that
+    agree. Chance is about 1/F; both accuracies are 0 if all dimensions are pruned.
 
     Raises:
         DataError: If codes or factors cannot be scored; says what and where.
@@ -119,31 +121,36 @@ class Groups:
 
     rows: NDArray[np.int64]
     start: NDArray[np.int64]
-    """Where the group of each row begins."""
+    """Position at which the group of each row begins."""
     size: NDArray[np.int64]
-    """Rows in the group of each row."""
+    """Number of rows in the group of each row."""
 
     @classmethod
     def of(cls, factors_NF: NDArray, factor: int, rows: NDArray) -> Groups:
+        """Groups rows by their values of a factor.
+
+        Raises:
+            DataError: If no value occurs twice.
+        """
         values = factors_NF[rows, factor]
         size = np.bincount(values)[values]
         order = np.argsort(values, kind="stable")
         order = order[size[order] > 1]
         if not len(order):
             raise DataError(
-                f"factors: column {factor}: no value occurs twice in {len(rows)} rows, and rows that share one are "
-                "needed; pass more rows, or cut the factor into bins"
+                f"factors: column {factor}: no value occurs twice in {len(rows)} rows, and the score needs rows that "
+                "share one; pass more rows, or cut the factor into bins"
             )
         return cls(rows[order], np.searchsorted(values[order], values[order]), size[order])
 
     def pairs(self, shape: tuple[int, int], rng: np.random.Generator) -> tuple[NDArray, NDArray]:
-        """Different rows with the same value, [S,P] each."""
+        """Draws pairs of different rows with the same value, [S,P] each."""
         first = rng.integers(len(self.rows), size=shape)
         start, size = self.start[first], self.size[first]
         second = start + (first - start + rng.integers(1, size)) % size
         return self.rows[first], self.rows[second]
 
     def batches(self, shape: tuple[int, int], rng: np.random.Generator) -> NDArray:
-        """In each draw rows of one value, with replacement, [S,P]."""
+        """Draws batches of rows with one value each, with replacement, [S,P]."""
         one = rng.integers(len(self.rows), size=(shape[0], 1))
         return self.rows[self.start[one] + rng.integers(self.size[one], size=shape)]

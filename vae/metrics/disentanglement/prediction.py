@@ -18,8 +18,8 @@ from vae.metrics.disentanglement.codes import (
 )
 
 DCI_TREES: dict[str, Any] = {"n_estimators": 20, "max_features": None, "min_samples_leaf": 0.005}
-"""Any dimension for every split. The least share of the training rows in a leaf: smaller ones fit noise, which spreads
-importance over all dimensions."""
+"""Options of the trees: every split may use any dimension. A leaf has a minimum share of the training rows, because smaller
+leaves fit noise, which spreads importance over all dimensions."""
 
 
 def sap(
@@ -29,16 +29,17 @@ def sap(
     num_train: int = NUM_TRAIN,
     num_test: int = NUM_TEST,
 ) -> float:
-    """Separated attribute predictability: how much better one dimension predicts a factor than any other, in [0, 1].
+    """Returns separated attribute predictability: how much better one dimension predicts a factor than any other.
 
     Protocol: every factor is a class, predicted from one dimension by K − 1 thresholds: a decision tree of K leaves,
-    grown best first with classes balanced, on 10,000 rows. Its score is the balanced accuracy on 5,000 others, rescaled
-    so that chance is 0; a constant dimension gets 0. The gap is between the best and the second-best dimension; mean
-    over factors. The paper fits R² instead where a factor is a number, scores the rows that it fitted, and does not
-    rescale, so that a perfect code's gap would be 1 − 1/K. One factor is enough.
+    grown best
+    first with balanced classes, on 10,000 rows. Its score is the balanced accuracy on 5,000 other rows, rescaled so that
+    chance is 0; a constant dimension gets 0. The result is the gap between the best and the second-best dimension, in
+    [0, 1], averaged over factors. The paper uses R² for a factor that is a number, scores the rows that it fitted, and
+    does not rescale, so that the gap of a perfect code would be 1 − 1/K. One factor is enough.
 
     Raises:
-        DataError: If codes or factors cannot be scored; says what and where.
+        DataError: If codes or factors cannot be scored; states what is wrong, and where.
 
     References:
         Kumar, Sattigeri & Balakrishnan, Variational Inference of Disentangled Latent Concepts from Unlabeled
@@ -56,29 +57,29 @@ def sap(
 
 
 def _threshold_score(z_N: NDArray, values_N: NDArray, train_rows: NDArray, test_rows: NDArray) -> float:
-    """Balanced accuracy of thresholds on one dimension, from 0 for chance to 1."""
+    """Returns the balanced accuracy of thresholds on one dimension, from 0 for chance to 1."""
     from sklearn.tree import DecisionTreeClassifier
 
     num_values = int(values_N.max()) + 1
     tree = DecisionTreeClassifier(max_leaf_nodes=num_values, class_weight="balanced", random_state=0)
     tree.fit(z_N[train_rows, None], values_N[train_rows])
     truth = values_N[test_rows]
-    right = tree.predict(z_N[test_rows, None]) == truth
-    hits, total = np.bincount(truth, right, num_values), np.bincount(truth, minlength=num_values)
+    is_correct = tree.predict(z_N[test_rows, None]) == truth
+    hits, total = np.bincount(truth, is_correct, num_values), np.bincount(truth, minlength=num_values)
     balanced_accuracy = (hits[total > 0] / total[total > 0]).mean()
     return max(0.0, float((balanced_accuracy - 1 / num_values) / (1 - 1 / num_values)))
 
 
 @dataclass(frozen=True)
 class Dci:
-    """The three scores of Eastwood & Williams, in [0, 1]."""
+    """Scores of Eastwood & Williams, in [0, 1]."""
 
     disentanglement: float
-    """1 where each dimension matters for one factor alone."""
+    """Disentanglement; 1 if each dimension matters for one factor alone."""
     completeness: float
-    """1 where each factor is told by one dimension alone."""
+    """Completeness; 1 if a single dimension suffices for each factor."""
     informativeness: float
-    """Accuracy on held-out rows, mean over factors. Chance is the share of each factor's commonest value."""
+    """Accuracy on held-out rows, mean over factors; chance is the share of each factor's commonest value."""
 
 
 def dci(
@@ -88,16 +89,16 @@ def dci(
     num_train: int = NUM_TRAIN,
     num_test: int = NUM_TEST,
 ) -> Dci:
-    """Disentanglement, completeness and informativeness, from which dimensions trees need to predict each factor.
+    """Returns disentanglement, completeness and informativeness, from the dimensions that trees need for each factor.
 
-    Protocol: for each factor as a class 20 extremely randomised trees that may split on any dimension, with at least 0.5 %
-    of the rows in a leaf, fitted to 10,000 rows and scored on 5,000 others. R[L,F] are their impurity importances. A
+    Protocol: for each factor as a class, 20 extremely randomised trees that may split on any dimension, with at least 0.5 %
+    of the rows in a leaf, are fitted to 10,000 rows and scored on 5,000 others. R[L,F] are their impurity importances. A
     dimension's disentanglement is 1 − H/log F of its row of R, weighted by the row's share of all R, so that an unused
-    dimension does not count. A factor's completeness is 1 − H/log L of its column; mean over factors. Both are 0 where no
+    dimension does not count. A factor's completeness is 1 − H/log L of its column; mean over factors. Both are 0 if no
     tree splits. The paper uses lasso and random forests of tuned depth: compare only scores of one kind of trees.
 
     Raises:
-        DataError: If codes or factors cannot be scored; says what and where.
+        DataError: If codes or factors cannot be scored; states what is wrong, and where.
 
     References:
         Eastwood & Williams, A Framework for the Quantitative Evaluation of Disentangled Representations (2018), section 2.
@@ -124,5 +125,5 @@ def dci(
 
 
 def _concentration(importance: NDArray) -> float:
-    """1 where one entry has it all, 0 where all are equal or there is none."""
+    """Returns 1 if one entry has all importance, 0 if all entries are equal or there is no importance."""
     return max(0.0, 1 - entropy_nats(importance) / float(np.log(len(importance)))) if importance.any() else 0.0

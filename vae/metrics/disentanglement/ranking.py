@@ -1,4 +1,4 @@
-"""Choosing among models without factors: unsupervised disentanglement ranking. Shapes as in the package."""
+"""Unsupervised disentanglement ranking, which compares models without factors. Shapes as in the package."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ INFORMATIVE_KL_NATS = 0.01
 
 
 def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> NDArray[np.float64]:
-    """How well the dimensions of each model are found again in the others, in [0, 1] for each model, [M].
+    """Returns how well the dimensions of each model recur in the other models, [M], in [0, 1].
 
     Protocol: the Spearman variant. Models of one configuration and different seeds, at least 5 in the paper, encode the
-    same rows. R is the absolute rank correlation of the dimensions of two models, of those whose KL is above 0.01 nats;
-    a constant dimension correlates with none. The two agree by (max R)² / ΣR, summed over rows and columns and divided by
-    the number of both, and by 0 where either model has no informative dimension. A model's score is the median over the
-    others.
+    same
+    rows. R is the absolute rank correlation of the informative dimensions of two models, whose KL is above 0.01 nats; a
+    constant dimension correlates with none. The agreement of two models is (max R)² / ΣR, summed over rows and columns and
+    divided by the number of both; 0 if either model has no informative dimension. A model's score is the median over the
+    other models.
 
     Args:
-        codes: [N,L] of each model, of the same rows in the same order; L may differ.
+        codes: Codes [N,L] of each model, for the same rows in the same order; L may differ.
         kl_nats: KL(q(z|x) ‖ p(z)) of each dimension, mean over rows, [L] of each model.
 
     Raises:
@@ -49,7 +50,7 @@ def udr(codes: Sequence[ArrayLike], kl_nats: Sequence[ArrayLike]) -> NDArray[np.
 
 
 def _informative_ranks(codes_NL: ArrayLike, kl_L: ArrayLike, where: str) -> NDArray[np.float64]:
-    """Standardised ranks of the informative dimensions."""
+    """Returns the standardised ranks of the informative dimensions."""
     from scipy.stats import rankdata
 
     codes, kl = finite_codes(codes_NL, f"{where}: codes"), np.asarray(kl_L, np.float64)
@@ -62,7 +63,7 @@ def _informative_ranks(codes_NL: ArrayLike, kl_L: ArrayLike, where: str) -> NDAr
 
 
 def _agreement(correlation_LL: NDArray) -> float:
-    """1 where every row and every column has one entry that is 1 and no other."""
+    """Returns the agreement of two models: 1 if every row and every column has a single entry of 1 and zeros."""
     if not correlation_LL.size:
         return 0.0
     total = 0.0

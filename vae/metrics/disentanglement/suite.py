@@ -1,4 +1,4 @@
-"""Every score that needs factors, at once. Shapes as in the package."""
+"""Suite of all scores that need factors. Shapes as in the package."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from vae.metrics.disentanglement.prediction import dci, sap
 
 @dataclass(frozen=True)
 class Disentanglement:
-    """All scores that need factors: 1 for a perfect code, 0 or chance for one that tells nothing of them."""
+    """Scores that need factors: 1 for a perfect code, 0 or chance for a code that does not depend on the factors."""
 
     beta_vae: float
-    """Evaluation accuracy. Chance is 1/F."""
+    """Evaluation accuracy; chance is 1/F."""
     factor_vae: float
-    """Evaluation accuracy. Chance is about 1/F."""
+    """Evaluation accuracy; chance is about 1/F."""
     mig: float
     sap: float
     modularity: float
     dci_disentanglement: float
     dci_completeness: float
     dci_informativeness: float
-    """Accuracy. Chance is the share of each factor's commonest value, mean over factors."""
+    """Accuracy, mean over factors; chance is the share of each factor's commonest value."""
     num_train: int
-    """Rows that trees were fitted to and informations counted on."""
+    """Number of rows that trees were fitted to and informations counted on."""
     num_test: int
-    """Rows that trees were scored on."""
+    """Number of rows that trees were scored on."""
 
 
 def disentanglement_suite(
@@ -41,19 +41,21 @@ def disentanglement_suite(
     num_train: int = NUM_TRAIN,
     num_test: int = NUM_TEST,
 ) -> Disentanglement:
-    """Every score that needs factors, by the protocol for dSprites: 10,000 points to train on, 5,000 to evaluate on.
+    """Returns all scores that need factors, by the protocol for dSprites: 10,000 rows to train on, 5,000 to evaluate on.
 
-    Protocol: SAP and DCI are fitted to `num_train` rows and scored on `num_test` others, MIG and modularity are counted
-    on `num_train` rows; a smaller dataset is divided in the same proportion. β-VAE and FactorVAE are fitted to
-    `num_train` draws and scored on `num_test`, from all rows, divided in that proportion too.
+    Protocol: SAP and DCI are fitted to `num_train` rows and scored on `num_test` others; MIG and modularity are counted on
+    `num_train` rows; a smaller dataset is divided in the same proportion. β-VAE and FactorVAE are fitted to `num_train`
+    draws and scored on `num_test` draws from all rows, which are divided in that proportion too.
 
     Args:
-        codes_NL: Finite numbers of at least 2 dimensions.
+        codes_NL: Finite codes of at least 2 dimensions.
         factors_NF: Integers, at least 2 factors of at least 2 values each.
-        rng: Of every draw.
+        rng: Generator of every draw.
+        num_train: Number of rows, and of draws, to train on.
+        num_test: Number of rows, and of draws, to evaluate on.
 
     Raises:
-        DataError: If codes or factors cannot be scored; says what and where.
+        DataError: If codes or factors cannot be scored; states what is wrong, and where.
     """
     codes, factors = labelled_codes(codes_NL, factors_NF)
     train_rows, test_rows = split_rows(len(codes), num_train, num_test, rng)

@@ -1,0 +1,149 @@
+"""The course of a run through its epochs, which a single training and a stack of lanes have in common.
+
+Every draw derives from a seed and the step, and every position from the step alone, so that a resumed run repeats the
+uninterrupted one bit for bit on a CPU with the same number of ranks.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+
+import torch
+
+from vae.config import RunConfig
+from vae.data.batches import Batch, Feed
+from vae.model import VAE
+from vae.parts.controllers.controller import check_schedule
+from vae.training.hooks import EpochReport, Progress
+from vae.training.optimizer import check_warmup
+from vae.training.state import CheckpointStore
+from vae.training.validation import Validated
+
+PROGRESS_SECONDS = 1.0
+"""Minimum seconds between two progress reports."""
+
+
+class EpochLoop(ABC):
+    """A run's way through its steps and epochs, with progress reports and checkpoints.
+
+    Args:
+        config: The run, or the first lane of a stack.
+        feed: The training batches.
+        device: Device of the model.
+        examples_per_step: Examples of one optimiser step over all ranks.
+        store: The run's checkpoints; None keeps none.
+
+    Raises:
+        ConfigError: If a schedule is longer than the run.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        feed: Feed,
+        device: torch.device,
+        examples_per_step: int,
+        store: CheckpointStore | None,
+    ) -> None:
+        self.settings = config.training
+        self.feed, self.device, self.examples_per_step, self.store = feed, device, examples_per_step, store
+        self.total_steps = feed.steps_per_epoch * self.settings.epochs
+        check_schedule(config.objective, self.total_steps)
+        check_warmup(self.settings, self.total_steps)
+        self.generator = torch.Generator(device)
+        self.steps_done = 0
+
+    @property
+    @abstractmethod
+    def is_over(self) -> bool:
+        """Whether the last epoch was the run's last."""
+
+    @property
+    @abstractmethod
+    def network(self) -> VAE:
+        """The model that the steps train; of a stack its template."""
+
+    @abstractmethod
+    def train_step(self, batch: Batch) -> None:
+        """Takes one optimiser step."""
+
+    @abstractmethod
+    def end_epoch(self, epoch: int, examples_per_second: float, elapsed_seconds: float) -> Mapping[int, EpochReport]:
+        """Validates and records an epoch, counted from 0; returns the report of each lane that trained in it."""
+
+    @abstractmethod
+    def save(self, *, in_epoch: bool) -> None:
+        """Writes a checkpoint, if the run keeps any; `in_epoch` if the epoch goes on after it."""
+
+    @abstractmethod
+    def announce_progress(self, progress: Progress) -> None:
+        """Passes a progress report to the hooks."""
+
+    @abstractmethod
+    def announce_epoch(self, reports: Mapping[int, EpochReport]) -> None:
+        """Passes the reports of an epoch to the hooks."""
+
+    def train(self) -> None:
+        """Trains from the current step to the end of the run."""
+        started = self.last_checkpoint = time.monotonic()
+        per_epoch = self.feed.steps_per_epoch
+        while not self.is_over:
+            epoch, first_step = divmod(self.steps_done, per_epoch)
+            seconds = self._train_epoch(epoch, first_step)
+            examples = (per_epoch - first_step) * self.examples_per_step
+            reports = self.end_epoch(epoch, examples / seconds, time.monotonic() - started)
+            is_due = time.monotonic() - self.last_checkpoint >= self.settings.checkpoint_seconds
+            if is_due or self._is_checkpoint_step() or self.is_over:
+                self._checkpoint(in_epoch=False)
+            self.announce_epoch(reports)
+
+    def _train_epoch(self, epoch: int, first_step: int) -> float:
+        """Trains the rest of an epoch; returns its seconds."""
+        self.network.train()
+        started = last_progress = time.monotonic()
+        for number, batch in enumerate(self.feed.epoch(epoch, first_step), start=1):
+            self.train_step(batch)
+            self.steps_done += 1
+            # After an epoch's last step the checkpoint waits for the validation that belongs to it.
+            if self._is_checkpoint_step() and self.steps_done % self.feed.steps_per_epoch:
+                self._checkpoint(in_epoch=True)
+            if time.monotonic() - last_progress > PROGRESS_SECONDS:
+                last_progress = time.monotonic()
+                rate = number * self.examples_per_step / (last_progress - started)
+                self.announce_progress(Progress(epoch + 1, self.steps_done, self.total_steps, rate))
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)  # the last steps are queued, not done
+        return time.monotonic() - started
+
+    def _is_checkpoint_step(self) -> bool:
+        every = self.settings.checkpoint_steps
+        return every is not None and self.steps_done % every == 0
+
+    def _checkpoint(self, *, in_epoch: bool) -> None:
+        self.last_checkpoint = time.monotonic()
+        self.save(in_epoch=in_epoch)
+
+    def failure_of_step(self, loss: float) -> str:
+        """Returns what is not finite in the step that comes next, and where."""
+        epoch, step = divmod(self.steps_done, self.feed.steps_per_epoch)
+        what = "a gradient is not finite" if math.isfinite(loss) else f"the loss became {loss}"
+        return f"{what} at step {self.steps_done + 1} (epoch {epoch + 1}, batch {step + 1})"
+
+    def failure_of_epoch(
+        self, epoch: int, train_loss: float, validated: Validated, *, is_raised: bool = False
+    ) -> str | None:
+        """Returns why the weights after an epoch are of no use; None for an epoch whose losses are finite.
+
+        Args:
+            epoch: The epoch, counted from 0.
+            train_loss: Distortion plus rate of the training split, in nats per example.
+            validated: Figures of the validation split: the first to see the weights of the last step.
+            is_raised: Whether a step's loss or gradient was not finite.
+        """
+        total = train_loss + validated.bound.negative_bound + validated.objective
+        if math.isfinite(total) and not is_raised:
+            return None
+        return f"the validation loss became {total} after epoch {epoch + 1} (step {self.steps_done})"
