@@ -131,16 +131,14 @@ def train_feature_net(
         DataError: If there are no labels, fewer than 2 classes, or too few images to hold any out.
     """
     labels_N, num_classes = _check_labels(x_NCHW, labels_N)
-    channels, height, width_pixels = x_NCHW.shape[1:]
     generator = torch.Generator().manual_seed(derive(seed, Stream.PERMUTATION))
-    order = torch.randperm(len(x_NCHW), generator=generator)
-    num_held_out = math.ceil(held_out_share * len(order))
-    held_out, kept = order[:num_held_out], order[num_held_out:]
-    net = FeatureNet((channels, height, width_pixels), num_classes, seed=seed, width=width).to(x_NCHW.device)
+    num_held_out = math.ceil(held_out_share * len(x_NCHW))
+    held_out, kept = torch.randperm(len(x_NCHW), generator=generator).tensor_split([num_held_out])
+    shape = (x_NCHW.shape[1], x_NCHW.shape[2], x_NCHW.shape[3])
+    net = FeatureNet(shape, num_classes, seed=seed, width=width).to(x_NCHW.device)
     batches = (kept[torch.randint(len(kept), (BATCH_SIZE,), generator=generator)] for _ in range(steps))
     _minimise_cross_entropy(net, x_NCHW, labels_N, batches, steps, learning_rate)
-    held_out = held_out.to(x_NCHW.device)
-    net.held_out_accuracy.fill_(net.accuracy(x_NCHW[held_out], labels_N[held_out]))
+    net.held_out_accuracy.fill_(net.accuracy(x_NCHW[held_out.to(x_NCHW.device)], labels_N[held_out.to(x_NCHW.device)]))
     return net.eval().requires_grad_(False)
 
 

@@ -159,9 +159,7 @@ def interval_coverage(
         coverage=coverage,
         standard_error=float(np.sqrt(np.square(row_residual).sum())) / num_hidden,
         coverage_per_column=per_column,
-        standard_error_per_column=tuple(
-            None if p is None else math.sqrt(p * (1 - p) / n) for p, n in zip(per_column, hidden.counts(), strict=True)
-        ),
+        standard_error_per_column=hidden.standard_errors(per_column),
         num_imputations=num_imputations,
         num_hidden=num_hidden,
     )
@@ -191,6 +189,11 @@ class _Hidden:
     def counts(self) -> list[int]:
         """Returns the number of hidden entries of each column."""
         return np.bincount(self.column, minlength=self.num_columns).tolist()
+
+    def standard_errors(self, shares: tuple[float | None, ...]) -> tuple[float | None, ...]:
+        """Returns the binomial standard error of the share of each column; None for a column without hidden entries."""
+        pairs = zip(shares, self.counts(), strict=True)
+        return tuple(None if p is None else math.sqrt(p * (1 - p) / n) for p, n in pairs)
 
     def means(self, values_K: Array) -> tuple[float | None, ...]:
         """Returns the mean over the hidden entries of each column; None for a column without any."""

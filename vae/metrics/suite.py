@@ -5,7 +5,7 @@ Shapes: N rows, L latent, F factors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 
@@ -71,30 +71,29 @@ def measure(
     Raises:
         DataError: If the dataset lacks what a metric needs: images, classes, or at least two categorical attributes.
     """
+    _check_families(dataset, families)
+    model.eval()
+    rows = _rows(dataset, split)
+    measurements: dict[MetricFamily, Callable[[], dict[str, float]]] = {
+        "imputation": lambda: imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed),
+        "denoising": lambda: denoising(model, _images(model, rows.take(slice(MAX_USED_ROWS))), corruption, seed=seed),
+        "reconstruction": lambda: _reconstruction(model, rows),
+        "information": lambda: _information(model, dataset, split, seed),
+        "disentanglement": lambda: _disentanglement(model, dataset, rows, seed),
+        "generation": lambda: _generation(model, dataset, rows, seed),
+    }
+    chosen = (measurement() for family, measurement in measurements.items() if family in families)
+    figures = {name: figure for named in chosen for name, figure in named.items()}
+    assert {name.partition(".")[0] for name in figures} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
+    return figures
+
+
+def _check_families(dataset: Dataset, families: Sequence[MetricFamily]) -> None:
     if dataset.manifest.example.kind != "image" and {*families} - {"information", "imputation"}:
         raise DataError(
             f"{dataset.uri} holds a table, for which only `information` and `imputation` can be measured; the other "
             "families need images"
         )
-    model.eval()
-    rows = _rows(dataset, split)
-    figures: dict[str, float] = {}
-    if "imputation" in families:
-        figures |= imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed)
-    if "denoising" in families:
-        figures |= denoising(model, _images(model, rows.take(slice(MAX_USED_ROWS))), corruption, seed=seed)
-    if "reconstruction" in families:
-        figures |= _reconstruction(model, rows)
-    if "information" in families:
-        share = Share.of(dataset, split, binarization=model.config.likelihood.binarization_policy)
-        figures["mutual_information_nats"] = mutual_information(model, InOrder(share), seed)
-    if "disentanglement" in families:
-        figures |= _disentanglement(model, dataset, rows, seed)
-    if "generation" in families:
-        name, real_NF, made_NF = _features(model, dataset, rows, seed)
-        figures |= generation_suite(real_NF, made_NF, features=name).named()
-    assert {name.partition(".")[0] for name in figures} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
-    return figures
 
 
 def frechet(model: VAE, dataset: Dataset, *, split: str = "test", seed: int = 0) -> float:
@@ -126,6 +125,16 @@ def _reconstruction(model: VAE, rows: Batch) -> dict[str, float]:
     figures = [(psnr(x, again), ssim(x, again)) for x, again in pairs]
     psnr_N, ssim_N = (torch.cat(parts) for parts in zip(*figures, strict=True))
     return {"psnr_db": psnr_N.mean().item(), "ssim": ssim_N.mean().item()}
+
+
+def _information(model: VAE, dataset: Dataset, split: str, seed: int) -> dict[str, float]:
+    share = Share.of(dataset, split, binarization=model.config.likelihood.binarization_policy)
+    return {"mutual_information_nats": mutual_information(model, InOrder(share), seed)}
+
+
+def _generation(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> dict[str, float]:
+    name, real_NF, made_NF = _features(model, dataset, rows, seed)
+    return generation_suite(real_NF, made_NF, features=name).named()
 
 
 def _disentanglement(model: VAE, dataset: Dataset, rows: Batch, seed: int) -> dict[str, float]:

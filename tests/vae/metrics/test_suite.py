@@ -37,8 +37,8 @@ def test_measure_names_what_it_measures(digits: Dataset) -> None:
 
 def test_measure_says_what_the_data_lacks(digits: Dataset, people: Dataset) -> None:
     """Disentanglement without factors and pictures of tables are refused with what would do."""
-    with pytest.raises(DataError, match=r"at least 2 categorical attributes, .* has 0; ingest the data with some"):
+    with pytest.raises(DataError, match=r"at least 2 categorical attributes, .* has 0; ingest the data with such"):
         measure(build(digits), digits, ["disentanglement"])
     table = ModelConfig.model_validate({"encoder": {"kind": "table"}, "likelihood": {"kind": "mixed"}})
-    with pytest.raises(DataError, match=r"holds a table: of tables `information` and `imputation` are measured"):
+    with pytest.raises(DataError, match=r"holds a table, for which only `information` and `imputation`"):
         measure(VAE(table, example_spec(people)), people, ["reconstruction"])

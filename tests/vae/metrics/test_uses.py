@@ -88,7 +88,7 @@ def test_nothing_to_hide_is_refused() -> None:
     """Rows with a single entry each keep it, and then nothing is left to be imputed."""
     rows = people(10)
     rows.values[:, 0] = torch.nan
-    with pytest.raises(DataError, match="none to hide"):
+    with pytest.raises(DataError, match="none of the entries of 10 rows can be hidden"):
         imputation(table(), rows)
 
 

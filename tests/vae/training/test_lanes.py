@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.vae.training.test_loop import BASE, CutFeed, Killed, assert_same_run, metrics, small  # noqa: F401  a fixture
+from tests.vae.training.runs import BASE, CutFeed, Killed, assert_same_run, metrics
 from vae.config import RunConfig, override
 from vae.config.presets import preset
 from vae.data.batches import Batch
@@ -74,7 +74,7 @@ def curve(result: TrainingResult) -> list[float]:
     return [report.train_distortion + report.train_rate for report in result.history]
 
 
-def test_lane_in_bfloat16_is_the_run_that_its_configuration_says(small: Dataset) -> None:  # noqa: F811
+def test_lane_in_bfloat16_is_the_run_that_its_configuration_says(small: Dataset) -> None:
     """As nearly as that precision has it."""
     configs = lanes((1.0, 4.0), **{"training.precision": "bfloat16", "training.epochs": 5})
     for config, found in zip(configs, finished(LaneTraining(configs, small).run()), strict=True):
@@ -82,7 +82,7 @@ def test_lane_in_bfloat16_is_the_run_that_its_configuration_says(small: Dataset)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_lane_is_the_run_that_its_configuration_says(variant: str, small: Dataset) -> None:  # noqa: F811
+def test_lane_is_the_run_that_its_configuration_says(variant: str, small: Dataset) -> None:
     """Over 105 steps, or 35 of convolutions: in a stack of eight, in a stack of its own, and in an ordinary training."""
     configs = lanes(**VARIANTS[variant])
     together = finished(LaneTraining(configs, small).run())
@@ -99,7 +99,7 @@ def test_lane_is_the_run_that_its_configuration_says(variant: str, small: Datase
         assert together[number].best.epoch == ordinary.best.epoch
 
 
-def test_gradients_below_the_clipping_norm_are_left_alone(small: Dataset) -> None:  # noqa: F811
+def test_gradients_below_the_clipping_norm_are_left_alone(small: Dataset) -> None:
     """A norm that no gradient reaches changes nothing, in any lane."""
     clipped, free = (
         finished(LaneTraining(lanes((1.0, 4.0), **{"training.gradient_clip_norm": norm, **SHORT}), small).run())
@@ -109,7 +109,7 @@ def test_gradients_below_the_clipping_norm_are_left_alone(small: Dataset) -> Non
         assert_same_run(one, other)
 
 
-def test_lanes_differ_and_share_their_batches(small: Dataset) -> None:  # noqa: F811
+def test_lanes_differ_and_share_their_batches(small: Dataset) -> None:
     """A larger β gives a smaller rate; two lanes that are the same in all come to the same bytes."""
     twins = lanes((1.0, 4.0))
     first, second, third = finished(LaneTraining([*twins, twins[0]], small).run())
@@ -117,7 +117,7 @@ def test_lanes_differ_and_share_their_batches(small: Dataset) -> None:  # noqa: 
     assert_same_run(third, first)
 
 
-def test_lane_leaves_the_stack_as_an_ordinary_model(small: Dataset) -> None:  # noqa: F811
+def test_lane_leaves_the_stack_as_an_ordinary_model(small: Dataset) -> None:
     """Bit for bit, from the start as from any step."""
     models = [build_model(config, small) for config in lanes((1.0, 2.0, 4.0))]
     stack = Stack(models)
@@ -129,7 +129,7 @@ def test_lane_leaves_the_stack_as_an_ordinary_model(small: Dataset) -> None:  # 
     assert torch.equal(stack.lane(0)["decoder.out.weight"], models[2].state_dict()["decoder.out.weight"])
 
 
-def test_moving_averages_take_buffers_as_they_are(small: Dataset) -> None:  # noqa: F811
+def test_moving_averages_take_buffers_as_they_are(small: Dataset) -> None:
     """What a step moves in place is validated and shipped as it is after an epoch's last step, in every lane."""
     changes = {
         "training.ema_decay": 0.9,
@@ -162,7 +162,7 @@ class Told(LaneHooks):
 
 
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
-def test_lanes_stop_one_by_one(ema_decay: float | None, small: Dataset) -> None:  # noqa: F811
+def test_lanes_stop_one_by_one(ema_decay: float | None, small: Dataset) -> None:
     """A lane without progress leaves, and the others go on as if it had never been there, averages included."""
     learning = override(lanes()[0], {"training.patience_epochs": 2, "training.ema_decay": ema_decay})
     idle = override(learning, {"training.learning_rate": 1e-30})
@@ -176,7 +176,7 @@ def test_lanes_stop_one_by_one(ema_decay: float | None, small: Dataset) -> None:
     assert curve(stopped) == pytest.approx(curve(Training(idle, small).run()), rel=1e-5)
 
 
-def test_diverged_lane_leaves_and_says_why(small: Dataset) -> None:  # noqa: F811
+def test_diverged_lane_leaves_and_says_why(small: Dataset) -> None:
     """The others come to what they come to without it."""
     good, bad = lanes((1.0, 1.0))
     bad = override(bad, {"training.learning_rate": 1e30})
@@ -189,7 +189,7 @@ def test_diverged_lane_leaves_and_says_why(small: Dataset) -> None:  # noqa: F81
 
 
 @pytest.mark.parametrize("steps", [1, 7, 30, 104])
-def test_resume_repeats_the_unbroken_stack(steps: int, small: Dataset, tmp_path: Path) -> None:  # noqa: F811
+def test_resume_repeats_the_unbroken_stack(steps: int, small: Dataset, tmp_path: Path) -> None:
     """Bit for bit, from mid-epoch too, with a lane that has left and one that has diverged."""
     changes = {"training.patience_epochs": 3, "training.ema_decay": 0.8, "training.checkpoint_steps": 3}
     configs = lanes((1.0, 2.0, 4.0, 1.0), **changes)
@@ -210,7 +210,7 @@ def test_resume_repeats_the_unbroken_stack(steps: int, small: Dataset, tmp_path:
             assert str(found) == str(wanted)
 
 
-def test_finished_stack_is_not_trained_again(small: Dataset, tmp_path: Path) -> None:  # noqa: F811
+def test_finished_stack_is_not_trained_again(small: Dataset, tmp_path: Path) -> None:
     """Nor is another one's checkpoint taken."""
     configs = lanes((1.0, 2.0), **{"training.epochs": 2})
     first = finished(LaneTraining(configs, small, checkpoints=str(tmp_path)).run())
@@ -244,7 +244,7 @@ def test_lanes_without_a_data_seed_would_see_other_batches() -> None:
         check_lanes([first, second])
 
 
-def test_memory_of_a_lane(small: Dataset) -> None:  # noqa: F811
+def test_memory_of_a_lane(small: Dataset) -> None:
     """At least six copies of the weights where they are averaged, and more for a larger batch."""
     config = lanes()[0]
     weights = sum(value.nbytes for value in build_model(config, small).state_dict().values())

@@ -1,4 +1,4 @@
-"""The loop: exact resume from any step, early stopping, moving averages, and two real ranks."""
+"""The loop: seeds, early stopping, moving averages, divergence, and two real ranks."""
 
 from __future__ import annotations
 
@@ -7,265 +7,35 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
-from vae.config import RunConfig, override
-from vae.data.batches import Batch, Feed, InOrder, Share
+from tests.vae.training.runs import (
+    BASE,
+    EPOCHS,
+    PER_EPOCH,
+    ROWS,
+    STEPS,
+    CutFeed,
+    assert_same_run,
+    metrics,
+    train,
+    weights,
+)
+from vae.config import override
+from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
-from vae.errors import CheckpointError, ConfigError, DataError, Diverged
+from vae.errors import ConfigError, DataError, Diverged
 from vae.metrics.likelihood import bound_sums
 from vae.parts.terms import Inputs
 from vae.training.hooks import EpochReport, Hooks, TrainingResult
-from vae.training.loop import Training, unfinished
-
-ROWS, BATCH, EPOCHS = 231, 32, 3
-PER_EPOCH = ROWS // BATCH
-STEPS = PER_EPOCH * EPOCHS
-NEVER = 1e9
-CLOCKS = {"examples_per_second", "elapsed_seconds"}
-
-BASE = override(
-    RunConfig(),
-    {
-        "model.latent_dim": 2,
-        "model.encoder": {"kind": "mlp", "hidden": [8]},
-        "training.epochs": EPOCHS,
-        "training.batch_size": BATCH,
-        "training.learning_rate": 1e-2,
-        "training.patience_epochs": None,
-        "training.checkpoint_seconds": NEVER,
-    },
-)
-
-
-@pytest.fixture(scope="module")
-def small(publish: Callable[..., Dataset], tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """231 scanned digits to train and 61 to validate, in row groups of 25."""
-    images, labels = load_digits(return_X_y=True)
-    pixels = np.rint(images * (255 / 16)).astype(np.uint8).reshape(-1, 1, 8, 8)
-    rows = slice(ROWS + 61)
-    folder = tmp_path_factory.mktemp("small")
-    return publish(folder, pixels[rows], labels[rows].astype(np.int64), {"train": ROWS, "validation": 61}, 25)
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-class Killed(Exception):  # noqa: N818  stands for a signal
-    """Stands for the end of a process."""
-
-
-class CutFeed:
-    """A feed that ends the run after so many batches."""
-
-    def __init__(self, feed: Feed, batches: int) -> None:
-        self.feed = feed
-        self.steps_per_epoch = feed.steps_per_epoch
-        self.left = batches
-
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        for batch in self.feed.epoch(epoch, first_step):
-            if not self.left:
-                raise Killed
-            self.left -= 1
-            yield batch
-
-
-def train(config: RunConfig, dataset: Dataset, **options: Any) -> TrainingResult:
-    return Training(config, dataset, **options).run()
-
-
-def kill_after(steps: int, config: RunConfig, dataset: Dataset, checkpoints: Path) -> None:
-    training = Training(config, dataset, checkpoints=str(checkpoints))
-    training.feed = CutFeed(training.feed, steps)
-    with pytest.raises(Killed):
-        training.run()
-
-
-def metrics(history: tuple[EpochReport, ...]) -> list[dict[str, Any]]:
-    """The history without what a clock measured."""
-    return [{name: value for name, value in asdict(report).items() if name not in CLOCKS} for report in history]
-
-
-def weights(result: TrainingResult) -> dict[str, Tensor]:
-    return result.model.state_dict()
-
-
-def assert_same_run(resumed: TrainingResult, unbroken: TrainingResult) -> None:
-    assert metrics(resumed.history) == metrics(unbroken.history)
-    assert metrics((resumed.best,)) == metrics((unbroken.best,))
-    for name, value in weights(unbroken).items():
-        assert torch.equal(weights(resumed)[name], value), name
-
-
-VARIANTS = {
-    "resident": {},
-    "streaming": {"training.feed": "streaming", "training.memory_budget_bytes": 4 * 64 * 60},
-    "averaged, conditional, clipped": {
-        "training.ema_decay": 0.9,
-        "model.condition": "class",
-        "training.gradient_clip_norm": 1.0,
-        "objective.controller": {"kind": "warmup", "steps": 10},
-        "objective.beta": 2.0,
-    },
-    "conv, learned sigma, decay": {
-        "model.encoder": {"kind": "conv", "channels": [4], "hidden": 8, "residual_blocks": 1},
-        "model.likelihood": {"kind": "gaussian"},
-        "training.weight_decay": 0.1,
-        "training.learning_rate_schedule": "cosine",
-        "training.warmup_steps": 3,
-    },
-}
-
-
-@pytest.mark.parametrize("variant", VARIANTS)
-@pytest.mark.parametrize(
-    ("checkpoint_steps", "kills"),
-    [(3, range(STEPS)), (PER_EPOCH, [step for step in range(STEPS) if (step + 1) % PER_EPOCH < 3])],
-)
-def test_resume_repeats_the_unbroken_run(
-    small: Dataset, tmp_path: Path, variant: str, checkpoint_steps: int, kills: Sequence[int]
-) -> None:
-    """Killed at any step and resumed, a run has bit-equal weights and equal metrics, mid-epoch and at its seams."""
-    config = override(BASE, {**VARIANTS[variant], "training.checkpoint_steps": checkpoint_steps})
-    unbroken = train(config, small)
-    for step in kills if variant == "resident" else kills[1::4]:
-        kill_after(step, config, small, tmp_path / str(step))
-        resumed = train(config, small, checkpoints=str(tmp_path / str(step)))
-        assert resumed.resumed_from_step == step // checkpoint_steps * checkpoint_steps
-        assert_same_run(resumed, unbroken)
-
-
-def test_resume_repeats_the_unbroken_run_however_often(small: Dataset, tmp_path: Path) -> None:
-    """A run that is killed again and again after each few steps still ends as if it never had been."""
-    config = override(BASE, {"training.checkpoint_steps": 2, "training.ema_decay": 0.5})
-    for _ in range(4):
-        kill_after(5, config, small, tmp_path)
-    assert max(tmp_path.glob("step-*")).name == "step-00000016"
-    assert_same_run(train(config, small, checkpoints=str(tmp_path)), train(config, small))
-
-
-def test_resume_of_a_finished_run_returns_it(small: Dataset, tmp_path: Path) -> None:
-    """A finished run is not trained again: the same weights and history come back."""
-    first = train(BASE, small, checkpoints=str(tmp_path))
-    again = train(BASE, small, checkpoints=str(tmp_path))
-    assert again.resumed_from_step == STEPS
-    assert again.history == first.history
-    assert_same_run(again, first)
-
-
-@pytest.mark.parametrize(
-    ("file", "damage"),
-    [
-        ("model.safetensors", "flipped"),
-        ("optimizer.safetensors", "flipped"),
-        ("values.json", "flipped"),
-        ("manifest.json", "flipped"),
-        ("manifest.json", "truncated"),
-        ("manifest.json", "missing"),
-    ],
-)
-def test_resume_passes_over_a_damaged_checkpoint(small: Dataset, tmp_path: Path, file: str, damage: str) -> None:
-    """With the newest checkpoint damaged the run goes on from the one before and ends bit-equal."""
-    config = override(BASE, {"training.checkpoint_steps": 3})
-    kill_after(14, config, small, tmp_path)
-    path = tmp_path / "step-00000012" / file
-    content = bytearray(path.read_bytes())
-    path.unlink()
-    if damage == "flipped":
-        content[len(content) // 2] ^= 0x10
-        path.write_bytes(content)
-    elif damage == "truncated":
-        path.write_bytes(content[: len(content) // 2])
-    resumed = train(config, small, checkpoints=str(tmp_path))
-    assert resumed.resumed_from_step == 9
-    assert_same_run(resumed, train(config, small))
-
-
-def test_resume_refuses_another_configuration(small: Dataset, tmp_path: Path) -> None:
-    """A folder with checkpoints of another β is refused, and the difference named."""
-    train(override(BASE, {"training.epochs": 1}), small, checkpoints=str(tmp_path))
-    with pytest.raises(CheckpointError) as error:
-        train(override(BASE, {"training.epochs": 1, "objective.beta": 4.0}), small, checkpoints=str(tmp_path))
-    assert str(error.value) == (
-        f"{tmp_path}/step-{PER_EPOCH:08d} belongs to another run (config.objective.beta: was 1.0, is 4.0); "
-        "choose another run name, or remove the folder to start again"
-    )
-
-
-def test_resume_allows_other_checkpoint_intervals(small: Dataset, tmp_path: Path) -> None:
-    """How often checkpoints are written, and the workers' failures allowed, are no part of what a run is."""
-    kill_after(9, override(BASE, {"training.checkpoint_steps": 4}), small, tmp_path)
-    other = override(BASE, {"training.checkpoint_steps": 5, "scaling.max_failures": 7})
-    resumed = train(other, small, checkpoints=str(tmp_path))
-    assert resumed.resumed_from_step == 8
-    assert_same_run(resumed, train(BASE, small))
-
-
-def test_beta_is_the_same_after_a_resume(small: Dataset, tmp_path: Path) -> None:
-    """A warm-up counts optimiser steps, so a resumed run reports the β that the unbroken one did."""
-    changes = {"objective.beta": 4.0, "objective.controller": {"kind": "warmup", "steps": STEPS - 2}}
-    config = override(BASE, {**changes, "training.checkpoint_steps": 4})
-    kill_after(10, config, small, tmp_path)
-    resumed = train(config, small, checkpoints=str(tmp_path))
-    expected = [4.0 * min(1, (PER_EPOCH * epoch - 1) / (STEPS - 2)) for epoch in range(1, EPOCHS + 1)]
-    assert [report.beta for report in resumed.history] == pytest.approx(expected)
-
-
-def test_hook_that_fails_leaves_a_run_that_resumes(small: Dataset, tmp_path: Path) -> None:
-    """An error in a listener ends the run after the epoch's checkpoint; the next attempt goes on from there."""
-
-    class Failing(Hooks):
-        def on_epoch(self, report: EpochReport) -> None:
-            if report.epoch == 2:
-                raise Killed
-
-    config = override(BASE, {"training.checkpoint_seconds": 0.0})
-    with pytest.raises(Killed):
-        train(config, small, checkpoints=str(tmp_path), hooks=Failing())
-    resumed = train(config, small, checkpoints=str(tmp_path))
-    assert resumed.resumed_from_step == 2 * PER_EPOCH
-    assert_same_run(resumed, train(config, small))
-
-
-@pytest.mark.parametrize("ema_decay", [None, 0.9])
-@pytest.mark.parametrize("steps", [3, PER_EPOCH + 3])
-def test_unfinished_run_is_looked_at_without_being_resumed(
-    small: Dataset, tmp_path: Path, steps: int, ema_decay: float | None
-) -> None:
-    """It gives the best epoch's model as the resumed run has it; in the first epoch what that would be validated with."""
-    config = override(BASE, {"training.checkpoint_steps": 1, "training.ema_decay": ema_decay})
-    assert unfinished(config, small, str(tmp_path)) is None
-    kill_after(steps, config, small, tmp_path)
-    resumed = Training(config, small, checkpoints=str(tmp_path))
-    assert resumed.resume() == steps
-    found = unfinished(config, small, str(tmp_path))
-    assert found is not None
-    assert found.step == steps
-    assert found.history == resumed.record.history
-    expected = resumed.best_model() if found.history else resumed.shipped
-    for name, value in expected.state_dict().items():
-        assert torch.equal(found.model.state_dict()[name], value), name
-
-
-def test_checkpoints_are_written_at_the_end_alone_by_default(small: Dataset, tmp_path: Path) -> None:
-    """A run shorter than `checkpoint_seconds` writes its last state and nothing else."""
-    train(BASE, small, checkpoints=str(tmp_path))
-    assert [path.name for path in tmp_path.iterdir()] == [f"step-{STEPS:08d}"]
+from vae.training.loop import Training
 
 
 def test_runs_repeat_and_depend_on_the_seed(small: Dataset) -> None:
@@ -349,16 +119,6 @@ def test_best_epoch_is_by_the_bound_that_is_trained_for(small: Dataset) -> None:
     )
     assert chosen == by_tight != by_loose
     assert result.best.epoch == by_tight[-1]
-
-
-def test_early_stopping_survives_a_resume(small: Dataset, tmp_path: Path) -> None:
-    """Patience counts the epochs before the interruption too."""
-    changes = {"training.epochs": 60, "training.learning_rate": 0.05, "model.encoder": {"kind": "mlp", "hidden": [64]}}
-    config = override(BASE, {**changes, "training.batch_size": ROWS, "training.patience_epochs": 3})
-    unbroken = train(config, small)
-    often = override(config, {"training.checkpoint_steps": 1})
-    kill_after(unbroken.best.epoch + 1, often, small, tmp_path)
-    assert_same_run(train(often, small, checkpoints=str(tmp_path)), unbroken)
 
 
 def test_moving_average_is_what_is_shipped(small: Dataset) -> None:

@@ -6,51 +6,26 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import distributed
 
+from tests.vae.training.runs import CutFeed, Killed, metrics
 from vae.config import RunConfig, override
-from vae.data.batches import Batch, Feed
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError
 from vae.training.hooks import TrainingResult
 from vae.training.loop import Training
 from vae.training.world import World
 
-CLOCKS = ("examples_per_second", "elapsed_seconds")
-
-
-class Stopped(Exception):  # noqa: N818  stands for a signal
-    """Stands for the end of a process."""
-
-
-class StoppedFeed:
-    """A feed that ends the run after so many batches."""
-
-    def __init__(self, feed: Feed, batches: int) -> None:
-        self.feed = feed
-        self.steps_per_epoch = feed.steps_per_epoch
-        self.left = batches
-
-    def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        for batch in self.feed.epoch(epoch, first_step):
-            if not self.left:
-                raise Stopped
-            self.left -= 1
-            yield batch
-
 
 def describe(result: TrainingResult) -> dict[str, Any]:
     digest = hashlib.sha256()
     for value in result.model.state_dict().values():
         digest.update(value.numpy().tobytes())
-    history = [{k: v for k, v in asdict(report).items() if k not in CLOCKS} for report in result.history]
-    return {"weights": digest.hexdigest(), "history": history}
+    return {"weights": digest.hexdigest(), "history": metrics(result.history)}
 
 
 def main(rank: int, folder: Path, dataset: Dataset, config: RunConfig) -> None:
@@ -69,10 +44,10 @@ def main(rank: int, folder: Path, dataset: Dataset, config: RunConfig) -> None:
     checkpoints = str(folder / "checkpoints")
     often = override(config, {"training.checkpoint_steps": 5})
     stopped = Training(often, dataset, world, checkpoints)
-    stopped.feed = StoppedFeed(stopped.feed, 12)
+    stopped.feed = CutFeed(stopped.feed, 12)
     try:
         stopped.run()
-    except Stopped:
+    except Killed:
         resumed = Training(often, dataset, world, checkpoints).run()
         report["resumed"], report["resumed_from_step"] = describe(resumed), resumed.resumed_from_step
     try:

@@ -99,20 +99,26 @@ def factor_vae_score(
         return Accuracy(train=0.0, evaluation=0.0)
     codes = standardised(codes[:, active_L])
 
-    def votes(rows: NDArray, num_votes: int) -> NDArray:
-        counts_FL = np.zeros((factors.shape[1], codes.shape[1]))
-        answers = rng.integers(len(counts_FL), size=num_votes)
-        for factor, times in enumerate(np.bincount(answers, minlength=len(counts_FL))):
-            batches_SP = Groups.of(factors, factor, rows).batches((times, batch_size), rng)
-            least_S = np.stack([z[batches_SP].var(1) for z in codes.T]).argmin(0)
-            counts_FL[factor] = np.bincount(least_S, minlength=codes.shape[1])
-        return counts_FL
-
     train_rows, test_rows = split_rows(len(codes), num_train, num_test, rng)
-    train_FL, test_FL = votes(train_rows, num_train), votes(test_rows, num_test)
+    train_FL = _votes(codes, factors, train_rows, (num_train, batch_size), rng)
+    test_FL = _votes(codes, factors, test_rows, (num_test, batch_size), rng)
     stands_for_L, every_L = train_FL.argmax(0), np.arange(codes.shape[1])
     train, test = (float(counts[stands_for_L, every_L].sum() / counts.sum()) for counts in (train_FL, test_FL))
     return Accuracy(train=train, evaluation=test)
+
+
+def _votes(
+    codes_NL: NDArray, factors_NF: NDArray, rows: NDArray, shape: tuple[int, int], rng: np.random.Generator
+) -> NDArray:
+    """Returns the votes of each factor for each dimension, [F,L], by batches [S,P] of some rows."""
+    num_factors, num_latents = factors_NF.shape[1], codes_NL.shape[1]
+    counts_FL = np.zeros((num_factors, num_latents))
+    answers = rng.integers(num_factors, size=shape[0])
+    for factor, times in enumerate(np.bincount(answers, minlength=num_factors)):
+        batches_SP = Groups.of(factors_NF, factor, rows).batches((times, shape[1]), rng)
+        least_S = np.stack([z[batches_SP].var(1) for z in codes_NL.T]).argmin(0)
+        counts_FL[factor] = np.bincount(least_S, minlength=num_latents)
+    return counts_FL
 
 
 @dataclass(frozen=True)
