@@ -28,7 +28,7 @@ from vae.metrics.likelihood import bound_sums
 from vae.model import VAE
 from vae.training.assembly import build_model, share_of
 from vae.training.distributed import TrainSpec, train
-from vae.training.hooks import EpochReport, Hooks, LaneHooks
+from vae.training.hooks import EpochReport, Hooks
 from vae.training.lanes import LaneTraining
 from vae.training.loop import Training
 from vae.training.record import Record
@@ -70,7 +70,7 @@ def train_stack(
         if configs[0].scaling.num_workers > 1:
             reporter.follow_workers(TrainSpec(configs[0], dataset, checkpoints, "trial"))
         elif plan.lanes:
-            reporter.follow(LaneTraining(configs, data, device, checkpoints, reporter))
+            reporter.follow(LaneTraining(configs, data, device, checkpoints, reporter.on_epoch))
         else:
             hooks = _SingleHooks(reporter)
             reporter.follow_one(Training(configs[0], data, World(device=device), checkpoints, hooks))
@@ -78,7 +78,7 @@ def train_stack(
         reporter.refuse(str(error))
 
 
-class Reporter(LaneHooks):
+class Reporter:
     """Reports every epoch to Ray Tune: for each lane its latest and its new epochs, its scores, and why it failed."""
 
     def __init__(self, search: SearchConfig, configs: Sequence[RunConfig], dataset: Dataset) -> None:

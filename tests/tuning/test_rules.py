@@ -80,7 +80,7 @@ def train(config: SearchConfig, dataset: Dataset) -> LaneTraining:
     """The stack of a search without architectures, told of as a trial tells."""
     configs = lane_configs(config, plan_stacks(config), {})
     reporter = worker.Reporter(config, configs, dataset)
-    training = LaneTraining(configs, dataset, hooks=reporter)
+    training = LaneTraining(configs, dataset, on_epoch=reporter.on_epoch)
     reporter.follow(training)
     return training
 

@@ -23,12 +23,6 @@ def choice(*values: Any) -> dict[str, Any]:
     return {"kind": "choice", "values": values}
 
 
-def refusal(space: dict[str, Any], **changes: Any) -> str:
-    with pytest.raises(ConfigError) as error:
-        check_space(search(space, **changes))
-    return str(error.value)
-
-
 def test_default_space_is_accepted() -> None:
     """The space that a newcomer gets is whole, and its grid is counted."""
     check_space(SearchConfig())
@@ -101,68 +95,54 @@ def test_configuration_of_a_trial_leaves_the_space_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("space", "message"),
+    ("space", "facts"),
     [
-        (
-            {"model.latent_dm": choice(2)},
-            "space.model.latent_dm: model.latent_dm: unknown key (did you mean `latent_dim`?)",
-        ),
-        (
-            {"objective.beta": choice(1.0, -1.0)},
-            "space.objective.beta: objective.beta: input should be greater than or equal to 0, got -1.0",
-        ),
-        (
-            {"objective.beta": {"kind": "uniform", "low": 2, "high": 1}},
-            "space.objective.beta: expected low < high, and low > 0 where log, got 2.0 to 1.0",
-        ),
+        ({}, r"^space: nothing varies"),
+        ({"scaling.num_workers": choice(1, 2)}, r"^space.scaling.num_workers: .*; set base.scaling.num_workers$"),
+        ({"model.latent_dm": choice(2)}, r"^space.model.latent_dm: .*did you mean `latent_dim`"),
+        ({"objective.beta": choice(1.0, -1.0)}, r"^space.objective.beta: .* got -1.0$"),
+        ({"objective.beta": {"kind": "uniform", "low": 2, "high": 1}}, r"^space.objective.beta: .* got 2.0 to 1.0$"),
         (
             {"objective.beta": {"kind": "uniform", "low": 0, "high": 1, "log": True}},
-            "space.objective.beta: expected low < high, and low > 0 where log, got 0.0 to 1.0",
+            r"low > 0 where log, got 0.0 to 1.0$",
         ),
-        (
-            {"model.latent_dim": {"kind": "integers", "low": 0, "high": 4}},
-            "space.model.latent_dim: model.latent_dim: input should be greater than 0, got 0",
-        ),
-        (
-            {"objective.beta": {"kind": "uniform", "low": 0, "high": 1}},
-            "num_trials: a space with a continuous dimension has no last combination; say how many to try",
-        ),
+        ({"model.latent_dim": {"kind": "integers", "low": 0, "high": 4}}, r"^space.model.latent_dim: .* got 0$"),
+        ({"objective.beta": {"kind": "uniform", "low": 0, "high": 1}}, r"^num_trials: "),
     ],
 )
-def test_bad_space_is_refused(space: dict[str, Any], message: str) -> None:
-    """A field that does not exist, a value or bound that is refused, and a search without an end, with the field."""
-    assert refusal(space) == message
+def test_bad_space_is_refused(space: dict[str, Any], facts: str) -> None:
+    """An empty space, an unknown field, a value or bound that is refused, and a search without an end, by the field."""
+    with pytest.raises(ConfigError, match=facts):
+        check_space(search(space))
 
 
 def test_real_range_over_whole_numbers_is_refused() -> None:
     """A uniform range over an integer field would fail at the first trial: it fails here, though its ends are whole."""
-    message = refusal({"model.latent_dim": {"kind": "uniform", "low": 2, "high": 8}}, num_trials=3)
-    assert message.startswith("space.model.latent_dim: model.latent_dim: input should be a valid integer")
+    chosen = search({"model.latent_dim": {"kind": "uniform", "low": 2, "high": 8}}, num_trials=3)
+    with pytest.raises(ConfigError, match=r"^space.model.latent_dim: .* valid integer"):
+        check_space(chosen)
 
 
 @pytest.mark.parametrize(
-    ("values", "message"),
+    ("values", "facts"),
     [
+        ({"space": {"objective.beta": choice()}}, r"^search: space.objective.beta.values: .* at least 1 item"),
         (
-            {"space": {"objective.beta": {"kind": "choice", "values": []}}},
-            "search: space.objective.beta.values: tuple should have at least 1 item after validation, not 0, got []",
+            {"space": {"objective.beta": {**choice(1), "valus": [1]}}},
+            r"^search: space.objective.beta.valus: .* `values`",
         ),
-        (
-            {"space": {"objective.beta": {"kind": "choice", "valus": [1], "values": [1]}}},
-            "search: space.objective.beta.valus: unknown key (did you mean `values`?)",
-        ),
-        ({"num_trails": 3}, "search: num_trails: unknown key (did you mean `num_trials`?)"),
+        ({"num_trails": 3}, r"^search: num_trails: .* `num_trials`"),
         (
             {"base": {"objective": {"controller": {"kind": "warmup", "step": 1}}}},
-            "search: base.objective.controller.step: unknown key (did you mean `steps`?)",
+            r"^search: base.objective.controller.step: .* `steps`",
         ),
+        ({"select": "luck"}, r"select: expected one of bound, elbo, active_units, nll, .* got 'luck'"),
     ],
 )
-def test_bad_search_is_refused(values: dict[str, Any], message: str) -> None:
-    """Typos are named through the space's fields and the base, as a user would write them."""
-    with pytest.raises(ConfigError) as error:
+def test_bad_search_is_refused(values: dict[str, Any], facts: str) -> None:
+    """Typos are named through the space's fields and the base, as a user would write them; an unknown rule, too."""
+    with pytest.raises(ConfigError, match=facts):
         parse(SearchConfig, values, "search")
-    assert str(error.value) == message
 
 
 def test_population_based_training_is_refused() -> None:

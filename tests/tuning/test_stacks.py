@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.vae.conftest import _publish
-from tuning.space import SearchConfig, check_space
+from tuning.space import SearchConfig
 from tuning.stacks import STACK, check_memory, checkpoints_of, divide, lane_configs, plan_stacks
 from vae.config import parse
 from vae.data.parquet import Dataset
@@ -141,25 +141,3 @@ def test_checkpoints_of_a_trial_are_found_in_any_order_of_its_parameters() -> No
     drawn = {"model.latent_dim": 4, "model.encoder": "mlp 16"}
     assert checkpoints_of("runs", drawn) == checkpoints_of("runs", dict(reversed(drawn.items())))
     assert checkpoints_of("runs", drawn) != checkpoints_of("runs", {**drawn, "model.latent_dim": 5})
-
-
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"space": {}}, "space: nothing varies"),
-        (
-            {"space": {"scaling.num_workers": {"kind": "choice", "values": [1, 2]}}},
-            r"space.scaling.num_workers: workers change how fast .*; set base.scaling.num_workers",
-        ),
-        ({"select": "luck"}, r"select: .*expected one of bound, elbo, active_units, nll, .* got 'luck'"),
-        ({"space": {"objective.beta": {"kind": "choice", "values": [-1.0]}}}, r"objective.beta"),
-        (
-            {"space": {"model.latent_dims": {"kind": "choice", "values": [2]}}},
-            r"unknown key \(did you mean `latent_dim`",
-        ),
-    ],
-)
-def test_bad_search_is_refused(values: dict[str, Any], message: str) -> None:
-    """An empty space, an unknown rule, a β below 0, and a field that does not exist."""
-    with pytest.raises(ConfigError, match=message):
-        check_space(parse(SearchConfig, values))

@@ -78,9 +78,8 @@ class EpochLoop(ABC):
     def save(self, *, in_epoch: bool) -> None:
         """Writes a checkpoint, if the run keeps any; `in_epoch` if the epoch goes on after it."""
 
-    @abstractmethod
-    def announce_progress(self, progress: Progress) -> None:
-        """Passes a progress report to the hooks."""
+    def announce_progress(self, progress: Progress) -> None:  # noqa: B027  optional
+        """Passes a progress report to the hooks; the default does nothing."""
 
     @abstractmethod
     def announce_epoch(self, reports: Mapping[int, EpochReport]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from vae.model import VAE
@@ -76,13 +75,3 @@ class Hooks:
 
     def on_progress(self, progress: Progress) -> None:
         """Receives the progress at most once a second, on rank 0."""
-
-
-class LaneHooks:
-    """Listener to a stack of lanes; the default does nothing."""
-
-    def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
-        """Receives the report of each lane that trained in an epoch."""
-
-    def on_progress(self, progress: Progress, lanes_alive: int) -> None:
-        """Receives the progress of the stack at most once a second."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import torch
@@ -27,7 +27,7 @@ from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.training.epochs import EpochLoop
 from vae.training.guard import SMALL, diverged
-from vae.training.hooks import EpochReport, LaneHooks, Progress, TrainingResult
+from vae.training.hooks import EpochReport, TrainingResult
 from vae.training.optimizer import StackedAdamW, learning_rate_at, move_averages
 from vae.training.record import EpochParts, Record
 from vae.training.stack import LaneNoise, Stack, StackGradients, StackValidation
@@ -110,7 +110,7 @@ class LaneTraining(EpochLoop):
         dataset: A dataset with a train and a validation split.
         device: Device of the stack.
         checkpoints: Folder for checkpoints, a path or URI; None keeps none. The stack continues from a checkpoint in it.
-        hooks: Listeners to the stack.
+        on_epoch: Receives the reports of the lanes that trained in an epoch, by their numbers.
 
     Raises:
         ConfigError: If the runs cannot be lanes of one stack, or do not fit the data.
@@ -123,11 +123,11 @@ class LaneTraining(EpochLoop):
         dataset: Dataset,
         device: torch.device | str = "cpu",
         checkpoints: str | None = None,
-        hooks: LaneHooks | None = None,
+        on_epoch: Callable[[Mapping[int, EpochReport]], None] | None = None,
     ) -> None:
         check_lanes(configs)
         check_validation(dataset)
-        self.configs, self.dataset, self.hooks = tuple(configs), dataset, hooks or LaneHooks()
+        self.configs, self.dataset, self.on_epoch = tuple(configs), dataset, on_epoch
         self.base = configs[0]
         training = self.base.training
         models = [build_model(config, dataset, device) for config in configs]
@@ -270,13 +270,10 @@ class LaneTraining(EpochLoop):
         self._keep([lane for lane in self.alive if lane not in self.failed and not self.records[lane].is_over])
         return reports
 
-    def announce_progress(self, progress: Progress) -> None:
-        """Passes a progress report to the hooks."""
-        self.hooks.on_progress(progress, len(self.alive))
-
     def announce_epoch(self, reports: Mapping[int, EpochReport]) -> None:
-        """Passes the reports of an epoch to the hooks."""
-        self.hooks.on_epoch(reports)
+        """Passes the reports of an epoch to the listener."""
+        if self.on_epoch is not None:
+            self.on_epoch(reports)
 
     @property
     def shipped(self) -> Stack:

@@ -202,15 +202,17 @@ def test_single_example_has_no_standard_error() -> None:
     assert math.isfinite(json.loads(json.dumps(asdict(result), allow_nan=False))["nats"])
 
 
-def test_unobserved_examples_have_no_bits() -> None:
-    """Where no value is observed there is nothing to divide by, and no bits per dimension."""
-    batch = Batch(images(3), observed=torch.zeros(3, *SHAPE, dtype=torch.bool))
-    assert negative_log_likelihood(build(), [batch], num_samples=2, seed=0).bits_per_dim is None
-
-
-def test_negative_log_likelihood_of_continuous_pixels_has_no_bits() -> None:
-    """A density over continuous pixels has no bits per dimension."""
-    assert negative_log_likelihood(build(Gaussian()), cut(images(8), 8), num_samples=2, seed=0).bits_per_dim is None
+@pytest.mark.parametrize(
+    ("likelihood", "observed"),
+    [(None, torch.zeros(3, *SHAPE, dtype=torch.bool)), (Gaussian(), None)],
+    ids=["nothing is observed", "pixels are continuous"],
+)
+def test_likelihood_without_a_count_of_values_has_no_bits(
+    likelihood: LikelihoodConfig | None, observed: Tensor | None
+) -> None:
+    """Bits per dimension need observed values to divide by, and probabilities rather than densities."""
+    batch = Batch(images(3), observed=observed)
+    assert negative_log_likelihood(build(likelihood), [batch], num_samples=2, seed=0).bits_per_dim is None
 
 
 def test_mutual_information_of_known_posteriors() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.training.assembly import build_model
-from vae.training.hooks import EpochReport, LaneHooks, TrainingResult
+from vae.training.hooks import TrainingResult
 from vae.training.lanes import LaneTraining, bytes_of_a_lane, check_lanes
 from vae.training.loop import Training
 from vae.training.stack import Stack
@@ -151,24 +151,15 @@ def test_moving_averages_take_buffers_as_they_are(small: Dataset) -> None:
         torch.testing.assert_close(shipped, start[number] + 7 * 0.01 * (number + 1))
 
 
-class Told(LaneHooks):
-    """Which lanes were in each epoch."""
-
-    def __init__(self) -> None:
-        self.epochs: list[list[int]] = []
-
-    def on_epoch(self, reports: Mapping[int, EpochReport]) -> None:
-        self.epochs.append(list(reports))
-
-
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
 def test_lanes_stop_one_by_one(ema_decay: float | None, small: Dataset) -> None:
     """A lane without progress leaves, and the others go on as if it had never been there, averages included."""
     learning = override(lanes()[0], {"training.patience_epochs": 2, "training.ema_decay": ema_decay})
     idle = override(learning, {"training.learning_rate": 1e-30})
-    told = Told()
-    stopped, going = finished(LaneTraining([idle, learning], small, hooks=told).run())
-    assert told.epochs == [[0, 1]] * 3 + [[1]] * (EPOCHS - 3)
+    epochs: list[list[int]] = []
+    training = LaneTraining([idle, learning], small, on_epoch=lambda reports: epochs.append(list(reports)))
+    stopped, going = finished(training.run())
+    assert epochs == [[0, 1]] * 3 + [[1]] * (EPOCHS - 3)
     alone = Training(learning, small).run()
     assert curve(going) == pytest.approx(curve(alone), rel=1e-5)
     bounds = [[report.validation_negative_bound for report in found.history] for found in (going, alone)]
