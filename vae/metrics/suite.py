@@ -89,7 +89,7 @@ def measure(
 
 
 def _check_families(dataset: Dataset, families: Sequence[MetricFamily]) -> None:
-    if dataset.manifest.example.kind != "image" and {*families} - {"information", "imputation"}:
+    if dataset.manifest.example.columns is not None and {*families} - {"information", "imputation"}:
         raise DataError(
             f"{dataset.uri} holds a table, for which only `information` and `imputation` can be measured; the other "
             "families need images"
