@@ -19,9 +19,6 @@ UNREAD = (
     "vae/seeds.py",
     "vae/storage.py",
     "vae/errors.py",
-    "vae/training",
-    "vae/metrics",
-    "tuning",
     "pipelines/models/drift.py",
     "pipelines/data/apply",
 )

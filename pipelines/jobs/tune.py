@@ -153,7 +153,7 @@ def _chosen(searched: Search, known: Evidence, trials: list[Trial], seconds: flo
     run_id = known.run_id
     assert run_id is not None, "it is a run of MLflow"
     best = select(trials, searched.config.select)
-    config = config_of(searched.config, split(searched.config), best.parameters)
+    config = config_of(searched.config, plan_stacks(searched.config), best.parameters)
     _log_result(searched, run_id, trials, best, config)
     stages = [searched.spent(seconds)]
     known = replace(known, config=config, trials=trials, chosen_trial=best.trial_id, stages=stages)
