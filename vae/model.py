@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from vae.config.model import ModelConfig
+from vae.data.conditions import annotation_values, encode_conditions
 from vae.data.schema import Column, ExampleSpec, Experience
 from vae.errors import ConfigError, DataError
 from vae.parts.aggregate import AggregateMixture
@@ -84,34 +84,17 @@ class VAE(nn.Module):
 
         Categories become one-hot vectors, numbers are standardised.
         """
-        parts = []
-        for column in self.conditions:
-            if column.name == "class":
-                assert labels_B is not None, "a conditional model needs labels; callers check"
-                values_B = labels_B
-            else:
-                assert attributes_BA is not None, "a conditional model needs attributes; callers check"
-                values_B = attributes_BA[:, self.examples.attributes.index(column)]
-            if column.categories:
-                parts.append(F.one_hot(values_B.long(), len(column.categories)).float())
-            else:
-                parts.append(((values_B - column.mean) / column.std)[:, None])
-        return torch.cat(parts, dim=-1) if parts else None
+        values = annotation_values(self.examples, labels_B, attributes_BA)
+        return encode_conditions(self.conditions, [values[column.name] for column in self.conditions])
 
     def untold(self, labels_B: Tensor | None, attributes_BA: Tensor | None) -> tuple[tuple[Column, ...], Tensor]:
         """Returns the labels and attributes that are not in the condition: their columns, and their values [B,columns]."""
-        columns: list[Column] = []
-        values: list[Tensor] = []
-        if self.examples.classes and labels_B is not None:
-            columns.append(Column("class", self.examples.classes))
-            values.append(labels_B.float())
-        if attributes_BA is not None:
-            columns += self.examples.attributes
-            values += attributes_BA.unbind(-1)
-        untold = [number for number, column in enumerate(columns) if column.name not in self.config.condition]
-        if not untold:
+        values = annotation_values(self.examples, labels_B, attributes_BA)
+        known = [column for column in self.examples.annotations if column.name in values]
+        columns = tuple(column for column in known if column.name not in self.config.condition)
+        if not columns:
             return (), torch.empty(0, 0)
-        return tuple(columns[number] for number in untold), torch.stack([values[number] for number in untold], dim=-1)
+        return columns, torch.stack([values[column.name].float() for column in columns], dim=-1)
 
     def inputs(
         self,
@@ -237,18 +220,13 @@ class VAE(nn.Module):
 
 def _conditions(names: tuple[str, ...], examples: ExampleSpec) -> tuple[Column, ...]:
     """Returns the columns of a model's condition."""
-    found = []
-    known = {column.name: column for column in examples.attributes}
+    known = {column.name: column for column in examples.annotations}
     for name in names:
-        if name == "class":
-            if not examples.classes:
-                raise DataError(
-                    "model.condition is `class`, but the dataset has no labels; ingest it with labels or set it to `none`"
-                )
-            found.append(Column("class", examples.classes))
-        elif name in known:
-            found.append(known[name])
-        else:
-            there = ", ".join([*(["class"] if examples.classes else []), *known]) or "nothing to depend on"
+        if name == "class" and name not in known:
+            raise DataError(
+                "model.condition is `class`, but the dataset has no labels; ingest it with labels or set it to `none`"
+            )
+        if name not in known:
+            there = ", ".join(known) or "nothing to depend on"
             raise DataError(f"model.condition names {name!r}, which the dataset does not have; it has {there}")
-    return tuple(found)
+    return tuple(known[name] for name in names)

@@ -24,7 +24,7 @@ from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, decode
 from pipelines.explorer.models import Subject
 from vae.data.schema import Column
-from vae.data.tables import read_rows
+from vae.data.transforms import TableTransform
 from vae.errors import DataError
 
 MOST_BYTES = 8 << 20
@@ -212,7 +212,7 @@ def read_row(subject: Subject, data: bytes, number: int = 0) -> tuple[pd.DataFra
         names = ", ".join(column.name for column in columns)
         raise DataError(f"the file has {len(header):,} columns, the model takes {len(columns)}: {names}"[:MOST_WORDS])
     try:
-        read_rows(pd.DataFrame(columns=header), columns, "the file")
+        TableTransform(subject.examples, columns).values_of(pd.DataFrame(columns=header), "the file")
     except ValueError as error:
         raise DataError(str(error)[:MOST_WORDS]) from None
     return with_cells(_empty_row(columns), json.dumps(dict(zip(header, row, strict=True))), columns), num_rows

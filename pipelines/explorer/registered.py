@@ -6,17 +6,19 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from pipelines.data.apply import pull
 from pipelines.data.apply.inputs import Examples
 from pipelines.explorer.models import MOST_ROWS, Offer, Rows, Subject
 from pipelines.models import registry, tracking
 from vae.data.catalog import resolve
+from vae.data.conditions import write_condition
 from vae.data.manifest import SPLITS
 from vae.data.parquet import Dataset
+from vae.data.transforms import transform_of
 from vae.errors import BetalineError
 from vae.model import VAE
 from vae.storage import locate
@@ -78,21 +80,24 @@ def rows_of(dataset: Dataset, model: VAE, most: int = MOST_ROWS) -> Rows:
         DataError: If the dataset lacks a condition of the model.
     """
     split = next(name for name in reversed(SPLITS) if dataset.num_rows(name))
-    examples = Examples(dataset, model.conditions)
-    values, conditions, labels, count = [], [], [], 0
+    examples = Examples(dataset, model)
+    parts, conditions, labels, count = [], [], [], 0
     for number in range(len(examples.row_groups(split))):
         if count >= most:
             break
         group = examples.read(split, number)
         part = slice(0, most - count)
-        values.append(group.take(part))
-        conditions += list(group.conditions or ())[part]
+        parts.append(group.values[part])
+        if group.conditions is not None:
+            conditions += [write_condition(model.conditions, row) for row in group.conditions[part]]
         labels += [] if group.labels is None else group.labels[part].tolist()
-        count += len(values[-1])
-    frames = isinstance(values[0], pd.DataFrame)
+        count += len(parts[-1])
+    values: Any = np.concatenate(parts)
     names = dataset.manifest.classes
+    if model.examples.columns is not None:
+        values = transform_of(model.examples.untyped()).write_values(values)
     return Rows(
-        values=pd.concat(values, ignore_index=True) if frames else np.concatenate(values),
+        values=values,
         dataset_id=dataset.manifest.dataset_id,
         conditions=conditions or None,
         classes=[names[label] for label in labels] if names and labels else None,

@@ -25,7 +25,7 @@ from pipelines.stages.tune import SearchedModel, TuneResult
 from vae import serving
 from vae.config import MetricFamily, parse
 from vae.data.parquet import Dataset
-from vae.data.tables import write_rows
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
 from vae.metrics.suite import NOISE, claimed, measure
@@ -197,8 +197,7 @@ def _input_example(known: Evidence) -> Any:
     """Returns two rows as `predict` takes them, with their conditions if the model is conditional."""
     assert known.model is not None
     assert known.rows is not None
-    values, columns = known.rows.values[:2], known.model.examples.columns
-    rows = (values.float() / 255).numpy() if columns is None else write_rows(values.numpy(), columns)
+    rows = transform_of(known.model.examples).write_values(known.rows.values[:2].numpy())
     conditions = known.conditions(2)
     return (rows, {"condition": conditions}) if conditions else rows
 

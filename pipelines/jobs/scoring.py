@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +14,10 @@ from pipelines.models import packaging
 from pipelines.models.versions import Score, Version
 from vae.config import ModelConfig
 from vae.data.batches import Batch, InOrder, Share
+from vae.data.fitting import fits
 from vae.data.missing import MissingConfig
 from vae.data.parquet import Dataset
-from vae.data.schema import Column, ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.data.statistics import example_spec
 from vae.errors import Diverged
 from vae.metrics.likelihood import NegativeLogLikelihood, negative_log_likelihood
@@ -82,7 +83,8 @@ def champion_score(
         return champion.score
     model = load_model(str(packaging.download(champion.uri, scratch / "champion")))
     data = example_spec(dataset, missing)
-    if not fits(model, data) or protocol(model.config, missing, num_samples) != candidate.name:
+    comparable = fits(model.examples, data, model.config.condition)
+    if not comparable or protocol(model.config, missing, num_samples) != candidate.name:
         return champion.score
     model.examples = with_bounds_of(model.examples, data)
     emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
@@ -100,24 +102,6 @@ def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
         return known
     pairs = zip(known.columns, data.columns, strict=True)
     return replace(known, columns=tuple(replace(mine, lowest=its.lowest, highest=its.highest) for mine, its in pairs))
-
-
-def fits(model: VAE, data: ExampleSpec) -> bool:
-    """Returns whether a model can score other data: the same shape, columns, and conditions.
-
-    Means and standard deviations may differ: the model keeps its own.
-    """
-    known, conditions = model.examples, set(model.config.condition)
-    return (
-        known.shape == data.shape
-        and _names(known.columns) == _names(data.columns)
-        and (known.classes == data.classes or "class" not in conditions)
-        and (_names(known.attributes) == _names(data.attributes) or not conditions - {"class"})
-    )
-
-
-def _names(columns: Sequence[Column] | None) -> list[tuple[str, tuple[str, ...] | None]] | None:
-    return None if columns is None else [(column.name, column.categories) for column in columns]
 
 
 def unit_change(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> float:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
+import torch
 from numpy.typing import NDArray
 
 from pipelines.data.apply.inputs import Examples
+from vae import inference
 from vae.config import Section
+from vae.data.fitting import check_fits
 from vae.data.manifest import SPLITS, SplitName
 from vae.data.parquet import Dataset
 from vae.data.schema import Column, without_absurd
+from vae.data.transforms import transform_of
 from vae.errors import DataError
-from vae.inference.answering import answer
+from vae.inference.answering import Request, as_scored, inputs_of
 from vae.model import VAE
 
 REFERENCE = "reference.json"
@@ -98,35 +101,41 @@ def profile_of(
     splits: Sequence[SplitName] = SPLITS,
     max_rows: int = REFERENCE_ROWS,
 ) -> Profile:
-    """What a model says of the first rows of a dataset, which ingest has shuffled.
+    """Measures what a model says of the first rows of a dataset, which ingest has shuffled.
 
     Raises:
         DataError: If the rows are not of the kind that the model takes, or there are fewer than two.
     """
-    _check_kind(model, dataset)
-    nll, error, outside = [], [], []
-    for values, conditions in _rows(model, dataset, splits, max_rows):
-        values, outside_N = _within(values, ranges)
-        if isinstance(values, pd.DataFrame):
-            values = _plausible(values, model.examples.columns or ())
-        if isinstance(values, pd.DataFrame) and not (there_N := values.notna().any(axis=1).to_numpy()).all():
-            # Of a row of gaps there is nothing to reconstruct, and log p(nothing) is 0.
-            values, outside_N = values[there_N], outside_N[there_N]
-            conditions = conditions and [told for told, there in zip(conditions, there_N, strict=True) if there]
-        params: dict[str, Any] = {"condition": conditions} if conditions else {}
-        scores = answer(model, values, {**params, "task": "score", "num_samples": NUM_SAMPLES})
-        nll.append(np.nan_to_num(-cast(NDArray[np.float32], scores), nan=IMPOSSIBLE_NATS, posinf=IMPOSSIBLE_NATS))
-        found = answer(model, values, {**params, "task": "reconstruct"})
-        error.append(_root_mean_square(values, found, model.examples.columns))
-        outside.append(outside_N)
-    if sum(map(len, nll)) < 2:
+    check_fits(model.examples, dataset.manifest.example, dataset.uri, categories=False)
+    parts = [_measured(model, rows, ranges) for rows in _rows(model, dataset, splits, max_rows)]
+    if sum(len(nll_N) for nll_N, _, _ in parts) < 2:
         raise DataError(f"{dataset.uri} has fewer than 2 rows in {', '.join(splits)}: there is nothing to compare")
-    return Profile(
-        num_examples=sum(map(len, nll)),
-        nll=_level(nll),
-        error=_level(error),
-        outside=float(np.concatenate(outside).mean()),
+    nll_N, error_N, outside_N = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return Profile(num_examples=len(nll_N), nll=_level(nll_N), error=_level(error_N), outside=float(outside_N.mean()))
+
+
+def _measured(
+    model: VAE, rows: _Chunk, ranges: Sequence[Range]
+) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
+    """Returns −log p(x), the reconstruction's error, and whether a value is outside of the ranges, for each row, [N]."""
+    transform, request = transform_of(model.examples), Request(task="score", num_samples=NUM_SAMPLES)
+    x, observed = transform.prepare(torch.from_numpy(rows.values.reshape(-1, *model.examples.shape)))
+    # Of a row of gaps there is nothing to reconstruct, and log p(nothing) is 0.
+    some_N = np.ones(len(x), bool) if observed is None else observed.flatten(1).any(1).numpy()
+    conditions_NK = None if rows.conditions is None else rows.conditions[some_N]
+    observed = None if observed is None else observed[some_N]
+    inputs = inputs_of(model, x[some_N], observed, request, conditions_NK=conditions_NK)
+    scored = inputs._replace(x=as_scored(model, inputs.x, request.seed))
+    scores_N = inference.score(model, scored, num_samples=request.num_samples, seed=request.seed).cpu().numpy()
+    values_ND = (
+        np.where(observed.flatten(1).numpy(), rows.values[some_N], np.nan) if observed is not None else rows.values
     )
+    missed_ND = transform.missed(values_ND, inference.reconstruct(model, inputs))
+    low_D, high_D = (np.array([getattr(one, end) for one in ranges]) for end in ("low", "high"))
+    is_number_D = np.array([one.categories is None for one in ranges], bool)
+    outside_ND = ((rows.values < low_D) | (rows.values > high_D)) & is_number_D
+    nll_N = np.nan_to_num(-scores_N, nan=IMPOSSIBLE_NATS, posinf=IMPOSSIBLE_NATS)
+    return nll_N, _root_mean_square(missed_ND), (outside_ND.any(1) | rows.strange)[some_N]
 
 
 def compare(reference: Profile, fresh: Profile) -> list[Finding]:
@@ -160,104 +169,58 @@ def _compare_levels(what: str, unit: str, was: Level, now: Level, reference: Pro
     return Finding(what=what, unit=unit, expected=was.mean, found=now.mean, allowed=allowed, drifted=drifted)
 
 
-def _check_kind(model: VAE, dataset: Dataset) -> None:
-    """Other categories are drift; other columns or another shape are a mistake."""
-    known, data = model.examples, dataset.manifest.example
-    if known.columns is None or data.columns is None:
-        if (known.kind, known.shape) != (data.kind, data.shape):
-            raise DataError(f"{dataset.uri}: the model takes examples of shape {known.shape}, found {data.shape}")
-        return
-    expected = {column.name: column.categories is None for column in known.columns}
-    found = {column.name: column.categories is None for column in data.columns}
-    if expected != found:
-        names = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
-        raise DataError(f"{dataset.uri}: the model takes another table; these columns differ: {', '.join(names)}")
+class _Chunk(NamedTuple):
+    """Some rows of a dataset as the model's schema has them."""
+
+    values: NDArray[Any]
+    """[N,D]"""
+    strange: NDArray[np.bool_]
+    """Whether a row has a category that the model does not have, [N]."""
+    conditions: NDArray[np.float32] | None
+    """[N,K]; None for a model without a condition."""
 
 
-def _rows(
-    model: VAE, dataset: Dataset, splits: Sequence[SplitName], max_rows: int
-) -> Iterator[tuple[Any, list[str] | None]]:
-    """Rows as `predict` takes them, with what a conditional model is told of each."""
-    examples = Examples(dataset, model.conditions)
-    left = max_rows
+def _rows(model: VAE, dataset: Dataset, splits: Sequence[SplitName], max_rows: int) -> Iterator[_Chunk]:
+    examples, remaining = Examples(dataset, model), max_rows
     for split in splits:
         for number in range(len(examples.row_groups(split))):
             group = examples.read(split, number)
-            for start in range(0, group.table.num_rows, ROWS_PER_CALL):
-                part = slice(start, min(start + ROWS_PER_CALL, start + left, group.table.num_rows))
+            values_ND = group.values.reshape(len(group.values), -1)
+            strange_N = np.zeros(len(values_ND), bool) if group.strange is None else group.strange
+            for start in range(0, len(values_ND), ROWS_PER_CALL):
+                part = slice(start, min(start + ROWS_PER_CALL, start + remaining, len(values_ND)))
                 if part.start >= part.stop:
                     return
-                left -= part.stop - part.start
-                yield group.take(part), None if group.conditions is None else list(group.conditions[part])
+                remaining -= part.stop - part.start
+                conditions_NK = None if group.conditions is None else group.conditions[part]
+                yield _Chunk(values_ND[part], strange_N[part], conditions_NK)
 
 
 def _ranges(dataset: Dataset, columns: Sequence[Column] | None) -> tuple[Range, ...]:
-    example, rows = dataset.manifest.example, dataset.num_rows("train")
-    low_D, high_D = np.full(example.num_values, np.inf), np.full(example.num_values, -np.inf)
+    """Returns the smallest and the largest value of each pixel or column in the training split."""
+    rows, num_values = dataset.num_rows("train"), dataset.manifest.example.num_values
+    low_D, high_D = np.full(num_values, np.inf), np.full(num_values, -np.inf)
     for block in dataset.blocks("train", 0, rows, _BLOCK_ROWS):
         flat_ND = block.values.reshape(len(block.values), -1).astype(np.float64)
         if columns is not None:
             flat_ND = without_absurd(flat_ND, columns)
         low_D = np.fmin(low_D, np.fmin.reduce(flat_ND, axis=0))
         high_D = np.fmax(high_D, np.fmax.reduce(flat_ND, axis=0))
-    categories = [c.categories for c in example.columns] if example.columns else [None] * len(low_D)
-    # A column that is nowhere there has no range, and JSON no infinity.
-    bounds = [(low, high) if low <= high else (0.0, 0.0) for low, high in zip(low_D, high_D, strict=True)]
+    categories = [column.categories for column in columns] if columns else [None] * num_values
+    # A column without any value has no range, and JSON no infinity.
+    bounds = [(float(low), float(high)) if low <= high else (0.0, 0.0) for low, high in zip(low_D, high_D, strict=True)]
     return tuple(
-        Range(low=float(low), high=float(high), categories=names)
-        for (low, high), names in zip(bounds, categories, strict=True)
+        Range(low=low, high=high, categories=names) for (low, high), names in zip(bounds, categories, strict=True)
     )
 
 
-def _within(values: Any, ranges: Sequence[Range]) -> tuple[Any, NDArray[np.bool_]]:
-    """The rows without categories that the model has never seen, and which rows are outside of the ranges, [N]."""
-    if not isinstance(values, pd.DataFrame):
-        flat_ND = values.reshape(len(values), -1)
-        low_D, high_D = (np.array([getattr(one, end) for one in ranges]) for end in ("low", "high"))
-        return values, ((flat_ND < low_D) | (flat_ND > high_D)).any(1)
-    kept, outside_N = {}, np.zeros(len(values), bool)
-    for (name, column), known in zip(values.items(), ranges, strict=True):
-        if known.categories is None:
-            numbers = column.astype(float)
-            outside_N |= ((numbers < known.low) | (numbers > known.high)).to_numpy()
-            kept[name] = column
-        else:
-            text = column.astype(object)
-            strange = ~text.isin(known.categories) & text.notna()
-            outside_N |= strange.to_numpy()
-            kept[name] = text.mask(strange, None)
-    return pd.DataFrame(kept), outside_N
+def _root_mean_square(missed_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the root mean square of each row over its observed numbers, [N]."""
+    is_number_ND = ~np.isnan(missed_ND)
+    squares_N = np.square(np.where(is_number_ND, missed_ND, 0.0)).sum(1)
+    return np.sqrt(squares_N / np.maximum(is_number_ND.sum(1), 1))
 
 
-def _plausible(frame: pd.DataFrame, columns: Sequence[Column]) -> pd.DataFrame:
-    """Returns rows without the numbers that the model treats as missing."""
-    kept = {
-        column.name: frame[column.name].where(frame[column.name].between(column.lowest, column.highest))
-        for column in columns
-        if column.lowest is not None and column.highest is not None
-    }
-    return frame.assign(**kept)
-
-
-def _root_mean_square(values: Any, found: Any, columns: Sequence[Column] | None) -> NDArray[np.float64]:
-    """Of each row over its observed numbers, [N]."""
-    if columns is None:
-        missed_ND = (values.astype(np.float64) / 255 - np.asarray(found)).reshape(len(values), -1)
-    else:
-        numbers = [column for column in columns if column.categories is None]
-        missed_ND = (
-            np.stack(
-                [(values[c.name].astype(float) - found[c.name].astype(float)).to_numpy() / c.std for c in numbers],
-                axis=1,
-            )
-            if numbers
-            else np.zeros((len(values), 1))
-        )
-    there_ND = ~np.isnan(missed_ND)
-    squares_N = np.square(np.where(there_ND, missed_ND, 0.0)).sum(1)
-    return np.sqrt(squares_N / np.maximum(there_ND.sum(1), 1))
-
-
-def _level(parts: Sequence[NDArray[Any]]) -> Level:
-    values_N = np.concatenate(parts).astype(np.float64)
+def _level(values_N: NDArray[Any]) -> Level:
+    values_N = values_N.astype(np.float64)
     return Level(mean=float(values_N.mean()), std=float(values_N.std()))

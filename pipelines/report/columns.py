@@ -18,11 +18,11 @@ from pipelines.report.formats import minus
 from pipelines.report.theme import Plan
 from vae import inference
 from vae.data.schema import Column, without_absurd
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.answering import abilities
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
 from vae.metrics.uses import HIDDEN_SHARE, fill_in
-from vae.parts.likelihoods.preparing import restore
 
 SEED = 0
 MOST_MARGINALS, MOST_ASSOCIATIONS, MOST_GAPS = 16, 24, 24
@@ -57,7 +57,7 @@ def compare(evidence: Evidence) -> Comparison | None:
     if model is not None and not evidence.cannot_run:
         condition_NK = evidence.inputs(slice(None)).condition
         x = inference.generate(model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
-        drawn = restore(x, model.examples).double().cpu().numpy()
+        drawn = transform_of(model.examples).in_units(x).double().cpu().numpy()
     return Comparison(example.columns, data_ND, drawn)
 
 

@@ -12,25 +12,22 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal, Protocol, cast
+from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.manifest import SPLITS
+from vae.data.binarization import Binarization
 from vae.data.missing import Logistic, MissingConfig, fit_logistic, without_hidden
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows, empty_rows, fill
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
-from vae.parts.likelihoods.preparing import check_binary
 from vae.seeds import Stream, derive
 
-Binarization = Literal["none", "static", "dynamic"]
-
-# What is read at a time, and what is drawn at a time: the latter fits a core's cache.
-BLOCK_BYTES, DRAW_BYTES = 1 << 20, 1 << 18
+BLOCK_BYTES = 1 << 20
+"""Bytes read at a time."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +115,7 @@ class Share:
 
     @property
     def _has_mask(self) -> bool:
-        return self.missing is not None and self.dataset.manifest.example.columns is None
+        return self.missing is not None and not transform_of(self.dataset.manifest.example).marks_missing
 
     def read(self, start: int, stop: int) -> Rows:
         """Rows [start, stop) of the split at once, binarised by the policy, without what is hidden."""
@@ -139,19 +136,10 @@ class Share:
         return rows._replace(observed=np.empty(rows.values.shape, bool)) if self._has_mask else rows
 
     def _prepared(self, rows: Rows, start: int) -> Rows:
-        rows = self._binarized(rows, start)
+        transform = transform_of(self.dataset.manifest.example)
+        values = transform.binarized(rows.values, self.binarization, self.split, start, self.dataset.uri)
+        rows = rows._replace(values=values)
         return rows if self.missing is None else without_hidden(rows, self.missing, self.split, start, self.logistic)
-
-    def _binarized(self, rows: Rows, start: int) -> Rows:
-        if self.binarization is None or self.dataset.manifest.example.columns is not None:
-            return rows
-        pixels = cast(NDArray[np.uint8], rows.values)
-        if self.binarization == "static":
-            out = pixels if pixels.flags.writeable else None  # in place, unless it is a view of Arrow's
-            return rows._replace(values=static_binarization(pixels, start, self.split, out))
-        if self.binarization == "none":
-            check_binary(pixels, f"{self.dataset.uri}, {self.split} rows {start} to {start + len(pixels)}")
-        return rows
 
     def to_device(self, rows: Rows) -> Batch:
         shape = (-1, *self.dataset.manifest.example.shape)
@@ -170,47 +158,6 @@ class Share:
     def load(self, start: int, stop: int) -> Batch:
         """Rows [start, stop) of the split, on the device."""
         return self.to_device(self.read(start, stop))
-
-
-def static_binarization(
-    pixels_ND: NDArray[np.uint8], first_row: int, split: str, out: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
-    """One fixed binary draw of each pixel: 255 with its grey value / 255 as probability, else 0.
-
-    A pixel's draw depends on its split and row alone: not on which range it is read in, nor on the run's seed, so that two
-    models are scored on the same binary images.
-
-    Args:
-        pixels_ND: Grey values.
-        first_row: Their first row's number in the split.
-        split: Its name.
-        out: Where to write; may be `pixels_ND` itself.
-    """
-    num_rows, row_bytes = pixels_ND.shape
-    words_per_row = -(-row_bytes // 8)
-    bits = np.random.PCG64(derive(0, Stream.STATIC_BINARIZATION, SPLITS.index(split)))
-    bits.advance(first_row * words_per_row)
-    drawn = np.empty_like(pixels_ND) if out is None else out
-    rows_at_once = max(1, DRAW_BYTES // max(1, row_bytes))
-    for row in range(0, num_rows, rows_at_once):
-        part = slice(row, row + rows_at_once)
-        grey = pixels_ND[part]
-        threshold = uniform_below_255(bits.random_raw(len(grey) * words_per_row)).reshape(len(grey), -1)
-        white = threshold[:, :row_bytes] < grey
-        np.negative(white.view(np.uint8), out=drawn[part])  # 0 and 1 to 0 and 255
-    return drawn
-
-
-def uniform_below_255(words_W: NDArray[np.uint64]) -> NDArray[np.uint8]:
-    """The bytes of random words, uniform over 0 … 254, [8W]. One of 255 is drawn again, from a hash of its whole word."""
-    draws = words_W.astype("<u8", copy=True).view(np.uint8)
-    again = np.flatnonzero(draws == 255)
-    state = words_W[again // 8] + (again % 8 + 1).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    # The SplitMix64 finaliser, as in `seeds.derive`.
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    draws[again] = ((state ^ (state >> np.uint64(31))) % np.uint64(255)).astype(np.uint8)
-    return draws
 
 
 class Feed(Protocol):

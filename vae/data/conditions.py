@@ -1,30 +1,80 @@
-"""What a conditional model is told of an example, as people write it.
+"""Conditions: the class and the attributes that a conditional model is told, as values, as features and as text.
 
 A model that is told one thing takes its value: `cat`. One that is told several takes `class=cat, size=0.5`.
 
-Shapes: N rows, K conditions.
+Shapes: N rows, K conditions, F features of a condition.
 """
 
 from __future__ import annotations
 
-import difflib
-import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from vae.data.schema import Column
+from vae.data.schema import Column, ExampleSpec
+from vae.data.transforms.columns import recoded, transform_of_column
+from vae.errors import did_you_mean
+
+
+def annotation_values(data: ExampleSpec, labels: Any, attributes: Any) -> dict[str, Any]:
+    """Returns the values [N] of each annotation of rows by its name.
+
+    Args:
+        data: Schema of the rows.
+        labels: Class indices [N], an array or a tensor; None for rows without.
+        attributes: Values [N,A] in the order of the schema's attributes; None for rows without.
+    """
+    values = {} if labels is None else {"class": labels}
+    if attributes is not None:
+        values |= {column.name: values_N for column, values_N in zip(data.attributes, attributes.T, strict=True)}
+    return values
+
+
+def known_conditions(
+    columns: Sequence[Column], data: ExampleSpec, labels: Any, attributes: Any
+) -> NDArray[np.float32] | None:
+    """Returns what a model is told of a dataset's rows [N,K], by the model's own codes; NaN where a row does not say.
+
+    Args:
+        columns: Columns that the model depends on.
+        data: Schema of the dataset.
+        labels: Class indices [N]; None for rows without.
+        attributes: Values [N,A]; None for rows without.
+
+    Returns:
+        None where the model depends on nothing, or on a column that the dataset lacks.
+    """
+    values = annotation_values(data, labels, attributes)
+    if not columns or not all(column.name in values for column in columns):
+        return None
+    source = {column.name: column.categories for column in data.annotations}
+    codes = [recoded(np.asarray(values[c.name], np.float32), source[c.name], c.categories) for c in columns]
+    return np.stack(codes, axis=1).astype(np.float32)
+
+
+def encode_conditions(columns: Sequence[Column], values: Sequence[Tensor]) -> Tensor | None:
+    """Returns the features of conditions [N,F]: numbers standardised, categories one-hot; None for no columns.
+
+    Args:
+        columns: Columns that the model depends on.
+        values: Values [N] of each column.
+    """
+    parts = [transform_of_column(column).features(values_N) for column, values_N in zip(columns, values, strict=True)]
+    return torch.cat(parts, dim=-1) if parts else None
 
 
 def read_conditions(entries: Sequence[str], columns: Sequence[Column], rows: int, where: str) -> NDArray[np.float32]:
-    """Values of each row [N,K]: numbers in their own unit, categories as codes.
+    """Reads the conditions of rows as callers write them: numbers in their own unit, categories as codes, [N,K].
 
     Args:
-        entries: One for all rows, or one for each.
-        columns: What the model depends on.
-        rows: N.
-        where: What asks, for the message.
+        entries: One entry for all rows, or one for each.
+        columns: Columns that the model depends on.
+        rows: Number of rows.
+        where: Name of the request in messages.
 
     Raises:
         ValueError: If an entry is not what the model takes; says what it takes.
@@ -39,77 +89,49 @@ def read_conditions(entries: Sequence[str], columns: Sequence[Column], rows: int
         raise ValueError(f"{where}: expected 1 or {rows} conditions, found {len(entries)}")
     texts = [[entry] if len(columns) == 1 else _split(entry, columns, where) for entry in entries]
     by_column = zip(columns, zip(*texts, strict=True), strict=True)
-    values_NK = np.stack([_values(column, found, where) for column, found in by_column], axis=1)
+    values_NK = np.stack([transform_of_column(column).parse(found, where) for column, found in by_column], axis=1)
     return values_NK if len(values_NK) == rows else values_NK.repeat(rows, 0)
 
 
 def write_condition(columns: Sequence[Column], values: Sequence[float]) -> str:
-    """The entry that `read_conditions` reads as these values, [K]."""
-    texts = [
-        column.categories[int(value)] if column.categories else str(np.float32(value))
-        for column, value in zip(columns, values, strict=True)
-    ]
+    """Returns the entry that `read_conditions` reads as these values, [K]."""
+    texts = [transform_of_column(column).text(value) for column, value in zip(columns, values, strict=True)]
     if len(columns) == 1:
         return texts[0]
     return ", ".join(f"{column.name}={text}" for column, text in zip(columns, texts, strict=True))
 
 
 def example_condition(columns: Sequence[Column]) -> list[str]:
-    """An entry for all rows: first categories and means. Empty for a model without a condition."""
+    """Returns an entry for all rows: first categories and means. Empty for a model without a condition."""
     return [write_condition(columns, [0.0 if c.categories else c.mean for c in columns])] if columns else []
 
 
 def _split(entry: str, columns: Sequence[Column], where: str) -> list[str]:
-    """The text of each column's value, in the columns' order."""
+    """Returns the text of each column's value, in the columns' order."""
     names = [column.name for column in columns]
-    found: dict[str, str] = {}
+    texts: dict[str, str] = {}
     last = None
     for piece in entry.split(","):
         name, equals, text = piece.partition("=")
         if not equals and last is not None:  # a comma of the value's own
-            found[last] += f",{piece}"
+            texts[last] += f",{piece}"
             continue
         last = name.strip()
-        if last not in names or last in found:
-            near = difflib.get_close_matches(last, names, n=1)
-            hint = f" (did you mean `{near[0]}`?)" if near and last not in names else ""
-            what = f"{last!r} is there twice" if last in names else f"{last!r} is not known{hint}"
+        if last not in names or last in texts:
+            what = f"{last!r} is there twice" if last in names else f"{last!r} is not known{did_you_mean(last, names)}"
             raise ValueError(f"{where}: condition {entry!r}: {what}; give {_expected(columns)}")
-        found[last] = text
-    if absent := [name for name in names if name not in found]:
+        texts[last] = text
+    if absent := [name for name in names if name not in texts]:
         raise ValueError(f"{where}: condition {entry!r} says nothing of {', '.join(absent)}; give {_expected(columns)}")
-    return [found[name].strip() for name in names]
-
-
-def _values(column: Column, texts: Sequence[str], where: str) -> NDArray[np.float32]:
-    if column.categories is None:
-        return np.array([_number(column, text, where) for text in texts], np.float32)
-    codes = {category: code for code, category in enumerate(column.categories)}
-    if unknown := sorted(set(texts) - codes.keys()):
-        raise ValueError(f"{where}: unknown {column.name} {', '.join(unknown)}: expected {_choices(column)}")
-    return np.array([codes[text] for text in texts], np.float32)
-
-
-def _number(column: Column, text: str, where: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{where}: {column.name} must be a number, got {text!r}")
-    return number
+    return [texts[name].strip() for name in names]
 
 
 def _expected(columns: Sequence[Column]) -> str:
-    """What to give, in words."""
+    """Returns in words what to give."""
+    choices = {column.name: ", ".join(column.categories) if column.categories else "a number" for column in columns}
     if len(columns) == 1:
         column = columns[0]
-        return (
-            f"one {column.name} for all rows or one for each, {'out of ' * bool(column.categories)}{_choices(column)}"
-        )
-    choices = "; ".join(f"{column.name}: {_choices(column)}" for column in columns)
-    return f"one entry for all rows or one for each, such as {example_condition(columns)[0]!r} ({choices})"
-
-
-def _choices(column: Column) -> str:
-    return ", ".join(column.categories) if column.categories else "a number"
+        out_of = "out of " * bool(column.categories)
+        return f"one {column.name} for all rows or one for each, {out_of}{choices[column.name]}"
+    listed = "; ".join(f"{name}: {values}" for name, values in choices.items())
+    return f"one entry for all rows or one for each, such as {example_condition(columns)[0]!r} ({listed})"

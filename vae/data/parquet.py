@@ -24,7 +24,9 @@ from pyarrow import fs
 from pydantic import ValidationError
 
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, Manifest, Shard
-from vae.data.rows import IMAGE, Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
+from vae.data.rows import Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
+from vae.data.transforms import transform_of
+from vae.data.transforms.images import IMAGE
 from vae.errors import CorruptData, DataError
 from vae.storage import Location, locate, sha256_of, write_whole
 
@@ -283,9 +285,10 @@ class Dataset:
         found = tuple(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
         if found != shard.row_groups:
             raise CorruptData(f"{path}: expected row groups of {shard.row_groups} rows, found {found}{self._advice()}")
-        if self.manifest.example.columns is not None:
+        value_bytes = transform_of(self.manifest.example).stored_row_bytes
+        if value_bytes is None:
             return
-        row_bytes = self.manifest.example.row_bytes + 4 * len(self.manifest.attributes) + _ROW_OVERHEAD_BYTES
+        row_bytes = value_bytes + 4 * len(self.manifest.attributes) + _ROW_OVERHEAD_BYTES
         group_bytes = _GROUP_OVERHEAD_BYTES * (1 + len(self.manifest.attributes))
         for index, rows in enumerate(found):
             allowed = rows * row_bytes + group_bytes

@@ -104,13 +104,13 @@ def plausible_ranges(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.
     Raises:
         CorruptData: If a shard is not what the manifest says.
     """
-    example, rows = dataset.manifest.example, dataset.num_rows("train")
-    assert example.columns is not None, "callers ask for tables"
+    columns, rows = dataset.manifest.example.columns, dataset.num_rows("train")
+    assert columns is not None, "callers ask for tables"
     first_ND = dataset.read_rows("train", 0, min(CENTRE_ROWS, rows)).values
     distances = Distances(medians(first_ND.astype(np.float64)))
     for block in dataset.blocks("train", 0, rows, _block_rows(dataset)):
         distances.add(block.values.astype(np.float64))
-    categorical_D = np.array([column.categories is not None for column in example.columns])
+    categorical_D = np.array([column.categories is not None for column in columns])
     lowest_D, highest_D = distances.ranges()
     return np.where(categorical_D, -np.inf, lowest_D), np.where(categorical_D, np.inf, highest_D)
 

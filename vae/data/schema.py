@@ -92,6 +92,18 @@ class ExampleSpec:
         """Kind of the examples, as manifests name it."""
         return "image" if self.columns is None else "table"
 
+    def untyped(self) -> ExampleSpec:
+        """Returns the schema of the values alone, with fractional numbers and categories as text."""
+        if self.columns is None:
+            return ExampleSpec(self.shape)
+        types = {"numeric": "double", "categorical": "string"}
+        return ExampleSpec.of_table(Column(c.name, c.categories, dtype=types[c.kind]) for c in self.columns)
+
+    @property
+    def annotations(self) -> tuple[Column, ...]:
+        """Columns that are known of an example beside its values: its class, and its attributes."""
+        return (*([Column("class", self.classes)] if self.classes else []), *self.attributes)
+
     @property
     def num_values(self) -> int:
         """Number of an example's values: channels times pixels, or columns."""

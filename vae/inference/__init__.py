@@ -5,6 +5,7 @@ examples go back as the model scores them: images float32 in [0, 1], tables stan
 undoes.
 """
 
+from vae.inference.changes import conditions_of, directions_of, edit, infer_condition, transfer
 from vae.inference.coding import (
     Code,
     Output,
@@ -18,11 +19,8 @@ from vae.inference.coding import (
     sample_latents,
     score,
 )
-from vae.inference.denoising import denoise
-from vae.inference.editing import directions_of, edit
 from vae.inference.estimates import Estimate
 from vae.inference.importance import Evidence
-from vae.inference.imputation import Imputations, impute, impute_many
 from vae.inference.paths import (
     Carried,
     Interpolation,
@@ -33,7 +31,7 @@ from vae.inference.paths import (
     path_length,
     traverse,
 )
-from vae.inference.styles import conditions_of, infer_condition, transfer
+from vae.inference.repair import Imputations, denoise, impute, impute_many
 
 __all__ = [
     "Carried",

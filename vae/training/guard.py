@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from vae.config import TrainingConfig
 from vae.data.parquet import Dataset
 from vae.data.rows import SOURCE_ROW
+from vae.data.transforms import transform_of
 from vae.errors import Diverged
 from vae.model import VAE
-from vae.parts.likelihoods.preparing import restore
 from vae.training.step import StepInputs
 
 SMALL = 4096
@@ -110,5 +110,5 @@ def costliest(model: VAE, step_inputs: StepInputs, rows: Tensor | None, dataset:
     columns = model.examples.columns
     if columns is None:
         return f"{row} costs {largest:g} nats in one pixel"
-    value = restore(x, model.examples)[position, entry].item()
+    value = transform_of(model.examples).in_units(x)[position, entry].item()
     return f"{row}, column {columns[entry].name!r}, holds {value:g} and costs {largest:g} nats"

@@ -1,6 +1,6 @@
-"""What a task is given: the examples of a dataset, or the codes that `encode` left.
+"""Inputs of a task: the examples of a dataset, or the codes that `encode` wrote.
 
-Shapes: N rows of a row group, L latent.
+Shapes: N rows of a row group, L latent, K conditions.
 """
 
 from __future__ import annotations
@@ -8,22 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from pipelines.data.apply.manifests import Columns, read_manifest
-from vae.data.conditions import write_condition
+from vae.data.conditions import known_conditions, read_conditions
 from vae.data.manifest import Manifest, Shard
 from vae.data.parquet import Dataset
-from vae.data.rows import Rows, rows_of
-from vae.data.schema import Column
-from vae.data.tables import write_rows
+from vae.data.rows import rows_of
+from vae.data.transforms import transform_of
 from vae.errors import CorruptData, DataError
+from vae.model import VAE
 from vae.storage import locate
 
 CODE, CONDITION = "mean", "condition"
@@ -33,103 +32,90 @@ CODE, CONDITION = "mean", "condition"
 class Group:
     """One row group of the input."""
 
-    values: Any
-    """As `predict` takes them: uint8 [N,C,H,W], a data frame, or latents [N,L]."""
-    conditions: Sequence[str] | None
-    """What the model is told of each row, [N]; None where the input does not say."""
+    values: NDArray[Any]
+    """Values as a dataset of the model's schema holds them, [N,*shape], or latents [N,L]."""
+    conditions: NDArray[np.float32] | None
+    """Conditions of the rows by the model's codes, [N,K]; None where the input does not have them."""
     table: pa.Table
-    """As it is stored."""
-    labels: NDArray[np.int64] | None
-
-    def take(self, part: slice) -> Any:
-        """The values of some rows."""
-        return self.values.iloc[part] if isinstance(self.values, pd.DataFrame) else self.values[part]
+    """Rows as they are stored."""
+    labels: NDArray[np.int64] | None = None
+    """Class indices, [N]; None for unlabelled data."""
+    strange: NDArray[np.bool_] | None = None
+    """Whether a row has a category that the model lacks, which then counts as missing, [N]; None for no row."""
 
 
 class Examples:
-    """A dataset, with what its rows say to a model that is told something."""
+    """A dataset as the examples of a model."""
 
-    def __init__(self, dataset: Dataset, conditions: Sequence[Column]) -> None:
+    def __init__(self, dataset: Dataset, model: VAE) -> None:
         self.dataset = dataset
-        self.conditions = conditions
+        self.known = model.examples
+        self.told = model.conditions
 
     @property
     def manifest(self) -> Manifest:
-        """Of the dataset."""
+        """Manifest of the dataset."""
         return self.dataset.manifest
 
     def row_groups(self, split: str) -> list[tuple[int, int]]:
-        """See `Dataset.row_groups`."""
+        """Returns the row groups of a split; see `Dataset.row_groups`."""
         return self.dataset.row_groups(split)
 
     def read(self, split: str, group: int) -> Group:
-        """One row group.
+        """Reads one row group.
 
         Raises:
             CorruptData: If it is not what the manifest says.
-            DataError: If what the model has to be told of a row is missing.
+            DataError: If a row lacks what the model is told.
         """
-        table = self.dataset.read_group(split, group)
-        rows = rows_of(table, self.manifest.example, slice(0, table.num_rows))
-        example = self.manifest.example
-        if example.columns is None:
-            values = rows.values.reshape(-1, *example.shape)
-        else:
-            columns = [Column(column.name, column.categories) for column in example.columns]
-            values = write_rows(cast(NDArray[np.float64], rows.values), columns)
-        return Group(values, self._conditions(rows, split, group), table, rows.labels)
-
-    def _conditions(self, rows: Rows, split: str, group: int) -> list[str] | None:
-        if not self.conditions:
-            return None
-        names = [column.name for column in self.manifest.attributes]
-        values = []
-        for column in self.conditions:
-            found = rows.labels if column.name == "class" else None
-            if found is None and rows.attributes is not None and column.name in names:
-                found = rows.attributes[:, names.index(column.name)]
-            if found is None:
-                return None  # the plan has seen to it that nobody asks
-            if missing := int(np.isnan(found).sum()):
-                raise DataError(
-                    f"{self.dataset.uri}: {missing} of {len(found)} rows in row group {group} of {split} have no "
-                    f"{column.name!r}, which the model is told; give one for all with --param condition=…"
-                )
-            values.append(found)
-        return [write_condition(self.conditions, row) for row in np.stack(values, axis=1)]
+        table, data = self.dataset.read_group(split, group), self.manifest.example
+        rows = rows_of(table, data, slice(0, table.num_rows))
+        transform = transform_of(self.known)
+        values, strange_N = transform.aligned(rows.values, data), None
+        if transform.marks_missing:
+            strange_N = np.isnan(values).sum(1) > np.isnan(rows.values).sum(1)
+        conditions_NK = known_conditions(self.told, data, rows.labels, rows.attributes)
+        if conditions_NK is not None and (missing_K := np.isnan(conditions_NK).sum(0)).any():
+            number = int(missing_K.argmax())
+            raise DataError(
+                f"{self.dataset.uri}: {missing_K[number]} of {len(values)} rows in row group {group} of {split} have no "
+                f"{self.told[number].name!r}, which the model is told; give one for all with --param condition=…"
+            )
+        return Group(values.reshape(-1, *self.known.shape), conditions_NK, table, rows.labels, strange_N)
 
 
 class Codes:
-    """What `betaline apply encode` left: latents to decode."""
+    """Latents that `betaline apply encode` wrote, to decode."""
 
-    def __init__(self, uri: str, manifest: Columns, latent_dim: int) -> None:
+    def __init__(self, uri: str, manifest: Columns, model: VAE) -> None:
         self.folder = locate(uri)
         self.manifest = manifest
-        self.latent_dim = latent_dim
+        self.latent_dim = model.config.latent_dim
+        self.told = model.conditions
 
     @classmethod
-    def open(cls, uri: str, latent_dim: int) -> Codes:
-        """Opens such a folder.
+    def open(cls, uri: str, model: VAE) -> Codes:
+        """Opens a folder of codes.
 
         Raises:
-            DataError: If there is none, or its codes are of another length.
+            DataError: If it holds none, or codes of another length.
         """
         manifest = read_manifest(locate(uri))
-        expected = f"fixed_size_list<item: float>[{latent_dim}]"
+        expected = f"fixed_size_list<item: float>[{model.config.latent_dim}]"
         if not isinstance(manifest, Columns):
             raise DataError(f"task decode: {uri} holds no codes; give the OUTPUT of `betaline apply encode`")
-        found = manifest.columns.get(CODE, "no such column").replace("element:", "item:").replace(" not null", "")
-        if found != expected:
-            raise DataError(f"task decode: {uri}: column {CODE!r}: expected {expected}, found {found}")
-        return cls(uri, manifest, latent_dim)
+        stored = manifest.columns.get(CODE, "no such column").replace("element:", "item:").replace(" not null", "")
+        if stored != expected:
+            raise DataError(f"task decode: {uri}: column {CODE!r}: expected {expected}, found {stored}")
+        return cls(uri, manifest, model)
 
     def row_groups(self, split: str) -> list[tuple[int, int]]:
-        """See `Dataset.row_groups`; every file is one."""
+        """Returns the rows of each file of a split; see `Dataset.row_groups`."""
         ends = np.cumsum([0, *(shard.rows for shard in self._shards(split))])
         return [(int(start), int(stop)) for start, stop in pairwise(ends)]
 
     def read(self, split: str, group: int) -> Group:
-        """One file.
+        """Reads one file.
 
         Raises:
             CorruptData: If it is not what the manifest says.
@@ -146,8 +132,11 @@ class Codes:
         codes = table.column(CODE).combine_chunks()
         flat = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
         values = flat.flatten().to_numpy(zero_copy_only=False).reshape(-1, self.latent_dim)
-        conditions = table.column(CONDITION).to_pylist() if CONDITION in table.column_names else None
-        return Group(values, conditions, table, None)
+        conditions_NK = None
+        if CONDITION in table.column_names and self.told:
+            texts = [str(text) for text in table.column(CONDITION).to_pylist()]
+            conditions_NK = read_conditions(texts, self.told, len(texts), f"{place.uri}, column {CONDITION!r}")
+        return Group(values, conditions_NK, table)
 
     def _shards(self, split: str) -> Sequence[Shard]:
         return self.manifest.splits.get(split, ())  # pyright: ignore[reportCallIssue, reportArgumentType]

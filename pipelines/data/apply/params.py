@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from vae import serving
-from vae.errors import ConfigError
+from vae.errors import ConfigError, did_you_mean
 from vae.inference.answering import TASKS
 
 AUGMENT = "augment"
@@ -32,6 +31,8 @@ class _Spec(NamedTuple):
 
 
 _OF_AUGMENT = (_Spec("per_class", "long", 100), _Spec("keep", "boolean", False))
+PARAMS_OF_AUGMENT = tuple(spec.name for spec in _OF_AUGMENT)
+"""Parameters of `augment` that the model does not take."""
 
 
 def check_task(task: str) -> None:
@@ -42,7 +43,7 @@ def check_task(task: str) -> None:
     """
     known = [*TASKS, AUGMENT]
     if task not in known:
-        raise ConfigError(f"unknown task {task!r}: there are {', '.join(known)}{_nearest(task, known)}")
+        raise ConfigError(f"unknown task {task!r}: there are {', '.join(known)}{did_you_mean(task, known)}")
 
 
 def read_params(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +57,7 @@ def read_params(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if name not in specs:
             raise ConfigError(
                 f"--param {name}={value}: task {task} takes no such parameter here, only {', '.join(specs)}"
-                f"{_nearest(name, specs)}"
+                f"{did_you_mean(name, specs)}"
             )
     return {name: _read(spec, given[name]) if name in given else spec.default for name, spec in specs.items()}
 
@@ -97,8 +98,3 @@ def _value(spec: _Spec, value: Any) -> Any:
                 return str(value)
     except (ValueError, KeyError):
         raise ConfigError(f"--param {spec.name}={value}: expected {_WORDS.get(spec.kind, spec.kind)}") from None
-
-
-def _nearest(name: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""

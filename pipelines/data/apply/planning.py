@@ -11,9 +11,10 @@ from pipelines.data.apply.manifests import Provenance
 from pipelines.data.apply.params import AUGMENT
 from pipelines.models.registry import Version
 from vae.data import manifest as stored
+from vae.data.fitting import check_fits, condition_mismatches, listed
 from vae.data.manifest import SPLITS, SourceFile, SplitName
 from vae.data.parquet import Dataset, rows_per_group
-from vae.data.schema import Column, ExampleSpec
+from vae.data.schema import ExampleSpec
 from vae.errors import ConfigError, DataError
 from vae.model import VAE
 from vae.storage import Location, locate
@@ -23,7 +24,6 @@ ROWS_PER_CALL = 1024
 _CHANGING = ("edit", "interpolate", "transfer", "traverse")
 # Decoded from nothing but codes, so that the input need not hold examples.
 DECODE, GENERATE = "decode", "generate"
-_MOST_LISTED = 12
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,8 @@ def open_input(task: str, uri: str, model: VAE) -> Examples | Codes:
         CorruptData: If its manifest cannot be read.
     """
     if task == DECODE:
-        return Codes.open(uri, model.config.latent_dim)
-    return Examples(Dataset.open(uri), model.conditions)
+        return Codes.open(uri, model)
+    return Examples(Dataset.open(uri), model)
 
 
 def plan(
@@ -117,9 +117,9 @@ def plan(
     given = open_input(task, source, model)
     manifest = given.manifest
     if isinstance(given, Examples):
-        _check_fit(model.examples, given.manifest, source)
+        check_fits(model.examples, given.manifest.example, source)
         if not params.get("condition"):
-            _check_conditions(model, given.manifest, source)
+            _check_conditions(model, given.manifest.example, source)
     chosen = _splits(manifest.splits, splits, source)
     if task == AUGMENT and splits is not None:
         raise ConfigError("--split: augment draws for the training split and keeps the others; leave it out")
@@ -151,9 +151,7 @@ def plan(
 def _result_schema(task: str, model: VAE, given: Examples | Codes, told: bool) -> ExampleSpec:
     """Returns the input's schema with the classes and attributes that hold for the results too."""
     if isinstance(given, Codes):
-        if model.examples.columns is None:
-            return ExampleSpec(model.examples.shape)
-        return ExampleSpec.of_table(_decoded(column) for column in model.examples.columns)
+        return model.examples.untyped()
     example = given.manifest.example
     if task in _CHANGING:
         return replace(example, classes=None, attributes=())
@@ -206,56 +204,9 @@ def _splits(found: Any, wanted: Sequence[SplitName] | None, where: str) -> tuple
     return tuple(chosen)
 
 
-# --- what does not fit ----------------------------------------------------------------------------------------------
-
-
-def _check_fit(model: ExampleSpec, data: stored.Manifest, where: str) -> None:
-    example = data.example
-    if example.columns is None or model.columns is None:
-        what = ["a table" if spec.columns else "images of shape" for spec in (model, example)]
-        if what[0] != what[1] or model.shape != example.shape:
-            raise DataError(
-                f"{where}: the model takes other examples: expected {what[0]} {model.shape}, found {what[1]} "
-                f"{example.shape}; ingest the data as what the model was trained on"
-            )
-        return
-    found = {column.name: column.categories for column in example.columns}
-    expected = {column.name: column.categories for column in model.columns}
-    faults = []
-    for name in [*expected, *(name for name in found if name not in expected)]:
-        wanted = _kind(expected[name]) if name in expected else "no such column"
-        there = _kind(found[name]) if name in found else "no such column"
-        if wanted != there:
-            faults.append(f"column {name!r}: expected {wanted}, found {there}")
-    if faults:
-        raise DataError(f"{where}: the model takes another table: {_listed(faults, '; ')}")
-
-
-def _check_conditions(model: VAE, data: stored.Manifest, where: str) -> None:
-    known = {column.name: column.categories for column in data.attributes}
-    faults = []
-    for column in model.conditions:
-        found: tuple[str, ...] | None = data.classes if column.name == "class" else known.get(column.name)
-        there = found is not None if column.name == "class" else column.name in known
-        if not there:
-            faults.append(f"{column.name!r}: expected {_kind(column.categories)}, found none")
-        elif found != column.categories:
-            faults.append(f"{column.name!r}: expected {_kind(column.categories)}, found {_kind(found)}")
-    if faults:
+def _check_conditions(model: VAE, data: ExampleSpec, where: str) -> None:
+    if faults := condition_mismatches(model.conditions, data):
         raise DataError(
-            f"{where} does not say what the model is told of each row: {_listed(faults, '; ')}. Give one condition for "
-            "all rows with --param condition=…"
+            f"{where} does not say what the model is told of each row: {listed(faults, '; ')}. Give one condition for all "
+            "rows with --param condition=…"
         )
-
-
-def _kind(categories: Sequence[str] | None) -> str:
-    return "numbers" if categories is None else f"one of {_listed(categories)}"
-
-
-def _listed(names: Sequence[str], separator: str = ", ") -> str:
-    listed = separator.join(names[:_MOST_LISTED])
-    return listed if len(names) <= _MOST_LISTED else f"{listed} … ({len(names):,} in all)"
-
-
-def _decoded(column: Column) -> Column:
-    return Column(column.name, column.categories, dtype="double" if column.categories is None else "string")

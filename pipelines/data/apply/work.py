@@ -5,7 +5,7 @@ Shapes: N rows of a unit.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import zip_longest
 from pathlib import Path
@@ -14,17 +14,22 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
+from numpy.typing import NDArray
 
 from pipelines.data.apply.inputs import Group
 from pipelines.data.apply.output import UnitRecord, keep
-from pipelines.data.apply.params import AUGMENT
+from pipelines.data.apply.params import AUGMENT, PARAMS_OF_AUGMENT
 from pipelines.data.apply.planning import DECODE, GENERATE, ApplyPlan, Unit, open_input
-from pipelines.data.apply.results import are_examples, check_length, column_arrays, compact, example_arrays, joined
+from pipelines.data.apply.results import Outcome, column_arrays, joined, outcome
 from pipelines.models import packaging
+from vae.data.conditions import write_condition
 from vae.data.manifest import SPLITS
 from vae.data.parquet import rows_per_group, write_shard
-from vae.data.rows import ATTRIBUTE, IMAGE, LABEL, arrow_schema
+from vae.data.rows import ATTRIBUTE, LABEL, SOURCE_ROW, arrow_schema
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError, DataError
+from vae.inference.answering import checked, inputs_of, read_latents
 from vae.seeds import Stream, derive
 from vae.serving import RegisteredVAE
 from vae.storage import locate, sha256_of
@@ -52,9 +57,9 @@ class Worker:
 
     def __init__(self, plan: ApplyPlan, served: RegisteredVAE) -> None:
         self.plan = plan
-        self.served = served
+        self.model = served.model
         self.task, self.params = plan.provenance.task, plan.provenance.params
-        self.given = open_input(self.task, plan.source, served.model)
+        self.given = open_input(self.task, plan.source, self.model)
 
     def write(self, indices: Iterable[int]) -> Iterator[UnitRecord]:
         """Makes units' files and their records, one after the other.
@@ -85,7 +90,7 @@ class Worker:
 
     def _store(self, unit: Unit, table: pa.Table, examples: bool, labels: Any) -> UnitRecord:
         few = [name for name in (SPLIT, CONDITION, SYNTHETIC, VERSION, SEED) if name in table.column_names]
-        tabular = examples and self.plan.example.columns is not None
+        tabular = examples and transform_of(self.plan.example).stored_row_bytes is None
         group_rows = rows_per_group(self.plan.example.row_bytes) if examples else max(1, unit.rows)
         location = locate(self.plan.output) / unit.shard
         shard = write_shard(location, table, group_rows, None if tabular else few)
@@ -111,57 +116,66 @@ class Worker:
             raise ConfigError(f"{self.plan.provenance.model} version {self.plan.provenance.version}: {error}") from None
 
     def table(self, unit: Unit, group: Group | None) -> tuple[pa.Table, bool, Any]:
-        """A unit's rows, made of a row group or drawn; whether they are examples; and their labels [N]."""
+        """Returns a unit's rows, made of a row group or drawn; whether they are examples; and their labels [N]."""
         if self._is_copied(unit):
             assert group is not None
             return self._examples(unit, group.table, group.labels, None), True, group.labels
         calls = range(0, unit.rows, self.plan.provenance.rows_per_call)
         parts = [slice(start, min(start + calls.step, unit.rows)) for start in calls]
         try:
-            results = [compact(self._call(unit, group, part), self.plan.example) for part in parts]
-            result = joined(results)
-            if not are_examples(result, self.plan.example):
-                return self._columns(unit, group, result), False, None
-            labels = self._labels(unit, slice(0, unit.rows)) if group is None else group.labels
-            arrays = example_arrays(result, self.plan.example, self._left_as_they_were(group))
+            made = joined([self._call(unit, group, part) for part in parts])
         except ValueError as error:
             if isinstance(error, DataError):
                 raise
             rows = f"{unit.split} rows {unit.first:,} to {unit.first + unit.rows:,}"
             raise DataError(f"{self.plan.source}, {rows}: {error}") from None
-        names = [IMAGE] if self.plan.example.columns is None else [c.name for c in self.plan.example.columns]
-        made = pa.table(dict(zip(names, arrays, strict=True)))
-        beside = None if group is None else group.table
-        return self._examples(unit, made, labels, beside), True, labels
-
-    def _left_as_they_were(self, group: Group | None) -> pa.Table | None:
-        """The rows that results are made of, where a value may be left as it was."""
-        table = self.task not in (GENERATE, AUGMENT, DECODE) and self.plan.example.columns is not None
-        return group.table if table and group is not None else None
+        if isinstance(made, dict):
+            return self._columns(unit, group, made), False, None
+        labels = self._labels(unit, slice(0, unit.rows)) if group is None else group.labels
+        transform = transform_of(self.plan.example)
+        unchanged = group.table if group is not None and self.task not in (GENERATE, AUGMENT, DECODE) else None
+        arrays = transform.to_arrow(transform.aligned(made, self.model.examples), unchanged)
+        table = pa.table(arrays, schema=pa.schema(transform.fields()))
+        return self._examples(unit, table, labels, None if group is None else group.table), True, labels
 
     def _is_copied(self, unit: Unit) -> bool:
         return self.task == AUGMENT and unit.group is not None
 
-    def _call(self, unit: Unit, group: Group | None, part: slice) -> Any:
-        """What the model says of some rows of a unit."""
-        rows = part.stop - part.start
-        params = {**self.params, "task": self.task, "seed": self._seed(unit, part.start)}
-        if self.task == AUGMENT:
-            classes = self.served.model.examples.classes or ()
-            drop = ("per_class", "keep")
-            params = {name: value for name, value in params.items() if name not in drop}
-            params |= {
-                "task": GENERATE,
-                "n": rows,
-                "condition": [classes[label] for label in self._labels(unit, part)],
-            }
-        elif not params.get(CONDITION) and group is not None and group.conditions is not None:
-            params[CONDITION] = list(group.conditions[part])
-        if self.task == GENERATE:
-            params["n"] = rows
-        inputs: Any = None if self.task in (AUGMENT, GENERATE) or group is None else group.take(part)
+    def _call(self, unit: Unit, group: Group | None, part: slice) -> Outcome:
+        """Asks the model about some rows of a unit."""
+        params = {name: value for name, value in self.params.items() if name not in PARAMS_OF_AUGMENT}
+        params |= {"task": GENERATE if self.task == AUGMENT else self.task, "seed": self._seed(unit, part.start)}
+        task, request = checked(self.model, params | ({"n": part.stop - part.start} if self._is_drawn else {}))
         where = f"task {self.task}"
-        return check_length(self.served.predict(None, inputs, params), rows, where)
+        if task.takes_pairs(request):
+            raise ValueError(
+                f"{where}: it works on pairs of rows, and a dataset has none; such a task is for `predict`"
+            )
+        values = None if self._is_drawn or group is None else group.values[part]
+        if values is None:
+            x, observed = torch.empty(part.stop - part.start, 0), None
+        elif self.task == DECODE:
+            x, observed = read_latents(self.model, values, request), None
+        else:
+            own = torch.from_numpy(values if values.flags.writeable else values.copy())
+            x, observed = transform_of(self.model.examples).take(own, where)
+        told = task.takes != "rows or pairs" or bool(request.condition)
+        empty = task.takes == "rows that may be empty"
+        conditions_NK = self._conditions(unit, group, part)
+        inputs = inputs_of(self.model, x, observed, request, conditions_NK=conditions_NK, told=told, empty=empty)
+        return outcome(task.run(self.model, inputs, request), self.task, self.model.examples, values)
+
+    @property
+    def _is_drawn(self) -> bool:
+        return self.task in (AUGMENT, GENERATE)
+
+    def _conditions(self, unit: Unit, group: Group | None, part: slice) -> NDArray[np.float32] | None:
+        """Returns the conditions of some rows, [N,K]; None for those of the parameters."""
+        if self.task == AUGMENT:
+            return self._labels(unit, part).astype(np.float32)[:, None]
+        if self.params.get(CONDITION) or group is None or group.conditions is None:
+            return None
+        return group.conditions[part]
 
     def _seed(self, unit: Unit, start: int) -> int:
         split = SPLITS.index(unit.split)
@@ -195,7 +209,7 @@ class Worker:
                 )
         if plan.example.classes is not None:
             columns[LABEL] = pa.array(labels, pa.int32())
-        columns["source_row"] = numbers
+        columns[SOURCE_ROW] = numbers
         made = pa.table([columns[name] for name in schema.names], schema=schema)
         further = {ROW: numbers}
         if self.task == AUGMENT:
@@ -213,16 +227,20 @@ class Worker:
             made = made.append_column(_free(name, made.column_names), array)
         return made
 
-    def _columns(self, unit: Unit, group: Group | None, result: Any) -> pa.Table:
-        """Results that are no examples, with the split and the row of the input that each is of."""
-        fields, arrays = column_arrays(result, self.task)
+    def _columns(self, unit: Unit, group: Group | None, columns: Mapping[str, NDArray[Any]]) -> pa.Table:
+        """Returns results that are not examples, each with the split and the row of its input."""
+        fields, arrays = column_arrays(columns)
         rows = unit.rows
         front: dict[str, pa.Array] = {
             SPLIT: pa.array([unit.split] * rows),
             ROW: pa.array(np.arange(unit.first, unit.first + rows)),
         }
-        if group is not None and self.served.model.conditions and not self.params.get(CONDITION):
-            front[CONDITION] = pa.array(list(group.conditions or [None] * rows), pa.string())
+        told = self.model.conditions
+        if group is not None and told and not self.params.get(CONDITION):
+            texts = (
+                [None] * rows if group.conditions is None else [write_condition(told, row) for row in group.conditions]
+            )
+            front[CONDITION] = pa.array(texts, pa.string())
         taken = [field.name for field in fields]
         fields = [*(pa.field(_free(name, taken), array.type) for name, array in front.items()), *fields]
         return pa.Table.from_arrays([*front.values(), *arrays], schema=pa.schema(fields))

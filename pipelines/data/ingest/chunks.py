@@ -14,7 +14,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.data.sources import Block, Problem, Survey
 from vae.data.manifest import Shard, SplitName
 from vae.data.parquet import write_shard
-from vae.data.rows import IMAGE, LABEL, SOURCE_ROW, arrow_schema
+from vae.data.rows import LABEL, SOURCE_ROW, arrow_schema
+from vae.data.transforms.images import IMAGE
 from vae.storage import locate, sha256_of, write_whole
 
 

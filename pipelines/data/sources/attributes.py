@@ -9,8 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from pipelines.data.sources.tables import column_of, is_number, is_text
-from vae.data.rows import encode
 from vae.data.schema import Column
+from vae.data.transforms.tables import encode
 from vae.errors import DataError
 
 

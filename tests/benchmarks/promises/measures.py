@@ -20,7 +20,7 @@ from tests.benchmarks.work import Figures
 from vae.config import RunConfig
 from vae.data.batches import Batch, Share
 from vae.data.parquet import Dataset
-from vae.inference.answering.writing import write_examples
+from vae.data.transforms import transform_of
 from vae.inference.client import Pulled
 from vae.metrics.reconstruction import psnr
 from vae.model import VAE
@@ -187,7 +187,7 @@ def _imputed(shipped: Shipped, terms: Terms) -> Figures:
 
 def _table(shipped: Shipped, terms: Terms) -> Figures:
     """Returns the model's and independent Gaussian columns' NLL of standardised numbers, in nats per row."""
-    rows = write_examples(shipped.model, shipped.inputs().x)
+    rows = transform_of(shipped.model.examples).write(shipped.inputs().x)
     train, _ = prepare(
         shipped.load("train").values,
         shipped.config.model.likelihood,

@@ -26,11 +26,11 @@ from vae.config import override
 from vae.config.presets import preset
 from vae.data.batches import InOrder, Share
 from vae.data.parquet import Dataset
+from vae.data.transforms import transform_of
 from vae.inference import impute, impute_many
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
 from vae.metrics.imputation import interval_coverage
 from vae.model import VAE
-from vae.parts.likelihoods.preparing import restore
 from vae.parts.terms import Inputs
 
 NUM_IMPUTATIONS, LEVEL = 99, 0.9
@@ -176,8 +176,8 @@ def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tupl
         inputs: Inputs = inputs_of(model, batch, seed)
         mean = impute(model, inputs, num_samples=num_draws, seed=seed + number)
         drawn = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=num_draws, seed=seed + number)
-        means.append(restore(mean.mean, model.examples))
-        many.append(restore(drawn.values, model.examples).movedim(1, 0))
+        means.append(transform_of(model.examples).in_units(mean.mean))
+        many.append(transform_of(model.examples).in_units(drawn.values).movedim(1, 0))
         effective.append(torch.minimum(mean.effective_draws, drawn.effective_draws))
     mean_ND, many_MND, effective_N = torch.cat(means), torch.cat(many, 1), torch.cat(effective)
     return mean_ND.double().cpu().numpy(), many_MND.double().cpu().numpy(), effective_N.double().cpu().numpy()

@@ -24,7 +24,7 @@ from tests.benchmarks.uses.work import mnist, run_config, scaled, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
-from vae.inference.denoising import denoise
+from vae.inference.repair import denoise
 from vae.parts.corruptions import CorruptionConfig
 from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.corruptions.salt_and_pepper import SaltAndPepper

@@ -26,7 +26,7 @@ from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.data.schema import Column
 from vae.data.sprites import Sprites
-from vae.inference.editing import edit
+from vae.inference.changes import edit
 from vae.parts.directions import Method
 from vae.parts.terms import Inputs
 

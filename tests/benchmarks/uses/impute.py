@@ -23,7 +23,7 @@ from tests.benchmarks.work import Figures, Job, Outcome, train
 from vae.config import RunConfig
 from vae.data.missing import MissingCompletelyAtRandom, hide
 from vae.data.parquet import Dataset
-from vae.inference.imputation import impute, impute_many
+from vae.inference.repair import impute, impute_many
 from vae.metrics.imputation import interval_coverage
 from vae.parts.terms import Inputs
 

@@ -24,7 +24,7 @@ from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.data.schema import Column
-from vae.inference.styles import transfer
+from vae.inference.changes import transfer
 from vae.parts.terms import Inputs
 
 STYLES = ("plain", "inverted", "thick", "gradient")

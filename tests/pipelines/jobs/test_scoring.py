@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from pipelines.jobs.scoring import fits, protocol, unit_change, with_bounds_of
+from pipelines.jobs.scoring import protocol, unit_change, with_bounds_of
 from vae.config import ModelConfig, parse
 from vae.data.batches import Batch
+from vae.data.fitting import fits
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom
 from vae.data.schema import Column, ExampleSpec
 from vae.model import VAE
@@ -44,16 +45,17 @@ def test_model_fits_data_of_the_same_names() -> None:
     """Means and standard deviations may differ; shapes, columns, and what the model is told may not."""
     size, other = Column("size", None, 1.0, 2.0), Column("size", None, 3.0, 4.0)
     colour, more = Column("colour", ("red",)), Column("colour", ("blue", "red"))
-    table = model(ExampleSpec((2,), None, (size, colour)), **TABLE)
+    table = ExampleSpec((2,), None, (size, colour))
     assert fits(table, ExampleSpec((2,), ("a",), (other, colour)))
     assert not fits(table, ExampleSpec((2,), None, (size, more)))
+    assert not fits(table, ExampleSpec((2,), None, (colour, size)))
     assert not fits(table, ExampleSpec((1, 1, 2)))
-    shape = (1, 2, 2)
-    told = model(ExampleSpec(shape, ("a", "b"), None, (size,)), condition=("class", "size"))
-    assert fits(told, ExampleSpec(shape, ("a", "b"), None, (other,)))
-    assert not fits(told, ExampleSpec(shape, ("a", "c"), None, (other,)))
-    assert not fits(told, ExampleSpec(shape, ("a", "b"), None, (other, colour)))
-    assert fits(model(ExampleSpec(shape, ("a",), None, (size,))), ExampleSpec(shape, ("a", "c")))
+    shape, told = (1, 2, 2), ("class", "size")
+    images = ExampleSpec(shape, ("a", "b"), None, (size,))
+    assert fits(images, ExampleSpec(shape, ("a", "b"), None, (other,)), told)
+    assert not fits(images, ExampleSpec(shape, ("a", "c"), None, (other,)), told)
+    assert not fits(images, ExampleSpec(shape, ("a", "b"), None, (other, colour)), told)
+    assert fits(ExampleSpec(shape, ("a",), None, (size,)), ExampleSpec(shape, ("a", "c")))
 
 
 def test_unit_change_carries_a_density_to_other_units() -> None:

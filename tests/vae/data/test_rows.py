@@ -10,8 +10,9 @@ import pytest
 
 from vae.data.manifest import derive_schema_fingerprint
 from vae.data.parquet import Dataset
-from vae.data.rows import ATTRIBUTE, encode
+from vae.data.rows import ATTRIBUTE
 from vae.data.schema import Column
+from vae.data.transforms.tables import encode
 from vae.errors import CorruptData
 
 

@@ -19,12 +19,12 @@ from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
 from vae.data.schema import Column, Experience
 from vae.data.statistics import example_spec
+from vae.data.transforms import transform_of
 from vae.inference.answering import answer
 from vae.metrics.likelihood import inputs_of, negative_log_likelihood
 from vae.model import VAE
 from vae.parts.bodies.table import TableBody
 from vae.parts.likelihoods.mixed import Mixed
-from vae.parts.likelihoods.preparing import restore
 from vae.training.hooks import TrainingResult
 from vae.training.loop import Training
 
@@ -61,7 +61,7 @@ def test_model_sees_every_distinct_second(seconds: Dataset, model: VAE) -> None:
     assert x_ND.dtype == torch.float32
     assert len(x_ND[:, 0].unique()) == ROWS
     np.testing.assert_allclose(x_ND.std(0, correction=0), 1, rtol=1e-4)
-    np.testing.assert_allclose(restore(x_ND, model.examples)[:, 0], stored_N, rtol=0, atol=1e-3)
+    np.testing.assert_allclose(transform_of(model.examples).in_units(x_ND)[:, 0], stored_N, rtol=0, atol=1e-3)
 
 
 def test_answers_keep_fractions_of_a_second(seconds: Dataset, model: VAE) -> None:

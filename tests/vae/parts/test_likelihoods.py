@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, distributions
 
 from vae.data.schema import Column, ExampleSpec
-from vae.errors import ConfigError, DataError
+from vae.errors import ConfigError
 from vae.parts.likelihoods import LikelihoodConfig
 from vae.parts.likelihoods.bernoulli import Bernoulli
 from vae.parts.likelihoods.categorical import Categorical, LevelFamily
@@ -26,7 +26,6 @@ from vae.parts.likelihoods.laplace import Laplace
 from vae.parts.likelihoods.likelihood import GREY_LEVEL
 from vae.parts.likelihoods.location_scale import LOG_SIGMA_FLOOR, DecodedScale, FixedScale, LearnedScale, anywhere
 from vae.parts.likelihoods.mixed import Mixed
-from vae.parts.likelihoods.preparing import binarize, check_binary, prepare, restore, to_examples
 from vae.parts.likelihoods.student_t import StudentTFamily, StudentTLikelihood
 
 IMAGES = ExampleSpec((2, 2, 3))
@@ -385,75 +384,4 @@ def test_trained_sigma_below_its_floor_is_refused(sigma: str) -> None:
     assert str(error.value) == (
         "model.likelihood.initial_sigma must be above 0.0025, the floor of a trained σ, got 0.002; start higher, or set "
         "sigma to `fixed`"
-    )
-
-
-# --- what batches become --------------------------------------------------------------------------------------------
-
-
-def test_prepare_standardises_numbers_and_keeps_codes() -> None:
-    """Numbers in standard deviations from the mean, codes as they are, missing entries 0 and not observed."""
-    values = torch.tensor([[2.0, 82.5, 1.0, math.nan, 0.0], [math.nan, 70.0, math.nan, 1.6, 1.0]], dtype=torch.float64)
-    x, observed = prepare(values, Mixed(), TABLE, generator())
-    torch.testing.assert_close(x, torch.tensor([[2.0, 1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, -1.0, 1.0]]))
-    assert observed is not None
-    assert torch.equal(observed, ~values.isnan())
-    torch.testing.assert_close(restore(x, TABLE)[observed], values[observed])
-
-
-def test_prepare_is_to_examples_for_images() -> None:
-    """Images are in [0, 1], drawn where the policy is dynamic, and nothing is missing; restored, they are the same."""
-    pixels = torch.randint(256, (4, 2, 2, 3), generator=generator()).to(torch.uint8)
-    for config in PIXELS:
-        x, observed = prepare(pixels, config, IMAGES, generator(1))
-        assert observed is None
-        assert torch.equal(x, to_examples(pixels, config, generator(1)))
-        assert restore(x, IMAGES) is x
-
-
-def test_binarize_keeps_black_and_white() -> None:
-    """0 is always drawn 0 and 255 always 1."""
-    pixels = torch.tensor([0, 255], dtype=torch.uint8).repeat(100_000)
-    assert torch.equal(binarize(pixels, generator()), pixels / 255)
-
-
-@pytest.mark.parametrize("grey", [1, 63, 128, 254])
-def test_binarize_draws_grey_as_often_as_it_is_bright(grey: int) -> None:
-    """A grey value g is drawn 1 with frequency g / 255, within 5 standard errors."""
-    drawn = binarize(torch.full((200_000,), grey, dtype=torch.uint8), generator(grey))
-    p = grey / 255
-    assert drawn.mean().item() == pytest.approx(p, abs=5 * math.sqrt(p * (1 - p) / len(drawn)))
-
-
-def test_to_examples_draws_anew_only_where_dynamic() -> None:
-    """Dynamic targets are binary and differ between draws; the others are pixels / 255 and take no draw."""
-    pixels = torch.randint(256, (8, 1, 4, 4), generator=generator()).to(torch.uint8)
-
-    def two_draws(config: LikelihoodConfig) -> tuple[Tensor, Tensor]:
-        return to_examples(pixels, config, generator(1)), to_examples(pixels, config, generator(2))
-
-    first, second = two_draws(Bernoulli(binarization="dynamic"))
-    assert set(first.unique().tolist()) == {0.0, 1.0}
-    assert not torch.equal(first, second)
-    for config in (Bernoulli(binarization="static"), Bernoulli(binarization="none"), *PIXELS[1:]):
-        first, second = two_draws(config)
-        assert torch.equal(first, second)
-        torch.testing.assert_close(first, pixels / 255)
-
-
-def test_binarization_is_a_policy_of_bernoulli_alone() -> None:
-    """The others take grey pixels as they are."""
-    assert Bernoulli(binarization="static").binarization_policy == "static"
-    assert {config.binarization_policy for config in (*PIXELS[1:], Mixed())} == {None}
-
-
-def test_bernoulli_refuses_grey_without_a_policy() -> None:
-    """Grey pixels are counted and refused, with what to set; binary ones pass."""
-    check_binary(np.array([[0, 255]], np.uint8), "here")
-    with pytest.raises(DataError) as error:
-        check_binary(np.array([[0, 255, 3], [254, 0, 0]], np.uint8), "digits, train rows 0 to 2")
-    assert str(error.value) == (
-        "digits, train rows 0 to 2: 2 of 6 pixels are neither 0 nor 255, and a Bernoulli likelihood "
-        "has no density for grey; set model.likelihood.binarization to `dynamic` or `static`, or use a "
-        "gaussian likelihood"
     )

@@ -1,22 +1,50 @@
-"""From what a caller gives to a task, and from its result to what the caller gets: every check of a request is here."""
+"""Answers to callers: a request is checked, its inputs are read, a task works on tensors, and its result is written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from vae.inference.answering.reading import as_scored, inputs_of, read_inputs, read_latents
 from vae.inference.answering.request import CHOICES, ENTRIES, Request, choose, read_request
+from vae.inference.answering.results import Made, Result, Spread, written
 from vae.inference.answering.tasks import TASKS, Task
 from vae.model import VAE
 
-__all__ = ["ENTRIES", "TASKS", "Request", "Task", "abilities", "answer", "read_request"]
+__all__ = [
+    "ENTRIES",
+    "TASKS",
+    "Made",
+    "Request",
+    "Result",
+    "Spread",
+    "Task",
+    "abilities",
+    "answer",
+    "as_scored",
+    "checked",
+    "inputs_of",
+    "read_inputs",
+    "read_latents",
+    "read_request",
+]
 
 
 def answer(model: VAE, inputs: Any, params: Mapping[str, Any]) -> Any:
-    """What a task gives: an array [N,...], arrays by name, or a data frame.
+    """Returns a task's result: an array [N,...], arrays by name, or a data frame.
 
     Raises:
         ValueError: If a parameter, the inputs, or the model do not fit the task; says what would.
+    """
+    task, request = checked(model, params)
+    return written(model, task.run(model, task.read(model, inputs, request), request), inputs, request.where)
+
+
+def checked(model: VAE, params: Mapping[str, Any]) -> tuple[Task, Request]:
+    """Returns the task and the request that the parameters of a call state.
+
+    Raises:
+        ValueError: If a parameter does not fit the task, or the model cannot do it.
     """
     request = read_request(params)
     choose("task", request.task, [*TASKS])
@@ -27,12 +55,12 @@ def answer(model: VAE, inputs: Any, params: Mapping[str, Any]) -> Any:
         raise ValueError(f"{request.where}: {refusal}")
     if request.output not in task.outputs:
         raise ValueError(f"{request.where}: output must be {' or '.join(task.outputs)}, got {request.output!r}")
-    for name in task.counts:
-        if getattr(request, name) < 1:
-            raise ValueError(f"{request.where}: {name} must be at least 1, got {getattr(request, name)}")
-    return task.run(model, inputs, request)
+    for name, least in task.at_least.items():
+        if getattr(request, name) < least:
+            raise ValueError(f"{request.where}: {name} must be at least {least}, got {getattr(request, name)}")
+    return task, request
 
 
 def abilities(model: VAE) -> dict[str, str | None]:
-    """Every task, and why the model cannot do it; None where it can."""
+    """Returns for every task why the model cannot do it; None where it can."""
     return {name: task.refusal(model) for name, task in TASKS.items()}

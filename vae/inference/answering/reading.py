@@ -1,11 +1,10 @@
-"""From what a caller gives to what a model takes; everything that does not fit is refused here.
+"""Reading of what a caller gives a task; everything that does not fit the model is refused here.
 
-Shapes: N rows, L latent, D columns, K width of a condition.
+Shapes: N rows, L latent, K conditions, F features of a condition.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -15,68 +14,39 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.conditions import read_conditions
-from vae.data.schema import Column
-from vae.data.tables import read_rows
+from vae.data.binarization import binarize
+from vae.data.conditions import encode_conditions, read_conditions
+from vae.data.transforms import transform_of
+from vae.data.transforms.images import as_array, shape_text
 from vae.inference.answering.request import Request
 from vae.model import VAE
-from vae.parts.likelihoods.preparing import binarize, prepare
 from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
-
-log = logging.getLogger(__name__)
 
 
 def read_inputs(
     model: VAE, examples: Any, request: Request, *, noisy: bool = False, told: bool = True, empty: bool = False
 ) -> Inputs:
-    """Rows as the model takes them: `noisy` ones may leave the range of pixels, `told` ones have a condition, and of
-    `empty` ones nothing need be observed.
+    """Reads a caller's rows as the model takes them.
+
+    Args:
+        model: The model.
+        examples: Images or a table's rows.
+        request: Parameters of the call.
+        noisy: Whether pixels may lie outside [0, 1].
+        told: Whether to read the rows' condition.
+        empty: Whether a row may have no observed value.
+
+    Raises:
+        ValueError: If the rows or their conditions do not fit the model.
     """
-    if examples is None:
-        raise ValueError(f"{request.where} needs inputs, got None")
-    if model.examples.columns is None:
-        x, observed = _images(model, examples, request, noisy=noisy)
-    else:
-        values_ND = torch.from_numpy(read_rows(examples, model.examples.columns, request.where))
-        x, observed = prepare(values_ND, model.config.likelihood, model.examples, torch.Generator())
-        _warn_of_absurd(model.examples.columns, values_ND, observed, request)
-    if observed is not None and not empty and not (there_N := observed.flatten(1).any(1)).all():
-        raise ValueError(
-            f"{request.where}: nothing is observed of {_rows((~there_N).nonzero().flatten().tolist())}; leave such rows "
-            "out, or draw new ones with generate"
-        )
-    x, observed = x.to(_device(model)), None if observed is None else observed.to(_device(model))
-    condition = read_condition(model, request, len(x)) if told else None
-    return Inputs(x, observed, None, condition, read_log_beta(model, request, len(x)))
-
-
-def _warn_of_absurd(columns: Sequence[Column], values_ND: Tensor, observed_ND: Tensor | None, request: Request) -> None:
-    """Logs how many numbers count as missing because they are outside of their column's plausible range, and the first."""
-    assert observed_ND is not None, "of a table"
-    absurd = (~observed_ND & ~values_ND.isnan()).nonzero().tolist()
-    if absurd:
-        row, number = absurd[0]
-        column = columns[number]
-        log.warning(
-            "%s: %d values are absurd and count as missing; the first: column %r, row %d: %g is not within %g to %g",
-            *(request.where, len(absurd), column.name, row, values_ND[row, number], column.lowest, column.highest),
-        )
+    x, observed = transform_of(model.examples).read(examples, request.where, noisy=noisy)
+    return inputs_of(model, x, observed, request, told=told, empty=empty)
 
 
 def read_pairs(model: VAE, pairs: Any, request: Request, *, told: bool = True) -> tuple[Inputs, Inputs]:
-    """The first and the second row of each pair: images [N,2,…], or two successive rows of a table."""
-    if pairs is None:
-        raise ValueError(f"{request.where} needs inputs, got None")
-    if model.examples.columns is not None:
-        both = read_inputs(model, pairs, request, told=told)
-        if len(both.x) % 2:
-            raise ValueError(f"{request.where}: expected pairs, two successive rows each, found {len(both.x)} rows")
-        return _every_second(both, 0), _every_second(both, 1)
-    array = _array(pairs, request)
-    if array.ndim < 3 or array.shape[1] != 2:
-        raise ValueError(f"{request.where}: expected pairs of images, (N, 2, …), found {_shape(array.shape)}")
-    both = read_inputs(model, array.reshape(-1, *array.shape[2:]), request, told=told)
+    """Reads the first and the second row of each pair: images [N,2,…], or two successive rows of a table."""
+    both = inputs_of(model, *transform_of(model.examples).read_pairs(pairs, request.where), request, told=told)
     return _every_second(both, 0), _every_second(both, 1)
 
 
@@ -85,32 +55,46 @@ def _every_second(inputs: Inputs, start: int) -> Inputs:
     return Inputs(inputs.x[start::2], *rest)
 
 
-def _images(model: VAE, images: Any, request: Request, *, noisy: bool = False) -> tuple[Tensor, Tensor | None]:
-    """Images [N,C,H,W], float32 in [0, 1] and 0 where missing, and which pixels are there; None where all are. Refuses any
-    other size: nothing is resized in silence.
+def inputs_of(
+    model: VAE,
+    x: Tensor,
+    observed: Tensor | None,
+    request: Request,
+    *,
+    conditions_NK: NDArray[np.float32] | None = None,
+    told: bool = True,
+    empty: bool = False,
+) -> Inputs:
+    """Returns rows, latents or nothing as a task takes them, on the model's device.
+
+    Args:
+        model: The model.
+        x: Prepared rows, latents [N,L], or [N,0] where a task draws everything.
+        observed: Mask of the observed values; None where all are.
+        request: Parameters of the call.
+        conditions_NK: Conditions of the rows as values; None for those of the request.
+        told: Whether to add the rows' condition.
+        empty: Whether a row may have no observed value.
+
+    Raises:
+        ValueError: If a row is empty, or the request's conditions do not fit the model.
     """
-    array = _array(images, request)
-    channels, height, width = shape = model.examples.shape
-    allowed = [shape, (model.examples.num_values,), *([(height, width)] if channels == 1 else [])]
-    if array.ndim < 2 or array.shape[1:] not in allowed:
-        expected = " or ".join(_shape(("N", *one)) for one in allowed)
-        raise ValueError(f"{request.where}: expected images of shape {expected}, found {_shape(array.shape)}")
-    array = array.reshape(len(array), *shape)
-    x = torch.from_numpy(array.astype(np.float32) / (255 if array.dtype == np.uint8 else 1))
-    observed = None
-    if array.dtype.kind == "f" and (missing := x.isnan()).any():  # whole numbers have no NaN to look for
-        x, observed = x.masked_fill(missing, 0), ~missing
-    if noisy and not x.isfinite().all():
-        raise ValueError(f"{request.where}: expected finite pixels, or NaN where one is missing; found an infinite one")
-    if len(x) and not noisy and not (x.min() >= 0 and x.max() <= 1):
+    if observed is not None and not empty and not (any_N := observed.flatten(1).any(1)).all():
         raise ValueError(
-            f"{request.where}: expected pixels in [0, 1] (or uint8 in 0…255), found {x.min():g} to {x.max():g}"
+            f"{request.where}: nothing is observed of {_rows((~any_N).nonzero().flatten().tolist())}; leave such rows "
+            "out, or draw new ones with generate"
         )
-    return x, observed
+    device, condition_NF = _device(model), None
+    if conditions_NK is not None:
+        condition_NF = _encoded(model, conditions_NK)
+    elif told:
+        condition_NF = read_condition(model, request, len(x))
+    log_beta_N1 = read_log_beta(model, request, len(x))
+    return Inputs(x.to(device), None if observed is None else observed.to(device), None, condition_NF, log_beta_N1)
 
 
 def as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
-    """Grey pixels, for a model of binary ones, drawn as 0 or 1 by the seed: there is no probability for grey."""
+    """Draws grey pixels as 0 or 1 for a model of binary ones, by the seed: grey has no probability there."""
     match model.config.likelihood.binarization_policy:
         case "static" | "dynamic":
             generator = torch.Generator().manual_seed(derive(seed, Stream.GENERATION, 3))
@@ -124,35 +108,34 @@ def as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
 
 
 def read_latents(model: VAE, latents: Any, request: Request) -> Tensor:
-    """Latents [N,L], complete and finite."""
-    z_NL = _array(latents, request)
+    """Reads latents [N,L], complete and finite."""
+    z_NL = as_array(latents, request.where)
     latent_dim = model.config.latent_dim
     if z_NL.ndim != 2 or z_NL.shape[1] != latent_dim:
-        raise ValueError(f"{request.where}: expected latents of shape (N, {latent_dim}), found {_shape(z_NL.shape)}")
+        raise ValueError(
+            f"{request.where}: expected latents of shape (N, {latent_dim}), found {shape_text(z_NL.shape)}"
+        )
     if wrong := z_NL.size - int(np.isfinite(z_NL).sum()):
         raise ValueError(f"{request.where}: {wrong} of {z_NL.size} values are not finite; give complete latents")
-    return torch.from_numpy(z_NL.astype(np.float32)).to(_device(model))
+    return torch.from_numpy(z_NL.astype(np.float32))
 
 
 def read_condition(
     model: VAE, request: Request, rows: int, given: Sequence[str] | None = None, name: str = "condition"
 ) -> Tensor | None:
-    """The condition [N,K] of rows, from what the request says under a parameter's name."""
+    """Reads the condition [N,F] of rows from a parameter of the request; None for a model without one."""
     entries = [str(entry) for entry in (request.condition if given is None else given)]
     where = request.where if name == "condition" else f"{request.where}, {name}"
-    values_NK = torch.from_numpy(read_conditions(entries, model.conditions, rows, where))
-    labels_N, attributes_NA = None, torch.zeros(rows, len(model.examples.attributes))
-    for column, values_N in zip(model.conditions, values_NK.T, strict=True):
-        if column.name == "class":
-            labels_N = values_N.long()
-        else:
-            attributes_NA[:, model.examples.attributes.index(column)] = values_N
-    condition_NK = model.condition(labels_N, attributes_NA)
-    return None if condition_NK is None else condition_NK.to(_device(model))
+    return _encoded(model, read_conditions(entries, model.conditions, rows, where))
+
+
+def _encoded(model: VAE, conditions_NK: NDArray[np.float32]) -> Tensor | None:
+    condition_NF = encode_conditions(model.conditions, [*torch.from_numpy(conditions_NK).T])
+    return None if condition_NF is None else condition_NF.to(_device(model))
 
 
 def read_log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
-    """[N,1], for a model with β gates."""
+    """Reads log β of rows, [N,1]; None for a model without β gates."""
     if not 0 < request.beta < math.inf:
         raise ValueError(f"{request.where}: beta must be above 0, got {request.beta}")
     if model.config.beta_gates:
@@ -165,28 +148,11 @@ def read_log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
     return None
 
 
-def _array(inputs: Any, request: Request) -> NDArray[Any]:
-    """The inputs as one array of numbers; data frames, lists and tensors will do."""
-    if inputs is None:
-        raise ValueError(f"{request.where} needs inputs, got None")
-    array = np.asarray(inputs)
-    if array.dtype.kind not in "fiub":
-        raise ValueError(
-            f"{request.where}: expected an array of numbers, found {array.dtype} of shape {_shape(array.shape)}"
-        )
-    return array
-
-
 def _device(model: VAE) -> torch.device:
-    """Where the model is, and its inputs have to be."""
     return next(model.parameters()).device
 
 
 def _rows(numbers: Sequence[int]) -> str:
-    """The first few of some rows, counted from 0."""
+    """Returns the first few of some row numbers, counted from 0, in words."""
     shown = ", ".join(map(str, numbers[:5]))
     return f"row{'s' * (len(numbers) > 1)} {shown}{f' … ({len(numbers):,} in all)' * (len(numbers) > 5)}"
-
-
-def _shape(shape: Sequence[Any]) -> str:
-    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"

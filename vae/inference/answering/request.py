@@ -1,8 +1,7 @@
-"""What a caller asks of a model: the parameters of one call."""
+"""The parameters of one call to a model."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from numbers import Integral, Real
@@ -10,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from vae.errors import did_you_mean
 from vae.inference import Interpolation, Sampler
 from vae.parts.directions import Method
 
@@ -18,39 +18,39 @@ Output = Literal["mean", "std", "sample", "ess"]
 
 @dataclass(frozen=True)
 class Request:
-    """The parameters of one call; each task looks at its own."""
+    """Parameters of one call; each task uses its own."""
 
     task: str = "reconstruct"
     n: int = 16
-    """Examples to generate, imputations of a row, points of a path, values of a dimension."""
+    """Number of examples to generate, imputations of a row, points of a path, or values of a dimension."""
     condition: Sequence[str] = ()
-    """What the rows are: one entry for each, or one for all."""
+    """Conditions of the rows: one entry for each, or one for all."""
     target: Sequence[str] = ()
-    """The condition to transfer rows to, as `condition`."""
+    """Conditions to transfer rows to, as `condition`."""
     seed: int = 0
     temperature: float = 1.0
     output: Output = "mean"
-    """The expected example, its standard deviation, draws of it, or the effective number of draws of each row."""
+    """Result: the expected example, its standard deviation, draws of it, or the effective number of draws of each row."""
     num_samples: int = 100
     """Draws of the latent for each row."""
     sampler: Sampler = "prior"
     beta: float = 1.0
-    """For models with β gates."""
+    """Weight of the rate, for models with β gates."""
     path: Interpolation = "linear"
     dimensions: Sequence[int] = ()
-    """Of the latent, to traverse; none stands for all."""
+    """Dimensions of the latent to traverse; none stands for all."""
     extent: float = 3.0
-    """How far from 0 a dimension is taken."""
+    """Largest distance of a traversed dimension from 0."""
     attribute: str = ""
-    """The direction to edit along."""
+    """Name of the direction to edit along."""
     strength: float = 1.0
-    """How far along it."""
+    """Steps along the direction."""
     method: Method = "means"
-    """How the direction was learned."""
+    """Method by which the direction was learned."""
 
     @property
     def where(self) -> str:
-        """What asks, for messages."""
+        """Name of the request in messages."""
         return f"task {self.task}"
 
 
@@ -73,7 +73,7 @@ def read_request(params: Mapping[str, Any]) -> Request:
     """Returns the request that the parameters of a call state, with numbers and lists of NumPy as Python's own.
 
     Raises:
-        ValueError: If there is no such parameter, or a value is not of its type.
+        ValueError: If a parameter is unknown, or a value is not of its type.
     """
     defaults = {field.name: field.default for field in fields(Request)}
     for name in params:
@@ -97,13 +97,10 @@ def _read(name: str, value: Any, kind: type) -> Any:
 
 
 def choose(what: str, name: str, choices: Sequence[str]) -> None:
-    """Refuse a name that is not among the choices.
+    """Refuses a name that is not among the choices.
 
     Raises:
-        ValueError: With the choices, and the nearest.
+        ValueError: If it is unknown; lists the choices and the nearest of them.
     """
     if name not in choices:
-        by_lower = {choice.lower(): choice for choice in choices}
-        near = difflib.get_close_matches(name.lower(), by_lower, n=1)
-        hint = f"; did you mean `{by_lower[near[0]]}`?" if near else ""
-        raise ValueError(f"unknown {what} {name!r}: this model knows {', '.join(choices)}{hint}")
+        raise ValueError(f"unknown {what} {name!r}{did_you_mean(name, choices)}: this model knows {', '.join(choices)}")

@@ -1,4 +1,4 @@
-"""Every task: how it answers a request, what it takes and gives, and which models can do it.
+"""Every task: what it works on, what it makes, and which models can do it.
 
 Shapes: N rows, L latent.
 """
@@ -8,87 +8,71 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
+import torch
 from torch import Tensor
 
 from vae import inference
 from vae.errors import ConfigError
-from vae.inference.answering.reading import (
-    as_scored,
-    read_condition,
-    read_inputs,
-    read_latents,
-    read_log_beta,
-    read_pairs,
-)
+from vae.inference.answering.reading import as_scored, inputs_of, read_condition, read_inputs, read_latents, read_pairs
 from vae.inference.answering.request import Output, Request, choose
-from vae.inference.answering.writing import write_examples, write_filled, write_spreads
+from vae.inference.answering.results import Made, Result, Spread
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
 from vae.model import VAE
 from vae.parts.terms import Inputs
 
 
-def _reconstruct(model: VAE, examples: Any, request: Request) -> Any:
-    return write_examples(model, inference.reconstruct(model, read_inputs(model, examples, request)))
+def _reconstruct(model: VAE, inputs: Inputs, request: Request) -> Result:
+    return Made(inference.reconstruct(model, inputs))
 
 
-def _encode(model: VAE, examples: Any, request: Request) -> dict[str, NDArray[np.float32]]:
-    code = inference.encode(model, read_inputs(model, examples, request))
-    return {name: value.cpu().numpy() for name, value in code._asdict().items()}
+def _encode(model: VAE, inputs: Inputs, request: Request) -> Result:
+    return inference.encode(model, inputs)
 
 
-def _decode(model: VAE, latents: Any, request: Request) -> Any:
-    z_NL = read_latents(model, latents, request)
-    condition_NK, log_beta_N1 = read_condition(model, request, len(z_NL)), read_log_beta(model, request, len(z_NL))
+def _decode(model: VAE, latents: Inputs, request: Request) -> Result:
     output = "sample" if request.output == "sample" else "mean"
-    return write_examples(model, inference.decode(model, z_NL, condition_NK, output, request.seed, log_beta_N1))
+    return Made(inference.decode(model, latents.x, latents.condition, output, request.seed, latents.log_beta))
 
 
-def _generate(model: VAE, nothing: Any, request: Request) -> Any:
+def _generate(model: VAE, nothing: Inputs, request: Request) -> Result:
     if not 0 < request.temperature < math.inf:
-        raise ValueError(f"task generate: temperature must be above 0 and finite, got {request.temperature}")
+        raise ValueError(f"{request.where}: temperature must be above 0 and finite, got {request.temperature}")
     generated = inference.generate(
         model,
-        request.n,
-        read_condition(model, request, request.n),
+        len(nothing.x),
+        nothing.condition,
         seed=request.seed,
         temperature=request.temperature,
         output="sample" if request.output == "sample" else "mean",
         sampler=request.sampler,
-        log_beta_N1=read_log_beta(model, request, request.n),
+        log_beta_N1=nothing.log_beta,
     )
-    return write_examples(model, generated)
+    return Made(generated)
 
 
-def _score(model: VAE, examples: Any, request: Request) -> NDArray[np.float32]:
-    inputs = read_inputs(model, examples, request, empty=True)
+def _score(model: VAE, inputs: Inputs, request: Request) -> Result:
     inputs = inputs._replace(x=as_scored(model, inputs.x, request.seed))
     evidence = inference.evidence(model, inputs, num_samples=request.num_samples, seed=request.seed)
-    return (evidence.effective_draws if request.output == "ess" else evidence.nats).cpu().numpy()
+    return evidence.effective_draws if request.output == "ess" else evidence.nats
 
 
-def _denoise(model: VAE, examples: Any, request: Request) -> Any:
-    inputs = read_inputs(model, examples, request, noisy=True)
+def _denoise(model: VAE, inputs: Inputs, request: Request) -> Result:
     estimate = inference.denoise(model, inputs, num_samples=request.num_samples, seed=request.seed)
-    return write_spreads(model, estimate.std) if request.output == "std" else write_examples(model, estimate.mean)
+    return Spread(estimate.std) if request.output == "std" else Made(estimate.mean)
 
 
-def _impute(model: VAE, examples: Any, request: Request) -> Any:
-    inputs = read_inputs(model, examples, request)
+def _impute(model: VAE, inputs: Inputs, request: Request) -> Result:
     if request.output == "sample":
         drawn = inference.impute_many(model, inputs, request.n, num_samples=request.num_samples, seed=request.seed)
         _warn_of_few_draws(inputs, drawn.effective_draws, request)
-        return write_filled(model, examples, write_examples(model, drawn.values, "imputation"), request)
+        return Made(drawn.values, {"imputation": None}, fills_gaps=True)
     estimate = inference.impute(model, inputs, num_samples=request.num_samples, seed=request.seed)
     if request.output == "ess":
-        return estimate.effective_draws.cpu().numpy()
+        return estimate.effective_draws
     _warn_of_few_draws(inputs, estimate.effective_draws, request)
-    if request.output == "std":
-        return write_spreads(model, estimate.std)
-    return write_filled(model, examples, write_examples(model, estimate.mean), request)
+    return Spread(estimate.std) if request.output == "std" else Made(estimate.mean, fills_gaps=True)
 
 
 def _warn_of_few_draws(inputs: Inputs, effective_N: Tensor, request: Request) -> None:
@@ -105,49 +89,40 @@ def _warn_of_few_draws(inputs: Inputs, effective_N: Tensor, request: Request) ->
         )
 
 
-def _interpolate(model: VAE, pairs: Any, request: Request) -> Any:
-    if request.n < 2:
-        raise ValueError(f"task interpolate: n must be at least 2, both ends of a path, got {request.n}")
-    first, second = read_pairs(model, pairs, request)
-    path = inference.interpolate(model, first, second, num_points=request.n, path=request.path)
-    return write_examples(model, path, "point")
+def _interpolate(model: VAE, pairs: tuple[Inputs, Inputs], request: Request) -> Result:
+    return Made(inference.interpolate(model, *pairs, num_points=request.n, path=request.path), {"point": None})
 
 
-def _traverse(model: VAE, examples: Any, request: Request) -> Any:
+def _traverse(model: VAE, inputs: Inputs, request: Request) -> Result:
     latent_dim = model.config.latent_dim
     if wrong := [number for number in request.dimensions if not 0 <= number < latent_dim]:
-        raise ValueError(f"task traverse: dimensions must be 0 to {latent_dim - 1}, got {', '.join(map(str, wrong))}")
+        listed = ", ".join(map(str, wrong))
+        raise ValueError(f"{request.where}: dimensions must be 0 to {latent_dim - 1}, got {listed}")
     if not 0 < request.extent < math.inf:
-        raise ValueError(f"task traverse: extent must be above 0 and finite, got {request.extent}")
-    inputs = read_inputs(model, examples, request)
+        raise ValueError(f"{request.where}: extent must be above 0 and finite, got {request.extent}")
     dimensions = tuple(dict.fromkeys(request.dimensions))
-    found = inference.traverse(model, inputs, dimensions=dimensions, extent=request.extent, num_points=request.n)
-    if model.examples.columns is not None:
-        return write_examples(model, found.examples, "dimension", "point", labels=(found.dimensions.tolist(), None))
-    return {name: value.cpu().numpy() for name, value in found._asdict().items()}
+    made = inference.traverse(model, inputs, dimensions=dimensions, extent=request.extent, num_points=request.n)
+    beside = {"dimensions": made.dimensions, "kl": made.kl, "values": made.values}
+    return Made(made.examples, {"dimension": made.dimensions.tolist(), "point": None}, beside)
 
 
-def _edit(model: VAE, examples: Any, request: Request) -> Any:
+def _edit(model: VAE, inputs: Inputs, request: Request) -> Result:
     choose("attribute", request.attribute, inference.directions_of(model).names)
     if not math.isfinite(request.strength):
-        raise ValueError(f"task edit: strength must be finite, got {request.strength}")
-    inputs = read_inputs(model, examples, request)
-    return write_examples(model, inference.edit(model, inputs, request.attribute, request.strength, request.method))
+        raise ValueError(f"{request.where}: strength must be finite, got {request.strength}")
+    return Made(inference.edit(model, inputs, request.attribute, request.strength, request.method))
 
 
-def _transfer(model: VAE, examples: Any, request: Request) -> Any:
-    if request.target:
-        inputs, reference = read_inputs(model, examples, request, told=bool(request.condition)), None
-    else:
-        inputs, reference = read_pairs(model, examples, request, told=bool(request.condition))
-    if not request.condition:
+def _transfer(model: VAE, given: Inputs | tuple[Inputs, Inputs], request: Request) -> Result:
+    inputs, reference = (given, None) if isinstance(given, Inputs) else given
+    if inputs.condition is None:
         inputs = inputs._replace(condition=inference.infer_condition(model, inputs, seed=request.seed))
     if reference is None:
-        target_NK = read_condition(model, request, len(inputs.x), request.target, "target")
+        target_NF = read_condition(model, request, len(inputs.x), request.target, "target")
     else:
-        target_NK = inference.infer_condition(model, reference, seed=request.seed)
-    assert target_NK is not None, "the model is conditional"
-    return write_examples(model, inference.transfer(model, inputs, target_NK))
+        target_NF = inference.infer_condition(model, reference, seed=request.seed)
+    assert target_NF is not None, "the model is conditional"
+    return Made(inference.transfer(model, inputs, target_NF))
 
 
 # --- what each model can do -----------------------------------------------------------------------------------------
@@ -188,38 +163,76 @@ def _needs_condition(model: VAE) -> str | None:
     return "this model takes no condition, so there is nothing to transfer rows to; train one with model.condition"
 
 
+Takes = Literal["rows", "noisy rows", "rows that may be empty", "pairs", "rows or pairs", "latents", "nothing"]
+
+
 class Task(NamedTuple):
     """One use of a model."""
 
-    run: Callable[[VAE, Any, Request], Any]
+    run: Callable[[VAE, Any, Request], Result]
+    """Function that does the work, from what `read` returns."""
     gives: str
-    """What a caller gives and gets, for a card."""
+    """Inputs and results in words, for a model's card."""
+    takes: Takes = "rows"
+    """Inputs of the task; `rows or pairs` is rows for a request with a target, else pairs."""
     refusal: Callable[[VAE], str | None] = _always
-    """Why a model cannot do it; None where it can."""
+    """Function that returns why a model cannot do the task; None where it can."""
     outputs: tuple[Output, ...] = ("mean",)
-    """What `output` may be."""
-    counts: tuple[str, ...] = ()
-    """Parameters that must be at least 1."""
+    """Values that the parameter `output` may have."""
+    at_least: Mapping[str, int] = {}
+    """Smallest values of parameters."""
+
+    def takes_pairs(self, request: Request) -> bool:
+        """Returns whether a request works on pairs of rows."""
+        return self.takes == "pairs" or (self.takes == "rows or pairs" and not request.target)
+
+    def read(self, model: VAE, inputs: Any, request: Request) -> Any:
+        """Reads a caller's inputs as `run` takes them.
+
+        Raises:
+            ValueError: If they do not fit the model.
+        """
+        if self.takes == "nothing":
+            return inputs_of(model, torch.empty(request.n, 0), None, request)
+        if self.takes == "latents":
+            return inputs_of(model, read_latents(model, inputs, request), None, request)
+        told = self.takes != "rows or pairs" or bool(request.condition)
+        if self.takes_pairs(request):
+            return read_pairs(model, inputs, request, told=told)
+        noisy, empty = self.takes == "noisy rows", self.takes == "rows that may be empty"
+        return read_inputs(model, inputs, request, noisy=noisy, told=told, empty=empty)
 
 
+_ONE_DRAW = {"num_samples": 1}
 TASKS: Mapping[str, Task] = {
     "reconstruct": Task(_reconstruct, "rows to rows"),
     "encode": Task(_encode, "rows to mean and std of their latents, [N,L] each"),
-    "decode": Task(_decode, "latents [N,L] to rows", outputs=("mean", "sample")),
-    "generate": Task(_generate, "n new rows", outputs=("mean", "sample"), counts=("n",)),
-    "score": Task(_score, "rows to log p(x) in nats, [N]", outputs=("mean", "ess"), counts=("num_samples",)),
-    "denoise": Task(_denoise, "noisy rows to clean ones", outputs=("mean", "std"), counts=("num_samples",)),
+    "decode": Task(_decode, "latents [N,L] to rows", "latents", outputs=("mean", "sample")),
+    "generate": Task(_generate, "n new rows", "nothing", outputs=("mean", "sample"), at_least={"n": 1}),
+    "score": Task(
+        _score,
+        "rows to log p(x) in nats, [N]",
+        "rows that may be empty",
+        outputs=("mean", "ess"),
+        at_least=_ONE_DRAW,
+    ),
+    "denoise": Task(_denoise, "noisy rows to clean ones", "noisy rows", outputs=("mean", "std"), at_least=_ONE_DRAW),
     "impute": Task(
         _impute,
         "rows with gaps to complete ones; n of each with output sample",
-        _needs_experience_of_gaps,
-        ("mean", "std", "sample", "ess"),
-        ("n", "num_samples"),
+        refusal=_needs_experience_of_gaps,
+        outputs=("mean", "std", "sample", "ess"),
+        at_least={"n": 1, **_ONE_DRAW},
     ),
-    "interpolate": Task(_interpolate, "pairs of rows to paths of n points", _needs_numbers),
+    "interpolate": Task(_interpolate, "pairs of rows to paths of n points", "pairs", _needs_numbers, at_least={"n": 2}),
     "traverse": Task(
-        _traverse, "rows with each dimension of the latent set to n values", _needs_numbers, counts=("n",)
+        _traverse, "rows with each dimension of the latent set to n values", refusal=_needs_numbers, at_least={"n": 1}
     ),
-    "edit": Task(_edit, "rows with more or less of an attribute", _needs_directions),
-    "transfer": Task(_transfer, "rows under a target condition, or under that of a reference row", _needs_condition),
+    "edit": Task(_edit, "rows with more or less of an attribute", refusal=_needs_directions),
+    "transfer": Task(
+        _transfer,
+        "rows under a target condition, or under that of a reference row",
+        "rows or pairs",
+        _needs_condition,
+    ),
 }

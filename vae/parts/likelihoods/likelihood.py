@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from vae.data.binarization import Binarization
 from vae.data.schema import ExampleSpec
 from vae.errors import ConfigError
 from vae.parts.part import Part
@@ -23,8 +24,6 @@ from vae.parts.part import Part
 if TYPE_CHECKING:
     from vae.config.model import ModelConfig
 
-Binarization = Literal["none", "static", "dynamic"]
-"""Policy by which grey pixels become binary."""
 Support = Literal["binary", "unit interval", "grey levels", "counts", "line"]
 
 GREY_LEVEL = 1 / 255

@@ -1,89 +1,61 @@
-"""Three kinds of results as Arrow, and back."""
+"""Results of tasks as columns of a file."""
 
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
+import torch
 
-from pipelines.data.apply.results import are_examples, check_length, column_arrays, example_arrays, joined
+from pipelines.data.apply.results import column_arrays, joined, outcome
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
+from vae.inference.answering import Made, Spread
+from vae.inference.coding import Code
 
-IMAGE = ExampleSpec((1, 2, 3))
+IMAGES = ExampleSpec((1, 2, 3))
+TABLE = ExampleSpec.of_table([Column("age", mean=40.0, std=10.0), Column("colour", ("blue", "red"))])
+ROWS = torch.tensor([[0.5, 1.0], [-1.0, 0.0]])
 
 
-def test_arrays_mappings_and_frames_become_columns() -> None:
-    """Numbers, lists that tell their shape, text; a frame within a mapping has its columns called after both."""
-    result = {
-        "mean": np.arange(12, dtype=np.float32).reshape(2, 1, 2, 3),
-        "word": np.array(["a", "b"]),
-        "rows": pd.DataFrame({"age": [1.0, 2.0], "colour": ["red", None]}),
-    }
-    fields, arrays = column_arrays(result, "task")
-    found = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-    assert found.column_names == ["mean", "word", "rows.age", "rows.colour"]
-    assert found["mean"].to_pylist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
-    assert found.schema.field("mean").metadata == {b"shape": b"[1, 2, 3]"}
-    assert found["rows.colour"].to_pylist() == ["red", None]
-    fields, arrays = column_arrays(np.zeros((2, 4), np.float32), "task")
-    assert (fields[0].name, arrays[0].type) == ("task", pa.list_(pa.float32(), 4))
+def test_arrays_become_columns() -> None:
+    """Numbers, and lists that carry their shape."""
+    columns = {"mean": np.arange(12, dtype=np.float32).reshape(2, 1, 2, 3), "kl": np.zeros((2, 4), np.float32)}
+    fields, arrays = column_arrays({**columns, "score": np.array([0.5, 1.5])})
+    table = pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+    assert table["mean"].to_pylist() == [[0, 1, 2, 3, 4, 5], [6, 7, 8, 9, 10, 11]]
+    assert table.schema.field("mean").metadata == {b"shape": b"[1, 2, 3]"}
+    assert table.schema.field("kl").type == pa.list_(pa.float32(), 4)
+    assert table["score"].to_pylist() == [0.5, 1.5]
+
+
+def test_results_become_examples_or_columns() -> None:
+    """Examples are values of the dataset, with gaps filled and the rest as it was; everything else is columns by name."""
+    given = np.array([[np.nan, 0.0], [31.25, np.nan]])
+    np.testing.assert_array_equal(outcome(Made(ROWS), "reconstruct", TABLE, given), [[45, 1], [30, 0]])
+    filled = outcome(Made(ROWS, fills_gaps=True), "impute", TABLE, given)
+    np.testing.assert_array_equal(filled, [[45, 0], [31.25, 0]])
+    spread = outcome(Spread(ROWS.abs()), "impute", TABLE, given)
+    assert {name: values.tolist() for name, values in dict(spread).items()} == {"age": [5, 10], "colour": [1, 0]}
+    assert outcome(Code(ROWS, ROWS), "encode", TABLE, given).keys() == {"mean", "std"}  # pyright: ignore
+    many = outcome(Made(torch.zeros(2, 5, 1, 2, 3), {"imputation": None}), "impute", IMAGES, None)
+    assert many["impute"].shape == (2, 5, 1, 2, 3)  # pyright: ignore
 
 
 def test_calls_are_joined_in_their_order() -> None:
-    """Whatever they are made of."""
-    parts = [{"a": np.array([1]), "b": pd.DataFrame({"c": [1]})}, {"a": np.array([2]), "b": pd.DataFrame({"c": [2]})}]
-    whole = joined(parts)
-    assert whole["a"].tolist() == [1, 2]
-    assert whole["b"]["c"].tolist() == [1, 2]
+    """Columns by their name, examples one after the other."""
+    assert joined([{"a": np.array([1])}, {"a": np.array([2])}])["a"].tolist() == [1, 2]  # pyright: ignore
+    assert joined([np.zeros((2, 3)), np.ones((1, 3))]).shape == (3, 3)  # pyright: ignore
 
 
-def test_results_that_are_not_one_for_each_row_are_refused() -> None:
-    """A path between two rows, say, is for `predict`."""
-    with pytest.raises(DataError, match="one result for each of 4 rows, found 3"):
-        check_length({"a": np.zeros(3)}, 4, "task interpolate")
-
-
-def test_images_are_rounded_to_eight_bits_and_numbers_they_must_be() -> None:
-    """Half a level up or down, clipped to the range."""
-    pixels = np.array([0, 0.499 / 255, 0.501 / 255, 1, 1.2, -1], np.float32).reshape(1, 1, 2, 3)
-    assert are_examples(pixels, IMAGE)
-    assert not are_examples(pixels[:, None], IMAGE)
-    (array,) = example_arrays(pixels, IMAGE, None)
-    assert list(array[0].as_py()) == [0, 0, 1, 255, 255, 0]
-    with pytest.raises(DataError, match="1 of 6 pixels are not finite"):
-        example_arrays(np.where(pixels > 1, np.nan, pixels), IMAGE, None)
-
-
-def test_table_keeps_its_types_and_the_digits_of_what_was_left_alone() -> None:
-    """Numbers keep the dataset's types; a whole number above 2⁵³ that the model left alone keeps all its digits."""
-    spec = ExampleSpec.of_table(
-        (
-            Column("x", dtype="double"),
-            Column("n", dtype="int64"),
-            Column("yes", dtype="bool"),
-            Column("flag", ("False", "True"), dtype="bool"),
-            Column("level", ("1", "2"), dtype="int32"),
-        )
-    )
-    flags = {"yes": [True, False, None], "flag": [True] * 3}
-    given = pa.table({"x": [0.1, 0.2, None], "n": [2**53 + 1, 5, None], **flags, "level": [1] * 3})
-    frame = pd.DataFrame(
-        {
-            "x": np.array([0.1, 0.7, np.nan]),
-            "n": np.array([2**53, 6.4, np.nan]),
-            "yes": np.array([0.7, 0.2, np.nan]),
-            "flag": ["True", "False", None],
-            "level": ["2", None, "1"],
-        }
-    )
-    assert are_examples(frame, spec)
-    found = [array.to_pylist() for array in example_arrays(frame, spec, given)]
-    assert found == [
-        [0.1, 0.7, None],
-        [2**53 + 1, 6, None],
-        [True, False, None],
-        [True, False, None],
-        [2, None, 1],
-    ]
+@pytest.mark.parametrize(
+    ("result", "examples"),
+    [
+        (Made(ROWS[:, None], {"imputation": None}), TABLE),
+        (Made(torch.zeros(2, 3, 4, 1, 2, 3), {"dimension": [0], "point": None}, {"kl": torch.zeros(1)}), IMAGES),
+    ],
+)
+def test_results_that_are_not_one_for_each_row_are_refused(result: Made, examples: ExampleSpec) -> None:
+    """Several rows of a table for one, and traversals, are for `predict`."""
+    with pytest.raises(DataError, match="task task: expected one result for each row; such a task is for `predict`"):
+        outcome(result, "task", examples, None)

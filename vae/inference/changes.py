@@ -1,22 +1,58 @@
-"""What a row would look like under another condition.
+"""Changes of rows: more or less of an attribute, or another condition.
 
-Shapes: N rows, K width of the condition, C values that the condition can have.
+Shapes: N rows, F features of the condition, C values that the condition can have.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 
 import torch
 from torch import Tensor
 
+from vae.data.conditions import encode_conditions
 from vae.errors import ConfigError
 from vae.inference.coding import decode, encode, generator_of
 from vae.inference.importance import log_likelihood
 from vae.model import VAE
+from vae.parts.directions import Directions, Method
 from vae.parts.terms import Inputs
 
 MOST_VALUES = 256
+"""Largest number of conditions that are tried for each row."""
+
+
+@torch.no_grad()
+def edit(model: VAE, inputs: Inputs, attribute: str, strength: float, method: Method = "means") -> Tensor:
+    """Rows with more of an attribute, or less of it where the strength is below 0, [N,*shape].
+
+    Args:
+        model: Trained, with directions.
+        inputs: Rows.
+        attribute: A direction's name.
+        strength: In the direction's unit, see `vae.parts.directions.Directions`.
+        method: How the direction was learned.
+
+    Raises:
+        ConfigError: If the model has no directions, or none of that name.
+    """
+    z_NL = encode(model, inputs).mean + strength * directions_of(model).of(attribute, method)
+    return decode(model, z_NL, inputs.condition, log_beta_N1=inputs.log_beta)
+
+
+def directions_of(model: VAE) -> Directions:
+    """Those stored with a model.
+
+    Raises:
+        ConfigError: If there are none.
+    """
+    if model.directions is None or not model.directions.names:
+        raise ConfigError(
+            "this model has no directions: they are learned from classes or attributes that its dataset had and that the "
+            "model was not told of, in a latent made of numbers"
+        )
+    return model.directions
 
 
 @torch.no_grad()
@@ -64,10 +100,9 @@ def conditions_of(model: VAE) -> Tensor:
         raise ConfigError(
             "the condition of a row can be found out where it is made of categories alone; say which it is"
         )
-    number = 1
-    for size in sizes:
-        number *= size
-    if number > MOST_VALUES:
+    if (number := math.prod(sizes)) > MOST_VALUES:
         raise ConfigError(f"the condition has {number} values, too many to try each ({MOST_VALUES} at most); say which")
-    hots = [torch.eye(size) for size in sizes]
-    return torch.stack([torch.cat(parts) for parts in itertools.product(*hots)])
+    codes_CK = torch.tensor(list(itertools.product(*map(range, sizes))))
+    features_CF = encode_conditions(model.conditions, [*codes_CK.T])
+    assert features_CF is not None, "there are columns"
+    return features_CF

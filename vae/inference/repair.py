@@ -1,4 +1,4 @@
-"""Missing entries filled in from those that are there.
+"""Repair of rows: noise removed, and missing entries filled in from the observed ones.
 
 References:
     Mattei & Frellsen, MIWAE: Deep Generative Modelling and Imputation of Incomplete Data Sets (2019), section 3.
@@ -153,3 +153,25 @@ def _draw(model: VAE, inputs: Inputs, z_NL: Tensor, generator: torch.Generator) 
     outputs = model.decode(z_NL[None], inputs.condition, inputs.log_beta)[0]
     drawn = model.likelihood.sample(outputs, generator)
     return inputs.x.clone() if inputs.observed is None else torch.where(inputs.observed, inputs.x, drawn)
+
+
+@torch.no_grad()
+def denoise(model: VAE, inputs: Inputs, *, num_samples: int = 32, seed: int = 0) -> Estimate:
+    """Returns the mean and the spread of p(x|z), averaged over draws of the posterior q(z|noisy x).
+
+    The mean over draws has a smaller squared error than the decoder's answer at the posterior's mean. The encoder must have
+    learned what noise is: see `objective.corruption`. All draws count alike, so every one of them is effective.
+
+    Args:
+        model: A trained model.
+        inputs: Noisy rows.
+        num_samples: Number of draws of each row.
+        seed: Seed of the draws.
+    """
+    moments = WeightedMoments(model.likelihood, len(inputs.x))
+    generator = generator_of(inputs.x, seed, "denoise")
+    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator):
+        # Not weighed by p(noisy x|z): the likelihood is of clean rows.
+        moments.add(terms.outputs, torch.zeros_like(terms.log_likelihood), rows)
+        del terms  # or its outputs would stay while the next draws are decoded
+    return moments.estimate()

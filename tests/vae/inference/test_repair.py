@@ -9,7 +9,7 @@ import torch
 
 from tests.vae.inference.test_inference import gappy
 from vae import inference
-from vae.inference import imputation
+from vae.inference import repair
 from vae.inference.importance import weighted_draws
 
 
@@ -19,7 +19,7 @@ def test_imputations_do_not_depend_on_how_many_draws_come_at_a_time(monkeypatch:
     """
     torch.manual_seed(0)
     made, inputs, mean, std = gappy(256)
-    monkeypatch.setattr(imputation, "weighted_draws", partial(weighted_draws, max_rows=256))
+    monkeypatch.setattr(repair, "weighted_draws", partial(weighted_draws, max_rows=256))
     many = inference.impute_many(made.model, inputs, 20, num_samples=200).values
     hidden = ~inputs.observed[:, None].expand_as(many)  # pyright: ignore[reportOptionalSubscript]
     noise = (many[hidden].view(256, 20, 3) - mean[:, None]) / std[:, None]

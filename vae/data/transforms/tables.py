@@ -1,0 +1,266 @@
+"""The transform of a table's rows.
+
+Shapes: N rows, D columns.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vae.data.binarization import Binarization
+from vae.data.schema import Column, ExampleSpec, plausible_bounds
+from vae.data.transforms.columns import listed, recoded, transform_of_column
+from vae.errors import did_you_mean
+
+log = logging.getLogger(__name__)
+
+
+class TableTransform:
+    """Conversions of a table's rows: numbers in their own unit and codes in a dataset, standardised in a model.
+
+    Args:
+        examples: Schema of the rows.
+        columns: Columns of the table.
+    """
+
+    dtype = np.float64
+    marks_missing = True
+    """Whether the values themselves say what is missing, by NaN."""
+
+    def __init__(self, examples: ExampleSpec, columns: Sequence[Column]) -> None:
+        self.examples = examples
+        self.columns = columns
+        self.names = [column.name for column in columns]
+        self.transforms = [transform_of_column(column) for column in columns]
+        self.is_number_D = np.array([column.categories is None for column in columns])
+        self._units: dict[torch.device, Tensor] = {}
+
+    # --- a dataset's shards ---------------------------------------------------------------------------------------
+
+    @property
+    def stored_row_bytes(self) -> int | None:
+        """Bytes of a row's values in a shard; None, because those of text vary."""
+        return None
+
+    def fields(self) -> list[pa.Field]:
+        """Returns the columns of a shard that hold the values."""
+        return [pa.field(column.name, pa.type_for_alias(column.dtype)) for column in self.columns]
+
+    def from_arrow(self, table: pa.Table, part: slice) -> NDArray[np.float64]:
+        """Returns the values of some rows of a shard, [N,D].
+
+        Raises:
+            CorruptData: If a category is none of its column's.
+        """
+        rows = table.slice(part.start, part.stop - part.start)
+        return encode(rows, self.columns)
+
+    def to_arrow(self, values: NDArray[np.float64], given: pa.Table | None = None) -> list[pa.Array]:
+        """Returns values as a shard stores them.
+
+        Args:
+            values: [N,D].
+            given: Stored rows that the values were made from; a number that did not change keeps all its digits.
+        """
+        return [
+            one.to_arrow(values_N, None if given is None else given.column(one.column.name).combine_chunks())
+            for one, values_N in zip(self.transforms, values.T, strict=True)
+        ]
+
+    # --- a model --------------------------------------------------------------------------------------------------
+
+    def binarized(
+        self, values_ND: NDArray[Any], policy: Binarization | None, split: str, first_row: int, where: str
+    ) -> NDArray[Any]:
+        """Returns the values as they are: only pixels are binarised."""
+        return values_ND
+
+    def prepare(
+        self, values: Tensor, policy: Binarization | None = None, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Returns a batch's values as the likelihood scores them, and which of them are observed, [N,D] each.
+
+        Numbers become float32 standard deviations from their column's mean, categories stay codes, and what is missing is
+        0. A number outside of its column's plausible range counts as missing. Nothing is drawn.
+        """
+        mean_D, std_D, lowest_D, highest_D = self._units_on(values.device)
+        observed = (values >= lowest_D) & (values <= highest_D)  # NaN is in no range
+        # In float64 up to here: float32 keeps 4 of the 3,600 seconds of an hour, as Unix time.
+        return ((values - mean_D) / std_D).float().masked_fill(~observed, 0), observed
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """Returns prepared rows [...,D] in the columns' own units and in float64, categories as codes."""
+        mean_D, std_D, _, _ = self._units_on(x.device)
+        return mean_D + x * std_D
+
+    def restore(self, x: Tensor) -> NDArray[np.float64]:
+        """Returns a model's rows as a dataset holds them: whole numbers and truth values rounded."""
+        values = self.in_units(x.cpu()).flatten(0, -2).numpy()
+        return _stacked(
+            [one.rounded(column) for one, column in zip(self.transforms, values.T, strict=True)], len(values)
+        )
+
+    def missed(self, values: NDArray[np.float64], x: Tensor) -> NDArray[np.float64]:
+        """Returns the differences of numbers from a model's answer, in standard deviations, [N,D]; NaN for categories."""
+        units = np.array([column.std for column in self.columns])
+        return np.where(self.is_number_D, (values - self.restore(x)) / units, np.nan)
+
+    def aligned(self, values: NDArray[Any], data: ExampleSpec) -> NDArray[np.float64]:
+        """Returns the values of a dataset in the order of these columns and by their codes; NaN for other categories."""
+        assert data.columns is not None, "callers check the schema"
+        places = {column.name: number for number, column in enumerate(data.columns)}
+        columns = []
+        for column in self.columns:
+            values_N, source = values[:, places[column.name]], data.columns[places[column.name]]
+            columns.append(recoded(values_N, source.categories, column.categories))
+        return _stacked(columns, len(values))
+
+    def _units_on(self, device: torch.device) -> Tensor:
+        """Returns mean, standard deviation, lowest and highest plausible value of the columns, float64 [4,D]."""
+        if device not in self._units:
+            mean_std = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in self.columns]
+            units = np.stack([*np.transpose(mean_std), *plausible_bounds(self.columns)])
+            self._units[device] = torch.from_numpy(units).to(device)
+        return self._units[device]
+
+    # --- callers --------------------------------------------------------------------------------------------------
+
+    def values_of(self, rows: Any, where: str) -> NDArray[np.float64]:
+        """Reads a caller's rows as a dataset holds them, [N,D].
+
+        Args:
+            rows: A data frame, a structured array, or names with their values, in any order; or an array [N,D] in the order
+                of the columns. None, NaN and NA are missing.
+            where: Name of the request in messages.
+
+        Raises:
+            ValueError: If a column or a category is unknown, a column is missing, or a value is no number.
+        """
+        frame = self._frame(rows, where)
+        columns: Any = frame
+        return _stacked([one.read(columns[one.column.name], where) for one in self.transforms], len(frame))
+
+    def read(self, rows: Any, where: str, *, noisy: bool = False) -> tuple[Tensor, Tensor | None]:
+        """Reads a caller's rows as the model scores them; see `values_of` and `prepare`."""
+        if rows is None:
+            raise ValueError(f"{where} needs inputs, got None")
+        return self.take(torch.from_numpy(self.values_of(rows, where)), where)
+
+    def take(self, values_ND: Tensor, where: str) -> tuple[Tensor, Tensor | None]:
+        """Returns a dataset's rows as `prepare` does, and logs how many numbers are implausible, with the first."""
+        x, observed_ND = self.prepare(values_ND)
+        assert observed_ND is not None, "tables have a mask"
+        if absurd := (~observed_ND & ~values_ND.isnan()).nonzero().tolist():
+            row, number = absurd[0]
+            column = self.columns[number]
+            log.warning(
+                "%s: %d values are absurd and count as missing; the first: column %r, row %d: %g is not within %g to %g",
+                *(where, len(absurd), column.name, row, values_ND[row, number], column.lowest, column.highest),
+            )
+        return x, observed_ND
+
+    def read_pairs(self, pairs: Any, where: str) -> tuple[Tensor, Tensor | None]:
+        """Reads pairs of successive rows; see `read`."""
+        x, observed = self.read(pairs, where)
+        if len(x) % 2:
+            raise ValueError(f"{where}: expected pairs, two successive rows each, found {len(x)} rows")
+        return x, observed
+
+    def write(
+        self, x: Tensor, levels: Mapping[str, Sequence[Any]] | None = None, beside: Mapping[str, Tensor] | None = None
+    ) -> pd.DataFrame:
+        """Returns a model's rows [N,…,D] as a data frame in the dataset's types.
+
+        Args:
+            x: Prepared rows.
+            levels: Names and labels of the dimensions between N and D, which the index then holds beside `row`.
+            beside: Arrays that explain the levels; the index says the same.
+        """
+        frame = self.write_values(self.in_units(x.cpu()).flatten(0, -2).numpy())
+        if not levels:
+            return frame
+        index = {"row": range(len(x)), **levels}
+        return frame.set_axis(pd.MultiIndex.from_product([*index.values()], names=[*index]))
+
+    def write_values(self, values_ND: NDArray[np.float64]) -> pd.DataFrame:
+        """Returns the data frame that `values_of` reads as these values, in the dataset's types."""
+        columns = zip(self.transforms, values_ND.T, strict=True)
+        return pd.DataFrame({one.column.name: one.write(values_N) for one, values_N in columns})
+
+    def write_spread(self, std: Tensor) -> pd.DataFrame:
+        """Returns standard deviations in each column's unit; of categories √(1 − probability)."""
+        units = [1.0 if column.categories else column.std for column in self.columns]
+        return pd.DataFrame(std.cpu().numpy().astype(np.float64) * units, columns=self.names)
+
+    def keep_given(self, written: pd.DataFrame, given: Any, where: str) -> pd.DataFrame:
+        """Returns imputed rows, one or several for each given row, with every given value put back as it was.
+
+        Args:
+            written: N·M rows, the M of a given row together.
+            given: N rows, as `values_of` takes them.
+            where: Name of the request in messages.
+        """
+        frame = self._frame(given, where)
+        kept = {}
+        for name in self.names:
+            own = frame[name].repeat(len(written) // max(len(frame), 1)).set_axis(written.index)
+            filled = written[name]
+            if own.dtype != object and not isinstance(own.dtype, pd.CategoricalDtype):
+                filled = filled.astype(own.dtype)
+            kept[name] = own.where(own.notna(), filled)
+        return pd.DataFrame(kept, index=written.index)
+
+    def _frame(self, rows: Any, where: str) -> pd.DataFrame:
+        """Returns rows as a data frame with the table's columns, and refuses any others."""
+        if not isinstance(rows, pd.DataFrame):
+            rows = self._frame_of_others(rows, where)
+        frame = rows.set_axis([str(name) for name in rows.columns], axis=1)
+        given = list(frame.columns)
+        missing = [name for name in self.names if name not in given]
+        faults = []
+        for name in dict.fromkeys(given):
+            if name not in self.names:
+                faults.append(f"unknown column {name!r}{did_you_mean(name, missing or self.names)}")
+            elif given.count(name) > 1:
+                faults.append(f"column {name!r} is there {given.count(name)} times")
+        faults += [f"column {name!r} is missing" for name in missing]
+        if faults:
+            raise ValueError(f"{where}: {listed(faults)}; expected the columns {listed(self.names)}")
+        return frame
+
+    def _frame_of_others(self, rows: Any, where: str) -> pd.DataFrame:
+        if isinstance(rows, Mapping) or getattr(getattr(rows, "dtype", None), "names", None):
+            try:
+                return pd.DataFrame(rows)
+            except ValueError as error:
+                raise ValueError(f"{where}: these columns are no table: {error}") from None
+        array = np.array(rows, object) if isinstance(rows, Sequence) else np.asarray(rows)  # lists keep what they hold
+        if array.ndim != 2 or array.shape[1] != len(self.columns):
+            raise ValueError(
+                f"{where}: expected a data frame, or an array of shape (N, {len(self.columns)}) with the columns "
+                f"{listed(self.names)}; found shape {array.shape}"
+            )
+        return pd.DataFrame(array, columns=self.names)
+
+
+def encode(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float64]:
+    """Returns columns as float64 [N,D]: numbers in their own unit, categories as codes, NaN where missing.
+
+    Raises:
+        CorruptData: If a category is none of its column's.
+    """
+    stored = [transform_of_column(column).from_arrow(table.column(column.name)) for column in columns]
+    return _stacked(stored, table.num_rows)
+
+
+def _stacked(columns: Sequence[NDArray[np.float64]], num_rows: int) -> NDArray[np.float64]:
+    return np.stack(columns, axis=1) if columns else np.empty((num_rows, 0))
