@@ -12,16 +12,7 @@ from typing import NamedTuple
 import pytest
 
 ROOT = Path(__file__).parents[1]
-UNREAD = (
-    "vae/data",
-    "vae/inference",
-    "vae/serving.py",
-    "vae/seeds.py",
-    "vae/storage.py",
-    "vae/errors.py",
-    "pipelines/models/drift.py",
-    "pipelines/data/apply",
-)
+UNREAD = ("pipelines/data/apply",)
 """Rooms whose docstrings have not been rewritten yet."""
 FILES = sorted(
     str(file.relative_to(ROOT))

@@ -1,4 +1,6 @@
-"""What betaline raises. Every message says what, where, what was expected and found, and what to do.
+"""The errors that betaline raises.
+
+Every message says what is wrong, where, what was expected and found, and what to do.
 
 BetalineError
 ├── ConfigError         a configuration was refused (unknown key, value out of range, parts that do not fit)
@@ -66,9 +68,9 @@ def did_you_mean(name: str, choices: Iterable[str]) -> str:
 
 
 def rebuild(type_name: str, message: str) -> BetalineError:
-    """The error that another process wrote down by its class's name and its message.
+    """Returns the error that another process wrote down by its class's name and its message.
 
-    A class that is not one of these becomes a ClusterError that names it: it was no refusal.
+    Any other class becomes a ClusterError that names it: it was no refusal.
     """
     found = globals().get(type_name)
     if isinstance(found, type) and issubclass(found, BetalineError):

@@ -1,4 +1,4 @@
-"""Seeds that derive from what they are for, so that a draw repeats wherever and whenever it is made again."""
+"""Seeds that derive from their purpose, so that a draw repeats wherever and whenever it is made again."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MASK = 2**64 - 1
 
 
 class Stream(IntEnum):
-    """What a seed is for. Two streams of one run never share a seed."""
+    """Purpose of a seed. Two streams of one run never share a seed."""
 
     WEIGHTS = 1
     PERMUTATION = 2
@@ -26,7 +26,7 @@ class Stream(IntEnum):
 
 
 def derive(seed: int, stream: Stream, *keys: int) -> int:
-    """A 63-bit seed for one draw of a stream, such as `derive(seed, Stream.STEP, rank, step)`.
+    """Returns a 63-bit seed for one draw of a stream, such as `derive(seed, Stream.STEP, rank, step)`.
 
     References:
         Steele, Lea & Flood, Fast Splittable Pseudorandom Number Generators (2014): the SplitMix64 mixing function.

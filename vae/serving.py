@@ -30,7 +30,7 @@ TYPES = {str: "string", int: "long", float: "double"}
 
 
 def params() -> ParamSchema:
-    """Name, type, default and shape of what `predict` takes in `params`."""
+    """Returns the name, type, default and shape of what `predict` takes in `params`."""
     return ParamSchema(
         [
             ParamSpec(field.name, TYPES[ENTRIES[field.name]], [], shape=(-1,))
@@ -42,20 +42,22 @@ def params() -> ParamSchema:
 
 
 def requirements(config: ModelConfig) -> list[str]:
-    """What an environment must hold to load such a model: exact versions of what it was made with."""
+    """Returns the packages that load such a model, with the exact versions that made it."""
     names = dict.fromkeys([*REQUIREMENTS, *(name for part in config.parts for name in part.requirements)])
     return [f"{name}=={version(name).partition('+')[0]}" for name in names]
 
 
 def signature() -> ModelSignature:
-    """Of every registered model. Inputs are images for one task and latents for another, so their schema is open here;
-    `predict` checks them against the task.
+    """Returns the signature of every registered model.
+
+    Inputs are images for one task and latents for another, so their schema is open here; `predict` checks them against the
+    task.
     """
     return ModelSignature(params=params())
 
 
 class RegisteredVAE(PythonModel):
-    """A trained VAE behind MLflow's one method.
+    """Trained VAE behind MLflow's one method.
 
     `predict(inputs, params)` takes and returns examples; `params["task"]` says what is wanted:
 
@@ -89,36 +91,38 @@ class RegisteredVAE(PythonModel):
     unchanged. Each call logs a warning that names the first such number. Pairs are two successive rows. Where a row gives
     several, they follow each other, and the index says which is which.
 
-    `condition` is one entry for each row, or one for all, where the model is conditional: `cat` for a model that is told
-    one thing, `class=cat, size=0.5` for one that is told several. `beta` is for models with β gates.
+    `condition` is one entry for each row, or one for all, where the model is conditional: `cat` for a model with one
+    condition, `class=cat, size=0.5` for one with several. `beta` is for models with β gates.
     """
 
     model: VAE
 
     def load_context(self, context: Any) -> None:
+        """Loads the model from MLflow's artifacts."""
         self.model = load_model(context.artifacts[ARTIFACT])
         _check_params_before_mlflow()
 
     # MLflow derives schemas from type hints, and warns of those it cannot read. An array, and nothing for what is returned,
     # keeps it quiet; inputs may be None or a data frame too, and `encode` returns a mapping of arrays.
     def predict(self, context: Any, model_input: np.ndarray, params: dict[str, Any] | None = None):
+        """Returns the answer to a task; see the class."""
         return answer(self.model, model_input, params or {})
 
     def check_params(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Returns parameters in the types that the signature names.
 
         Raises:
-            ValueError: If there is no such parameter, or a value is not of its type.
+            ValueError: If a parameter is unknown, or a value is not of its type.
         """
         request = read_request(params)
         return {name: getattr(request, name) for name in params}
 
     def example_condition(self) -> list[str]:
-        """What `condition` may be; empty for a model without one."""
+        """Returns an entry that `condition` may have; empty for a model without one."""
         return example_condition(self.model.conditions)
 
     def abilities(self) -> dict[str, str | None]:
-        """Every task, and why this model cannot do it; None where it can."""
+        """Returns for every task why this model cannot do it; None where it can."""
         return abilities(self.model)
 
 

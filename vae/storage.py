@@ -33,7 +33,7 @@ class Location:
     filesystem: fs.FileSystem
     path: str
     uri: str
-    """What `locate` finds it by again: a plain path where it is local, else a URI."""
+    """Name by which `locate` finds it again: a plain path where it is local, else a URI."""
 
     @property
     def is_local(self) -> bool:
@@ -58,26 +58,26 @@ class Location:
         return not isinstance(self.filesystem, fs.LocalFileSystem | fs.PyFileSystem)
 
     def _split_uri(self) -> tuple[str, str]:
-        """The URI without the options at its end, and those: "" or "?region=…"."""
+        """Returns the URI without the options at its end, and those: "" or "?region=…"."""
         place, mark, options = self.uri.partition("?") if self._is_quoted else (self.uri, "", "")
         return place.rstrip("/"), mark + options
 
     def info(self) -> fs.FileInfo:
-        """What is there; its type is NotFound where nothing is."""
+        """Returns the file's or folder's facts; their type is NotFound where nothing exists."""
         info = self.filesystem.get_file_info(self.path)
         assert isinstance(info, fs.FileInfo)
         return info
 
     def exists(self) -> bool:
-        """Whether a file or folder is there."""
+        """Returns whether a file or folder exists."""
         return self.info().type != fs.FileType.NotFound
 
     def list(self, *, recursive: bool = False) -> list[fs.FileInfo]:
-        """What a folder holds, in no particular order; empty where there is no such folder."""
+        """Lists a folder in no particular order; empty where it does not exist."""
         return self.filesystem.get_file_info(fs.FileSelector(self.path, allow_not_found=True, recursive=recursive))
 
     def read(self) -> bytes:
-        """The whole file's bytes."""
+        """Reads the whole file."""
         if self.is_local:
             return Path(self.path).read_bytes()
         with self.filesystem.open_input_stream(self.path) as stream:
@@ -85,7 +85,7 @@ class Location:
 
 
 def locate(uri: str) -> Location:
-    """Where a path or URI points. Touches nothing.
+    """Returns the location of a path or URI. Touches nothing.
 
     Raises:
         DataError: If the URI's scheme is unknown, its filesystem cannot be reached, or it carries credentials.
@@ -107,15 +107,15 @@ def locate(uri: str) -> Location:
 
 
 def has_credentials(uri: str) -> bool:
-    """Whether a URI carries a password or a key."""
+    """Returns whether a URI carries a password or a key."""
     return _CREDENTIALS.search(uri) is not None
 
 
 def refuse_credentials(uri: str) -> None:
-    """Refuse a URI that carries a secret: URIs go into specifications, parameters, manifests and logs.
+    """Refuses a URI that carries a secret: URIs go into specifications, parameters, manifests and logs.
 
     Raises:
-        DataError: That does not repeat it.
+        DataError: If it carries one; does not repeat it.
     """
     if has_credentials(uri):
         raise DataError(
@@ -126,7 +126,7 @@ def refuse_credentials(uri: str) -> None:
 
 
 def sha256_of(location: Location) -> str:
-    """SHA-256 of a file, as hex, read in pieces."""
+    """Returns the SHA-256 of a file as hex; reads it in pieces."""
     if location.is_local:
         with open(location.path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -138,7 +138,7 @@ def sha256_of(location: Location) -> str:
 
 
 def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool = True, synced: bool = True) -> bool:
-    """Write a file so that a reader sees all of it or nothing.
+    """Writes a file so that a reader sees all of it or nothing.
 
     Without `overwrite`, of several writers at once on a local disk exactly one wins. Object stores give no
     such promise through pyarrow: there the check comes first, and the last of two writers within that instant
@@ -146,8 +146,8 @@ def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool 
 
     Args:
         location: The file.
-        data: All of it.
-        overwrite: Whether it may replace another.
+        data: All of its bytes.
+        overwrite: Whether the file may replace another.
         synced: Whether it is on the disk when this returns. Without it a power failure may cut it short or lose it, which
             is cheaper where it can be told and made again.
 
@@ -191,7 +191,7 @@ def _write_local(path: Path, data: bytes | pa.Buffer, *, overwrite: bool, synced
 
 
 def sync_folder(folder: Path) -> None:
-    """Put a local folder's list of names on the disk."""
+    """Writes a local folder's list of names to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -201,7 +201,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def explain_full_disk(location: Location) -> Iterator[None]:
-    """Turn the operating system's "no space left" into an error that says what to do."""
+    """Turns the operating system's "no space left" into an error that says what to do."""
     try:
         yield
     except OSError as error:

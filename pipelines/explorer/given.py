@@ -212,7 +212,7 @@ def read_row(subject: Subject, data: bytes, number: int = 0) -> tuple[pd.DataFra
         names = ", ".join(column.name for column in columns)
         raise DataError(f"the file has {len(header):,} columns, the model takes {len(columns)}: {names}"[:MOST_WORDS])
     try:
-        TableTransform(subject.examples, columns).values_of(pd.DataFrame(columns=header), "the file")
+        TableTransform(subject.model.examples, columns).values_of(pd.DataFrame(columns=header), "the file")
     except ValueError as error:
         raise DataError(str(error)[:MOST_WORDS]) from None
     return with_cells(_empty_row(columns), json.dumps(dict(zip(header, row, strict=True))), columns), num_rows

@@ -1,4 +1,4 @@
-"""Drift: whether fresh data is still what a model was trained on, by what the model says of it.
+"""Drift: a comparison of fresh data with a model's training data by the model's own figures.
 
 Shapes: N rows, D values of a row.
 """
@@ -26,41 +26,40 @@ from vae.inference.answering import Request, as_scored, inputs_of
 from vae.model import VAE
 
 REFERENCE = "reference.json"
-"""The artifact of a run that holds its model's `Reference`, beside the report."""
+"""Name of the artifact, beside the report, that holds a model's `Reference`."""
 NUM_SAMPLES, REFERENCE_ROWS, ROWS_PER_CALL = 50, 2000, 500
 _BLOCK_ROWS = 1 << 14
 IMPOSSIBLE_NATS = 1e30
-"""For a row whose likelihood is beyond what a float can say."""
+"""Negative log-likelihood of a row whose own one is not finite."""
 STANDARD_ERRORS = 4.0
-"""What chance does between two samples of the same data, so that a check every night gives no false alarm in years."""
+"""Standard errors within which figures differ by chance: a check every night gives no false alarm in years."""
 EFFECT = 0.1
-"""Standard deviations of the reference, below which a difference is none, however sure it is."""
+"""Smallest difference that counts, in standard deviations of the reference."""
 OUTSIDE_SHARE = 0.01
-"""The same, of rows outside of the training range."""
+"""Smallest difference that counts, in the share of rows outside of the training range."""
 
 
 class Level(Section):
-    """A figure over rows."""
+    """Mean and standard deviation of a figure over rows."""
 
     mean: float
     std: float
 
 
 class Profile(Section):
-    """What a model says of some rows."""
+    """Figures of a model over some rows."""
 
     num_examples: int
     nll: Level
     """−log p(x), in nats per example, from `NUM_SAMPLES` importance samples."""
     error: Level
-    """Root mean square of what the reconstruction misses: of pixels in [0, 1], of columns in their standard deviations."""
+    """Root mean square error of the reconstruction: of pixels in [0, 1], of columns in their standard deviations."""
     outside: float
-    """The share of rows with a value that no row of the training split comes up to: beyond its smallest or largest, or a
-    category that is not there."""
+    """Share of rows with a value outside of the training split: beyond its smallest or largest, or another category."""
 
 
 class Range(Section):
-    """What a pixel or a column is in the training split."""
+    """Range of a pixel or a column in the training split."""
 
     low: float
     high: float
@@ -68,28 +67,28 @@ class Range(Section):
 
 
 class Reference(Section):
-    """What a model is compared with later: its card, in figures."""
+    """Figures of a model at its registration, for later comparison."""
 
     profile: Profile
-    """Of the test split."""
+    """Figures on the test split."""
     ranges: tuple[Range, ...]
-    """Of the training split, [D]."""
+    """Range of each value in the training split, [D]."""
 
 
 class Finding(Section):
-    """One of a profile's figures beside the reference's."""
+    """Comparison of one figure with the reference's."""
 
     what: str
     unit: str
     expected: float
     found: float
     allowed: float
-    """How far they may be apart."""
+    """Largest difference that is not drift."""
     drifted: bool
 
 
 def reference_of(model: VAE, dataset: Dataset) -> Reference:
-    """A model's figures on the test split of the dataset that it was trained on."""
+    """Measures a model's figures on the test split of the dataset that it was trained on."""
     ranges = _ranges(dataset, model.examples.columns)
     return Reference(profile=profile_of(model, dataset, ranges, ("test",), REFERENCE_ROWS), ranges=ranges)
 
@@ -139,7 +138,7 @@ def _measured(
 
 
 def compare(reference: Profile, fresh: Profile) -> list[Finding]:
-    """Which figures have moved by more than chance and more than matters."""
+    """Returns the comparison of each figure; one has drifted if it moved by more than chance and by more than matters."""
     found = [
         _compare_levels("negative log-likelihood", "nats", reference.nll, fresh.nll, reference, fresh),
         _compare_levels("reconstruction error", "rms", reference.error, fresh.error, reference, fresh),

@@ -1,4 +1,4 @@
-"""Batches: how a worker's share of a split reaches the model, resident in memory or streamed, behind one interface.
+"""Batches: the ways of a worker's share of a split to the model, resident in memory or streamed, behind one interface.
 
 Shapes: N rows of the share, B rows of a batch, C channels, H height, W width, D columns of a table (or values of an image),
 A attributes. Both feeds follow one rule: the share is a
@@ -32,7 +32,7 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Batch:
-    """Some examples, on the device."""
+    """Examples on the device."""
 
     values: Tensor
     """uint8 [B,C,H,W] of images; float64 [B,D] of tables, categories as codes, NaN where missing."""
@@ -41,20 +41,20 @@ class Batch:
     attributes: Tensor | None = None
     """float32 [B,A] in the order of the manifest's attributes, categories as codes, NaN where missing."""
     observed: Tensor | None = None
-    """bool [B,C,H,W]: which values of images are there, the others being 0; None where all are. A table says it by NaN."""
+    """Mask of the observed values of images, bool [B,C,H,W]; None where all are. Tables have NaN instead."""
 
     def __len__(self) -> int:
         return len(self.values)
 
     def take(self, index: slice) -> Batch:
-        """A view of some examples."""
+        """Returns a view of some examples."""
         labels, attributes, observed = (
             None if field is None else field[index] for field in (self.labels, self.attributes, self.observed)
         )
         return Batch(self.values[index], labels, attributes, observed)
 
     def gather(self, index_B: Tensor) -> Batch:
-        """A copy of some examples."""
+        """Returns a copy of some examples."""
         labels, attributes, observed = self.labels, self.attributes, self.observed
         return Batch(  # spelt out: it is on every step's way
             # index_select beats indexing by a tensor, which goes through the general gather.
@@ -78,9 +78,9 @@ class Share:
     binarization: Binarization | None = None
     """Policy of a Bernoulli likelihood; None for likelihoods over grey pixels."""
     missing: MissingConfig | None = None
-    """Entries to hide."""
+    """Entries to hide; None for none."""
     logistic: Logistic | None = None
-    """What decides which, unless they are hidden completely at random."""
+    """Probability of each entry to be hidden; None for hidden completely at random."""
 
     @classmethod
     def of(
@@ -93,10 +93,10 @@ class Share:
         binarization: Binarization | None = None,
         missing: MissingConfig | None = None,
     ) -> Share:
-        """The share of one of `world_size` ranks; shares differ by one row at most.
+        """Returns the share of one of `world_size` ranks; shares differ by one row at most.
 
         Raises:
-            ConfigError: If entries of such a dataset cannot go missing in that way.
+            ConfigError: If such a dataset's entries cannot go missing in that way.
         """
         rows = dataset.num_rows(split)
         start, stop = rows * rank // world_size, rows * (rank + 1) // world_size
@@ -105,11 +105,12 @@ class Share:
 
     @property
     def num_rows(self) -> int:
+        """Rows of the share."""
         return self.stop - self.start
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row's values and attributes, and of the mask that says which pixels are there."""
+        """Bytes of a row's values and attributes, and of the mask of its pixels."""
         example, attributes = self.dataset.manifest.example, self.dataset.manifest.attributes
         return example.row_bytes * (2 if self._has_mask else 1) + 4 * len(attributes)
 
@@ -118,11 +119,11 @@ class Share:
         return self.missing is not None and not transform_of(self.dataset.manifest.example).marks_missing
 
     def read(self, start: int, stop: int) -> Rows:
-        """Rows [start, stop) of the split at once, binarised by the policy, without what is hidden."""
+        """Reads rows [start, stop) of the split at once, binarised by the policy, without hidden entries."""
         return self._prepared(self.dataset.read_rows(self.split, start, stop), start)
 
     def blocks(self, start: int, stop: int) -> Iterator[Rows]:
-        """The same rows in order, some at a time.
+        """Yields the same rows in order, some at a time.
 
         In NumPy and one thread: torch would open a second pool of threads here, which spins against the training's own.
         """
@@ -131,7 +132,7 @@ class Share:
             start += len(block.values)
 
     def empty(self, num_rows: int) -> Rows:
-        """Rows to be filled, as `read` gives them."""
+        """Returns rows to be filled, as `read` returns them."""
         rows = empty_rows(self.dataset.manifest.example, num_rows)
         return rows._replace(observed=np.empty(rows.values.shape, bool)) if self._has_mask else rows
 
@@ -142,6 +143,7 @@ class Share:
         return rows if self.missing is None else without_hidden(rows, self.missing, self.split, start, self.logistic)
 
     def to_device(self, rows: Rows) -> Batch:
+        """Returns rows as a batch on the device."""
         shape = (-1, *self.dataset.manifest.example.shape)
         # Torch has no read-only tensors, so a view of Arrow's memory is copied.
         values = torch.from_numpy(rows.values if rows.values.flags.writeable else rows.values.copy())
@@ -156,20 +158,20 @@ class Share:
         )
 
     def load(self, start: int, stop: int) -> Batch:
-        """Rows [start, stop) of the split, on the device."""
+        """Reads rows [start, stop) of the split onto the device."""
         return self.to_device(self.read(start, stop))
 
 
 class Feed(Protocol):
-    """What the training loop takes its batches from."""
+    """Source of the training loop's batches."""
 
     steps_per_epoch: int
-    """The same on every rank."""
+    """Steps of an epoch; the same on every rank."""
     held_bytes: int
-    """Bytes of data that it may hold at once."""
+    """Bytes of data that the feed may hold at once."""
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from a step on, in the order that (seed, rank, epoch) gives."""
+        """Yields the batches of an epoch from a step on, in the order that (seed, rank, epoch) gives."""
         ...
 
     def row_numbers(self, epoch: int, step: int) -> Tensor:
@@ -180,13 +182,13 @@ class Feed(Protocol):
 def open_feed(
     share: Share, *, world_size: int, batch_size: int, seed: int, mode: str = "auto", memory_budget_bytes: int
 ) -> Feed:
-    """The feed of one rank's share.
+    """Returns the feed of one rank's share.
 
     Args:
         share: The rank's rows.
         world_size: Ranks that share the split.
         batch_size: Rows per step on this rank.
-        seed: Of the permutations.
+        seed: Seed of the permutations.
         mode: `resident`, `streaming`, or `auto`, which is resident while the share fits the budget.
         memory_budget_bytes: Data that this rank may hold. A streaming feed takes a few MB at least, whatever it is.
 
@@ -219,11 +221,13 @@ class ResidentFeed:
         self.held_bytes = share.num_rows * share.row_bytes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches of an epoch from a step on."""
         order = permutation(len(self.rows), self.seed, self.rank, epoch).to(self.rows.values.device)
         for step in range(first_step, self.steps_per_epoch):
             yield self.rows.gather(order[step * self.batch_size : (step + 1) * self.batch_size])
 
     def row_numbers(self, epoch: int, step: int) -> Tensor:
+        """Returns the numbers in the split of the rows of one batch, int64 [B]."""
         order = permutation(len(self.rows), self.seed, self.rank, epoch)
         return self.start + order[step * self.batch_size : (step + 1) * self.batch_size]
 
@@ -252,6 +256,7 @@ class StreamingFeed:
         ]
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
+        """Yields the batches of an epoch from a step on."""
         number = first_step // self.steps_per_window
         for window in self._windows(epoch, number):
             order = permutation(len(window), self.seed, self.share.rank, epoch, number + 1)
@@ -263,6 +268,7 @@ class StreamingFeed:
             del window  # as `enumerate` would not: there would be three while the next but one is read
 
     def row_numbers(self, epoch: int, step: int) -> Tensor:
+        """Returns the numbers in the split of the rows of one batch, int64 [B]."""
         number, place = divmod(step, self.steps_per_window)
         first = number * self.steps_per_window * self.batch_size
         length = min(self.steps_per_window * self.batch_size, self.share.num_rows - first)
@@ -271,7 +277,7 @@ class StreamingFeed:
         return torch.cat(ranges)[:length][order[place * self.batch_size : (place + 1) * self.batch_size]]
 
     def _windows(self, epoch: int, first: int) -> Iterator[Batch]:
-        """The epoch's windows from the first on, in the order they are read; the next one is read ahead."""
+        """Yields the epoch's windows from the first on, in the order they are read; the next one is read ahead."""
         window_rows = self.steps_per_window * self.batch_size
         # Rows that are left over for less than a batch need not be read.
         starts = range(first * window_rows, self.steps_per_epoch * self.batch_size, window_rows)
@@ -289,7 +295,7 @@ class StreamingFeed:
                 yield window
 
     def _ranges(self, epoch: int, skip: int) -> Iterator[tuple[int, int]]:
-        """The row groups in the epoch's order, without their first `skip` rows."""
+        """Yields the row groups in the epoch's order, without their first `skip` rows."""
         for index in permutation(len(self.groups), self.seed, self.share.rank, epoch).tolist():
             start, stop = self.groups[index]
             if skip < stop - start:
@@ -306,7 +312,7 @@ class _Concatenated:
         self.rest = share.empty(0)
 
     def take(self, num_rows: int) -> Rows:
-        """The next rows, in memory of their own. There must be as many."""
+        """Returns the next rows in memory of their own. There must be as many."""
         taken, filled = self.share.empty(num_rows), 0
         while filled < num_rows:
             if not len(self.rest.values):
@@ -344,6 +350,6 @@ class InOrder:
 
 
 def permutation(size: int, seed: int, *keys: int) -> Tensor:
-    """A permutation of range(size), int64, that depends on the seed and the keys alone."""
+    """Returns a permutation of range(size), int64, that depends on the seed and the keys alone."""
     generator = torch.Generator().manual_seed(derive(seed, Stream.PERMUTATION, *keys))
     return torch.randperm(size, generator=generator)

@@ -1,4 +1,4 @@
-"""Finding a published dataset by its name."""
+"""The catalog of published datasets, by name."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from vae.storage import Location, locate
 
 
 def resolve(home: str, reference: str) -> str:
-    """The URI of the dataset that a reference means.
+    """Returns the URI of the dataset that a reference means.
 
     Args:
-        home: Where datasets are kept: a folder or any pyarrow filesystem URI.
+        home: Folder of all datasets, as a path or any pyarrow filesystem URI.
         reference: `NAME` (its newest dataset), `NAME@ID` (an identity, or the beginning of one), or a
             dataset's own folder as a path or URI.
 
     Raises:
-        DataError: If there is no such dataset, or several whose identity begins so; lists what there is.
+        DataError: If no dataset matches, or several; lists those that exist.
     """
     if "/" in reference or reference in (".", ".."):
         return Dataset.open(reference).uri
@@ -42,7 +42,7 @@ def resolve(home: str, reference: str) -> str:
 
 
 def published(folder: Location) -> list[str]:
-    """The identities of the complete datasets in a name's folder, newest first.
+    """Returns the identities of the complete datasets in a name's folder, newest first.
 
     Raises:
         CorruptData: If a manifest cannot be read.

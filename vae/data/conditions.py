@@ -1,6 +1,6 @@
-"""Conditions: the class and the attributes that a conditional model is told, as values, as features and as text.
+"""Conditions: the class and the attributes that a conditional model depends on, as values, as features and as text.
 
-A model that is told one thing takes its value: `cat`. One that is told several takes `class=cat, size=0.5`.
+A model with one condition takes its value: `cat`. One with several takes `class=cat, size=0.5`.
 
 Shapes: N rows, K conditions, F features of a condition.
 """
@@ -37,7 +37,7 @@ def annotation_values(data: ExampleSpec, labels: Any, attributes: Any) -> dict[s
 def known_conditions(
     columns: Sequence[Column], data: ExampleSpec, labels: Any, attributes: Any
 ) -> NDArray[np.float32] | None:
-    """Returns what a model is told of a dataset's rows [N,K], by the model's own codes; NaN where a row does not say.
+    """Returns the conditions of a dataset's rows [N,K] by the model's own codes; NaN where a row lacks one.
 
     Args:
         columns: Columns that the model depends on.

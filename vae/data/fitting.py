@@ -1,4 +1,4 @@
-"""The check that examples fit what a model takes: shapes, columns, and what a conditional model is told."""
+"""The check that examples fit a model: shapes, columns, and conditions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def mismatches(known: ExampleSpec, data: ExampleSpec, *, categories: bool = True
 
 
 def condition_mismatches(told: Sequence[Column], data: ExampleSpec) -> list[str]:
-    """Returns in words which of the columns that a model is told the examples lack or have with other categories."""
+    """Returns in words which conditions of a model the examples lack or have with other categories."""
     return list(_differences("", told, data.annotations, "none", categories=True, both=False))
 
 
@@ -40,7 +40,7 @@ def fits(known: ExampleSpec, data: ExampleSpec, told: Iterable[str] = ()) -> boo
     Args:
         known: Schema of the model's examples.
         data: Schema of the data.
-        told: Names of what the model's condition consists of.
+        told: Names of the columns that the model depends on.
     """
     told = set(told)
     return (

@@ -1,4 +1,4 @@
-"""The manifest of a dataset: what its shards hold, where they came from, and how to tell that they are whole.
+"""The manifest of a dataset: the contents of its shards, their sources and their checksums.
 
 A dataset is a folder of Parquet shards and one `manifest.json`, written last. Readers open only what the
 manifest names. The folder's name is the dataset's identity, derived from its content: see
@@ -68,7 +68,7 @@ class SourceFile(_Record):
     """One file the dataset was made from."""
 
     path: str
-    """Relative to the source."""
+    """Path relative to the source."""
     bytes: NonNegativeInt
     sha256: Digest
 

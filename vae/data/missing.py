@@ -22,10 +22,10 @@ from vae.parts.part import Part
 from vae.seeds import Stream, derive
 
 FIT_ROWS = 16_384
-"""Of the training split, which ingest has shuffled: what a logistic model of missing entries is fitted to."""
+"""Rows of the training split, which ingest has shuffled, that a logistic model of missing entries is fitted to."""
 _DRAW_BYTES = 1 << 18
 _LEVELS = 1 << 16
-"""Of a draw: a share of hidden entries is meant to one part in so many."""
+"""Levels of a draw: the share of hidden entries is exact to one level."""
 
 
 class MissingCompletelyAtRandom(Part):
@@ -37,6 +37,7 @@ class MissingCompletelyAtRandom(Part):
 
     @property
     def summary(self) -> str:
+        """Description of the hidden entries."""
         return f"{100 * self.share:g} % of entries hidden completely at random"
 
 
@@ -49,6 +50,7 @@ class MissingAtRandom(Part):
 
     @property
     def summary(self) -> str:
+        """Description of the hidden entries."""
         return f"{100 * self.share:g} % of entries hidden at random, of those that can be"
 
 
@@ -61,6 +63,7 @@ class MissingNotAtRandom(Part):
 
     @property
     def summary(self) -> str:
+        """Description of the hidden entries."""
         return f"{100 * self.share:g} % of entries hidden not at random"
 
 
@@ -84,7 +87,7 @@ class Logistic:
     """[D], -∞ for columns that are always there."""
 
     def probability(self, values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of each entry to be missing, [N,D]. What is missing already counts as its column's mean."""
+        """Returns the probability of each entry to be missing, [N,D]; a missing one counts as its column's mean."""
         z_ND = np.nan_to_num((values_ND - self.mean) / self.std)
         # Not by a matrix product, whose rounding depends on how many rows there are.
         score_ND = np.zeros_like(z_ND) + self.intercept
@@ -94,7 +97,7 @@ class Logistic:
 
 
 def fit_logistic(dataset: Dataset, config: MissingConfig) -> Logistic | None:
-    """What decides which entries of a dataset are missing; None where nothing does, or they are so completely at random.
+    """Fits the probability of a dataset's entries to be missing; returns None for missing completely at random.
 
     The scores that drive a column have unit variance over the training split, and its intercept is such that the wanted
     share of it is missing there on average. At random, half the columns (the larger half, drawn by their number alone) are
@@ -140,7 +143,7 @@ def _fit(values_ND: NDArray[np.float64], config: MissingAtRandom | MissingNotAtR
 def _drivers(
     num_columns: int, config: MissingAtRandom | MissingNotAtRandom
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The weights [D,D] before they are scaled, and which columns can be missing [D]."""
+    """Returns the weights [D,D] before they are scaled, and which columns can be missing [D]."""
     if isinstance(config, MissingNotAtRandom):
         return np.eye(num_columns), np.ones(num_columns, bool)
     if num_columns < 2:
@@ -162,7 +165,7 @@ def hide(
     first_row: int,
     logistic: Logistic | None = None,
 ) -> NDArray[np.bool_]:
-    """Which entries are still there after some were hidden, bool [N,D]; not those that were missing before.
+    """Returns which entries remain observed after some were hidden, bool [N,D].
 
     An entry's draw depends on its split and row alone: not on which range it is read in, nor on the run's seed, so that two
     models are trained and scored on the same holes.

@@ -14,21 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 ROUNDING = 1e-12
-"""A standard deviation below this part of the mean is a constant's rounding."""
+"""Largest ratio of a standard deviation to the mean that is taken for the rounding of a constant."""
 
 
 class Moments:
-    """The moments of what has been added; NaN counts as not there."""
+    """Moments of the added rows; NaN counts as missing."""
 
     def __init__(self, num_columns: int) -> None:
         self.count = np.zeros(num_columns)
-        """[D]: entries that were there."""
+        """Number of observed entries, [D]."""
         self.mean = np.zeros(num_columns)
-        """[D]: of those entries; 0 where there are none."""
+        """Mean of the observed entries, [D]; 0 where there are none."""
         self._squares = np.zeros(num_columns)
 
     def add(self, values_ND: NDArray[Any]) -> None:
-        """Count some rows in."""
+        """Adds some rows."""
         there_ND = ~np.isnan(values_ND)
         values_ND = np.where(there_ND, values_ND, 0).astype(np.float64)
         count_D = there_ND.sum(0)
@@ -42,6 +42,6 @@ class Moments:
 
     @property
     def std(self) -> NDArray[np.float64]:
-        """[D]: with the count as divisor; 1 for a constant, and where nothing is there."""
+        """Standard deviation with the count as divisor, [D]; 1 for constants and columns without any entry."""
         std_D = np.sqrt(self._squares / np.maximum(self.count, 1))
         return np.where(std_D > ROUNDING * np.abs(self.mean), std_D, 1.0)

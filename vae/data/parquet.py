@@ -1,4 +1,4 @@
-"""Reading and writing a dataset's Parquet shards.
+"""Readers and writers of a dataset's Parquet shards.
 
 Images are one `fixed_size_binary(C·H·W)` column of uint8 pixels, so that a row group is one contiguous block
 that becomes a NumPy array without a copy. Attributes are float32 columns beside it, and a table's columns are
@@ -39,14 +39,14 @@ _READ_BUFFER_BYTES = 1 << 16
 
 @dataclass(frozen=True)
 class _Piece:
-    """The part of one row group that a request wants."""
+    """Part of one row group that a request needs."""
 
     shard: Shard
     group: int
     skip: int
     rows: int
     position: int
-    """Where its first row goes in the answer."""
+    """Offset of this piece's first row in the result."""
 
 
 class Dataset:
@@ -64,7 +64,7 @@ class Dataset:
 
     @classmethod
     def open(cls, uri: str) -> Dataset:
-        """Open a dataset's folder.
+        """Opens a dataset's folder.
 
         Args:
             uri: The folder, as a path or any pyarrow filesystem URI.
@@ -85,16 +85,16 @@ class Dataset:
         return cls(location.uri, _parse_manifest(text, manifest.uri))
 
     def num_rows(self, split: str) -> int:
-        """Rows in a split; 0 where the dataset has no such split."""
+        """Returns the rows of a split; 0 where the dataset has no such split."""
         return sum(shard.rows for shard in self._shards(split))
 
     def row_groups(self, split: str) -> list[tuple[int, int]]:
-        """The row groups of a split in order, each as (first row, row after its last)."""
+        """Returns the row groups of a split in order, each as (first row, row after its last)."""
         ends = np.cumsum([0, *(rows for shard in self._shards(split) for rows in shard.row_groups)])
         return [(int(start), int(stop)) for start, stop in pairwise(ends)]
 
     def verify(self, splits: Sequence[str] | None = None) -> None:
-        """Check the size and SHA-256 of every shard.
+        """Checks the size and SHA-256 of every shard.
 
         Args:
             splits: The splits to check; all of them where None.
@@ -109,7 +109,7 @@ class Dataset:
             raise CorruptData("; ".join(faults) + self._advice())
 
     def check_sizes(self) -> None:
-        """Check that every shard is there with its size: quick, and reads none of them.
+        """Checks that every shard exists with its size; quick, because it reads none of them.
 
         Raises:
             CorruptData: If a shard is missing or has another size.
@@ -120,7 +120,7 @@ class Dataset:
             raise CorruptData("; ".join(faults) + self._advice())
 
     def read_rows(self, split: str, start: int, stop: int, *, verify: bool = False) -> Rows:
-        """Read a range of rows, from the row groups that overlap it alone.
+        """Reads a range of rows from the row groups that overlap it.
 
         Args:
             split: `train`, `validation` or `test`.
@@ -130,7 +130,7 @@ class Dataset:
                 quickest way to read a whole split with every check.
 
         Raises:
-            DataError: If the range is not in the split.
+            DataError: If the range exceeds the split.
             CorruptData: If a shard is not what the manifest says, or a page's checksum does not fit.
         """
         pieces = self._wanted(split, start, stop)
@@ -149,10 +149,10 @@ class Dataset:
         return whole
 
     def blocks(self, split: str, start: int, stop: int, block_rows: int) -> Iterator[Rows]:
-        """The rows of a range in order, at most so many at a time, in the memory of a page and a block.
+        """Yields the rows of a range in order, at most `block_rows` at a time, in the memory of a page and a block.
 
         Raises:
-            DataError: If the range is not in the split.
+            DataError: If the range exceeds the split.
             CorruptData: As `read_rows`, once the fault is reached.
         """
         for piece in self._wanted(split, start, stop):
@@ -167,7 +167,7 @@ class Dataset:
                     break
 
     def read_table(self, split: str, columns: list[str] | None = None) -> pa.Table:
-        """Read a whole split as Arrow: all columns, or some.
+        """Reads a whole split as Arrow: all columns, or some.
 
         Raises:
             CorruptData: If a page's checksum or a footer does not fit.
@@ -184,7 +184,7 @@ class Dataset:
             return pa.concat_tables(pool.map(read, shards))
 
     def read_group(self, split: str, group: int) -> pa.Table:
-        """Read one row group of a split as Arrow, all columns; `row_groups` says which rows it holds.
+        """Reads one row group of a split as Arrow, all columns; `row_groups` says which rows it holds.
 
         Raises:
             DataError: If the split has no such row group.
@@ -221,7 +221,7 @@ class Dataset:
         return rows_of(table, self.manifest.example, slice(piece.skip, piece.skip + piece.rows))
 
     def _read_whole(self, shard: Shard) -> bytes:
-        """A shard's bytes, which are what the manifest says."""
+        """Reads a shard's bytes and checks them against the manifest."""
         location = self._location / shard.path
         fault = self._find_size_fault(shard)
         if fault is None:
@@ -235,12 +235,12 @@ class Dataset:
     def _read_groups(
         self, shard: Shard, groups: list[int], columns: list[str] | None, data: bytes | None = None
     ) -> pa.Table:
-        """Some row groups, from the file, or from its bytes where they are at hand and checked."""
+        """Reads some row groups, from the file or from its checked bytes."""
         with self._reader(shard, data) as reader:
             return reader.read_row_groups(groups, columns=columns, use_threads=False)
 
     def _group_blocks(self, shard: Shard, group: int, block_rows: int) -> Iterator[pa.Table]:
-        """One row group, some rows at a time."""
+        """Yields one row group, some rows at a time."""
         with self._reader(shard, None, buffered=True) as reader:
             for batch in reader.iter_batches(
                 block_rows, [group], stored_columns(self.manifest.example), use_threads=False
@@ -343,12 +343,12 @@ def _parse_manifest(text: bytes, where: str) -> Manifest:
 
 
 def rows_per_group(row_bytes: int) -> int:
-    """Rows in a full row group, for rows of so many bytes."""
+    """Returns the rows of a full row group, for rows of `row_bytes` bytes each."""
     return max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, row_bytes)))
 
 
 def write_shard(location: Location, table: pa.Table, group_rows: int, repeated: Sequence[str] | None = None) -> Shard:
-    """Write one shard, whole or not at all.
+    """Writes one shard, whole or not at all.
 
     Args:
         location: The file to write; its name becomes the shard's path.

@@ -57,8 +57,9 @@ class Distances:
         np.maximum.at(self.largest_DP, (column, power), distance)
 
     def largest_plausible(self) -> NDArray[np.float64]:
-        """Returns each column's largest distance below the lowest gap of more than `FACTOR` that has at most `MOST_ABSURD`
-        of the distances above it, [D]; 0 where all entries are at the centre.
+        """Returns the largest plausible distance of each column, [D]; 0 where all entries are at the centre.
+
+        It lies below the lowest gap of more than `FACTOR` with at most `MOST_ABSURD` of the distances above it.
         """
         return np.array([self._largest_plausible(column) for column in range(len(self.centre_D))])
 

@@ -38,7 +38,7 @@ FARTHEST = 4.0
 
 @dataclass(frozen=True)
 class Scale:
-    """What the values of a dataset are worth under a likelihood."""
+    """Scale of a dataset's values under a likelihood."""
 
     critical_betas: tuple[float, ...]
     """The β above which each further dimension collapses, the largest first; 32 at most."""
@@ -47,7 +47,7 @@ class Scale:
     total_variance: float = 0.0
     """Variance of an example's values in units of the noise, in all: their number, unless σ is fixed."""
     hollowness: float = 1.0
-    """How much farther from the nearest row normal draws of the data's covariance lie than rows do from each other."""
+    """Ratio of two distances to the nearest row: from normal draws of the data's covariance, and from the rows."""
 
     @property
     def critical_beta(self) -> float:

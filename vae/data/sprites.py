@@ -28,7 +28,7 @@ _PATCH = 2 * _RADIUS + 1
 
 
 class Factor(NamedTuple):
-    """One of the things that make an image."""
+    """One factor of an image."""
 
     name: str
     categories: tuple[str, ...]
@@ -65,12 +65,12 @@ class Sprites:
 
     @property
     def factors(self) -> tuple[Factor, ...]:
-        """What makes an image; places are named by the column and the row of pixels that the sprite's centre is in."""
+        """Factors of an image; places are named by the column and the row of the sprite's centre."""
         return (_COLOUR, *_FACTORS) if self.colour else _FACTORS
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """How many values each factor has."""
+        """Number of values of each factor."""
         return tuple(len(factor.categories) for factor in self.factors)
 
     @property
@@ -82,15 +82,15 @@ class Sprites:
         return int(np.prod(self.sizes))
 
     def codes(self, index_N: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The factors' codes [N,F] of the images with these numbers."""
+        """Returns the factors' codes [N,F] of the images with these numbers."""
         return np.stack(np.unravel_index(index_N, self.sizes), axis=-1)
 
     def index(self, codes_NF: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The numbers [N] of the images with these codes."""
+        """Returns the numbers [N] of the images with these codes."""
         return np.asarray(np.ravel_multi_index(tuple(codes_NF.T), self.sizes))
 
     def render(self, index_N: NDArray[np.int64]) -> NDArray[np.uint8]:
-        """The images with these numbers, uint8 [N,C,64,64] of 0 and 255."""
+        """Returns the images with these numbers, uint8 [N,C,64,64] of 0 and 255."""
         images = np.zeros((len(index_N), *self.shape), np.uint8)
         *colour, shape, scale, orientation, x, y = self.codes(index_N).T
         patches = templates()[shape, scale, orientation][:, None]
@@ -103,7 +103,7 @@ class Sprites:
 
 @functools.cache
 def templates() -> NDArray[np.uint8]:
-    """Every sprite in the middle of a patch, of 0 and 255: [3 shapes, 6 scales, 40 orientations, 33, 33]."""
+    """Returns every sprite in the middle of a patch, of 0 and 255: [3 shapes, 6 scales, 40 orientations, 33, 33]."""
     offset = np.arange(-_RADIUS, _RADIUS + 1.0)
     angle = np.arange(_NUM_ORIENTATIONS)[:, None, None] * (2 * np.pi / _NUM_ORIENTATIONS)
     x, y = offset[None, None, :], -offset[None, :, None]  # y upwards, so that a heart of 0° stands
@@ -114,7 +114,7 @@ def templates() -> NDArray[np.uint8]:
 
 
 def _inside(shape: str, u: NDArray[np.float64], v: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which pixels' centres, in the sprite's own frame, are in it."""
+    """Returns which pixels' centres, in the sprite's own frame, lie inside."""
     # No edge of an upright sprite goes through a pixel's centre, where rounding would decide.
     if shape == "square":
         return np.maximum(np.abs(u), np.abs(v)) <= 10.8

@@ -1,4 +1,4 @@
-"""What a model has to know of its data before it sees any: shapes, names, and the scale of every column."""
+"""The statistics of a dataset that a model keeps: its schema with the scale of every column."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
 
 
 def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> ExampleSpec:
-    """Returns what one example of a dataset is.
+    """Returns the schema of a dataset's examples with the scale of every column.
 
     Means and standard deviations are of the entries of the training split that are observed, after some were hidden: a
     scale from what the model may not see would be a leak. Entries outside of their column's plausible range take no part:
@@ -66,7 +66,7 @@ def _attribute_moments(dataset: Dataset) -> Moments:
 
 
 def _scaled(columns: Sequence[Column], moments: Moments) -> tuple[Column, ...]:
-    """Gives the numeric ones of some columns their mean and standard deviation."""
+    """Returns columns with the mean and standard deviation of the numeric ones."""
     return tuple(
         column if column.categories else replace(column, mean=float(mean), std=float(std))
         for column, mean, std in zip(columns, moments.mean, moments.std, strict=True)

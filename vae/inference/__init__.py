@@ -1,4 +1,4 @@
-"""What a trained model can do, each use one function from tensors to tensors.
+"""The uses of a trained model, each one function from tensors to tensors.
 
 Shapes: N rows, L latent, T points of a path, D dimensions; `shape` is an example's. Rows come as `vae.model.Inputs`, and
 examples go back as the model scores them: images float32 in [0, 1], tables standardised, which `restore`

@@ -25,14 +25,14 @@ MOST_VALUES = 256
 
 @torch.no_grad()
 def edit(model: VAE, inputs: Inputs, attribute: str, strength: float, method: Method = "means") -> Tensor:
-    """Rows with more of an attribute, or less of it where the strength is below 0, [N,*shape].
+    """Returns rows with more of an attribute, or less of it where the strength is below 0, [N,*shape].
 
     Args:
-        model: Trained, with directions.
-        inputs: Rows.
-        attribute: A direction's name.
-        strength: In the direction's unit, see `vae.parts.directions.Directions`.
-        method: How the direction was learned.
+        model: A trained model with directions.
+        inputs: Rows to edit.
+        attribute: Name of a direction.
+        strength: Number of steps, in the direction's unit; see `vae.parts.directions.Directions`.
+        method: Method by which the direction was learned.
 
     Raises:
         ConfigError: If the model has no directions, or none of that name.
@@ -42,10 +42,10 @@ def edit(model: VAE, inputs: Inputs, attribute: str, strength: float, method: Me
 
 
 def directions_of(model: VAE) -> Directions:
-    """Those stored with a model.
+    """Returns the directions stored with a model.
 
     Raises:
-        ConfigError: If there are none.
+        ConfigError: If the model has none.
     """
     if model.directions is None or not model.directions.names:
         raise ConfigError(
@@ -56,44 +56,44 @@ def directions_of(model: VAE) -> Directions:
 
 
 @torch.no_grad()
-def transfer(model: VAE, inputs: Inputs, target_NK: Tensor) -> Tensor:
-    """Rows under another condition, all else kept as the latent has it, [N,*shape].
+def transfer(model: VAE, inputs: Inputs, target_NF: Tensor) -> Tensor:
+    """Returns rows under another condition, with the latent unchanged, [N,*shape].
 
     Args:
-        model: Trained with a condition.
+        model: A model trained with a condition.
         inputs: Rows with their own condition.
-        target_NK: The condition to give them.
+        target_NF: The new condition.
     """
-    return decode(model, encode(model, inputs).mean, target_NK, log_beta_N1=inputs.log_beta)
+    return decode(model, encode(model, inputs).mean, target_NF, log_beta_N1=inputs.log_beta)
 
 
 @torch.no_grad()
 def infer_condition(model: VAE, inputs: Inputs, *, num_samples: int = 16, seed: int = 0) -> Tensor:
-    """The condition under which each row is likeliest, [N,K]: argmax over y of log p(x|y), every y as likely before.
+    """Returns the condition under which each row is likeliest, [N,F]: argmax over y of log p(x|y), with equal priors.
 
     Args:
-        model: Trained with a condition of categories.
-        inputs: Rows; their condition is not looked at.
+        model: A model trained with a condition of categories.
+        inputs: Rows; their condition is ignored.
         num_samples: Importance draws for each row and condition.
-        seed: Of the draws.
+        seed: Seed of the draws.
 
     Raises:
         ConfigError: If the condition holds numbers, or has more than 256 values.
     """
-    choices_CK = conditions_of(model).to(inputs.x.device)
+    choices_CF = conditions_of(model).to(inputs.x.device)
     rows, scores = len(inputs.x), []
-    for choice_K in choices_CK:
-        told = inputs._replace(condition=choice_K.expand(rows, -1))
+    for choice_F in choices_CF:
+        told = inputs._replace(condition=choice_F.expand(rows, -1))
         generator = generator_of(inputs.x, seed, "score")
         scores.append(log_likelihood(model, told, num_samples=num_samples, generator=generator))
-    return choices_CK[torch.stack(scores).argmax(0)]
+    return choices_CF[torch.stack(scores).argmax(0)]
 
 
 def conditions_of(model: VAE) -> Tensor:
-    """Every value that a condition of categories can have, [C,K].
+    """Returns every value that a condition of categories can have, [C,F].
 
     Raises:
-        ConfigError: If it holds numbers, or has too many values.
+        ConfigError: If the condition holds numbers, or has too many values.
     """
     sizes = [len(column.categories or ()) for column in model.conditions]
     if not sizes or not all(sizes):

@@ -1,7 +1,7 @@
 """A pulled model with a typed method for each task, for those who have this package.
 
 ```
-model = tasks.Pulled(mlflow.pyfunc.load_model("models:/digits@champion"))
+model = client.Pulled(mlflow.pyfunc.load_model("models:/digits@champion"))
 images = model.generate(16, seed=1)
 ```
 
@@ -20,22 +20,22 @@ from numpy.typing import NDArray
 from vae.inference import Interpolation, Sampler
 from vae.parts.directions import Method
 
-Rows = Any
+Data = Any
 """Images [N,*shape], or a data frame."""
 Condition = Sequence[str] | str
 """One entry for each row or one for all; see `vae.data.conditions`."""
 
 
 class Predictor(Protocol):
-    """What `mlflow.pyfunc.load_model` gives, and anything that answers like it."""
+    """A model that `mlflow.pyfunc.load_model` returned, or anything that answers like it."""
 
     def predict(self, data: Any, /, params: dict[str, Any] | None = None) -> Any:
-        """The answer to a task."""
+        """Returns the answer to a task."""
         ...
 
 
 class Code(NamedTuple):
-    """The posterior of each row."""
+    """Posterior of each row."""
 
     mean: NDArray[np.float32]
     """[N,L]"""
@@ -44,12 +44,12 @@ class Code(NamedTuple):
 
 
 class Traversal(NamedTuple):
-    """What each dimension of the latent does to some images."""
+    """Effect of each dimension of the latent on images."""
 
     dimensions: NDArray[np.int64]
     """The most informative first, [D]"""
     kl: NDArray[np.float32]
-    """In nats, [D]"""
+    """KL divergence of each dimension in nats, [D]"""
     values: NDArray[np.float32]
     """[T]"""
     examples: NDArray[np.float32]
@@ -66,12 +66,12 @@ class Pulled:
     def __init__(self, model: Predictor) -> None:
         self.model = model
 
-    def reconstruct(self, rows: Rows, *, condition: Condition = (), beta: float = 1.0) -> Rows:
-        """The decoder's answer at each posterior's mean."""
+    def reconstruct(self, rows: Data, *, condition: Condition = (), beta: float = 1.0) -> Data:
+        """Returns the decoder's answer at each posterior's mean."""
         return self._ask("reconstruct", rows, condition=condition, beta=beta)
 
-    def encode(self, rows: Rows, *, condition: Condition = (), beta: float = 1.0) -> Code:
-        """Mean and standard deviation of q(z|x)."""
+    def encode(self, rows: Data, *, condition: Condition = (), beta: float = 1.0) -> Code:
+        """Returns the mean and standard deviation of q(z|x)."""
         return Code(**self._ask("encode", rows, condition=condition, beta=beta))
 
     def decode(
@@ -82,8 +82,8 @@ class Pulled:
         sample: bool = False,
         seed: int = 0,
         beta: float = 1.0,
-    ) -> Rows:
-        """Rows at latents [N,L]: the likelihood's mean, or a draw from it."""
+    ) -> Data:
+        """Returns rows at latents [N,L]: the likelihood's mean, or a draw from it."""
         output = "sample" if sample else "mean"
         return self._ask("decode", latents, condition=condition, output=output, seed=seed, beta=beta)
 
@@ -97,48 +97,49 @@ class Pulled:
         sampler: Sampler = "prior",
         sample: bool = False,
         beta: float = 1.0,
-    ) -> Rows:
-        """`n` new rows; same seed, same bytes on machines of one kind."""
+    ) -> Data:
+        """Returns `n` new rows; the same seed gives the same bytes on machines of one kind."""
         drawn = {"temperature": temperature, "sampler": sampler, "output": "sample" if sample else "mean"}
         return self._ask("generate", None, n=n, condition=condition, seed=seed, beta=beta, **drawn)
 
     def score(
-        self, rows: Rows, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, beta: float = 1.0
+        self, rows: Data, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, beta: float = 1.0
     ) -> NDArray[np.float32]:
-        """Log p(x) of each row in nats, [N]; of what is observed of it."""
+        """Returns log p(x) of each row's observed values in nats, [N]."""
         return self._ask("score", rows, condition=condition, num_samples=num_samples, seed=seed, beta=beta)
 
     def denoise(
-        self, rows: Rows, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, std: bool = False
-    ) -> Rows:
-        """Clean rows, or with `std` how sure each value is."""
+        self, rows: Data, *, condition: Condition = (), num_samples: int = 100, seed: int = 0, std: bool = False
+    ) -> Data:
+        """Returns clean rows, or with `std` the standard deviation of each value."""
         output = "std" if std else "mean"
         return self._ask("denoise", rows, condition=condition, num_samples=num_samples, seed=seed, output=output)
 
     def impute(
-        self, rows: Rows, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0, std: bool = False
-    ) -> Rows:
-        """Rows with their gaps filled in, one value each; or with `std` how sure each value is."""
+        self, rows: Data, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0, std: bool = False
+    ) -> Data:
+        """Returns rows with their gaps filled in; or with `std` the standard deviation of each value."""
         output = "std" if std else "mean"
         return self._ask("impute", rows, condition=condition, num_samples=num_samples, seed=seed, output=output)
 
     def impute_ess(
-        self, rows: Rows, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
+        self, rows: Data, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
     ) -> NDArray[np.float32]:
-        """Effective number of draws that `impute` rests on, [N]: below 10 a row's values are unreliable."""
+        """Returns the effective number of draws that `impute` rests on, [N]; below 10 a row's values are unreliable."""
         return self._ask("impute", rows, condition=condition, num_samples=num_samples, seed=seed, output="ess")
 
     def impute_many(
-        self, rows: Rows, n: int, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
-    ) -> Rows:
-        """`n` imputations of each row: images [N,n,*shape], or a data frame with the `n` of a row together."""
+        self, rows: Data, n: int, *, condition: Condition = (), num_samples: int = 1000, seed: int = 0
+    ) -> Data:
+        """Returns `n` imputations of each row: images [N,n,*shape], or a data frame with the `n` of a row together."""
         return self._ask("impute", rows, n=n, condition=condition, num_samples=num_samples, seed=seed, output="sample")
 
     def interpolate(
-        self, pairs: Rows, n: int = 16, *, path: Interpolation = "linear", condition: Condition = ()
-    ) -> Rows:
-        """Paths of `n` points between the rows of each pair: images [N,2,*shape] to [N,n,*shape]; of a table two successive
-        rows to `n`.
+        self, pairs: Data, n: int = 16, *, path: Interpolation = "linear", condition: Condition = ()
+    ) -> Data:
+        """Returns paths of `n` points between the rows of each pair.
+
+        Images [N,2,*shape] become [N,n,*shape]; two successive rows of a table become `n`.
         """
         return self._ask("interpolate", pairs, n=n, path=path, condition=condition)
 
@@ -151,27 +152,29 @@ class Pulled:
         n: int = 7,
         condition: Condition = (),
     ) -> Traversal:
-        """Images with one dimension of their latent set to `n` values between ±extent, the most informative first."""
+        """Returns images with one dimension of their latent set to `n` values, the most informative dimension first."""
         asked = {"dimensions": list(dimensions), "extent": extent, "n": n, "condition": condition}
         return Traversal(**self._ask("traverse", images, **asked))
 
     def edit(
         self,
-        rows: Rows,
+        rows: Data,
         attribute: str,
         strength: float = 1.0,
         *,
         method: Method = "means",
         condition: Condition = (),
         beta: float = 1.0,
-    ) -> Rows:
-        """Rows with more of an attribute, or less of it where the strength is below 0."""
+    ) -> Data:
+        """Returns rows with more of an attribute, or less of it where the strength is below 0."""
         asked = {"attribute": attribute, "strength": strength, "method": method}
         return self._ask("edit", rows, condition=condition, beta=beta, **asked)
 
-    def transfer(self, rows: Rows, target: Condition = (), *, condition: Condition = (), seed: int = 0) -> Rows:
-        """Rows under the target condition; without one, pairs of a row and a reference to take the condition of. Where the
-        rows' own `condition` is not given, it is found out.
+    def transfer(self, rows: Data, target: Condition = (), *, condition: Condition = (), seed: int = 0) -> Data:
+        """Returns rows under the target condition.
+
+        Without a target, `rows` are pairs of a row and a reference whose condition it takes. The rows' own `condition` is
+        inferred unless it is given.
         """
         return self._ask("transfer", rows, target=target, condition=condition, seed=seed)
 

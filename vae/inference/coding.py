@@ -1,4 +1,4 @@
-"""From examples to latents and back, new examples, and how likely one is."""
+"""Encoding, decoding, generation and scoring."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Sampler = Literal["prior", "aggregate"]
 
 
 class Code(NamedTuple):
-    """The posterior of each row."""
+    """Posterior of each row."""
 
     mean: Tensor
     """[N,L]"""
@@ -78,21 +78,21 @@ def generate(
     sampler: Sampler = "prior",
     log_beta_N1: Tensor | None = None,
 ) -> Tensor:
-    """New examples, [num,*shape].
+    """Generates new examples, [num,*shape].
 
     Args:
-        model: Trained.
-        num: How many.
-        condition_NK: What each is to be, for a conditional model.
-        seed: Same seed, same examples, on any machine of one kind.
+        model: A trained model.
+        num: Number of examples.
+        condition_NK: Condition of each example, for a conditional model.
+        seed: Seed of the draws; the same examples on any machine of one kind.
         temperature: Below 1 nearer to the typical example, see `vae.parts.priors.Prior.sample`.
         output: The likelihood's mean, or a draw from it.
-        sampler: Where latents come from: the prior, or the mixture that was fitted to the aggregate posterior of all
+        sampler: Source of the latents: the prior, or the mixture that was fitted to the aggregate posterior of all
             conditions together.
-        log_beta_N1: For a model with β gates.
+        log_beta_N1: Log β, for a model with β gates.
 
     Raises:
-        ConfigError: If the model has no such mixture.
+        ConfigError: If the model lacks the mixture.
     """
     z_NL = sample_latents(model, num, condition_NK, seed=seed, temperature=temperature, sampler=sampler)
     return decode(model, z_NL, condition_NK, output, seed, log_beta_N1)
@@ -136,9 +136,9 @@ def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) 
 
 
 DRAWS = ("latents", "examples", "score", "pixels", "denoise", "impute", "resample")
-"""What a caller's seed is for. The order is part of what a seed means: add at the end."""
+"""Purposes of a caller's seed. Their order is part of what a seed means: add at the end."""
 
 
 def generator_of(like: Tensor, seed: int, draws: str) -> torch.Generator:
-    """The source of one of a task's draws, on a tensor's device."""
+    """Returns the source of one of a task's draws, on a tensor's device."""
     return torch.Generator(like.device).manual_seed(derive(seed, Stream.GENERATION, DRAWS.index(draws)))

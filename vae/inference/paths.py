@@ -1,4 +1,4 @@
-"""Walks through the latent: from one row to another, and along its dimensions.
+"""Paths through the latent, from one row to another, and traversals along its dimensions.
 
 References:
     White, Sampling Generative Networks (2016), for spherical interpolation. https://arxiv.org/abs/1609.04468
@@ -20,7 +20,7 @@ from vae.parts.terms import Inputs
 Interpolation = Literal["linear", "spherical", "geodesic"]
 
 GEODESIC_RATE = 0.05
-"""Of Adam, in units of the ends' distance."""
+"""Learning rate of Adam, in units of the ends' distance."""
 
 
 def interpolate(
@@ -32,18 +32,19 @@ def interpolate(
     path: Interpolation = "linear",
     steps: int = 200,
 ) -> Tensor:
-    """Examples on the way from each first row to its second, [N,T,*shape]; the ends are the reconstructions.
+    """Returns examples on the way from each first row to its second, [N,T,*shape]; the ends are the reconstructions.
 
     Args:
-        model: Trained, its latent made of numbers.
-        first, second: As many rows each. Where they are told different conditions, these change evenly along the way.
-        num_points: T, both ends among them.
+        model: A trained model whose latent is made of numbers.
+        first: Rows at the start.
+        second: As many rows at the end. Where their conditions differ, these change evenly along the way.
+        num_points: Number of points T, with both ends.
         path: `linear` in the latent; `spherical`, which keeps the length of the latent as Gaussian noise has it; or
             `geodesic`, the path on which the decoder's answer changes least.
-        steps: Of the gradient descent that looks for a geodesic.
+        steps: Steps of the gradient descent that finds a geodesic.
 
     Raises:
-        ConfigError: If a geodesic is asked of a table with categories, whose most probable code does not change smoothly.
+        ConfigError: If the path is a geodesic and a column has categories, whose most probable code jumps.
     """
     z_NTL = latent_path(model, first, second, num_points, path, steps)
     with torch.no_grad():
@@ -51,8 +52,10 @@ def interpolate(
 
 
 def path_length(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Tensor:
-    """Length of each path under the decoder's metric, [N]: the sum of the distances between its answers at successive
-    points, the likelihood's means and standard deviations side by side.
+    """Returns the length of each path under the decoder's metric, [N].
+
+    It is the sum of the distances between the decoder's answers at successive points: the likelihood's means and standard
+    deviations side by side.
     """
     return _steps(model, z_NTL, first, second).sqrt().sum(1)
 
@@ -60,7 +63,7 @@ def path_length(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Ten
 def latent_path(
     model: VAE, first: Inputs, second: Inputs, num_points: int, path: Interpolation, steps: int = 200
 ) -> Tensor:
-    """The latents [N,T,L] of `interpolate`."""
+    """Returns the latents [N,T,L] of `interpolate`."""
     with torch.no_grad():
         ends = encode(model, first).mean, encode(model, second).mean
         z_NTL = spherical(*ends, num_points) if path == "spherical" else _linear(*ends, num_points)
@@ -73,7 +76,7 @@ def _linear(start_NL: Tensor, end_NL: Tensor, num_points: int) -> Tensor:
 
 
 def spherical(start_NL: Tensor, end_NL: Tensor, num_points: int) -> Tensor:
-    """Along the great circle between the directions, while the length changes evenly."""
+    """Returns paths along the great circle between the directions, while the length changes evenly, [N,T,L]."""
     share_T1 = torch.linspace(0, 1, num_points, device=start_NL.device)[:, None]
     lengths = [end.norm(dim=-1).clamp(min=1e-12) for end in (start_NL, end_NL)]
     first_NL, last_NL = (end / length[:, None] for end, length in zip((start_NL, end_NL), lengths, strict=True))
@@ -90,7 +93,7 @@ def spherical(start_NL: Tensor, end_NL: Tensor, num_points: int) -> Tensor:
 
 @torch.enable_grad()
 def _geodesic(model: VAE, line_NTL: Tensor, first: Inputs, second: Inputs, steps: int) -> Tensor:
-    """The line, bent by gradient descent on the energy of the decoder's answer; of each row the shortest path met."""
+    """Bends lines by gradient descent on the energy of the decoder's answer; returns each row's shortest path."""
     if any(column.categories for column in model.examples.columns or ()):
         raise ConfigError(
             "a geodesic follows the decoder's answer as it changes little by little, which categories do not; use a linear "
@@ -118,14 +121,14 @@ def _geodesic(model: VAE, line_NTL: Tensor, first: Inputs, second: Inputs, steps
 
 
 def _steps(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Tensor:
-    """Squared distances between the decoder's answers at successive points, [N,T-1]."""
+    """Returns squared distances between the decoder's answers at successive points, [N,T-1]."""
     outputs = _outputs(model, z_NTL, first, second)
     answers = torch.cat([model.likelihood.mean(outputs).flatten(2), model.likelihood.std(outputs).flatten(2)], dim=-1)
     return answers.diff(dim=1).square().sum(-1)
 
 
 def _outputs(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Tensor:
-    """The decoder's outputs along paths, [N,T,*outputs_shape]."""
+    """Returns the decoder's outputs along paths, [N,T,*outputs_shape]."""
     rows, points = z_NTL.shape[:2]
     condition = None
     if first.condition is not None and second.condition is not None:
@@ -136,20 +139,20 @@ def _outputs(model: VAE, z_NTL: Tensor, first: Inputs, second: Inputs) -> Tensor
 
 
 class Carried(NamedTuple):
-    """What each dimension of the latent tells of some rows."""
+    """Information that each dimension of the latent carries about rows."""
 
     per_dimension: Tensor
     """KL(q(z|x) ‖ p(z)) in nats, the mean over the rows, [L]; where there is no closed form, the variance of the
     posterior's mean over the rows."""
     in_nats: bool
-    """Whether it is the former."""
+    """Whether `per_dimension` is in nats; else it is a variance."""
     mean: Tensor
-    """Where the rows lie: the mean of their posterior, [N,L]"""
+    """Mean of each row's posterior, [N,L]"""
 
 
 @torch.no_grad()
 def carried(model: VAE, inputs: Inputs) -> Carried:
-    """What each dimension of the latent tells of some rows; the most informative are those that carry most."""
+    """Returns the information that each dimension of the latent carries about rows."""
     posterior, prior = model.encode(inputs), model.prior_of(inputs.condition)
     mean_NL = posterior.mean
     kl = prior.kl(posterior, posterior.draw(mean_NL.new_zeros(1, len(mean_NL), model.noise_dim), prior))
@@ -157,14 +160,14 @@ def carried(model: VAE, inputs: Inputs) -> Carried:
 
 
 class Traversal(NamedTuple):
-    """What each dimension of the latent does to some rows."""
+    """Effect of each dimension of the latent on rows."""
 
     dimensions: Tensor
     """The most informative first, int64 [D]"""
     kl: Tensor
-    """What each of them carries, [D]; see `Carried`."""
+    """Information of each of them, [D]; see `Carried`."""
     values: Tensor
-    """What the dimension was set to, [T]"""
+    """Values of the dimension, [T]"""
     examples: Tensor
     """[N,D,T,*shape]"""
 
@@ -173,14 +176,14 @@ class Traversal(NamedTuple):
 def traverse(
     model: VAE, inputs: Inputs, *, dimensions: tuple[int, ...] = (), extent: float = 3.0, num_points: int = 7
 ) -> Traversal:
-    """Each row with one dimension of its latent set to values between −extent and +extent, the others left alone.
+    """Returns each row with one dimension of its latent set to values between −extent and +extent, the others unchanged.
 
     Args:
-        model: Trained, its latent made of numbers.
-        inputs: Rows.
-        dimensions: Which; none stands for all. They come sorted by what they carry.
-        extent: In standard deviations of N(0, 1).
-        num_points: T.
+        model: A trained model whose latent is made of numbers.
+        inputs: Rows to traverse.
+        dimensions: Dimensions to set; none stands for all. They come sorted by their information.
+        extent: Largest distance from 0, in standard deviations of N(0, 1).
+        num_points: Number of values, T.
     """
     carried_L, _, mean_NL = carried(model, inputs)
     wanted_D = torch.tensor(dimensions or range(mean_NL.shape[1]), device=mean_NL.device)

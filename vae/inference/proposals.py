@@ -17,7 +17,7 @@ from torch import Tensor
 from vae.parts.posteriors.posterior import Draw
 
 DEGREES_OF_FREEDOM = 5
-"""Of the Student-t: its tails are heavier than those of a Gaussian prior, so that no weight is unbounded."""
+"""Degrees of freedom of the Student-t, whose tails are heavier than a Gaussian prior's: every weight is bounded."""
 FITTED_SHARE = 0.2
 """Smallest effective share of the draws that a fit rests on; weights are tempered until it is reached."""
 RIDGE = 1e-4
@@ -48,7 +48,7 @@ class StudentTProposal:
         return self.mean.shape[-1] + DEGREES_OF_FREEDOM
 
     def std(self) -> Tensor:
-        """Standard deviation of each dimension, [B,L]."""
+        """Returns the standard deviation of each dimension, [B,L]."""
         return self.scale.square().sum(-1).sqrt() * math.sqrt(DEGREES_OF_FREEDOM / (DEGREES_OF_FREEDOM - 2))
 
     def take(self, rows: slice | Tensor) -> StudentTProposal:
@@ -65,7 +65,7 @@ class StudentTProposal:
         return Draw(z_SBL, lambda: self._log_prob(t_SBL))
 
     def _log_prob(self, t_SBL: Tensor) -> Tensor:
-        """Log density of the draws with these standardised values, [S,B]."""
+        """Returns the log density of the draws with these standardised values, [S,B]."""
         latent, v = t_SBL.shape[-1], DEGREES_OF_FREEDOM
         normaliser = math.lgamma((v + latent) / 2) - math.lgamma(v / 2) - 0.5 * latent * math.log(v * math.pi)
         log_det_B = self.scale.diagonal(dim1=-2, dim2=-1).log().sum(-1)

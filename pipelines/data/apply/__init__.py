@@ -1,4 +1,4 @@
-"""A registered model over a whole dataset: what will be done, in which units, and where each of them goes.
+"""One task of a registered model over a whole dataset: its plan, its units, and their files.
 
 A unit is a row group of the input and becomes one file of the output, named after its place and written whole. A file that
 is there and is what its record says is not made again. So a job may be killed at any moment and run again: it loses no row

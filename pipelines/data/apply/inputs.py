@@ -66,7 +66,7 @@ class Examples:
 
         Raises:
             CorruptData: If it is not what the manifest says.
-            DataError: If a row lacks what the model is told.
+            DataError: If a row lacks a condition of the model.
         """
         table, data = self.dataset.read_group(split, group), self.manifest.example
         rows = rows_of(table, data, slice(0, table.num_rows))

@@ -1,4 +1,4 @@
-"""What a finished output says of itself: the manifest of a dataset where it holds examples, else one of columns."""
+"""Manifests of finished outputs: of a dataset where the output holds examples, else of columns."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ class _Record(BaseModel):
 
 
 class Provenance(_Record):
-    """Everything that the result depends on: two outputs of one provenance are equal byte for byte, but for the time in
-    their manifests.
+    """Everything that a result depends on.
+
+    Two outputs of one provenance are equal byte for byte, but for the time in their manifests.
     """
 
     task: str
@@ -26,35 +27,35 @@ class Provenance(_Record):
     version: str
     weights_sha256: Digest
     dataset: str
-    """The input's name."""
+    """Name of the input."""
     dataset_id: Digest
     splits: tuple[SplitName, ...]
     params: dict[str, Any]
-    """Of the task, beside its seed; those that were not given are as the signature has them."""
+    """Parameters of the task but its seed, with the defaults of the signature."""
     seed: int
     device: str
-    """`cpu` or `cuda`: where the model ran, which the last bits depend on."""
+    """Kind of device that the model ran on, `cpu` or `cuda`; the last bits depend on it."""
     rows_per_call: int
-    """Rows that the model is given at once. A call's seed derives from `seed`, the split and its first row's number."""
+    """Rows of one call. The call's seed derives from `seed`, the split and its first row's number."""
 
 
 class Columns(_Record):
-    """The manifest of results that are no examples: a column for each, beside `split` and `row`."""
+    """Manifest of results that are not examples: columns beside `split` and `row`."""
 
     format_version: int
     kind: Literal["columns"] = "columns"
     dataset_id: Digest
-    """Derived from what it was made of, as a dataset's."""
+    """Identity, derived from the provenance."""
     name: str
     created_at: AwareDatetime
     columns: dict[str, str]
-    """Their Arrow types."""
+    """Arrow type of each column."""
     splits: dict[SplitName, tuple[Shard, ...]]
     provenance: Provenance
 
 
 def read_manifest(folder: Location) -> Manifest | Columns | None:
-    """What a folder says of itself; None where there is no manifest.
+    """Reads the manifest of an output folder; returns None where there is none.
 
     Raises:
         CorruptData: If it cannot be read.

@@ -1,4 +1,4 @@
-"""The folder that `apply` writes: one file for each unit, a record of each, and a manifest that is written last.
+"""The folder that `apply` writes: one file and one record for each unit, and a manifest that is written last.
 
 Until then `.unfinished/` holds what was asked for and the records. By them the same command goes on where an earlier one
 was killed, and any other is refused.
@@ -28,24 +28,24 @@ _VERIFIERS = 4
 
 
 class UnitRecord(BaseModel):
-    """What became of a unit."""
+    """Record of a finished unit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     index: int
     shard: Shard
     examples: bool
-    """Whether it holds examples, or columns of results."""
+    """Whether the file holds examples; else it holds columns of results."""
     columns: dict[str, str]
     class_counts: tuple[int, ...]
 
 
 def claim(plan: ApplyPlan) -> Manifest | Columns | None:
-    """Takes the output's folder for a plan, or finds that it is done; None where there is work to do.
+    """Claims the output folder for a plan; returns its manifest where it is finished already, else None.
 
     Raises:
-        ConfigError: If the folder holds something else.
-        CorruptData: If it is done, and a file is not there in its size.
+        ConfigError: If the folder holds anything else.
+        CorruptData: If it is finished and a file is missing or has another size.
     """
     folder = locate(plan.output)
     wanted = plan.provenance.model_dump(mode="json")
@@ -69,18 +69,18 @@ def claim(plan: ApplyPlan) -> Manifest | Columns | None:
 
 
 def keep(plan: ApplyPlan, record: UnitRecord) -> None:
-    """Writes a unit's record; after its file, which it is checked against when a later attempt finds it."""
+    """Writes a unit's record, after the unit's file: a later attempt checks the file against it."""
     write_whole(_record_of(plan, plan.units[record.index]), record.model_dump_json().encode(), synced=False)
 
 
 def finished_units(plan: ApplyPlan) -> list[UnitRecord]:
-    """The units of an earlier attempt whose files are what their records say."""
+    """Returns the records of an earlier attempt whose files are intact."""
     with ThreadPoolExecutor(_VERIFIERS) as pool:
         return [record for record in pool.map(lambda unit: _finished(plan, unit), plan.units) if record]
 
 
 def publish(plan: ApplyPlan, records: Iterable[UnitRecord]) -> Manifest | Columns:
-    """Writes the manifest, last and without overwriting another, and removes what is of no use any more."""
+    """Writes the manifest without overwriting another, and removes the records."""
     done = sorted(records, key=lambda record: record.index)
     assert [record.index for record in done] == list(range(len(plan.units))), "every unit, and each once"
     folder = locate(plan.output)
@@ -121,7 +121,7 @@ def _columns(plan: ApplyPlan, done: Sequence[UnitRecord]) -> Columns:
 
 
 def _shards(plan: ApplyPlan, done: Sequence[UnitRecord]) -> dict[SplitName, tuple[Shard, ...]]:
-    """In the order of the input's rows."""
+    """Returns the files of each split in the order of the input's rows."""
     shards: dict[SplitName, tuple[Shard, ...]] = {}
     for split in SPLITS:
         if found := tuple(record.shard for record in done if plan.units[record.index].split == split):

@@ -25,7 +25,7 @@ _WORDS = {
 class _Spec(NamedTuple):
     name: str
     kind: str
-    """As MLflow calls types."""
+    """Name of the type in MLflow."""
     default: Any
     is_list: bool = False
 
@@ -39,7 +39,7 @@ def check_task(task: str) -> None:
     """Refuses a task that no model has.
 
     Raises:
-        ConfigError: With what there is, and the nearest.
+        ConfigError: If it is unknown; lists the tasks and the nearest name.
     """
     known = [*TASKS, AUGMENT]
     if task not in known:
@@ -47,10 +47,10 @@ def check_task(task: str) -> None:
 
 
 def read_params(task: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Every parameter of a task with its type, the defaults of the signature where nothing is given.
+    """Returns every parameter of a task in its type, with the defaults of the signature.
 
     Raises:
-        ConfigError: If the task takes no such parameter, or a value is not of its type.
+        ConfigError: If a parameter is unknown to the task, or a value is not of its type.
     """
     specs = {spec.name: spec for spec in _specs(task)}
     for name, value in given.items():

@@ -1,4 +1,4 @@
-"""What an apply will do, row group by row group; everything that can be refused is refused here, before any work."""
+"""The plan of an apply, row group by row group; everything that can be refused is refused here, before any work."""
 
 from __future__ import annotations
 
@@ -20,33 +20,32 @@ from vae.model import VAE
 from vae.storage import Location, locate
 
 ROWS_PER_CALL = 1024
-# After these, what the input says of a row need not hold for the result.
+# These tasks change rows, so that the input's classes and attributes need not hold for the results.
 _CHANGING = ("edit", "interpolate", "transfer", "traverse")
-# Decoded from nothing but codes, so that the input need not hold examples.
 DECODE, GENERATE = "decode", "generate"
 
 
 @dataclass(frozen=True)
 class Unit:
-    """What becomes one file."""
+    """Rows that become one file."""
 
     index: int
     split: SplitName
     shard: str
     first: int
-    """Its first row: of the input's split, or of all that are drawn."""
+    """Number of the first row: in the input's split, or among all drawn rows."""
     rows: int
     group: int | None
-    """The input's row group; None where the rows are drawn from nothing."""
+    """Row group of the input; None for rows drawn from the prior."""
 
 
 @dataclass(frozen=True)
 class ApplyPlan:
-    """All that an apply will do. Picklable: it travels to every worker."""
+    """Everything that an apply does. Picklable: it travels to every worker."""
 
     provenance: Provenance
     source: str
-    """The input's folder."""
+    """Folder of the input."""
     model_uri: str
     output: str
     units: tuple[Unit, ...]
@@ -56,29 +55,29 @@ class ApplyPlan:
 
     @property
     def name(self) -> str:
-        """Of the output."""
+        """Name of the output."""
         return f"{self.provenance.dataset}-{self.provenance.task}"
 
     @property
     def identity(self) -> str:
-        """Of the output, derived from all that it depends on."""
+        """Identity of the output, derived from everything that it depends on."""
         return stored.derive_dataset_id([file.sha256 for file in self.sources], self.provenance.model_dump(mode="json"))
 
     def placed(self, folder: Location) -> ApplyPlan:
-        """The same in a folder of its own, called after the task and the identity."""
+        """Returns the plan with an output folder named after the task and the identity."""
         return replace(self, output=(folder / f"{self.provenance.task}-{self.identity[:12]}").uri)
 
     @property
     def num_rows(self) -> int:
-        """Of the output."""
+        """Rows of the output."""
         return sum(unit.rows for unit in self.units)
 
 
 def open_input(task: str, uri: str, model: VAE) -> Examples | Codes:
-    """What a task is given.
+    """Opens the input of a task.
 
     Raises:
-        DataError: If there is no such input.
+        DataError: If the input does not exist.
         CorruptData: If its manifest cannot be read.
     """
     if task == DECODE:
@@ -101,18 +100,18 @@ def plan(
 
     Args:
         task: One of `vae.inference.answering.TASKS`, or `augment`.
-        params: As `read_params` gives them.
+        params: Parameters that `read_params` returned.
         version: The registered model.
-        weights_sha256: Of its weights.
-        model: Itself.
-        source: The input's folder.
-        splits: Of the input; None for all it has.
-        output: The folder to write.
-        device: Where the workers' models will be, `cpu` or `cuda`.
+        weights_sha256: SHA-256 of its weights.
+        model: The loaded model.
+        source: Folder of the input.
+        splits: Splits of the input; None for all.
+        output: Folder to write.
+        device: Device of the workers' models, `cpu` or `cuda`.
 
     Raises:
-        DataError: If the input is not what the model takes; names each column, what was expected and what was found.
-        ConfigError: If a parameter makes no sense with this model and input.
+        DataError: If the input does not fit the model; names each column, what was expected and what was found.
+        ConfigError: If a parameter does not fit the model and the input.
     """
     given = open_input(task, source, model)
     manifest = given.manifest
@@ -173,7 +172,7 @@ def _row_groups(given: Examples | Codes, splits: Sequence[SplitName]) -> tuple[U
 def _augmented(
     given: Examples | Codes, model: VAE, params: dict[str, Any], splits: Sequence[SplitName]
 ) -> tuple[Unit, ...]:
-    """The input's rows, those to train on only where they are kept, and behind them so many of each class."""
+    """Returns units for the kept rows of the input, and behind those of `train` for the drawn rows of each class."""
     assert isinstance(given, Examples)
     if [column.name for column in model.conditions] != ["class"]:
         told = ", ".join(column.name for column in model.conditions) or "nothing"

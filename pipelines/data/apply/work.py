@@ -1,4 +1,4 @@
-"""A unit becomes a file: anywhere, in any order, and the same bytes each time.
+"""The work on units: each becomes a file, anywhere, in any order, with the same bytes each time.
 
 Shapes: N rows of a unit.
 """
@@ -40,7 +40,7 @@ SYNTHETIC, VERSION, SEED = "synthetic", "model_version", "seed"
 
 
 def pull(uri: str) -> tuple[RegisteredVAE, str]:
-    """A registered model, ready to predict, and the SHA-256 of its weights.
+    """Returns a registered model, ready to predict, and the SHA-256 of its weights.
 
     Raises:
         CheckpointError: If it is damaged.
@@ -53,7 +53,7 @@ def pull(uri: str) -> tuple[RegisteredVAE, str]:
 
 
 class Worker:
-    """Holds the model and works units off."""
+    """A worker that holds the model and makes the files of units."""
 
     def __init__(self, plan: ApplyPlan, served: RegisteredVAE) -> None:
         self.plan = plan
@@ -62,7 +62,7 @@ class Worker:
         self.given = open_input(self.task, plan.source, self.model)
 
     def write(self, indices: Iterable[int]) -> Iterator[UnitRecord]:
-        """Makes units' files and their records, one after the other.
+        """Makes the files and records of units, one after the other.
 
         The next unit is read and the last one written in threads beside the model, so that at most three are held.
 
@@ -102,10 +102,10 @@ class Worker:
         return record
 
     def probe(self) -> None:
-        """Asks the model for one row, so that what it refuses is refused before any work.
+        """Asks the model for one row, so that it refuses before any work.
 
         Raises:
-            ConfigError: With the model's own words.
+            ConfigError: If the model refuses; repeats its message.
         """
         unit = next((unit for unit in self.plan.units if not self._is_copied(unit)), None)
         if unit is None:
@@ -182,17 +182,17 @@ class Worker:
         return derive(self.plan.provenance.seed, Stream.APPLICATION, split, unit.first + start)
 
     def _labels(self, unit: Unit, part: slice) -> np.ndarray:
-        """Of rows that are drawn: so many of the first class, then of the second."""
+        """Returns the labels of drawn rows: all of the first class, then all of the second."""
         return np.arange(unit.first + part.start, unit.first + part.stop) // self.params["per_class"]
 
     def _examples(self, unit: Unit, values: pa.Table, labels: Any, beside: pa.Table | None) -> pa.Table:
-        """Rows of a dataset, with the number of the input's row, and for `augment` where each comes from.
+        """Returns rows of a dataset with the number of the input's row, and for `augment` the origin of each.
 
         Args:
-            unit: Which.
-            values: At least the columns of the examples.
-            labels: [N], where there are classes.
-            beside: What the attributes are taken from, if not from the same.
+            unit: The unit.
+            values: Table with at least the columns of the examples.
+            labels: Class indices [N]; None without classes.
+            beside: Table to take the attributes from; None for `values`.
         """
         plan, rows = self.plan, len(values)
         schema = arrow_schema(plan.example)
@@ -247,7 +247,7 @@ class Worker:
 
 
 def _free(name: str, taken: list[str]) -> str:
-    """A column's name, or the next that no column of the table has."""
+    """Returns a name, with underscores added until no column has it."""
     while name in taken:
         name += "_"
     return name

@@ -117,5 +117,5 @@ def test_data_of_another_kind_is_refused(tmp_path: Path) -> None:
     """That is a mistake and no drift."""
     was = images(tmp_path / "was", 0)
     model = VAE(ModelConfig(latent_dim=2), example_spec(was), seed=0).eval()
-    with pytest.raises(DataError, match=r"the model takes examples of shape \(1, 4, 4\), found \(2,\)"):
+    with pytest.raises(DataError, match=r"expected images of shape \(1, 4, 4\), found a table \(2,\)"):
         drift.profile_of(model, table(tmp_path / "table", 0), ())

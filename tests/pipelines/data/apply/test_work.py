@@ -228,10 +228,10 @@ def test_data_that_the_model_does_not_take_is_refused(
     tabular.model.examples = known
     with pytest.raises(DataError) as refused:
         planned("score", tabular, table.uri, tmp_path / "never")
-    assert str(refused.value) == (
-        f"{table.uri}: the model takes another table: column 'colour': expected one of blue, green, found one of blue, "
-        "red; column 'size': expected numbers, found no such column; column 'row': expected no such column, found numbers"
-    )
+    assert (
+        "column 'colour': expected one of blue, green, found one of blue, red; column 'size': expected numbers, found no "
+        "such column; column 'row': expected no such column, found numbers"
+    ) in str(refused.value)
     with pytest.raises(DataError, match="has no rows in split test; it has train, validation"):
         planned("score", served(table, **TABULAR), table.uri, tmp_path / "never", ["test"])
     unlabelled = publish(tmp_path, np.zeros((4, 1, 3, 4), np.uint8), None, {"train": 4})
