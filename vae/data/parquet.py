@@ -133,7 +133,7 @@ class Dataset:
             DataError: If the range exceeds the split.
             CorruptData: If a shard is not what the manifest says, or a page's checksum does not fit.
         """
-        pieces = self._wanted(split, start, stop)
+        pieces = self._pieces(split, start, stop)
         if len(pieces) == 1 and not verify:
             return self._read_piece(pieces[0], None)
         whole = empty_rows(self.manifest.example, stop - start)
@@ -155,7 +155,7 @@ class Dataset:
             DataError: If the range exceeds the split.
             CorruptData: As `read_rows`, once the fault is reached.
         """
-        for piece in self._wanted(split, start, stop):
+        for piece in self._pieces(split, start, stop):
             skip, left = piece.skip, piece.rows
             for block in self._group_blocks(piece.shard, piece.group, block_rows):
                 part = slice(min(skip, block.num_rows), min(skip + left, block.num_rows))
@@ -201,12 +201,10 @@ class Dataset:
             raise DataError(f"unknown split {split!r}: expected one of {', '.join(SPLITS)}")
         return self.manifest.splits.get(split, ())
 
-    def _wanted(self, split: str, start: int, stop: int) -> list[_Piece]:
+    def _pieces(self, split: str, start: int, stop: int) -> list[_Piece]:
+        """Returns the parts of row groups that make up a range of rows."""
         if not 0 <= start <= stop <= self.num_rows(split):
             raise DataError(f"rows {start} to {stop} are not in {split}, which has {self.num_rows(split)} rows")
-        return self._pieces(split, start, stop)
-
-    def _pieces(self, split: str, start: int, stop: int) -> list[_Piece]:
         pieces, first = [], 0
         for shard in self._shards(split):
             for group, rows in enumerate(shard.row_groups):

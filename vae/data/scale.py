@@ -24,7 +24,7 @@ from torch.nn import functional as F
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
-from vae.parts.likelihoods.preparing import prepare
+from vae.data.transforms import transform_of
 from vae.training.assembly import share_of
 
 MOST_ROWS = 4_000
@@ -123,15 +123,10 @@ def _values(config: RunConfig, dataset: Dataset) -> _Values:
     """Reads the first rows of the training split without what the run hides."""
     share = share_of(config, dataset, "train")
     rows = share.load(0, min(MOST_ROWS, share.num_rows))
-    spec = example_spec(dataset, config.data.missing)
-    if spec.columns is None:
-        x = rows.values.float().flatten(1) / 255  # grey: a binarisation's draws would be noise of the estimate
-        there = torch.ones_like(x, dtype=torch.bool) if rows.observed is None else rows.observed.flatten(1)
-        return _Values(x, there, torch.ones_like(there[0]))
-    x, there = prepare(rows.values, config.model.likelihood, spec, torch.Generator().manual_seed(0))
-    sizes = [len(column.categories or ()) for column in spec.columns]
-    is_number = torch.tensor([not size for size in sizes for _ in range(max(size, 1))])
-    return _Values(*one_hot_columns(x, there, sizes), is_number)
+    transform = transform_of(example_spec(dataset, config.data.missing))
+    x, observed = transform.prepare(rows.values)  # grey: a binarisation's draws would be noise of the estimate
+    x, there = transform.as_numbers(x, rows.observed if observed is None else observed)
+    return _Values(x, there, transform.is_number())
 
 
 def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:
@@ -140,23 +135,6 @@ def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:
     A value counts as `FARTHEST` at most: a pixel that is rarely on would outweigh all others.
     """
     return (y_ND.square().clamp(max=FARTHEST**2) - 1) * there_ND / 2**0.5
-
-
-def one_hot_columns(x: Tensor, there: Tensor | None, sizes: list[int]) -> tuple[Tensor, Tensor]:
-    """Returns a table with a column of zeros and ones for each category, and which entries are observed, [N,D] each.
-
-    Args:
-        x: Numbers, and categories as codes, one column each.
-        there: Which entries of `x` are observed; None where all are.
-        sizes: Number of categories of each column of `x`; 0 for numbers.
-    """
-    there = torch.ones_like(x, dtype=torch.bool) if there is None else there
-    parts, known = [], []
-    for number, size in enumerate(sizes):
-        column = x[:, number]
-        parts.append(F.one_hot(column.long(), size).float() if size else column[:, None])
-        known.append(there[:, number, None].expand_as(parts[-1]))
-    return torch.cat(parts, 1), torch.cat(known, 1)
 
 
 def _eigenvalues(y_ND: Tensor, own_D: Tensor) -> tuple[float, ...]:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vae import inference
-from vae.data.scale import one_hot_columns
+from vae.data.transforms import transform_of
 from vae.inference.memory import BUDGET_BYTES, chunks
 from vae.model import VAE
 from vae.parts.terms import Inputs
@@ -65,11 +65,7 @@ def _latents(model: VAE, inputs: Inputs, noise_SNL: Tensor) -> Tensor:
 
 def numbers(model: VAE, x: Tensor, observed: Tensor | None = None) -> Tensor:
     """Returns examples as rows of numbers [N,D]: each category is a column of 0 and 1, missing entries are 0."""
-    if model.examples.columns is None:
-        return (x if observed is None else x * observed).flatten(1)
-    values, is_observed = one_hot_columns(
-        x, observed, [len(column.categories or ()) for column in model.examples.columns]
-    )
+    values, is_observed = transform_of(model.examples).as_numbers(x, observed)
     return values * is_observed
 
 

@@ -90,6 +90,16 @@ class ImageTransform:
             return binarize(values, generator), None
         return values.float().div_(255), None
 
+    def as_numbers(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns prepared images as rows of numbers, and which of them are observed, [N,D] each."""
+        return x.flatten(1), torch.ones_like(x, dtype=torch.bool).flatten(1) if observed is None else observed.flatten(
+            1
+        )
+
+    def is_number(self) -> Tensor:
+        """Returns which columns of `as_numbers` are not of categories, bool [D]: all."""
+        return torch.ones(self.examples.num_values, dtype=torch.bool)
+
     def in_units(self, x: Tensor) -> Tensor:
         """Returns prepared images as they are."""
         return x

@@ -15,6 +15,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional as F
 
 from vae.data.binarization import Binarization
 from vae.data.schema import Column, ExampleSpec, plausible_bounds
@@ -96,6 +97,25 @@ class TableTransform:
         observed = (values >= lowest_D) & (values <= highest_D)  # NaN is in no range
         # In float64 up to here: float32 keeps 4 of the 3,600 seconds of an hour, as Unix time.
         return ((values - mean_D) / std_D).float().masked_fill(~observed, 0), observed
+
+    def as_numbers(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Returns prepared rows with a column of zeros and ones for each category, and which entries are observed."""
+        observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
+        parts, masks = [], []
+        for number, size in enumerate(self._sizes):
+            column = x[:, number]
+            parts.append(F.one_hot(column.long(), size).float() if size else column[:, None])
+            masks.append(observed[:, number, None].expand_as(parts[-1]))
+        return torch.cat(parts, 1), torch.cat(masks, 1)
+
+    def is_number(self) -> Tensor:
+        """Returns which columns of `as_numbers` are not of categories."""
+        return torch.tensor([not size for size in self._sizes for _ in range(max(size, 1))])
+
+    @property
+    def _sizes(self) -> list[int]:
+        """Number of categories of each column; 0 for numbers."""
+        return [len(column.categories or ()) for column in self.columns]
 
     def in_units(self, x: Tensor) -> Tensor:
         """Returns prepared rows [...,D] in the columns' own units and in float64, categories as codes."""
