@@ -74,6 +74,17 @@ def test_commands_of_a_page_are_accepted(page: Path) -> None:
     assert {*re.findall(r"`make (\w+)`", text), *re.findall(r"^make (\w+)", shown, re.MULTILINE)} <= {*targets}
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "CHANGELOG.md"], ids=lambda page: page.name)
+def test_page_names_code_that_exists(page: Path) -> None:
+    """Every file and every module of the product and the tests that a page names in backticks exists."""
+    rooms = r"`((?:vae|tuning|pipelines|tests)"
+    for name in re.findall(rooms + r"(?:/[a-z_.*]+)+)", page.read_text()):
+        assert [*ROOT.glob(name.removesuffix("/"))], name
+    for name in re.findall(rooms + r"(?:\.[a-z_]+)+)\b", page.read_text()):
+        module = ROOT / name.replace(".", "/")
+        assert any(file.is_dir() or file.with_suffix(".py").exists() for file in (module, module.parent)), name
+
+
 def blocks(page: Path) -> list[str]:
     """Returns the paragraphs, list items and table rows of a page that has figures in words, without its code blocks."""
     text = BLOCK.sub("", page.read_text())

@@ -18,7 +18,7 @@ class Row:
     trial: Trial
     """The trial."""
     is_chosen: bool
-    """Whether it is the chosen trial."""
+    """Whether the rule chose the trial."""
     is_on_front: bool
     """Whether no other trial is better in both rate and distortion."""
 
