@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
-
 from pyarrow import fs
 
 from vae.data.manifest import MANIFEST_NAME
 from vae.data.parquet import Dataset
-from vae.errors import DataError
+from vae.errors import DataError, did_you_mean
 from vae.storage import Location, locate
 
 
@@ -62,6 +60,4 @@ def _unknown_name(name: str, names: list[str], root: Location) -> str:
     if not names:
         advice = f"Make one with `betaline ingest SOURCE {name}`"
         return f"no dataset {name!r}: there are none in {root.uri}. {advice}"
-    close = difflib.get_close_matches(name, names, n=1)
-    hint = f" Did you mean {close[0]!r}?" if close else ""
-    return f"no dataset {name!r} in {root.uri}.{hint} There are: {', '.join(names)}"
+    return f"no dataset {name!r} in {root.uri}{did_you_mean(name, names)}. There are: {', '.join(names)}"

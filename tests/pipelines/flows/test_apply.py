@@ -132,7 +132,7 @@ def test_output_without_a_folder_goes_to_the_home(champion: registry.Version, ro
         ({"model": f"{NAME}@chamion"}, RegistryError, f"there are {NAME}/1"),
         ({"model": "aplied-digits"}, RegistryError, f"did you mean `{NAME}`"),
         ({"model": f"{NAME}/9"}, RegistryError, f"there are {NAME}/1"),
-        ({"output": None, "dataset": "digit"}, DataError, "Did you mean 'digits'"),
+        ({"output": None, "dataset": "digit"}, DataError, "did you mean `digits`"),
     ],
 )
 def test_refusals_come_back_as_they_are(

@@ -256,7 +256,7 @@ def test_more_workers_than_the_cluster_has_are_refused(services: Services, digit
 
 def test_unknown_dataset_is_refused_with_the_nearest(services: Services, digits: IngestResult) -> None:
     """What the job refuses reaches the caller as the same error, without a traceback."""
-    with pytest.raises(DataError, match="Did you mean 'digits'"):
+    with pytest.raises(DataError, match="did you mean `digits`"):
         run_flow(train, TrainRequest(dataset="digit", name="digits"))
 
 

@@ -49,7 +49,7 @@ def test_resolve_path_is_itself(shelf) -> None:
 
 def test_resolve_unknown_name_says_what_there_is(shelf, tmp_path) -> None:
     """A typing error gets a suggestion; an empty home says how to make a dataset."""
-    with pytest.raises(DataError, match=r"no dataset 'digit' in .*\. Did you mean 'digits'\? There are: digits, wine"):
+    with pytest.raises(DataError, match=r"no dataset 'digit' .*\(did you mean `digits`\?\)\. There are: digits"):
         resolve(str(shelf), "digit")
     with pytest.raises(DataError, match="Make one with `betaline ingest SOURCE x`"):
         resolve(str(tmp_path / "empty"), "x")
