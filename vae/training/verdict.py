@@ -21,7 +21,6 @@ from vae.metrics.gap import generation_gap, rows_within_budget
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.controllers.cyclical import Cyclical
-from vae.parts.regularizers.mmd import Mmd
 from vae.training.assembly import share_of
 from vae.training.guard import slower
 from vae.training.hooks import EpochReport
@@ -201,12 +200,12 @@ def _advice_on_collapse(config: RunConfig, scale: Scale) -> str:
     More epochs are part of each advice.
     """
     epochs = f"--set training.epochs={3 * config.training.epochs} --set training.patience_epochs=null"
-    discrepancy = next((one for one in config.objective.regularizers if isinstance(one, Mmd)), None)
+    lighter = next(filter(None, (one.lightened(0.1) for one in config.objective.regularizers)), None)
     if _is_scheduled(config) and config.objective.beta > scale.critical_beta / 2:
         return f"--set objective.beta={_rounded(_suiting_beta(scale))} {epochs}"
-    if discrepancy is not None:
-        lighter = f"{{kind: mmd, weight: {_rounded(discrepancy.weight / 10)}, kernel: {discrepancy.kernel}}}"
-        return f"--set 'objective.regularizers=[{lighter}]' {epochs}"
+    if lighter is not None:
+        settings = ", ".join(f"{name}: {value}" for name, value in lighter.items())
+        return f"--set 'objective.regularizers=[{{{settings}}}]' {epochs}"
     if config.training.learning_rate > FAST * TrainingConfig().learning_rate:
         return f"{slower(config.training)} {epochs}"
     if _is_scheduled(config) and not config.objective.controller.steps_to_settle(1000):

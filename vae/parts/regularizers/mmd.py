@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -30,6 +30,9 @@ class Mmd(RegularizerPart):
     @property
     def summary(self) -> str:
         return f"{self.weight:g} · MMD"
+
+    def lightened(self, factor: float) -> dict[str, Any]:
+        return self.model_dump() | {"weight": float(f"{factor * self.weight:.2g}")}
 
     def penalty(self, z_BL: Tensor, terms: Terms, reference_BL: Tensor | None, num_examples: int) -> Tensor:
         assert reference_BL is not None, "the caller draws from the prior"

@@ -6,7 +6,7 @@ Shapes: S samples, B batch over all ranks, L latent.
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,6 +42,10 @@ class RegularizerPart(Part):
             reference_BL: As many draws from the prior on this rank, where the penalty compares with it.
             num_examples: Size of the training split.
         """
+
+    def lightened(self, factor: float) -> dict[str, Any] | None:
+        """Returns the fields of a lighter discrepancy from the prior; None for any other penalty."""
+        return None
 
     def discriminator(self, latent_dim: int, seed: int, device: torch.device | str = "cpu") -> Discriminator | None:
         """Returns the network of an adversarial penalty, with its optimiser; None for any other."""
