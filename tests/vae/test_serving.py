@@ -44,7 +44,7 @@ for part in ("posterior", "prior"):
 """
 
 WRONG_PARAMS = [
-    ({"N": 3}, f"unknown parameter 'N': this model knows {PARAMETERS}; did you mean `n`?"),
+    ({"N": 3}, f"unknown parameter 'N' (did you mean `n`?): this model knows {PARAMETERS}"),
     ({"target": "3"}, "parameter target: expected a list, each entry text, such as ['3'], got '3'"),
     ({"condition": [3]}, "parameter condition: expected a list, each entry text, such as ['3'], got [3]"),
     ({"dimensions": 1}, "parameter dimensions: expected a list, each entry a whole number, such as [3], got 1"),

@@ -228,7 +228,7 @@ def test_registered_model_does_elsewhere_what_the_readme_says(champion: Pipeline
     assert found["reconstruct_is_decoded_mean"]
     assert found["repeats"]
     assert str(ROOT) not in found["code"], "the model brings its own code"
-    assert refusal == f"unknown task 'generat': this model knows {', '.join(TASKS)}; did you mean `generate`?"
+    assert refusal == f"unknown task 'generat' (did you mean `generate`?): this model knows {', '.join(TASKS)}"
 
 
 def test_finished_run_is_not_trained_twice(again: tuple[TrainRequest, TrainResult]) -> None:

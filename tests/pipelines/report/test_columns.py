@@ -116,7 +116,7 @@ def test_tables_without_draws_or_gaps_say_why(make: Make) -> None:
     with pytest.raises(LeftOut, match="trained on complete examples"):
         columns.plan_imputation(table)
     table.model.experience = Experience(missing=True)
-    with pytest.raises(LeftOut, match="none to hide"):
+    with pytest.raises(LeftOut, match="none of the entries of 4 rows can be hidden"):
         columns.plan_imputation(replace(table, rows=Batch(torch.full((4, 2), torch.nan))))
 
 

@@ -154,7 +154,7 @@ def test_binarised_likelihood_on_photographs_is_a_misfit() -> None:
 
 def test_changes_are_refused_before_the_data_is_known() -> None:
     """What no dataset accepts is refused with the nearest field; what one kind of data alone accepts is let through."""
-    with pytest.raises(ConfigError, match=r"objective\.betta: unknown key; did you mean `beta`"):
+    with pytest.raises(ConfigError, match=r"objective\.betta: unknown key \(did you mean `beta`"):
         first_fitting({"objective.betta": 4})
     assert first_fitting({"model.likelihood.components": 3}).model.likelihood.kind == "discretized_logistic"
     assert isinstance(first_fitting({"model.encoder.hidden": 64}).model.encoder, Conv)
