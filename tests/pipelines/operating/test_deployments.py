@@ -36,7 +36,7 @@ def test_deployments_have_forms_and_a_nightly_schedule(prefect: SyncPrefectClien
         assert deployment.job_variables == deployments.JOB_VARIABLES
     assert found["train/nightly"].schedules[0].schedule.cron == "0 2 * * *"
     definitions = found["train/nightly"].parameter_openapi_schema["definitions"]
-    assert definitions["ObjectiveConfig"]["properties"]["beta"]["description"].startswith("Weight of the rate.")
+    assert definitions["ObjectiveConfig"]["properties"]["beta"]["description"].startswith("Weight β of the rate.")
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_schedule_trains_by_itself_until_it_is_removed(
     assert done.state.type == StateType.COMPLETED, done.state.message
     result = RunFolder(os.environ["BETALINE_HOME"], identity_of("train", str(run.id), None)).read("result.json")
     assert result is not None
-    assert len(result.history) == 3
+    assert len(result["history"]) == 3
     deployments.remove("train", "by-itself")
     with pytest.raises(ConfigError, match=r"no schedule train/by-itself; scheduled: train/nightly"):
         deployments.found("train", "by-itself")
