@@ -14,7 +14,7 @@ from pipelines.cluster.runs import Event
 from pipelines.flows.train import train
 from pipelines.jobs.__main__ import LIMITS
 from pipelines.services import Services
-from pipelines.stages.train import TrainRequest
+from pipelines.stages.train import TrainRequest, TrainResult
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
@@ -38,7 +38,7 @@ class Blow:
     def __init__(self, services: Services, home: Path, number: signal.Signals) -> None:
         self.services, self.home, self.number = services, home, number
 
-    def train(self, request: TrainRequest, run: str) -> dict[str, Any]:
+    def train(self, request: TrainRequest, run: str) -> TrainResult:
         """What the training comes to."""
         with ThreadPoolExecutor(2) as watch:
 

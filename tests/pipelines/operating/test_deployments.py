@@ -68,7 +68,7 @@ def test_schedule_trains_by_itself_until_it_is_removed(
     assert len(result["history"]) == 3
     deployments.remove("train", "by-itself")
     with pytest.raises(ConfigError, match=r"no schedule train/by-itself; scheduled: train/nightly"):
-        deployments.found("train", "by-itself")
+        deployments.scheduled("train", "by-itself")
 
 
 @pytest.mark.parametrize(
