@@ -21,7 +21,7 @@ from tests.laws.parts import LIKELIHOODS
 from vae.data.schema import Column, ExampleSpec
 from vae.parts.likelihoods import LikelihoodConfig
 from vae.parts.likelihoods.categorical import LevelFamily
-from vae.parts.likelihoods.likelihood import Likelihood, LikelihoodPart
+from vae.parts.likelihoods.likelihood import Likelihood, LikelihoodPart, PixelLikelihoodPart
 
 IMAGES = ExampleSpec((2, 3, 2))
 COLUMNS = tuple(
@@ -62,6 +62,7 @@ def grid_of(part: LikelihoodPart) -> Grid:
         case "unit interval":
             return interval()
         case "grey levels":
+            assert isinstance(part, PixelLikelihoodPart)
             family = part.family()
             return points(family.values_K if isinstance(family, LevelFamily) else torch.arange(256) / 255)
         case "counts":

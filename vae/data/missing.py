@@ -6,7 +6,7 @@ Shapes: N rows, D values of a row (C·H·W of an image, columns of a table).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal, Union
+from typing import Annotated, ClassVar, Literal, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,43 +28,39 @@ _LEVELS = 1 << 16
 """Levels of a draw: the share of hidden entries is exact to one level."""
 
 
-class MissingCompletelyAtRandom(Part):
+class MissingPart(Part):
+    """A rule by which entries are hidden."""
+
+    how: ClassVar[str]
+    """The rule, as text for a report."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Share of the values that is hidden, among those that the rule can hide."""
+
+    @property
+    def summary(self) -> str:
+        """One line for a report, with the share."""
+        return f"{100 * self.share:g} % of entries hidden {self.how}"
+
+
+class MissingCompletelyAtRandom(MissingPart):
     """Each value is missing with the same probability."""
 
+    how: ClassVar[str] = "completely at random"
     kind: Literal["mcar"] = "mcar"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the values that is hidden."""
-
-    @property
-    def summary(self) -> str:
-        """Description of the hidden entries."""
-        return f"{100 * self.share:g} % of entries hidden completely at random"
 
 
-class MissingAtRandom(Part):
+class MissingAtRandom(MissingPart):
     """Half of the values of an example are always observed, and decide how likely the others are missing."""
 
+    how: ClassVar[str] = "at random, of those that can be"
     kind: Literal["mar"] = "mar"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the other half of the values that is hidden."""
-
-    @property
-    def summary(self) -> str:
-        """Description of the hidden entries."""
-        return f"{100 * self.share:g} % of entries hidden at random, of those that can be"
 
 
-class MissingNotAtRandom(Part):
+class MissingNotAtRandom(MissingPart):
     """The larger a value, the likelier it is missing."""
 
+    how: ClassVar[str] = "not at random"
     kind: Literal["mnar"] = "mnar"
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """Share of the values that is hidden."""
-
-    @property
-    def summary(self) -> str:
-        """Description of the hidden entries."""
-        return f"{100 * self.share:g} % of entries hidden not at random"
 
 
 MissingConfig = Annotated[

@@ -13,6 +13,9 @@ from torch import Tensor
 from vae.parts.posteriors.posterior import Draw, Posterior
 from vae.parts.priors.prior import Prior
 
+Beta = float | Tensor
+"""Weight of the rate: one number for all examples, or one for each, [B]."""
+
 
 class Inputs(NamedTuple):
     """A batch as a model takes it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
@@ -25,18 +26,18 @@ class Loadable(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Segment:
+class Segment(ABC):
     """A run of a source's rows, loaded at once in the source's own type: an array or a table. Hashable."""
 
     num_rows: int
 
+    @abstractmethod
     def load(self) -> Any:
         """Returns all rows of the segment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, loaded: Any, rows: NDArray[np.int64]) -> Examples:
         """Returns the examples at some positions of the loaded rows, counted from the segment's first row."""
-        raise NotImplementedError
 
 
 def starts_of(sizes: Sequence[int]) -> NDArray[np.int64]:

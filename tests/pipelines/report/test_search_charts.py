@@ -89,6 +89,7 @@ def test_charts_are_drawn_of_little() -> None:
         importance({BETA: 1.0}, LIGHT),
     ):
         figure.draw_without_rendering()
+        assert figure.axes
 
 
 def test_bound_that_is_no_sum_is_explained() -> None:

@@ -15,14 +15,11 @@ import torch
 from torch import Tensor
 
 from vae.parts.part import Part
-from vae.parts.terms import Terms
+from vae.parts.terms import Beta, Terms
 
 if TYPE_CHECKING:
     from vae.config.model import ModelConfig
     from vae.config.objective import ObjectiveConfig
-
-Beta = float | Tensor
-"""Weight of the rate: one number for all examples, or one for each, [B]."""
 
 
 class BoundPart(Part):

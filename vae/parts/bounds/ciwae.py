@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from vae.parts.bounds.bound import Beta, BoundPart, importance_weighted
+from vae.parts.bounds.bound import BoundPart, importance_weighted
 from vae.parts.part import Positive
-from vae.parts.terms import Terms
+from vae.parts.terms import Beta, Terms
 
 
 class Ciwae(BoundPart):

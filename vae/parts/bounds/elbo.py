@@ -7,9 +7,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from vae.parts.bounds.bound import Beta, BoundPart
+from vae.parts.bounds.bound import BoundPart
 from vae.parts.part import Positive
-from vae.parts.terms import Terms
+from vae.parts.terms import Beta, Terms
 
 
 class Elbo(BoundPart):

@@ -8,9 +8,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vae.parts.controllers.controller import RATE_TOLERANCE, Beta, Controller, ControllerPart, EpochBy, Steps, steps_of
+from vae.parts.controllers.controller import RATE_TOLERANCE, Controller, ControllerPart, EpochBy, Steps, steps_of
 from vae.parts.ranks import gather
-from vae.parts.terms import Terms
+from vae.parts.terms import Beta, Terms
 
 
 class Capacity(ControllerPart):

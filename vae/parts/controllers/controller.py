@@ -13,13 +13,12 @@ from torch import Tensor, distributed
 
 from vae.errors import ConfigError
 from vae.parts.part import Part
-from vae.parts.terms import Terms
+from vae.parts.terms import Beta, Terms
 
 if TYPE_CHECKING:
     from vae.config.model import ModelConfig
     from vae.config.objective import ObjectiveConfig
 
-Beta = float | Tensor
 EpochBy = Literal["objective", "rate", "bound"]
 RATE_TOLERANCE = 0.03
 """Share of a held rate within which an epoch counts as holding it; less than the 5 % that is promised of the shipped model,

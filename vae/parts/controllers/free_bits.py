@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 from torch import Tensor
 
-from vae.parts.controllers.controller import Beta, ControllerPart
+from vae.parts.controllers.controller import ControllerPart
 from vae.parts.ranks import gather
-from vae.parts.terms import Terms
+from vae.parts.terms import Beta, Terms
 
 if TYPE_CHECKING:
     from vae.config.model import ModelConfig

@@ -14,14 +14,14 @@ from vae.parts.likelihoods.likelihood import (
     Family,
     ImageLikelihood,
     Likelihood,
-    LikelihoodPart,
+    PixelLikelihoodPart,
     Support,
     in_full,
     uniform,
 )
 
 
-class Bernoulli(LikelihoodPart):
+class Bernoulli(PixelLikelihoodPart):
     """p(x|z) of binary pixels. Grey pixels have no Bernoulli density; `binarization` makes them binary."""
 
     support: ClassVar[Support] = "binary"

@@ -12,10 +12,10 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import Family, LikelihoodPart, Support, choose
+from vae.parts.likelihoods.likelihood import Family, PixelLikelihoodPart, Support, choose
 
 
-class Categorical(LikelihoodPart):
+class Categorical(PixelLikelihoodPart):
     """p(x|z) over equally spaced levels of each pixel, one logit for each."""
 
     support: ClassVar[Support] = "grey levels"

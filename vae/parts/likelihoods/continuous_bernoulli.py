@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import GREY_LEVEL, Family, LikelihoodPart, Support, held, uniform
+from vae.parts.likelihoods.likelihood import GREY_LEVEL, Family, PixelLikelihoodPart, Support, held, uniform
 
 
-class ContinuousBernoulli(LikelihoodPart):
+class ContinuousBernoulli(PixelLikelihoodPart):
     """p(x|z) over [0, 1], the Bernoulli's shape with its normaliser (Loaiza-Ganem & Cunningham 2019)."""
 
     support: ClassVar[Support] = "unit interval"

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from vae.parts.likelihoods.likelihood import (
     INITIAL_SCALE,
     Family,
-    LikelihoodPart,
+    PixelLikelihoodPart,
     Support,
     choose,
     exponential,
@@ -24,7 +24,7 @@ from vae.parts.likelihoods.likelihood import (
 from vae.parts.part import Positive
 
 
-class DiscretizedLogistic(LikelihoodPart):
+class DiscretizedLogistic(PixelLikelihoodPart):
     """p(x|z) over 256 levels by a mixture of logistics for each value (Salimans et al. 2017, not autoregressive)."""
 
     support: ClassVar[Support] = "grey levels"

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vae.errors import ConfigError
 from vae.parts.distributions import LOG_2PI
-from vae.parts.likelihoods.likelihood import LOG_PIXEL_FLOOR, Family, LikelihoodPart, gaussian_nats
+from vae.parts.likelihoods.likelihood import LOG_PIXEL_FLOOR, Family, PixelLikelihoodPart, gaussian_nats
 from vae.parts.likelihoods.location_scale import (
     LOG_SIGMA_FLOOR,
     DecodedScale,
@@ -23,7 +23,7 @@ from vae.parts.likelihoods.location_scale import (
 )
 
 
-class Gaussian(LikelihoodPart):
+class Gaussian(PixelLikelihoodPart):
     """p(x|z) = N(μ(z), σ²) over pixels in [0, 1]."""
 
     has_grey_floor: ClassVar[bool] = True

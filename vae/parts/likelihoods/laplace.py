@@ -9,11 +9,11 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from vae.parts.likelihoods.likelihood import INITIAL_SCALE, LOG_PIXEL_FLOOR, Family, LikelihoodPart, exponential
+from vae.parts.likelihoods.likelihood import INITIAL_SCALE, LOG_PIXEL_FLOOR, Family, PixelLikelihoodPart, exponential
 from vae.parts.likelihoods.location_scale import DecodedScale, LocationScaleFamily, in_unit_interval
 
 
-class Laplace(LikelihoodPart):
+class Laplace(PixelLikelihoodPart):
     """p(x|z) = Laplace(μ(z), b(z)) over pixels in [0, 1]: the density of the absolute error."""
 
     has_grey_floor: ClassVar[bool] = True

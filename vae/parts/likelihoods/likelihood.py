@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +20,6 @@ from vae.data.binarization import Binarization
 from vae.data.schema import ExampleSpec
 from vae.errors import ConfigError
 from vae.parts.part import Part
-
-if TYPE_CHECKING:
-    from vae.config.model import ModelConfig
 
 Support = Literal["binary", "unit interval", "grey levels", "counts", "line"]
 
@@ -92,12 +89,23 @@ class LikelihoodPart(Part):
         """
         return gaussian_nats(variance_D)
 
+    @abstractmethod
     def build(self, examples: ExampleSpec) -> Likelihood:
-        """Returns the module for images of such a shape.
+        """Returns the module for such examples.
 
         Raises:
-            ConfigError: If the examples are rows of a table, or the settings do not fit.
+            ConfigError: If the likelihood does not score such examples, or the settings do not fit.
         """
+
+
+class PixelLikelihoodPart(LikelihoodPart):
+    """p(x|z) of an image: the same family at every pixel."""
+
+    @abstractmethod
+    def family(self) -> Family:
+        """Returns the family of a pixel."""
+
+    def build(self, examples: ExampleSpec) -> Likelihood:
         if examples.columns is not None:
             raise ConfigError(
                 f"model.likelihood: {self.kind} scores pixels, and the examples are rows of a table with "
@@ -105,16 +113,9 @@ class LikelihoodPart(Part):
             )
         return ImageLikelihood(self.family(), examples.shape)
 
-    def family(self) -> Family:
-        """Returns the family of a pixel."""
-        raise NotImplementedError
-
-    def check_model(self, model: ModelConfig) -> None:
-        """Raises ValueError if the likelihood does not fit the other parts of a model."""
-
 
 def gaussian_nats(noise_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Returns what `collapsed_decoder` does for Gaussian noise of these variances, fitted to the data."""
+    """Returns the three terms of `collapsed_decoder` for Gaussian noise of these variances, fitted to the data."""
     return noise_D, torch.zeros_like(noise_D), 0.5 * torch.log(2 * torch.pi * torch.e * noise_D.clamp(min=1e-12))
 
 

@@ -6,7 +6,7 @@ Shapes: B batch, D columns, P parameters of a value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar, Literal, cast
+from typing import ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +19,6 @@ from vae.parts.likelihoods.laplace import LaplaceFamily
 from vae.parts.likelihoods.likelihood import Family, Likelihood, LikelihoodPart, in_full
 from vae.parts.likelihoods.location_scale import DecodedScale, anywhere
 from vae.parts.likelihoods.student_t import StudentTFamily
-
-if TYPE_CHECKING:
-    pass
 
 NUMERIC = {"gaussian": GaussianFamily, "laplace": LaplaceFamily, "student_t": StudentTFamily}
 

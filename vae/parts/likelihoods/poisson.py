@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import Family, LikelihoodPart, Support
+from vae.parts.likelihoods.likelihood import Family, PixelLikelihoodPart, Support
 
 
-class Poisson(LikelihoodPart):
+class Poisson(PixelLikelihoodPart):
     """p(x|z) of counts: each pixel's grey level, 0 to 255, is a number of events with the rate 255 · μ(z)."""
 
     support: ClassVar[Support] = "counts"

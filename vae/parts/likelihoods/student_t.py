@@ -14,14 +14,14 @@ from vae.parts.likelihoods.likelihood import (
     INITIAL_SCALE,
     LOG_PIXEL_FLOOR,
     Family,
-    LikelihoodPart,
+    PixelLikelihoodPart,
     exponential,
     uniform,
 )
 from vae.parts.likelihoods.location_scale import DecodedScale, Location, LocationScaleFamily, in_unit_interval
 
 
-class StudentTLikelihood(LikelihoodPart):
+class StudentTLikelihood(PixelLikelihoodPart):
     """p(x|z) of Student-t's with location, scale and degrees of freedom from the decoder, which tolerates outliers."""
 
     has_grey_floor: ClassVar[bool] = True

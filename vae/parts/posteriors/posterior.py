@@ -8,7 +8,7 @@ and it can be vmapped, compiled and captured.
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
@@ -64,7 +64,7 @@ class PosteriorPart(Part):
         """Raises ValueError if the posterior does not fit the other parts of a model."""
 
 
-class PosteriorModule(nn.Module):
+class PosteriorModule(nn.Module, ABC):
     """Features [B,F] to a posterior over the batch."""
 
     noise_dim: int
@@ -72,9 +72,9 @@ class PosteriorModule(nn.Module):
     num_starting_examples = 0
     """Number of training examples that `start_at` needs; 0 for a posterior that starts without data."""
 
+    @abstractmethod
     def forward(self, features_BF: Tensor, prior: Callable[[], Any]) -> Posterior:
         """Returns the posterior of a batch; `prior` gives the distribution of the prior, for a ladder."""
-        raise NotImplementedError
 
     @property
     def perplexity(self) -> float:
