@@ -16,8 +16,6 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AwareDatetime,
-    BaseModel,
-    ConfigDict,
     Field,
     NonNegativeInt,
     PositiveInt,
@@ -26,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from vae.data.schema import Column, ExampleSpec
+from vae.data.schema import Column, ExampleSpec, Record, StoredSchema, stored_schema
 
 # Part of every dataset's identity: raise it when the same source and configuration would give other bytes.
 FORMAT_VERSION = 1
@@ -37,13 +35,7 @@ SPLITS: tuple[SplitName, ...] = ("train", "validation", "test")
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
-class _Record(BaseModel):
-    """A frozen record that refuses unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Shard(_Record):
+class Shard(Record):
     """One Parquet file of a split."""
 
     path: str
@@ -64,7 +56,7 @@ class Shard(_Record):
         return self
 
 
-class SourceFile(_Record):
+class SourceFile(Record):
     """One file the dataset was made from."""
 
     path: str
@@ -73,7 +65,7 @@ class SourceFile(_Record):
     sha256: Digest
 
 
-class SourceListing(_Record):
+class SourceListing(Record):
     """A file of the dataset that lists its sources, where they are too many for the manifest."""
 
     path: str
@@ -81,49 +73,7 @@ class SourceListing(_Record):
     sha256: Digest
 
 
-class _StoredImages(_Record):
-    kind: Literal["image"]
-    channels: PositiveInt
-    height: PositiveInt
-    width: PositiveInt
-    dtype: Literal["uint8"] = "uint8"
-    layout: Literal["CHW"] = "CHW"
-
-
-class _StoredColumn(_Record):
-    name: str
-    kind: Literal["numeric", "categorical"]
-    dtype: str
-    categories: tuple[str, ...] | None = None
-
-    def column(self) -> Column:
-        if (self.kind == "numeric") != (self.categories is None):
-            raise ValueError(f"column {self.name!r}: categories do not fit the kind {self.kind!r}")
-        return Column(self.name, self.categories, dtype=self.dtype)
-
-
-class _StoredTable(_Record):
-    kind: Literal["table"]
-    columns: tuple[_StoredColumn, ...]
-
-
-class _StoredSchema(_Record):
-    """Form of a schema in a manifest's JSON."""
-
-    example: _StoredImages | _StoredTable = Field(discriminator="kind")
-    classes: tuple[str, ...] | None
-    attributes: tuple[_StoredColumn, ...] = ()
-
-    def spec(self) -> ExampleSpec:
-        attributes = tuple(column.column() for column in self.attributes)
-        if isinstance(self.example, _StoredTable):
-            columns = tuple(column.column() for column in self.example.columns)
-            return ExampleSpec((len(columns),), self.classes, columns, attributes)
-        shape = self.example.channels, self.example.height, self.example.width
-        return ExampleSpec(shape, self.classes, None, attributes)
-
-
-class Manifest(_Record):
+class Manifest(Record):
     """Contents and origin of a dataset."""
 
     format_version: PositiveInt
@@ -178,9 +128,9 @@ class Manifest(_Record):
     @classmethod
     def _read_example(cls, facts: Any) -> Any:
         if isinstance(facts, Mapping) and isinstance(facts.get("example"), Mapping):
-            schema = {name: facts[name] for name in _StoredSchema.model_fields if name in facts}
+            schema = {name: facts[name] for name in StoredSchema.model_fields if name in facts}
             rest = {name: value for name, value in facts.items() if name not in schema}
-            return rest | {"example": _StoredSchema(**schema).spec()}
+            return rest | {"example": StoredSchema(**schema).spec()}
         return facts
 
     @model_serializer(mode="wrap")
@@ -198,22 +148,6 @@ class Manifest(_Record):
         if self.schema_fingerprint != derive_schema_fingerprint(self.example):
             raise ValueError("schema_fingerprint does not fit example, classes and attributes")
         return self
-
-
-def stored_schema(example: ExampleSpec) -> dict[str, Any]:
-    """Returns the manifest's entries `example`, `classes` and `attributes`."""
-    if example.columns is None:
-        channels, height, width = example.shape
-        stored: dict[str, Any] = {"kind": "image", "channels": channels, "height": height, "width": width}
-        stored |= {"dtype": "uint8", "layout": "CHW"}
-    else:
-        stored = {"kind": "table", "columns": [_stored_column(column) for column in example.columns]}
-    attributes = [_stored_column(column) for column in example.attributes]
-    return {"example": stored, "classes": example.classes, "attributes": attributes}
-
-
-def _stored_column(column: Column) -> dict[str, Any]:
-    return {"name": column.name, "kind": column.kind, "dtype": column.dtype, "categories": column.categories}
 
 
 def derive_schema_fingerprint(example: ExampleSpec) -> str:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,77 @@ class ExampleSpec:
     def row_bytes(self) -> int:
         """Bytes of one example's values in memory."""
         return self.num_values if self.columns is None else 8 * self.num_values
+
+
+# --- the form in a manifest -----------------------------------------------------------------------------------------
+
+
+class Record(BaseModel):
+    """A frozen record that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class _StoredImages(Record):
+    kind: Literal["image"]
+    channels: PositiveInt
+    height: PositiveInt
+    width: PositiveInt
+    dtype: Literal["uint8"] = "uint8"
+    layout: Literal["CHW"] = "CHW"
+
+
+class _StoredColumn(Record):
+    name: str
+    kind: Literal["numeric", "categorical"]
+    dtype: str
+    categories: tuple[str, ...] | None = None
+
+    def column(self) -> Column:
+        if (self.kind == "numeric") != (self.categories is None):
+            raise ValueError(f"column {self.name!r}: categories do not fit the kind {self.kind!r}")
+        return Column(self.name, self.categories, dtype=self.dtype)
+
+
+class _StoredTable(Record):
+    kind: Literal["table"]
+    columns: tuple[_StoredColumn, ...]
+
+
+class StoredSchema(Record):
+    """Form of a schema in a manifest's JSON."""
+
+    example: _StoredImages | _StoredTable = Field(discriminator="kind")
+    classes: tuple[str, ...] | None
+    attributes: tuple[_StoredColumn, ...] = ()
+
+    def spec(self) -> ExampleSpec:
+        """Returns the schema."""
+        attributes = tuple(column.column() for column in self.attributes)
+        if isinstance(self.example, _StoredTable):
+            columns = tuple(column.column() for column in self.example.columns)
+            return ExampleSpec((len(columns),), self.classes, columns, attributes)
+        shape = self.example.channels, self.example.height, self.example.width
+        return ExampleSpec(shape, self.classes, None, attributes)
+
+
+def stored_schema(example: ExampleSpec) -> dict[str, Any]:
+    """Returns the manifest's entries `example`, `classes` and `attributes`."""
+    if example.columns is None:
+        channels, height, width = example.shape
+        stored: dict[str, Any] = {"kind": "image", "channels": channels, "height": height, "width": width}
+        stored |= {"dtype": "uint8", "layout": "CHW"}
+    else:
+        stored = {"kind": "table", "columns": [_stored_column(column) for column in example.columns]}
+    attributes = [_stored_column(column) for column in example.attributes]
+    return {"example": stored, "classes": example.classes, "attributes": attributes}
+
+
+def _stored_column(column: Column) -> dict[str, Any]:
+    return {"name": column.name, "kind": column.kind, "dtype": column.dtype, "categories": column.categories}
+
+
+# --- plausible values -----------------------------------------------------------------------------------------------
 
 
 def plausible_bounds(columns: Sequence[Column]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
