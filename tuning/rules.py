@@ -92,8 +92,13 @@ def _check_factors(search: SearchConfig, dataset: Dataset) -> None:
 
 
 def _check_images(search: SearchConfig, dataset: Dataset, instead: str) -> None:
-    if dataset.manifest.example.columns is not None:
-        raise ConfigError(f"select: {search.select} needs images, and {dataset.uri} holds a table; choose by {instead}")
+    from vae.data.transforms import transform_of
+
+    transform = transform_of(dataset.manifest.example)
+    if "generation" not in transform.families:
+        raise ConfigError(
+            f"select: {search.select} needs images, and {dataset.uri} holds {transform.noun}; choose by {instead}"
+        )
 
 
 def _check_frechet(search: SearchConfig, dataset: Dataset) -> None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from pipelines.cli.summary import counts
 from pipelines.data.ingest import DryRun
 from vae.data.schema import Column
+from vae.data.transforms import transform_of
 
 SHOWN = 20
 """Most columns, classes or problems that are listed; further ones are counted."""
@@ -24,11 +25,8 @@ def dry_run_lines(plan: DryRun) -> Iterator[Any]:
     yield f"Size: {plan.estimated_bytes:,} bytes before compression, in {plan.chunks:,} chunks"
     if plan.classes is not None:
         yield f"Classes: {_listed(plan.classes)}"
-    if plan.example.columns is None:
-        channels, height, width = plan.example.shape
-        yield f"Examples: images of {height}x{width} pixels, {channels} channel{'s' * (channels != 1)}"
-    else:
-        yield f"Examples: rows of {len(plan.example.columns)} columns"
+    yield f"Examples: {transform_of(plan.example).summary}"
+    if plan.example.columns:
         yield _columns(plan.example.columns)
     if plan.problems:
         yield f"Left out: {len(plan.problems):,} examples"

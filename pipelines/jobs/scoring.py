@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,8 +16,9 @@ from vae.data.batches import Batch, InOrder, Share
 from vae.data.fitting import fits
 from vae.data.missing import MissingConfig
 from vae.data.parquet import Dataset
-from vae.data.schema import ExampleSpec
+from vae.data.schema import ExampleSpec, with_bounds_of
 from vae.data.statistics import example_spec
+from vae.data.transforms import transform_of
 from vae.errors import Diverged
 from vae.metrics.likelihood import NegativeLogLikelihood, negative_log_likelihood
 from vae.model import VAE
@@ -93,29 +93,17 @@ def champion_score(
     return Score(nll.nats + unit_change(model, data, test), candidate.name, candidate.dataset_id)
 
 
-def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
-    """Returns a model's specification of examples with the plausible ranges of other data.
-
-    Two models are then compared by their likelihoods of the same values.
-    """
-    if known.columns is None or data.columns is None:
-        return known
-    pairs = zip(known.columns, data.columns, strict=True)
-    return replace(known, columns=tuple(replace(mine, lowest=its.lowest, highest=its.highest) for mine, its in pairs))
-
-
 def unit_change(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> float:
-    """Returns the increase of a model's negative log-likelihood of a table in the units of other data, in nats per example.
+    """Returns the increase of a model's negative log-likelihood in the units of other data, in nats per example.
 
     A density is per unit: each observed number adds the log of the model's standard deviation over the data's.
     """
-    if model.examples.columns is None or data.columns is None:
+    log_ratio_D = torch.from_numpy(transform_of(model.examples).units / transform_of(data).units).log()
+    if not log_ratio_D.any():
         return 0.0
-    ratios = [mine.std / theirs.std for mine, theirs in zip(model.examples.columns, data.columns, strict=True)]
-    log_ratio_D = torch.tensor(ratios, dtype=torch.float64).log()
     changes = []
     for batch in batches:
         _, observed_BD = prepare(batch.values, model.config.likelihood, model.examples, torch.Generator())
-        assert observed_BD is not None, "of a table"
+        assert observed_BD is not None, "values with units have a mask"
         changes.append(observed_BD.double() @ log_ratio_D)
     return torch.cat(changes).mean().item()

@@ -21,7 +21,7 @@ from torch import Tensor
 from vae.data.binarization import Binarization
 from vae.data.missing import Logistic, MissingConfig, fit_logistic, without_hidden
 from vae.data.parquet import Dataset
-from vae.data.rows import Rows, empty_rows, fill
+from vae.data.rows import Rows, empty_rows, fill, holds_gaps
 from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.seeds import Stream, derive
@@ -116,7 +116,7 @@ class Share:
 
     @property
     def _has_mask(self) -> bool:
-        return self.missing is not None and not transform_of(self.dataset.manifest.example).marks_missing
+        return self.missing is not None and not holds_gaps(empty_rows(self.dataset.manifest.example, 0).values)
 
     def read(self, start: int, stop: int) -> Rows:
         """Reads rows [start, stop) of the split at once, binarised by the policy, without hidden entries."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from vae.data.schema import Column, ExampleSpec
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 
 MOST_LISTED = 12
@@ -21,12 +22,11 @@ def mismatches(known: ExampleSpec, data: ExampleSpec, *, categories: bool = True
         data: Schema of the examples.
         categories: Whether categories must agree; without it only the names of columns and their kinds.
     """
-    if known.columns is None or data.columns is None:
-        if (known.kind, known.shape) == (data.kind, data.shape):
-            return []
-        expected, found = (f"{'a table' if spec.columns else 'images of shape'} {spec.shape}" for spec in (known, data))
-        return [f"expected {expected}, found {found}"]
-    return list(_differences("column ", known.columns, data.columns, "no such column", categories, both=True))
+    if known.kind == data.kind and known.columns and data.columns:
+        return list(_differences("column ", known.columns, data.columns, "no such column", categories, both=True))
+    if (known.kind, known.shape) == (data.kind, data.shape):
+        return []
+    return [f"expected {transform_of(known).mismatch}, found {transform_of(data).mismatch}"]
 
 
 def condition_mismatches(told: Sequence[Column], data: ExampleSpec) -> list[str]:

@@ -16,7 +16,8 @@ from vae.data.manifest import SPLITS
 from vae.data.moments import Moments
 from vae.data.parquet import Dataset
 from vae.data.plausible import Distances, medians
-from vae.data.rows import Rows
+from vae.data.rows import Rows, holds_gaps
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.parts.part import Part
 from vae.seeds import Stream, derive
@@ -108,9 +109,10 @@ def fit_logistic(dataset: Dataset, config: MissingConfig) -> Logistic | None:
     """
     if isinstance(config, MissingCompletelyAtRandom):
         return None
-    if dataset.manifest.example.columns is None:
+    if not dataset.manifest.example.columns:
         raise ConfigError(
-            f"data.missing: {config.kind} is decided by the columns of a table, and {dataset.uri} holds images; use mcar"
+            f"data.missing: {config.kind} is decided by the columns of a table, and {dataset.uri} holds "
+            f"{transform_of(dataset.manifest.example).noun}; use mcar"
         )
     values_ND = dataset.read_rows("train", 0, min(FIT_ROWS, dataset.num_rows("train"))).values
     return _fit(values_ND.astype(np.float64), config)
@@ -185,15 +187,15 @@ def hide(
         share = config.share if logistic is None else logistic.probability(values.astype(np.float64))
         threshold = np.rint(np.multiply(share, _LEVELS)).astype(np.uint32)
         np.greater_equal(draw[:, :num_values], threshold, out=observed_ND[row : row + rows_at_once])
-    return observed_ND if values_ND.dtype == np.uint8 else observed_ND & ~np.isnan(values_ND)
+    return observed_ND & ~np.isnan(values_ND) if holds_gaps(values_ND) else observed_ND
 
 
 def without_hidden(rows: Rows, config: MissingConfig, split: str, first_row: int, logistic: Logistic | None) -> Rows:
     """Rows with entries hidden: NaN in a table, 0 in images, whose `observed` then says where."""
     observed_ND = hide(rows.values, config, split=split, first_row=first_row, logistic=logistic)
-    if rows.values.dtype == np.uint8:
-        return rows._replace(values=rows.values * observed_ND, observed=observed_ND)
-    return rows._replace(values=np.where(observed_ND, rows.values, np.nan))
+    if holds_gaps(rows.values):
+        return rows._replace(values=np.where(observed_ND, rows.values, np.nan))
+    return rows._replace(values=rows.values * observed_ND, observed=observed_ND)
 
 
 def _sigmoid(score: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -26,7 +26,6 @@ from pydantic import ValidationError
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, Manifest, Shard
 from vae.data.rows import Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
 from vae.data.transforms import transform_of
-from vae.data.transforms.images import IMAGE
 from vae.errors import CorruptData, DataError
 from vae.storage import Location, locate, sha256_of, write_whole
 
@@ -358,15 +357,15 @@ def write_shard(location: Location, table: pa.Table, group_rows: int, repeated: 
         DataError: If the disk is full.
     """
     sink = pa.BufferOutputStream()
-    images = IMAGE in table.column_names
+    blocks = any(pa.types.is_fixed_size_binary(field.type) for field in table.schema)
     with pq.ParquetWriter(
         sink,
         table.schema,
         compression="lz4",
         write_page_checksum=True,
         # Pixels neither repeat nor sort: a dictionary and statistics would only cost time.
-        use_dictionary=(not images) if repeated is None else list(repeated),  # pyright: ignore[reportArgumentType]
-        write_statistics=not images,
+        use_dictionary=(not blocks) if repeated is None else list(repeated),  # pyright: ignore[reportArgumentType]
+        write_statistics=not blocks,
     ) as writer:
         writer.write_table(table, row_group_size=group_rows)
     data = sink.getvalue()

@@ -105,8 +105,7 @@ def plausible_ranges(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.
     Raises:
         CorruptData: If a shard is not what the manifest says.
     """
-    columns, rows = dataset.manifest.example.columns, dataset.num_rows("train")
-    assert columns is not None, "callers ask for tables"
+    columns, rows = dataset.manifest.example.columns or (), dataset.num_rows("train")
     first_ND = dataset.read_rows("train", 0, min(CENTRE_ROWS, rows)).values
     distances = Distances(medians(first_ND.astype(np.float64)))
     for block in dataset.blocks("train", 0, rows, _block_rows(dataset)):
@@ -148,14 +147,14 @@ def absurd_values(dataset: Dataset, spec: ExampleSpec, splits: Sequence[str] = S
     """Finds the numbers of a table that training, validation and every use of the model treat as missing.
 
     Args:
-        dataset: Images have none.
+        dataset: Examples without columns have none.
         spec: Says which range is plausible: that of `example_spec`, or of a model.
         splits: Splits to search.
 
     Raises:
         CorruptData: If a shard is not what the manifest says.
     """
-    if spec.columns is None:
+    if not spec.columns:
         return AbsurdValues((), 0)
     lowest_D, highest_D = plausible_bounds(spec.columns)
     named: list[AbsurdValue] = []

@@ -47,6 +47,11 @@ def empty_rows(example: ExampleSpec, num_rows: int) -> Rows:
     )
 
 
+def holds_gaps(values: NDArray) -> bool:
+    """Tells whether values mark what is missing by NaN; pixels and other whole numbers need a mask beside them."""
+    return values.dtype.kind == "f"
+
+
 def fill(target: Rows, start: int, source: Rows) -> None:
     """Writes rows into others, from `start` on."""
     for into, values in zip(target, source, strict=True):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -198,6 +198,17 @@ def without_absurd(values_ND: NDArray[np.float64], columns: Sequence[Column]) ->
     """Returns values [N,D] with NaN for those outside of their column's plausible range."""
     lowest_D, highest_D = plausible_bounds(columns)
     return np.where((values_ND >= lowest_D) & (values_ND <= highest_D), values_ND, np.nan)
+
+
+def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
+    """Returns a model's specification of examples with the plausible ranges of other data.
+
+    Two models are then compared by their likelihoods of the same values.
+    """
+    if known.columns is None or data.columns is None:
+        return known
+    pairs = zip(known.columns, data.columns, strict=True)
+    return replace(known, columns=tuple(replace(mine, lowest=its.lowest, highest=its.highest) for mine, its in pairs))
 
 
 def _columns(facts: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:

@@ -33,7 +33,7 @@ def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> Exam
         CorruptData: If a shard is not what the manifest says.
     """
     example = dataset.manifest.example
-    columns = None if example.columns is None else _table_columns(dataset, example.columns, missing)
+    columns = example.columns and _table_columns(dataset, example.columns, missing)
     return replace(example, columns=columns, attributes=_scaled(example.attributes, _attribute_moments(dataset)))
 
 

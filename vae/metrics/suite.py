@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from typing import get_args
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from vae import inference
 from vae.config import MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.memory import chunks
 from vae.metrics.catalogue import COUNTS, METRICS
@@ -38,7 +40,7 @@ NOISE = GaussianNoise()
 def claimed(model: VAE) -> tuple[MetricFamily, ...]:
     """Returns the families of the uses that a model was trained for."""
     families: list[MetricFamily] = []
-    if model.examples.columns is None:
+    if "reconstruction" in transform_of(model.examples).families:
         families.append("reconstruction")
     if model.experience.corruption is not None:
         families.append("denoising")
@@ -89,10 +91,11 @@ def measure(
 
 
 def _check_families(dataset: Dataset, families: Sequence[MetricFamily]) -> None:
-    if dataset.manifest.example.columns is not None and {*families} - {"information", "imputation"}:
+    transform = transform_of(dataset.manifest.example)
+    if {*families} - transform.families:
+        able = " and ".join(f"`{family}`" for family in get_args(MetricFamily) if family in transform.families)
         raise DataError(
-            f"{dataset.uri} holds a table, for which only `information` and `imputation` can be measured; the other "
-            "families need images"
+            f"{dataset.uri} holds {transform.noun}, for which only {able} can be measured; the other families need images"
         )
 
 

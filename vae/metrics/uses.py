@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from vae import inference
 from vae.data.batches import Batch
 from vae.data.schema import Column
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
 from vae.inference.memory import rows_within
@@ -172,7 +173,7 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
             f"imputation is measured on hidden entries, and none of the entries of {len(rows)} rows can be hidden"
         )
     inputs = whole._replace(observed=observed & ~hidden)
-    is_quick = model.examples.columns is not None and rows_within(model) >= LEAST_ROWS_AT_ONCE
+    is_quick = transform_of(model.examples).refines_imputation and rows_within(model) >= LEAST_ROWS_AT_ONCE
     imputed = inference.impute(model, inputs, num_samples=100, seed=seed, improve=is_quick)
     return Filled(
         columns=model.examples.columns or (),

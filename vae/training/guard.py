@@ -107,8 +107,5 @@ def costliest(model: VAE, step_inputs: StepInputs, rows: Tensor | None, dataset:
         number = int(rows[position])
         source = dataset.read_table("train", [SOURCE_ROW])[SOURCE_ROW][number].as_py()
         row = f"row {number} of the train split (row {source} of the source)"
-    columns = model.examples.columns
-    if columns is None:
-        return f"{row} costs {largest:g} nats in one pixel"
-    value = transform_of(model.examples).in_units(x)[position, entry].item()
-    return f"{row}, column {columns[entry].name!r}, holds {value:g} and costs {largest:g} nats"
+    what, where = transform_of(model.examples).costly(x, position, entry)
+    return f"{row}{what} costs {largest:g} nats{where}"

@@ -71,9 +71,8 @@ class Examples:
         table, data = self.dataset.read_group(split, group), self.manifest.example
         rows = rows_of(table, data, slice(0, table.num_rows))
         transform = transform_of(self.known)
-        values, strange_N = transform.aligned(rows.values, data), None
-        if transform.marks_missing:
-            strange_N = np.isnan(values).sum(1) > np.isnan(rows.values).sum(1)
+        values = transform.aligned(rows.values, data)
+        strange_N = transform.num_missing(values) > transform.num_missing(rows.values)
         conditions_NK = known_conditions(self.told, data, rows.labels, rows.attributes)
         if conditions_NK is not None and (missing_K := np.isnan(conditions_NK).sum(0)).any():
             number = int(missing_K.argmax())

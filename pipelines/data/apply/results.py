@@ -38,19 +38,14 @@ def outcome(result: Result, task: str, examples: ExampleSpec, given: NDArray[Any
     transform = transform_of(examples)
     match result:
         case Made(x, levels, beside, fills_gaps):
-            if beside is not None or (levels and transform.marks_missing):
+            if beside is not None or (levels and not transform.stacks):
                 raise DataError(f"task {task}: expected one result for each row; such a task is for `predict`")
             if levels:
                 return {task: x.cpu().numpy()}
             values = transform.restore(x)
-            if fills_gaps and transform.marks_missing and given is not None:
-                return np.where(np.isnan(given), values, given)
-            return values
+            return transform.filled(values, given) if fills_gaps and given is not None else values
         case Spread(std):
-            if not transform.marks_missing:
-                return transform.restore(std)
-            spread: Any = transform.write_spread(std)
-            return {name: spread[name].to_numpy() for name in spread.columns}
+            return transform.store_spread(std)
         case Code():
             return {name: value.cpu().numpy() for name, value in result._asdict().items()}
         case _:

@@ -13,7 +13,6 @@ from pipelines.data.ingest.splits import assign_splits, draw_rows, order_rows
 from pipelines.data.sources import BUILT_IN, IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, SplitName, derive_dataset_id
 from vae.data.parquet import rows_per_group
-from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import locate
 
@@ -71,15 +70,10 @@ def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[n
     # A single file's name does not matter; in a folder, names give classes and splits.
     single = config.source not in BUILT_IN and locate(config.source).info().type == fs.FileType.File
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
-    group_rows, chunks = _cut(order, row_bytes(survey.example))
+    group_rows, chunks = _cut(order, survey.example.row_bytes)
     identity = derive_dataset_id(sources, config.identity())
     lean = replace(survey, files=(), own_splits=None, excluded=None, groups=None, problems=())
     return ChunkWork(identity, lean, order, chunks, group_rows)
-
-
-def row_bytes(example: ExampleSpec) -> int:
-    """Returns the estimated size of one example in memory in bytes, with 8 for each value of a table."""
-    return max(8, example.row_bytes) if example.columns is not None else example.row_bytes
 
 
 def _cut(order: dict[SplitName, NDArray[np.int64]], row_bytes: int) -> tuple[int, tuple[Chunk, ...]]:

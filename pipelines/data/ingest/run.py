@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.data.ingest.chunks import ChunkRecord, ChunkWork, write_chunk
-from pipelines.data.ingest.planning import IngestPlan, plan_ingest, row_bytes
+from pipelines.data.ingest.planning import IngestPlan, plan_ingest
 from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, quarantine_location, remove, staging
 from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
@@ -119,7 +119,7 @@ def dry_run(config: IngestConfig, home: str) -> DryRun:
         classes=todo.survey.classes,
         example=todo.survey.example,
         chunks=len(todo.work.chunks),
-        estimated_bytes=sum(todo.num_rows.values()) * row_bytes(todo.survey.example),
+        estimated_bytes=sum(todo.num_rows.values()) * todo.survey.example.row_bytes,
         num_sources=len(todo.survey.files),
         source_bytes=sum(file.bytes for file in todo.survey.files),
         problems=todo.survey.problems,

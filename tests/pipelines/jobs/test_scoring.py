@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from pipelines.jobs.scoring import protocol, unit_change, with_bounds_of
+from pipelines.jobs.scoring import protocol, unit_change
 from vae.config import ModelConfig, parse
 from vae.data.batches import Batch
 from vae.data.fitting import fits
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom
-from vae.data.schema import Column, ExampleSpec
+from vae.data.schema import Column, ExampleSpec, with_bounds_of
 from vae.model import VAE
 
 TABLE = {"encoder": {"kind": "table", "hidden": [4]}, "likelihood": {"kind": "mixed"}}

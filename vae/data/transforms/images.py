@@ -31,11 +31,28 @@ class ImageTransform:
     """
 
     dtype = np.uint8
-    marks_missing = False
-    """Whether the values themselves say what is missing; a batch of images needs a mask for that."""
+    noun = "images"
+    """The examples in a message: a dataset "holds images"."""
+    families = frozenset({"reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"})
+    """Families of metrics that can be measured; see `vae.metrics.suite`."""
+    refines_imputation = False
+    """Whether `vae.metrics.uses.fill_in` improves the proposals, which takes minutes to hours for images."""
+    stacks = True
+    """Whether a column of results can hold several examples for each row."""
 
     def __init__(self, examples: ExampleSpec) -> None:
         self.examples = examples
+
+    @property
+    def summary(self) -> str:
+        """The examples in a few words."""
+        channels, height, width = self.examples.shape
+        return f"images of {height}x{width} pixels, {channels} channel{'s' * (channels != 1)}"
+
+    @property
+    def mismatch(self) -> str:
+        """The examples in a message about examples that do not fit a model."""
+        return f"images of shape {self.examples.shape}"
 
     # --- a dataset's shards ---------------------------------------------------------------------------------------
 
@@ -121,6 +138,32 @@ class ImageTransform:
         """Returns the differences of pixels in [0, 1] from a model's answer, [N,D]."""
         return (values.reshape(len(values), -1).astype(np.float64) / 255) - x.flatten(1).cpu().numpy()
 
+    @property
+    def categories(self) -> list[tuple[str, ...] | None]:
+        """Names of the categories of each value; None for all pixels."""
+        return [None] * self.examples.num_values
+
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """Unit in which a model scores each value, [D]: 1."""
+        return np.ones(self.examples.num_values)
+
+    def plausible(self, values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns pixels as they are: none is absurd."""
+        return values_ND
+
+    def num_missing(self, values_ND: NDArray[Any]) -> NDArray[np.int64]:
+        """Returns how many values of each row are missing, [N]: none."""
+        return np.zeros(len(values_ND), np.int64)
+
+    def filled(self, values: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+        """Returns imputed images as they are: a dataset's images have no gaps."""
+        return values
+
+    def costly(self, x: Tensor, position: int, entry: int) -> tuple[str, str]:
+        """Describes one value of a batch: a clause that goes on after the row's name, and the place of the value."""
+        return "", " in one pixel"
+
     def aligned(self, values: NDArray[Any], data: ExampleSpec) -> NDArray[Any]:
         """Returns the values of a dataset of this shape as they are."""
         return values
@@ -186,6 +229,10 @@ class ImageTransform:
     def write_spread(self, std: Tensor) -> NDArray[np.float32]:
         """Returns standard deviations of pixels as an array."""
         return std.cpu().numpy()
+
+    def store_spread(self, std: Tensor) -> NDArray[np.uint8]:
+        """Returns standard deviations of pixels as an image of a dataset."""
+        return self.restore(std)
 
     def keep_given(self, written: Any, given: Any, where: str) -> Any:
         """Returns imputed images, which hold the caller's own pixels already."""

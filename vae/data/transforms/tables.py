@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae.data.binarization import Binarization
-from vae.data.schema import Column, ExampleSpec, plausible_bounds
+from vae.data.schema import Column, ExampleSpec, plausible_bounds, without_absurd
 from vae.data.transforms.columns import listed, recoded, transform_of_column
 from vae.errors import did_you_mean
 
@@ -34,8 +34,14 @@ class TableTransform:
     """
 
     dtype = np.float64
-    marks_missing = True
-    """Whether the values themselves say what is missing, by NaN."""
+    noun = "a table"
+    """The examples in a message: a dataset "holds a table"."""
+    families = frozenset({"information", "imputation"})
+    """Families of metrics that can be measured; see `vae.metrics.suite`."""
+    refines_imputation = True
+    """Whether `vae.metrics.uses.fill_in` improves the proposals."""
+    stacks = False
+    """Whether a column of results can hold several examples for each row."""
 
     def __init__(self, examples: ExampleSpec, columns: Sequence[Column]) -> None:
         self.examples = examples
@@ -44,6 +50,16 @@ class TableTransform:
         self.transforms = [transform_of_column(column) for column in columns]
         self.is_number_D = np.array([column.categories is None for column in columns])
         self._units: dict[torch.device, Tensor] = {}
+
+    @property
+    def summary(self) -> str:
+        """The examples in a few words."""
+        return f"rows of {len(self.columns)} columns"
+
+    @property
+    def mismatch(self) -> str:
+        """The examples in a message about examples that do not fit a model."""
+        return f"a table {self.examples.shape}"
 
     # --- a dataset's shards ---------------------------------------------------------------------------------------
 
@@ -131,8 +147,34 @@ class TableTransform:
 
     def missed(self, values: NDArray[np.float64], x: Tensor) -> NDArray[np.float64]:
         """Returns the differences of numbers from a model's answer, in standard deviations, [N,D]; NaN for categories."""
-        units = np.array([column.std for column in self.columns])
-        return np.where(self.is_number_D, (values - self.restore(x)) / units, np.nan)
+        return np.where(self.is_number_D, (values - self.restore(x)) / self.units, np.nan)
+
+    @property
+    def categories(self) -> list[tuple[str, ...] | None]:
+        """Names of the categories of each column; None for numbers."""
+        return [column.categories for column in self.columns]
+
+    @property
+    def units(self) -> NDArray[np.float64]:
+        """Unit in which a model scores each column, [D]: its standard deviation; 1 of categories."""
+        return np.array([column.std for column in self.columns])
+
+    def plausible(self, values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Returns values with NaN for absurd ones."""
+        return without_absurd(values_ND, self.columns)
+
+    def num_missing(self, values_ND: NDArray[Any]) -> NDArray[np.int64]:
+        """Returns how many values of each row are missing, [N]."""
+        return np.isnan(values_ND).sum(1)
+
+    def filled(self, values: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
+        """Returns given values, with imputed ones in their gaps."""
+        return np.where(np.isnan(given), values, given)
+
+    def costly(self, x: Tensor, position: int, entry: int) -> tuple[str, str]:
+        """Describes one value of a batch: a clause that goes on after the row's name, and the place of the value."""
+        value = self.in_units(x)[position, entry].item()
+        return f", column {self.names[entry]!r}, holds {value:g} and", ""
 
     def aligned(self, values: NDArray[Any], data: ExampleSpec) -> NDArray[np.float64]:
         """Returns the values of a dataset in the order of these columns and by their codes; NaN for other categories."""
@@ -220,6 +262,11 @@ class TableTransform:
         """Returns standard deviations in each column's unit; of categories √(1 − probability)."""
         units = [1.0 if column.categories else column.std for column in self.columns]
         return pd.DataFrame(std.cpu().numpy().astype(np.float64) * units, columns=self.names)
+
+    def store_spread(self, std: Tensor) -> dict[str, NDArray[np.float64]]:
+        """Returns the same as columns by name."""
+        spread: Any = self.write_spread(std)
+        return {name: spread[name].to_numpy() for name in self.names}
 
     def keep_given(self, written: pd.DataFrame, given: Any, where: str) -> pd.DataFrame:
         """Returns imputed rows, one or several for each given row, with every given value put back as it was.
