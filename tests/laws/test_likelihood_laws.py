@@ -118,7 +118,7 @@ def generator(seed: int = 0) -> torch.Generator:
 
 def build(name: str) -> Case:
     part: LikelihoodPart = TypeAdapter(LikelihoodConfig).validate_python(LIKELIHOODS[name])
-    spec, grid = (TABLE if part.of_table else IMAGES), grid_of(part)
+    spec, grid = (TABLE if part.data_kind == "table" else IMAGES), grid_of(part)
     likelihood = part.build(spec).double()
     outputs = torch.randn(SAMPLES, ROWS, *likelihood.outputs_shape, generator=generator(1), dtype=torch.double)
     everywhere = (-1, *(1 for _ in spec.shape))

@@ -67,7 +67,7 @@ class ModelConfig(Section):
         self._check_codes()
         for part in (self.prior, self.posterior):
             part.check_model(self)
-        self._check_table()
+        self._check_kind()
         self._check_condition()
         return self
 
@@ -83,8 +83,8 @@ class ModelConfig(Section):
                 "posterior vector_quantized, or another prior"
             )
 
-    def _check_table(self) -> None:
-        if len({self.encoder.of_table, self.mirrored_decoder.of_table, self.likelihood.of_table}) > 1:
+    def _check_kind(self) -> None:
+        if len({part.data_kind for part in (self.encoder, self.mirrored_decoder, self.likelihood)}) > 1:
             raise ValueError(
                 "model: a table takes body `table` and likelihood `mixed` together, an image neither, got encoder "
                 f"{self.encoder.kind}, decoder {self.mirrored_decoder.kind} and likelihood {self.likelihood.kind}"

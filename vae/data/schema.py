@@ -16,6 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
+DataKind = Literal["image", "table"]
+"""Kinds of data."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -89,7 +92,7 @@ class ExampleSpec:
         )
 
     @property
-    def kind(self) -> Literal["image", "table"]:
+    def kind(self) -> DataKind:
         """Kind of the examples, as manifests name it."""
         return "image" if self.columns is None else "table"
 

@@ -1,7 +1,7 @@
 """The base of every section of a configuration, and of every part of a model or an objective.
 
 A part is one file: its configuration, its module, its summary, its reference, and what it does not fit. It states *traits*
-(class attributes such as `has_codes` or `of_table`), and the rest of the code asks for those, never for its class. Adding
+(class attributes such as `has_codes` or `data_kind`), and the rest of the code asks for those, never for its class. Adding
 one takes its file, its line in the union of its kind, and its line in the lists of `tests/laws/parts.py`.
 """
 

@@ -115,7 +115,7 @@ def _registered(folder: Path, identity: str, config: ModelConfig) -> Any:
 
 def jobs(home: Path, seeds: int) -> Iterator[Job]:
     """Yields a job for every preset and every model to compare with."""
-    tables = [name for name in PROMISES if preset(name).model.encoder.of_table]
+    tables = [name for name in PROMISES if preset(name).model.encoder.data_kind == "table"]
     images = [name for name in PROMISES if name not in tables]
     compared = list(dict.fromkeys(one.name for one in COMPARED))
     on = {

@@ -33,6 +33,8 @@ class ImageTransform:
     dtype = np.uint8
     noun = "images"
     """The examples in a message: a dataset "holds images"."""
+    bodies = "`mlp` or `conv`"
+    """Kinds of bodies that read the examples, in a message."""
     families = frozenset({"reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"})
     """Families of metrics that can be measured; see `vae.metrics.suite`."""
     refines_imputation = False
@@ -50,7 +52,7 @@ class ImageTransform:
         return f"images of {height}x{width} pixels, {channels} channel{'s' * (channels != 1)}"
 
     @property
-    def mismatch(self) -> str:
+    def described(self) -> str:
         """The examples in a message about examples that do not fit a model."""
         return f"images of shape {self.examples.shape}"
 

@@ -36,6 +36,8 @@ class TableTransform:
     dtype = np.float64
     noun = "a table"
     """The examples in a message: a dataset "holds a table"."""
+    bodies = "`table`"
+    """Kinds of bodies that read the examples, in a message."""
     families = frozenset({"information", "imputation"})
     """Families of metrics that can be measured; see `vae.metrics.suite`."""
     refines_imputation = True
@@ -57,9 +59,9 @@ class TableTransform:
         return f"rows of {len(self.columns)} columns"
 
     @property
-    def mismatch(self) -> str:
+    def described(self) -> str:
         """The examples in a message about examples that do not fit a model."""
-        return f"a table {self.examples.shape}"
+        return f"rows of a table with {len(self.columns)} columns"
 
     # --- a dataset's shards ---------------------------------------------------------------------------------------
 

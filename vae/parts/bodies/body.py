@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.data.schema import ExampleSpec
+from vae.data.schema import DataKind, ExampleSpec
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.parts.part import Part
 
@@ -27,8 +28,8 @@ ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "elu": nn.ELU}
 class BodyPart(Part):
     """The hidden layers of an encoder and of a decoder."""
 
-    of_table: ClassVar[bool] = False
-    """Whether the body reads rows of a table; else it reads images."""
+    data_kind: ClassVar[DataKind] = "image"
+    """Kind of data that the body reads."""
     convolutional: ClassVar[bool] = False
     """Whether the body has channels that a condition can scale (`model.condition_by` channel_film)."""
 
@@ -50,11 +51,13 @@ class BodyPart(Part):
         """Returns the decoder's body, whose outputs have the shape [B,*outputs_shape]."""
 
 
-def check_images(kind: str, examples: ExampleSpec) -> None:
-    """Raises ConfigError if the examples are rows of a table, which a body for images does not read."""
-    if examples.columns is not None:
+def check_kind(body: BodyPart, examples: ExampleSpec) -> None:
+    """Raises ConfigError if a body does not read examples of this kind."""
+    if examples.kind != body.data_kind:
+        transform = transform_of(examples)
         raise ConfigError(
-            f"model.encoder: the dataset holds a table, which a body of kind {kind!r} does not read; use `table`"
+            f"model.encoder: the dataset holds {transform.noun}, which a body of kind {body.kind!r} does not read; use "
+            f"{transform.bodies}"
         )
 
 

@@ -17,7 +17,7 @@ from vae.parts.bodies.body import (
     Context,
     ContextDims,
     Stage,
-    check_images,
+    check_kind,
     concatenated,
     sizes,
     zeroed,
@@ -51,7 +51,7 @@ class Conv(BodyPart):
         return self.hidden
 
     def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
-        check_images(self.kind, examples)
+        check_kind(self, examples)
         return ConvEncoder(self, examples.shape, context)
 
     def decoder(self, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims) -> nn.Module:

@@ -14,7 +14,7 @@ from vae.parts.bodies.body import (
     ContextDims,
     Dense,
     DenseDecoder,
-    check_images,
+    check_kind,
     concatenated,
     sizes,
 )
@@ -41,7 +41,7 @@ class MLP(BodyPart):
         return self.hidden[-1]
 
     def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
-        check_images(self.kind, examples)
+        check_kind(self, examples)
         return MLPEncoder(self, examples.num_values, context)
 
     def decoder(self, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims) -> nn.Module:

@@ -7,16 +7,25 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from vae.data.schema import ExampleSpec
-from vae.errors import ConfigError
-from vae.parts.bodies.body import Activation, BodyPart, Context, ContextDims, Dense, DenseDecoder, concatenated, sizes
+from vae.data.schema import DataKind, ExampleSpec
+from vae.parts.bodies.body import (
+    Activation,
+    BodyPart,
+    Context,
+    ContextDims,
+    Dense,
+    DenseDecoder,
+    check_kind,
+    concatenated,
+    sizes,
+)
 from vae.parts.part import HiddenUnits, Positive
 
 
 class TableBody(BodyPart):
     """Fully connected layers over the columns of a table: numbers as they are, categories by a learned embedding."""
 
-    of_table: ClassVar[bool] = True
+    data_kind: ClassVar[DataKind] = "table"
     requirements: ClassVar[tuple[str, ...]] = ("pandas",)
 
     kind: Literal["table"] = "table"
@@ -39,10 +48,7 @@ class TableBody(BodyPart):
         return self.hidden[-1]
 
     def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
-        if examples.columns is None:
-            raise ConfigError(
-                "model.encoder: the dataset holds images, which a body of kind 'table' does not read; use `mlp` or `conv`"
-            )
+        check_kind(self, examples)
         return TableEncoder(self, examples, context)
 
     def decoder(self, latent_dim: int, outputs_shape: tuple[int, ...], context: ContextDims) -> nn.Module:

@@ -33,7 +33,7 @@ class CorruptionPart(Part):
 
     def check_objective(self, model: ModelConfig, objective: ObjectiveConfig, batch_size: int) -> None:
         """Raises ValueError for a model of a table."""
-        if model.encoder.of_table:
+        if model.encoder.data_kind != "image":
             raise ValueError(
                 f"objective.corruption: {self.kind} is of images, and the model is of a table; leave entries out with "
                 "data.missing instead"

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from vae.data.binarization import Binarization
-from vae.data.schema import ExampleSpec
+from vae.data.schema import DataKind, ExampleSpec
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.parts.part import Part
 
@@ -43,8 +44,8 @@ INITIAL_SCALE = 0.25
 class LikelihoodPart(Part):
     """p(x|z): the density of an example, given the decoder's outputs."""
 
-    of_table: ClassVar[bool] = False
-    """Whether the likelihood scores rows of a table; else it scores images."""
+    data_kind: ClassVar[DataKind] = "image"
+    """Kind of data that the likelihood scores."""
     support: ClassVar[Support] = "line"
     """Values that an entry can take."""
     is_binary: ClassVar[bool] = False
@@ -106,10 +107,10 @@ class PixelLikelihoodPart(LikelihoodPart):
         """Returns the family of a pixel."""
 
     def build(self, examples: ExampleSpec) -> Likelihood:
-        if examples.columns is not None:
+        if examples.kind != self.data_kind:
             raise ConfigError(
-                f"model.likelihood: {self.kind} scores pixels, and the examples are rows of a table with "
-                f"{len(examples.columns)} columns; use mixed"
+                f"model.likelihood: {self.kind} scores pixels, and the examples are {transform_of(examples).described}; "
+                "use mixed"
             )
         return ImageLikelihood(self.family(), examples.shape)
 

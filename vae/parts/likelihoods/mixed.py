@@ -11,7 +11,8 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from vae.data.schema import Column, ExampleSpec
+from vae.data.schema import Column, DataKind, ExampleSpec
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.parts.likelihoods.categorical import CategoryFamily
 from vae.parts.likelihoods.gaussian import GaussianFamily
@@ -26,7 +27,7 @@ NUMERIC = {"gaussian": GaussianFamily, "laplace": LaplaceFamily, "student_t": St
 class Mixed(LikelihoodPart):
     """p(x|z) of a table, column by column: a density for standardised numbers, and a categorical for categories."""
 
-    of_table: ClassVar[bool] = True
+    data_kind: ClassVar[DataKind] = "table"
 
     kind: Literal["mixed"] = "mixed"
     numeric: Literal["gaussian", "laplace", "student_t"] = "gaussian"
@@ -46,13 +47,13 @@ class Mixed(LikelihoodPart):
         return "density of standardised numbers (may be negative), probability of categories"
 
     def build(self, examples: ExampleSpec) -> Likelihood:
-        if examples.columns is None:
+        if examples.kind != self.data_kind:
             raise ConfigError(
-                "model.likelihood: mixed scores the columns of a table, and the examples are images of shape "
-                f"{examples.shape}; use bernoulli or another likelihood of pixels"
+                "model.likelihood: mixed scores the columns of a table, and the examples are "
+                f"{transform_of(examples).described}; use bernoulli or another likelihood of pixels"
             )
         # Scales start at one standard deviation of the column.
-        return TableLikelihood(_by_family(examples.columns, NUMERIC[self.numeric](anywhere, DecodedScale(1.0))))
+        return TableLikelihood(_by_family(examples.columns or (), NUMERIC[self.numeric](anywhere, DecodedScale(1.0))))
 
 
 class TableLikelihood(Likelihood):

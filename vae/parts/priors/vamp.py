@@ -39,7 +39,7 @@ class Vamp(PriorPart):
                 "model.prior: vamp mixes the posteriors of its pseudo-inputs, whose density a "
                 f"{model.posterior.kind} posterior does not give everywhere; use posterior diagonal_gaussian"
             )
-        if model.encoder.of_table:
+        if model.encoder.data_kind == "table":
             raise ValueError(
                 "model.prior: vamp learns pseudo-inputs by gradient, and categories have none; use gaussian_mixture or flow"
             )
