@@ -28,6 +28,7 @@ from vae.config import RunConfig, override
 from vae.data.parquet import Dataset
 from vae.data.schema import Column
 from vae.inference.answering import abilities, answer
+from vae.model import VAE
 from vae.training.hooks import TrainingResult
 from vae.training.lanes import LaneTraining
 from vae.training.latents import fit_latents
@@ -107,7 +108,7 @@ def _images(folder: Path) -> Dataset:
     from sklearn.datasets import load_digits
 
     folder.mkdir()
-    data = load_digits()
+    data: Any = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
     attributes = [
         Column("size", dtype="float"),
@@ -124,7 +125,7 @@ def _table(scratch: Path) -> Dataset:
             (scratch / name).mkdir()
             return scratch / name
 
-    return people.__wrapped__(Factory())  # pyright: ignore[reportFunctionMemberAccess]
+    return people.__wrapped__(Factory())  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _of_run(result: TrainingResult) -> str:
@@ -147,22 +148,26 @@ def _lanes(dataset: Dataset) -> dict[str, str]:
 def _answers(folder: str, dataset: Dataset) -> dict[str, str]:
     """Digests of what a saved model answers to each task that it can do."""
     model = load_model(folder)
-    if model.examples.columns is None:
-        rows: Any = np.random.default_rng(1).random((6, 1, 8, 8)).astype(np.float32)
-        gaps = np.where(np.random.default_rng(2).random(rows.shape) < 0.3, np.nan, rows)
-    else:
-        rows = pd.DataFrame(
-            {
-                "age": [30.0, 40.0, 50.0, 60.0, 20.0, 44.0],
-                "income": [4.0, 8.0, 12.0, 20.0, 3.0, 9.0],
-                "year": [2026] * 6,
-                "colour": ["red", "blue", "green", "red", "red", "blue"],
-            }
-        )
-        gaps = rows.assign(age=[None, 40.0, None, 60.0, 20.0, 44.0], colour=["red", None, None, "red", "red", "blue"])
     told = ["class=3, size=4.0"] if len(model.conditions) > 1 else ["3"] if model.conditions else []
-    other = ["class=7, size=5.0"] if len(model.conditions) > 1 else ["7"]
     common: dict[str, Any] = {"condition": told} if told else {}
+    digests: dict[str, str] = {
+        "abilities": _digest({task: reason is None for task, reason in abilities(model).items()})
+    }
+    for name, (inputs, params) in _asked(model).items():
+        task = name.split(",")[0]
+        if task == "interpolate" and isinstance(inputs, np.ndarray):
+            inputs = inputs.reshape(3, 2, *inputs.shape[1:])
+        try:
+            digests[name] = _digest(answer(model, inputs, {**common, **params, "task": task}))
+        except Exception as error:  # a refusal is an answer too; of its words only the class is held to
+            digests[name] = type(error).__name__
+    return digests
+
+
+def _asked(model: VAE) -> dict[str, tuple[Any, dict[str, Any]]]:
+    """Inputs and parameters of each question; a task's name stands before the comma."""
+    rows, gaps = _rows(model)
+    other = ["class=7, size=5.0"] if len(model.conditions) > 1 else ["7"]
     z_NL = np.random.default_rng(3).normal(size=(5, model.config.latent_dim)).astype(np.float32)
     asked: dict[str, tuple[Any, dict[str, Any]]] = {
         "reconstruct": (rows, {}),
@@ -186,18 +191,25 @@ def _answers(folder: str, dataset: Dataset) -> dict[str, str]:
     if model.directions is not None and model.directions.names:
         asked["edit"] = (rows, {"attribute": model.directions.names[0]})
         asked["edit, probe"] = (rows, {"attribute": model.directions.names[0], "method": "probe"})
-    digests: dict[str, str] = {
-        "abilities": _digest({task: reason is None for task, reason in abilities(model).items()})
-    }
-    for name, (inputs, params) in asked.items():
-        task = name.split(",")[0]
-        if task == "interpolate" and isinstance(inputs, np.ndarray):
-            inputs = inputs.reshape(3, 2, *inputs.shape[1:])
-        try:
-            digests[name] = _digest(answer(model, inputs, {**common, **params, "task": task}))
-        except Exception as error:  # a refusal is an answer too; of its words only the class is held to
-            digests[name] = type(error).__name__
-    return digests
+    return asked
+
+
+def _rows(model: VAE) -> tuple[Any, Any]:
+    """Rows of the kind of data of a model, and the same with gaps."""
+    if model.examples.columns is None:
+        rows: Any = np.random.default_rng(1).random((6, 1, 8, 8)).astype(np.float32)
+        gaps = np.where(np.random.default_rng(2).random(rows.shape) < 0.3, np.nan, rows)
+    else:
+        rows = pd.DataFrame(
+            {
+                "age": [30.0, 40.0, 50.0, 60.0, 20.0, 44.0],
+                "income": [4.0, 8.0, 12.0, 20.0, 3.0, 9.0],
+                "year": [2026] * 6,
+                "colour": ["red", "blue", "green", "red", "red", "blue"],
+            }
+        )
+        gaps = rows.assign(age=[None, 40.0, None, 60.0, 20.0, 44.0], colour=["red", None, None, "red", "red", "blue"])
+    return rows, gaps
 
 
 def _digest(value: Any) -> str:

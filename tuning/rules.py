@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from vae.config import MetricFamily, RunConfig, override
 from vae.errors import ConfigError
 from vae.metrics.catalogue import METRICS, Better
 
-if TYPE_CHECKING:  # importing a rule must not import torch
+if TYPE_CHECKING:  # the command line lists the rules, and torch takes seconds to import
     from tuning.frontier import Trial
     from tuning.space import SearchConfig
+    from vae.config import MetricFamily, RunConfig
     from vae.data.batches import InOrder
     from vae.data.parquet import Dataset
     from vae.model import VAE
@@ -31,8 +31,8 @@ NUM_SAMPLES = 100
 """Importance samples per example of the validation split."""
 
 Check = Callable[["SearchConfig", "Dataset"], None]
-Measurement = Callable[["VAE", RunConfig, "Dataset"], float]
-Comparison = Callable[[Mapping[int, RunConfig], Mapping[int, "VAE"], "Dataset"], dict[int, float]]
+Measurement = Callable[["VAE", "RunConfig", "Dataset"], float]
+Comparison = Callable[[Mapping[int, "RunConfig"], Mapping[int, "VAE"], "Dataset"], dict[int, float]]
 
 
 def _accepts_all(search: SearchConfig, dataset: Dataset) -> None:
@@ -178,6 +178,7 @@ def _of_family(name: str, family: MetricFamily, metric: str, summary: str, check
 
 def _udr(configs: Mapping[int, RunConfig], models: Mapping[int, VAE], dataset: Dataset) -> dict[int, float]:
     """Returns the UDR of each lane that has lanes beside it which differ in their seed alone."""
+    from vae.config import override
     from vae.metrics.disentanglement import udr
 
     groups: dict[str, list[int]] = {}

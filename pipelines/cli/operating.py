@@ -9,7 +9,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from rich.markup import escape
 from typer import Argument, Exit, Option, Typer
@@ -24,13 +24,20 @@ from pipelines.cli.parameters import (
     Dataset,
     Home,
     Json,
+    OnEvent,
+    Overlap,
     Pool,
     PresetName,
     Register,
     Registered,
     RunName,
     ScheduledSettings,
+    ScheduleName,
+    Subject,
 )
+
+if TYPE_CHECKING:
+    from pipelines.operating.deployments import Scheduled
 
 app = Typer()
 
@@ -80,23 +87,13 @@ def worker(
 @app.command()
 def schedule(
     flow: Annotated[Literal["train", "tune", "watch", "drift"], Argument(help="Flow to run.")],
-    subject: Annotated[
-        str, Argument(metavar="DATASET", help="NAME (its newest at each run), NAME@ID or folder; for watch, a source.")
-    ],
+    subject: Subject,
     cron: Annotated[str | None, Option(help="Times as five cron fields, such as '0 2 * * *'.")] = None,
     every: Annotated[float | None, Option(help="Seconds between runs, instead of --cron.")] = None,
-    on: Annotated[
-        Literal["data", "drift"] | None,
-        Option(help="Event instead of a time: a new version of the dataset, or drift of the model."),
-    ] = None,
+    on: OnEvent = None,
     timezone: Annotated[str, Option(help="Time zone of --cron, such as Europe/Vienna.")] = "UTC",
-    overlap: Annotated[
-        Literal["queue", "refuse"] | None,
-        Option(help="Treatment of a run due during another one; by default queue, but refuse for watch."),
-    ] = None,
-    name: Annotated[
-        str | None, Option(help="Name of the model, or for watch of the new dataset; by default the dataset's.")
-    ] = None,
+    overlap: Overlap = None,
+    name: ScheduleName = None,
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: ScheduledSettings = None,
@@ -111,8 +108,8 @@ def schedule(
     """Schedule a flow: run it at times or on an event. `betaline schedules` lists the schedules."""
     screen = Screen(as_json, home)
     name = name or options.name_of(subject)
-    given = options.Given(preset, config, settings)
-    request = options.scheduled_request(flow, subject, name, given, register, approve)
+    configured = options.Given(preset, config, settings)
+    request = options.scheduled_request(flow, subject, name, configured, register, approve)
     times = {"cron": cron, "every_seconds": every, "on": on, "timezone": timezone, "overlap": overlap}
     if not (pause or resume or remove):
         options.check_subject(home, request, on)
@@ -120,16 +117,22 @@ def schedule(
         from pipelines.operating import deployments
 
         if remove:
+            scheduled = None
             deployments.remove(flow, name)
-            screen.say(f"{flow}/{name} runs by itself no more.")
-            screen.end({"removed": f"{flow}/{name}"}, "betaline schedules")
-            return
-        if pause or resume:
+        elif pause or resume:
             scheduled = deployments.pause(flow, name, active=resume)
         else:
             scheduled = deployments.schedule(flow, request, **times)
+    _say_scheduled(screen, f"{flow}/{name}", scheduled)
+
+
+def _say_scheduled(screen: Screen, name: str, scheduled: Scheduled | None) -> None:
+    if scheduled is None:
+        screen.say(f"{name} runs by itself no more.")
+        screen.end({"removed": name}, "betaline schedules")
+        return
     state = "runs" if scheduled.is_active else "is paused:"
-    screen.say(f"[bold]{scheduled.flow}/{scheduled.name}[/] {state} {escape(scheduled.when)}.")
+    screen.say(f"[bold]{name}[/] {state} {escape(scheduled.when)}.")
     screen.end(asdict(scheduled), "betaline worker")
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from typer import Argument, Option
+
+from pipelines.operating.triggers import TRIGGERS
+from tuning.rules import RULES
 
 DEFAULT_HOME = ".betaline"
 SET = "Override one field: --set {} (repeatable)."
@@ -45,5 +48,30 @@ Register = Annotated[
 ]
 Approve = Annotated[
     bool, Option("--approve", help="Let a person decide on the alias: the flow run waits for `betaline approve`.")
+]
+Select = Annotated[
+    str | None,
+    Option(
+        "--select", help=f"Metric to choose by: {', '.join(RULES)}, or a target such as 'rate <= 20': docs/train.md."
+    ),
+]
+if TYPE_CHECKING:
+    Event = str
+else:
+    Event = Literal[tuple(TRIGGERS)]
+OnEvent = Annotated[
+    Event | None,
+    Option("--on", help=f"Event instead of a time: {', or '.join(one.summary for one in TRIGGERS.values())}."),
+]
+Subject = Annotated[
+    str, Argument(metavar="DATASET", help="NAME (its newest at each run), NAME@ID or folder; for watch, a source.")
+]
+ScheduleName = Annotated[
+    str | None,
+    Option("--name", help="Name of the model, or for watch of the new dataset; by default the dataset's."),
+]
+Overlap = Annotated[
+    Literal["queue", "refuse"] | None,
+    Option("--overlap", help="Treatment of a run due during another one; by default queue, but refuse for watch."),
 ]
 Pool = Annotated[str, Option("--pool", help="Prefect work pool of type process; made if it does not exist.")]

@@ -27,6 +27,7 @@ from pipelines.cli.parameters import (
     Register,
     RunName,
     SearchSettings,
+    Select,
     Settings,
 )
 
@@ -83,7 +84,6 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Turn a source into a Parquet dataset, checked and identified by its content."""
-    from pipelines.cli.summary import counts
     from pipelines.data.sources import IngestConfig
     from vae.config import parse
 
@@ -95,13 +95,19 @@ def ingest(
         _say_plan(screen, config, home)
         return
     result: IngestResult = run_flow("ingest", name, config, home, screen, run=run)
+    _say_ingested(screen, name, result)
+    screen.end(result, f"betaline train {name}")
+
+
+def _say_ingested(screen: Screen, name: str, result: IngestResult) -> None:
+    from pipelines.cli.summary import counts
+
     verb = "was there already, nothing was written" if result.reused else "is written"
     screen.say(f"Dataset [bold]{name}[/]@{result.dataset_id[:12]} {verb}: {counts(result.rows)}.", *result.notes)
     if not result.reused:
         screen.say(f"{sum(result.rows.values()):,} examples in {result.seconds:.2f} s.")
     if result.rejected:
         screen.say(f"{result.rejected:,} bad examples were left out; they are in {result.quarantine_uri}")
-    screen.end(result, f"betaline train {name}")
 
 
 def _say_plan(screen: Screen, config: Any, home: str) -> None:
@@ -178,10 +184,7 @@ def tune(
     config: ConfigFile = None,
     settings: SearchSettings = None,
     trials: Annotated[int | None, Option(help="Number of configurations to try; by default all combinations.")] = None,
-    select: Annotated[
-        str | None,
-        Option(help="Metric to choose by: bound, elbo, nll, mig, udr, frechet, 'rate <= 20' …: docs/train.md."),
-    ] = None,
+    select: Select = None,
     register: Register = None,
     projection: Projection = "pca",
     run: RunName = None,
@@ -333,15 +336,9 @@ def apply(
     from vae.storage import locate
 
     screen = Screen(as_json, home)
-    values = {
-        "task": task,
-        "model": model,
-        "dataset": locate(dataset).uri if task == "decode" else options.absolute(dataset),
-        "output": None if output is None else locate(output).uri,
-        "splits": split,
-        "params": options.task_params(param),
-        "workers": workers,
-    }
+    values = {"task": task, "model": model, "splits": split, "workers": workers, "params": options.task_params(param)}
+    values["dataset"] = locate(dataset).uri if task == "decode" else options.absolute(dataset)
+    values["output"] = None if output is None else locate(output).uri
     request = parse(ApplyRequest, values, "apply")
     result: ApplyResult = run_flow("apply", task, request, home, screen, run=run)
     verb = "was there already, nothing was written" if result.reused else "is written"

@@ -19,7 +19,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -53,18 +53,28 @@ class _Job:
         return patiently(functools.partial(_details, self.client, self.submission_id))
 
 
-def run_job(
-    kind: str,
-    spec: Mapping[str, Any],
-    *,
-    identity: str,
-    home: str,
-    on_event: Callable[[Event], None],
-    on_log: Callable[[str], None],
-    environment: Mapping[str, str] | None = None,
-    resources: Resources | None = None,
-    entrypoint: Sequence[str] = ENTRYPOINT,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A job to run on the cluster."""
+
+    kind: str
+    """Kind of the job, the first argument of the entry point."""
+    spec: Mapping[str, Any]
+    """Specification of the run; JSON."""
+    identity: str
+    """The run's name, derived by the caller. Attempts are submitted as IDENTITY-0, IDENTITY-1, …"""
+    home: str
+    """BETALINE_HOME, a path or a URI that this process and the cluster share."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the job beside the cluster's own, such as MLFLOW_TRACKING_URI. No secrets: Ray shows them to holders
+    of the cluster's token, logs them, and has them in command lines."""
+    resources: Resources | None = None
+    """Resources of its workers, checked before the job is submitted."""
+    entrypoint: Sequence[str] = ENTRYPOINT
+    """Arguments of the Python interpreter, before KIND."""
+
+
+def run_job(asked: Submission, on_event: Callable[[Event], None], on_log: Callable[[str], None]) -> dict[str, Any]:
     """Runs a job on the cluster that RAY_ADDRESS names and returns its result; nothing is run twice.
 
     A finished result is returned as it is, and a running job is attached to. After an attempt that ended without a result
@@ -72,16 +82,9 @@ def run_job(
     raises, the job is stopped. Call it from a thread that runs no event loop.
 
     Args:
-        kind: Kind of the job, the first argument of the entry point.
-        spec: Specification of the run; JSON.
-        identity: The run's name, derived by the caller. Attempts are submitted as IDENTITY-0, IDENTITY-1, …
-        home: BETALINE_HOME, a path or a URI that this process and the cluster share.
+        asked: The job.
         on_event: Called for each event line.
         on_log: Called for each other line, without its end.
-        environment: Variables of the job beside the cluster's own, such as MLFLOW_TRACKING_URI. No secrets: Ray shows them
-            to holders of the cluster's token, logs them, and has them in command lines.
-        resources: Resources of its workers, checked before the job is submitted.
-        entrypoint: Arguments of the Python interpreter, before KIND.
 
     Raises:
         ConfigError: If the identity belongs to a run of another specification.
@@ -89,26 +92,21 @@ def run_job(
         ClusterLost: If the cluster is out of reach, or the job vanishes or crashes silently: the same call may succeed.
         ClusterError: If the cluster is too small, or the job is stopped.
     """
-    folder = RunFolder(home, identity)
-    spec = json.loads(json.dumps(spec, allow_nan=False))
+    folder = RunFolder(asked.home, asked.identity)
+    spec = json.loads(json.dumps(asked.spec, allow_nan=False))
     folder.refuse_another_spec(spec)
     if (result := folder.read(RESULT)) is not None:
         return result
     cluster = current_cluster()
     client = patiently(lambda: _connect(cluster))
-    attempt, last = _last_attempt(client, identity)
-    if last is None or last.status.is_terminal():
+    attempt, last = _last_attempt(client, asked.identity)
+    is_over = last is None or last.status.is_terminal()
+    job = _Job(cluster=cluster, client=client, submission_id=f"{asked.identity}-{attempt + is_over}")
+    if is_over:
         if (result := folder.read(RESULT)) is not None:  # the last attempt may have ended meanwhile
             return result
-        if resources is not None:
-            check_resources(resources)
-        job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt + 1}")
-        for outdated in (ERROR, REPORT):
-            folder.remove(outdated)
-        _submit(job, [*entrypoint, kind, "--spec", folder.write(SPEC, spec)], home, environment or {})
-    else:
-        job = _Job(cluster=cluster, client=client, submission_id=f"{identity}-{attempt}")
-    return _finish(job, identity, folder, on_event, on_log)
+        _submit(job, asked, folder, spec)
+    return _finish(job, asked.identity, folder, on_event, on_log)
 
 
 def stop_job(identity: str, *, limit_seconds: float = 30.0) -> bool:
@@ -189,8 +187,13 @@ def _last_attempt(client: JobSubmissionClient, identity: str) -> tuple[int, JobD
     raise AssertionError("the count has no end")
 
 
-def _submit(job: _Job, command: list[str], home: str, environment: Mapping[str, str]) -> None:
-    python, runtime_environment = _runtime_environment(home, job.cluster, environment)
+def _submit(job: _Job, asked: Submission, folder: RunFolder, spec: Mapping[str, Any]) -> None:
+    if asked.resources is not None:
+        check_resources(asked.resources)
+    for outdated in (ERROR, REPORT):
+        folder.remove(outdated)
+    command = [*asked.entrypoint, asked.kind, "--spec", folder.write(SPEC, spec)]
+    python, runtime_environment = _runtime_environment(asked.home, job.cluster, asked.environment)
 
     def submit() -> None:
         try:

@@ -18,7 +18,7 @@ from prefect.logging import get_logger
 from prefect.runtime import flow_run as current_flow_run
 from pydantic import TypeAdapter
 
-from pipelines.cluster.launch import run_job, stop_job
+from pipelines.cluster.launch import Submission, run_job, stop_job
 from pipelines.cluster.resources import Resources
 from pipelines.cluster.runs import RunFolder
 from pipelines.flows.job_events import tell
@@ -94,14 +94,13 @@ def ray_job(
     kind: str, request: Mapping[str, Any], identity: str, returns: type[ResultT], resources: Resources | None = None
 ) -> ResultT:
     """Runs one job on the cluster and returns its typed result."""
-    result = run_job(
-        kind,
-        {"home": home(), "identity": identity, "request": request},
+    asked = Submission(
+        kind=kind,
+        spec={"home": home(), "identity": identity, "request": request},
         identity=identity,
         home=home(),
         environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         resources=resources,
-        on_event=partial(tell, kind),
-        on_log=get_run_logger().info,
     )
+    result = run_job(asked, partial(tell, kind), get_run_logger().info)
     return TypeAdapter(returns).validate_python(result)

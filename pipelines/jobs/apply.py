@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pipelines.cluster.runs import emit
 from pipelines.data.apply import (
     ApplyPlan,
+    Asked,
     UnitRecord,
     Worker,
     check_task,
@@ -89,9 +90,16 @@ def planned(job: Job[ApplyRequest], device: str) -> tuple[ApplyPlan, Worker]:
     registered = registry.weights_of(version)
     if registered not in (None, weights):
         raise RegistryError(f"{version.uri}: expected weights of SHA-256 {registered}, found {weights}")
-    output = request.output or ""
-    todo = plan(request.task, params, version, weights, served.model, source, request.splits, output, device)
-    if not output:
+    asked = Asked(
+        task=request.task,
+        params=params,
+        source=source,
+        splits=request.splits,
+        output=request.output or "",
+        device=device,
+    )
+    todo = plan(asked, version, weights, served.model)
+    if not request.output:
         todo = todo.placed(locate(job.home) / "applied")
     return todo, Worker(todo, served)
 

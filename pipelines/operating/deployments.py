@@ -116,7 +116,6 @@ def schedule(
     on: str | None = None,
     timezone: str = "UTC",
     overlap: Overlap | None = None,
-    pool: str = POOL,
 ) -> Scheduled:
     """Schedules a flow and replaces an earlier schedule of the same flow and name.
 
@@ -125,35 +124,27 @@ def schedule(
         request: Request of each run; a dataset's name means its newest version at the time of the run.
         cron: Five fields, such as `0 2 * * *`.
         every_seconds: Seconds between runs, instead of `cron`.
-        on: Event that starts the runs, instead of both: `data`, each new dataset of the name that the request trains on;
-            or `drift` of the model.
+        on: One of `TRIGGERS`, whose events start the runs, instead of both.
         timezone: Time zone of the cron line, such as Europe/Vienna.
-        overlap: Whether a run that is due while another one of this schedule is running is queued or refused; None queues
-            it, except for a look at a watched source, which the next look replaces.
-        pool: Work pool whose worker runs it.
+        overlap: Whether a run that is due while another one of this schedule is running is queued or refused; None takes
+            the default of the flow.
 
     Raises:
         ConfigError: If the flow cannot be scheduled, the cron line or the time zone is invalid, or not exactly one of cron,
             seconds and event is given.
     """
     _check_starter(flow, cron, every_seconds, on)
-    schedules = [] if on else [_times(cron, every_seconds, timezone)]
-    triggers = [TRIGGERS[on].of(_subject(on, request))] if on else []
-    ensure_pool(pool)
-    refuses = (overlap or SCHEDULED[flow]) == "refuse"
-    strategy = ConcurrencyLimitStrategy.CANCEL_NEW if refuses else ConcurrencyLimitStrategy.ENQUEUE
-    _deployment(
-        flow,
-        request.name,
-        pool,
-        parameters={"request": request.model_dump(mode="json")},
-        schedules=schedules,
-        triggers=triggers,
-        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=strategy),
-        tags=[TAG],
-    ).apply()
+    starts = {
+        "schedules": [] if on else [_times(cron, every_seconds, timezone)],
+        "triggers": [TRIGGERS[on].of(_subject(on, request))] if on else [],
+    }
+    ensure_pool()
+    strategies = {"refuse": ConcurrencyLimitStrategy.CANCEL_NEW, "queue": ConcurrencyLimitStrategy.ENQUEUE}
+    limit = ConcurrencyLimitConfig(limit=1, collision_strategy=strategies[overlap or SCHEDULED[flow]])
+    parameters = {"request": request.model_dump(mode="json")}
+    _deployment(flow, request.name, POOL, parameters=parameters, concurrency_limit=limit, tags=[TAG], **starts).apply()
     if isinstance(request, TrainRequest | TuneRequest) and request.approve:
-        ensure_promotion(pool)
+        ensure_promotion()
     return scheduled(flow, request.name)
 
 

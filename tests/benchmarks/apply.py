@@ -76,7 +76,8 @@ def served(spec: ExampleSpec, hidden: int) -> RegisteredVAE:
 def planned(task: str, model: RegisteredVAE, dataset: Dataset, output: Path) -> ApplyPlan:
     """Returns the plan of a task on the whole training split."""
     params, version = applying.read_params(task, TASKS[task]), Version("m", "1", "models:/m/1", "r", None, ())
-    return applying.plan(task, params, version, "0" * 64, model.model, dataset.uri, None, str(output))
+    asked = applying.Asked(task=task, params=params, source=dataset.uri, output=str(output))
+    return applying.plan(asked, version, "0" * 64, model.model)
 
 
 def worked(task: str, model: RegisteredVAE, dataset: Dataset, output: Path) -> float:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from pipelines.cluster.launch import run_job
+from pipelines.cluster.launch import Submission, run_job
 from pipelines.cluster.runs import Event
 from pipelines.data.sources import IngestConfig
 from pipelines.stages.train import TrainRequest
 from tests.cluster.nodes import Head
-from vae.config import RunConfig, Section
+from vae.config import RunConfig
 
 
 @dataclass(frozen=True)
@@ -36,20 +37,21 @@ class Client:
         """Trains on `digits`, and lets a fault strike."""
         return self._run("train", TrainRequest(dataset="digits", name="digits", config=config), name, fault)
 
-    def _run(self, kind: str, request: Section, name: str, fault: Fault | None = None) -> dict[str, Any]:
+    def _run(self, kind: str, request: BaseModel, name: str, fault: Fault | None = None) -> dict[str, Any]:
         spec = {"home": str(self.home), "identity": name, "request": request.model_dump(mode="json")}
+        asked = Submission(
+            kind=kind,
+            spec=spec,
+            identity=name,
+            home=str(self.home),
+            environment={"MLFLOW_TRACKING_URI": self.mlflow_url},
+        )
         with pytest.MonkeyPatch.context() as patch:
             for variable, value in self.head.environment.items():
                 patch.setenv(variable, value)
-            return run_job(
-                kind,
-                spec,
-                identity=name,
-                home=str(self.home),
-                environment={"MLFLOW_TRACKING_URI": self.mlflow_url},
-                on_event=fault.on_event if fault else lambda event: None,
-                on_log=fault.on_log if fault else lambda line: None,
-            )
+            if fault is None:
+                return run_job(asked, lambda event: None, lambda line: None)
+            return run_job(asked, fault.on_event, fault.on_log)
 
 
 class Fault:

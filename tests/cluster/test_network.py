@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,42 +43,48 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Client, Mac
         first, second = stack.enter_context(network(2))
         ray_folder = commands.ray_folder(folder)
         stack.callback(shutil.rmtree, ray_folder, ignore_errors=True)
-        launch = commands.ray(folder, ports, login=commands.mlflow_login(folder, embedded=True))
-        address = f"http://{first.address}:{ports.ray_dashboard}"
-        token = folder / "secrets" / "ray_token"
-        environment = {
-            **launch.environment,
-            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
-            "RAY_API_SERVER_ADDRESS": address,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        }
-        launch = replace(
-            launch,
-            environment=environment,
-            command=first.command(
-                *(*SUPERVISED, *RAY, "--head", "--node-ip-address", first.address, "--port", str(ports.ray_gcs)),
-                *("--dashboard-host", first.address, "--dashboard-port", str(ports.ray_dashboard)),
-                *("--temp-dir", str(ray_folder)),
-            ),
-            is_ready=lambda: commands.ray_is_ready(address, token.read_text().strip()),
-        )
-        stack.enter_context(running(launch, folder))
-        head = Head(
-            gcs_address=f"{first.address}:{ports.ray_gcs}",
-            environment={"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)},
-            node_environment=environment,
-        )
+        head = stack.enter_context(_head_on(first, folder, ports, ray_folder))
         # Logs are each machine's own: of the same files two nodes would tell every line twice.
         join = second.command(
             *(*SUPERVISED, *RAY, "--node-ip-address", second.address, "--address", head.gcs_address),
             own_folder=ray_folder,
         )
-        stack.callback(end, [spawn("node", join, environment, folder / "node.log", folder)])
+        stack.callback(end, [spawn("node", join, head.node_environment, folder / "node.log", folder)])
         stack.enter_context(running(_mlflow_on(first, folder, ports), folder))
         wait_until(lambda: head.cpus() == 2, what=f"the second machine joins; see {folder / 'node.log'}")
         client = Client(head, folder / "home", f"http://{LOOPBACK}:{ports.mlflow}")
         client.ingest_digits()
         yield client, second
+
+
+@contextmanager
+def _head_on(machine: Machine, folder: Path, ports: commands.Ports, ray_folder: Path) -> Iterator[Head]:
+    """A head of one CPU on a machine, while the block lasts."""
+    launch = commands.ray(folder, ports, login=commands.mlflow_login(folder, embedded=True))
+    address = f"http://{machine.address}:{ports.ray_dashboard}"
+    token = folder / "secrets" / "ray_token"
+    environment = {
+        **launch.environment,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "1",
+        "RAY_API_SERVER_ADDRESS": address,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    launch = replace(
+        launch,
+        environment=environment,
+        command=machine.command(
+            *(*SUPERVISED, *RAY, "--head", "--node-ip-address", machine.address, "--port", str(ports.ray_gcs)),
+            *("--dashboard-host", machine.address, "--dashboard-port", str(ports.ray_dashboard)),
+            *("--temp-dir", str(ray_folder)),
+        ),
+        is_ready=lambda: commands.ray_is_ready(address, token.read_text().strip()),
+    )
+    with running(launch, folder):
+        yield Head(
+            gcs_address=f"{machine.address}:{ports.ray_gcs}",
+            environment={"RAY_ADDRESS": address, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)},
+            node_environment=environment,
+        )
 
 
 def _mlflow_on(machine: Machine, folder: Path, ports: commands.Ports) -> commands.Launch:

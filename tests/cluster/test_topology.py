@@ -61,14 +61,11 @@ def test_main_job_on_a_cluster_ends_in_a_champion(cluster: Topology, small: Pipe
 
     log = cluster.folder / "mlflow.log"
     asked = log.read_text().count("/presigned/")
+    # Else MLflow's client asks the server for signed URLs, and downloads from S3 itself.
+    environment = {**cluster.mlflow.environment, "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"}
+    command = [sys.executable, "-c", PULL]
     pulled = subprocess.run(
-        [sys.executable, "-c", PULL],
-        cwd=tmp_path,
-        # Else MLflow's client asks the server for signed URLs, and downloads from S3 itself.
-        env={**bare_environment(), **cluster.mlflow.environment, "MLFLOW_ENABLE_PROXY_MULTIPART_DOWNLOAD": "false"},
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=tmp_path, env={**bare_environment(), **environment}, capture_output=True, text=True, check=False
     )
     assert pulled.returncode == 0, pulled.stderr
     assert json.loads(pulled.stdout)["shape"] == [4, 1, 8, 8]

@@ -92,9 +92,7 @@ def why_no_topology() -> str | None:
 def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
     """Runs the cluster while the block lasts, with every deployment of `prefect.yaml` and a worker on their pool.
 
-    Args:
-        folder: Folder of logs and secrets, which only this user can read.
-        num_nodes: Ray nodes beside the head, of one CPU each.
+    Only this user can read the folder's logs and secrets. The nodes, beside the head, have one CPU each.
     """
     commands.make_secrets(folder)
     ports = commands.choose_ports(folder)
@@ -111,13 +109,10 @@ def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
         bucket = up("S3", servers.s3(folder))
         storage = f"s3://{bucket.name}"
         prefect = up("Prefect", servers.prefect(postgres, folder, ports))
-        mlflow = up(
-            "MLflow",
-            servers.mlflow(postgres, folder, ports, artifacts=f"{storage}/artifacts", environment=bucket.environment),
-        )
-        head = up(
-            "Ray head", nodes.head(folder, ports, num_cpus=0, environment={**bucket.environment, **mlflow.environment})
-        )
+        kept = {"artifacts": f"{storage}/artifacts", "environment": bucket.environment}
+        mlflow = up("MLflow", servers.mlflow(postgres, folder, ports, **kept))
+        known = {**bucket.environment, **mlflow.environment}
+        head = up("Ray head", nodes.head(folder, ports, num_cpus=0, environment=known))
         for number in range(num_nodes):
             up(f"Ray node {number + 1}", nodes.joined(head, folder, num_cpus=1, name=f"node-{number + 1}"))
         found = Topology(
@@ -127,21 +122,20 @@ def topology(folder: Path, *, num_nodes: int = 2) -> Iterator[Topology]:
             prefect=prefect,
             mlflow=mlflow,
             head=head,
-            environment={
-                **bare_environment(),
-                **bucket.environment,
-                **prefect.environment,
-                **mlflow.environment,
-                **head.environment,
-                "BETALINE_HOME": f"{storage}/home",
-            },
+            environment=bare_environment()
+            | {**known, **prefect.environment, **head.environment, "BETALINE_HOME": f"{storage}/home"},
             seconds=seconds,
         )
-        begun = time.monotonic()
-        found.run("-m", "pipelines.cli", "deploy")
-        seconds["betaline deploy"] = time.monotonic() - begun
+        up("betaline deploy", deployed(found))
         stack.enter_context(worker(**found.environment))
         yield found
+
+
+@contextmanager
+def deployed(cluster: Topology) -> Iterator[None]:
+    """Registers the deployments of `prefect.yaml`."""
+    cluster.run("-m", "pipelines.cli", "deploy")
+    yield
 
 
 def bare_environment() -> dict[str, str]:

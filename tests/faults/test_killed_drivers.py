@@ -64,9 +64,8 @@ def test_training_whose_driver_is_killed_goes_on(
         if event.fields.get("what") == "registering" and not registering:
             registering.append(kill_driver(services, "evaluate"))
 
-    promoted = run_flow(
-        promote, PromoteRequest(run=name, name=name, num_samples=8), run=f"{name}-promote", listener=kill_once
-    )
+    promotion = PromoteRequest(run=name, name=name, num_samples=8)
+    promoted = run_flow(promote, promotion, run=f"{name}-promote", listener=kill_once)
     assert registering == [True]
     assert promoted.promoted
     assert len(MlflowClient().search_model_versions(f"name = '{name}'")) == 1

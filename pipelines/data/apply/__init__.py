@@ -8,11 +8,12 @@ and doubles none.
 from pipelines.data.apply.manifests import Columns, Provenance
 from pipelines.data.apply.output import UnitRecord, claim, finished_units, publish
 from pipelines.data.apply.params import check_task, read_params
-from pipelines.data.apply.planning import ApplyPlan, plan
+from pipelines.data.apply.planning import ApplyPlan, Asked, plan
 from pipelines.data.apply.work import Worker, pull
 
 __all__ = [
     "ApplyPlan",
+    "Asked",
     "Columns",
     "Provenance",
     "UnitRecord",

@@ -39,6 +39,24 @@ class Unit:
     """Row group of the input; None for rows drawn from the prior."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A task, its input and its output, as they are asked for."""
+
+    task: str
+    """One of `vae.inference.answering.TASKS`, or `augment`."""
+    params: dict[str, Any]
+    """Parameters that `read_params` returned."""
+    source: str
+    """Folder of the input."""
+    splits: Sequence[SplitName] | None = None
+    """Splits of the input; None for all."""
+    output: str = ""
+    """Folder to write; empty until the plan is `placed`."""
+    device: str = "cpu"
+    """Device of the workers' models, `cpu` or `cuda`."""
+
+
 @dataclass(frozen=True)
 class ApplyPlan:
     """Everything that an apply does. Picklable: it travels to every worker."""
@@ -85,65 +103,56 @@ def open_input(task: str, uri: str, model: VAE) -> Examples | Codes:
     return Examples(Dataset.open(uri), model)
 
 
-def plan(
-    task: str,
-    params: dict[str, Any],
-    version: Version,
-    weights_sha256: str,
-    model: VAE,
-    source: str,
-    splits: Sequence[SplitName] | None,
-    output: str,
-    device: str = "cpu",
-) -> ApplyPlan:
+def plan(asked: Asked, version: Version, weights_sha256: str, model: VAE) -> ApplyPlan:
     """Cuts the work into units.
 
     Args:
-        task: One of `vae.inference.answering.TASKS`, or `augment`.
-        params: Parameters that `read_params` returned.
+        asked: The task, its input and its output.
         version: The registered model.
         weights_sha256: SHA-256 of its weights.
         model: The loaded model.
-        source: Folder of the input.
-        splits: Splits of the input; None for all.
-        output: Folder to write.
-        device: Device of the workers' models, `cpu` or `cuda`.
 
     Raises:
         DataError: If the input does not fit the model; names each column, what was expected and what was found.
         ConfigError: If a parameter does not fit the model and the input.
     """
+    task, params, source = asked.task, asked.params, asked.source
     given = open_input(task, source, model)
     manifest = given.manifest
     if isinstance(given, Examples):
         check_fits(model.examples, given.manifest.example, source)
         if not params.get("condition"):
             _check_conditions(model, given.manifest.example, source)
-    chosen = _splits(manifest.splits, splits, source)
-    if task == AUGMENT and splits is not None:
+    chosen = _splits(manifest.splits, asked.splits, source)
+    if task == AUGMENT and asked.splits is not None:
         raise ConfigError("--split: augment draws for the training split and keeps the others; leave it out")
-    provenance = Provenance(
-        task=task,
-        model=version.name,
-        version=version.version,
-        weights_sha256=weights_sha256,
-        dataset=manifest.name,
-        dataset_id=manifest.dataset_id,
-        splits=chosen,
-        params={name: value for name, value in params.items() if name != "seed"},
-        seed=params["seed"],
-        device=device,
-        rows_per_call=ROWS_PER_CALL,
-    )
     shards = [shard for split in chosen for shard in manifest.splits.get(split, ())]
     return ApplyPlan(
-        provenance=provenance,
+        provenance=_provenance(asked, version, weights_sha256, given, chosen),
         source=source,
         model_uri=version.uri,
-        output=locate(output).uri,
+        output=locate(asked.output).uri,
         units=_augmented(given, model, params, chosen) if task == AUGMENT else _row_groups(given, chosen),
         example=_result_schema(task, model, given, told=not params.get("condition")),
         sources=tuple(SourceFile(path=shard.path, bytes=shard.bytes, sha256=shard.sha256) for shard in shards),
+    )
+
+
+def _provenance(
+    asked: Asked, version: Version, weights_sha256: str, given: Examples | Codes, splits: tuple[SplitName, ...]
+) -> Provenance:
+    return Provenance(
+        task=asked.task,
+        model=version.name,
+        version=version.version,
+        weights_sha256=weights_sha256,
+        dataset=given.manifest.name,
+        dataset_id=given.manifest.dataset_id,
+        splits=splits,
+        params={name: value for name, value in asked.params.items() if name != "seed"},
+        seed=asked.params["seed"],
+        device=asked.device,
+        rows_per_call=ROWS_PER_CALL,
     )
 
 

@@ -211,21 +211,21 @@ class Worker:
             columns[LABEL] = pa.array(labels, pa.int32())
         columns[SOURCE_ROW] = numbers
         made = pa.table([columns[name] for name in schema.names], schema=schema)
-        further = {ROW: numbers}
-        if self.task == AUGMENT:
-            drawn = unit.group is None
-            seeds = [
-                self._seed(unit, row - row % plan.provenance.rows_per_call) if drawn else None for row in range(rows)
-            ]
-            version = f"{plan.provenance.model}/{plan.provenance.version}"
-            further |= {
-                SYNTHETIC: pa.array([drawn] * rows),
-                VERSION: pa.array([version if drawn else None] * rows, pa.string()),
-                SEED: pa.array(seeds, pa.int64()),
-            }
-        for name, array in further.items():
+        origins = self._origins(unit, rows) if self.task == AUGMENT else {}
+        for name, array in {ROW: numbers, **origins}.items():
             made = made.append_column(_free(name, made.column_names), array)
         return made
+
+    def _origins(self, unit: Unit, rows: int) -> dict[str, pa.Array]:
+        """Returns columns that tell the drawn rows of `augment` from the kept ones, with the model and the seed of each."""
+        provenance, drawn = self.plan.provenance, unit.group is None
+        version = f"{provenance.model}/{provenance.version}"
+        seeds = [self._seed(unit, row - row % provenance.rows_per_call) if drawn else None for row in range(rows)]
+        return {
+            SYNTHETIC: pa.array([drawn] * rows),
+            VERSION: pa.array([version if drawn else None] * rows, pa.string()),
+            SEED: pa.array(seeds, pa.int64()),
+        }
 
     def _columns(self, unit: Unit, group: Group | None, columns: Mapping[str, NDArray[Any]]) -> pa.Table:
         """Returns results that are not examples, each with the split and the row of its input."""

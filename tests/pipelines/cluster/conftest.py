@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.cluster.launch import run_job
+from pipelines.cluster.launch import Submission, run_job
 from pipelines.cluster.runs import Event
 from pipelines.services import Services
 
@@ -54,12 +54,10 @@ def run(services: Services, tmp_path: Path, recorder: Recorder) -> Runner:
     script = tmp_path / "job.py"
     script.write_text(JOB)
 
-    def run(program: str, identity: str, **options: Any) -> dict[str, Any]:
-        options = {"on_event": recorder.on_event, "on_log": recorder.lines.append, **options}
-        entrypoint = [str(script)]
-        return run_job(
-            "test", {"program": program}, identity=identity, home=services.home, entrypoint=entrypoint, **options
-        )
+    def run(program: str, identity: str, record: Recorder = recorder, **options: Any) -> dict[str, Any]:
+        named = {"kind": "test", "identity": identity, "home": services.home, "entrypoint": [str(script)]}
+        asked = Submission(**named, spec={"program": program}, **options)
+        return run_job(asked, record.on_event, record.lines.append)
 
     return run
 
@@ -70,7 +68,7 @@ def begin(run: Runner, recorder: Recorder) -> Iterator[Callable[..., Future[Any]
     with ThreadPoolExecutor(4) as threads:
 
         def begin(program: str, identity: str, record: Recorder = recorder) -> Future[Any]:
-            outcome = threads.submit(run, program, identity, on_event=record.on_event, on_log=record.lines.append)
+            outcome = threads.submit(run, program, identity, record)
             assert record.seen.wait(90)
             return outcome
 

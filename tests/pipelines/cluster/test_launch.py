@@ -18,7 +18,7 @@ import pipelines
 from pipelines.cluster import launch
 from pipelines.cluster import resources as clusters
 from pipelines.cluster.demands import ClusterStatus, ask_cluster
-from pipelines.cluster.launch import run_job, stop_job
+from pipelines.cluster.launch import Submission, run_job, stop_job
 from pipelines.cluster.resources import Resources
 from pipelines.cluster.runs import RESULT, Event, RunFolder
 from pipelines.operating.status import explain
@@ -90,15 +90,15 @@ def test_run_job_sees_a_result_that_came_while_it_asked(tmp_path: Path, monkeypa
 
     def last_attempt(client: None, identity: str) -> tuple[int, JobDetails]:
         RunFolder(str(tmp_path), identity).write(RESULT, {"answer": 42})
-        return 0, JobDetails(type=JobType.SUBMISSION, entrypoint="", status=JobStatus.SUCCEEDED)
+        details: Any = {"type": JobType.SUBMISSION, "entrypoint": "", "status": JobStatus.SUCCEEDED}
+        return 0, JobDetails(**details)
 
     monkeypatch.setenv("RAY_ADDRESS", "http://cluster.example")
     monkeypatch.setattr(launch, "_connect", lambda cluster: None)
     monkeypatch.setattr(launch, "_last_attempt", last_attempt)
     monkeypatch.setattr(launch, "_submit", lambda *given: pytest.fail("submitted again"))
-    result = run_job(
-        "test", {}, identity="raced", home=str(tmp_path), on_event=lambda e: None, on_log=lambda line: None
-    )
+    asked = Submission(kind="test", spec={}, identity="raced", home=str(tmp_path))
+    result = run_job(asked, on_event=lambda event: None, on_log=lambda line: None)
     assert result == {"answer": 42}
 
 
@@ -188,9 +188,10 @@ def test_stop_job_gives_every_cpu_back(begin: Any) -> None:
 
 CALLER = """
 import sys
-from pipelines.cluster.launch import run_job
-run_job("test", {"program": sys.argv[3]}, identity=sys.argv[1], home=sys.argv[2], entrypoint=[sys.argv[4]],
-        on_event=lambda event: print(event.kind, flush=True), on_log=lambda line: None)
+from pipelines.cluster.launch import Submission, run_job
+identity, home, program, script = sys.argv[1:]
+asked = Submission(kind="test", spec={"program": program}, identity=identity, home=home, entrypoint=[script])
+run_job(asked, lambda event: print(event.kind, flush=True), lambda line: None)
 """
 
 
@@ -236,11 +237,12 @@ def test_run_job_survives_a_killed_caller(run: Runner, caller: Any, services: Se
 def test_run_job_stops_the_job_when_a_callback_fails(run: Runner) -> None:
     """A callback's error reaches the caller, and the job does not run on unwatched."""
 
-    def on_event(event: Event) -> None:
-        raise KeyError(event.kind)
+    class Failing(Recorder):
+        def on_event(self, event: Event) -> None:
+            raise KeyError(event.kind)
 
     with pytest.raises(KeyError, match="holding"):
-        run(HOLD_ALL_CPUS, "callback", on_event=on_event)
+        run(HOLD_ALL_CPUS, "callback", Failing())
     assert not stop_job("callback")
 
 

@@ -44,7 +44,8 @@ def planned(
 ) -> ApplyPlan:
     """The plan of a task, with fewer rows for a call so that a unit takes several."""
     params = applying.read_params(task, given)
-    plan = applying.plan(task, params, VERSION, "0" * 64, model.model, source, splits, str(folder))
+    asked = applying.Asked(task=task, params=params, source=source, splits=splits, output=str(folder))
+    plan = applying.plan(asked, VERSION, "0" * 64, model.model)
     return replace(plan, provenance=plan.provenance.model_copy(update={"rows_per_call": rows_per_call}))
 
 
