@@ -151,8 +151,13 @@ class Manifest(Record):
 
 
 def derive_schema_fingerprint(example: ExampleSpec) -> str:
-    """Returns the SHA-256 of a schema as hex: of the examples, the classes and the attributes."""
+    """Returns the SHA-256 of a schema as hex: of the examples, the classes and the attributes.
+
+    Types that do not follow from the stored values take no part: a model fits data whose columns were given other ones.
+    """
     schema = stored_schema(example)
+    for column in (*schema["example"].get("columns", ()), *schema["attributes"]):
+        column.pop("type", None)
     if not example.attributes:  # datasets without attributes keep the fingerprint of the format without them
         del schema["attributes"]
     return _digest(schema)

@@ -1,4 +1,4 @@
-"""Means and standard deviations of columns, some rows at a time, in float64.
+"""Means, standard deviations and extremes of columns, some rows at a time, in float64.
 
 Shapes: N rows, D columns.
 
@@ -25,11 +25,17 @@ class Moments:
         """Number of observed entries, [D]."""
         self.mean = np.zeros(num_columns)
         """Mean of the observed entries, [D]; 0 where there are none."""
+        self.smallest = np.full(num_columns, np.inf)
+        """Smallest observed entry, [D]; ∞ where there are none."""
+        self.largest = np.full(num_columns, -np.inf)
+        """Largest observed entry, [D]; -∞ where there are none."""
         self._squares = np.zeros(num_columns)
 
     def add(self, values_ND: NDArray[Any]) -> None:
         """Adds some rows."""
         there_ND = ~np.isnan(values_ND)
+        self.smallest = np.fmin(self.smallest, np.fmin.reduce(values_ND, 0, initial=np.inf))
+        self.largest = np.fmax(self.largest, np.fmax.reduce(values_ND, 0, initial=-np.inf))
         values_ND = np.where(there_ND, values_ND, 0).astype(np.float64)
         count_D = there_ND.sum(0)
         total_D = np.maximum(self.count + count_D, 1)

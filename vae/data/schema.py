@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,18 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 DataKind = Literal["image", "table"]
 """Kinds of data."""
+
+
+ColumnType = Literal["integer", "real", "positive", "count", "share", "money", "boolean", "category", "ordered", "time"]
+"""Meaning of a column's values, and their unit.
+
+integer: whole numbers of either sign. real: numbers of either sign. positive: numbers above 0. count: whole numbers from 0,
+of events or things. share: parts of a whole, from 0 to 1 or from 0 to 100 %. money: amounts in one currency. boolean: false
+or true. category: names without an order. ordered: names whose codes are in their order. time: seconds since 1970 UTC, in a
+dataset of the type `date32[day]` or `timestamp[us]`.
+"""
+WHOLE = ("integer", "count")
+"""Types of whole numbers."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +52,16 @@ class Column:
     and in use. None where any value is plausible."""
     highest: float | None = None
     """Largest plausible value, as `lowest`."""
+    type: ColumnType = field(default=cast("ColumnType", None))
+    """Meaning of the values; if it is not given, it follows from `categories` and `dtype`."""
+    smallest: float | None = None
+    """Smallest plausible value that the training split holds; generated values are at least that. None if unknown."""
+    largest: float | None = None
+    """Largest plausible value that the training split holds, as `smallest`."""
+
+    def __post_init__(self) -> None:
+        if self.type is None:
+            object.__setattr__(self, "type", implied_type(self.categories, self.dtype))
 
     @property
     def kind(self) -> Literal["numeric", "categorical"]:
@@ -97,11 +119,13 @@ class ExampleSpec:
         return "image" if self.columns is None else "table"
 
     def untyped(self) -> ExampleSpec:
-        """Returns the schema of the values alone, with fractional numbers and categories as text."""
+        """Returns the schema of the values alone, with fractional numbers, times, and categories as text."""
         if self.columns is None:
             return ExampleSpec(self.shape)
         types = {"numeric": "double", "categorical": "string"}
-        return ExampleSpec.of_table(Column(c.name, c.categories, dtype=types[c.kind]) for c in self.columns)
+        return ExampleSpec.of_table(
+            Column(c.name, c.categories, dtype=c.dtype if c.type == "time" else types[c.kind]) for c in self.columns
+        )
 
     @property
     def annotations(self) -> tuple[Column, ...]:
@@ -117,6 +141,17 @@ class ExampleSpec:
     def row_bytes(self) -> int:
         """Bytes of one example's values in memory."""
         return self.num_values if self.columns is None else 8 * self.num_values
+
+
+def implied_type(categories: tuple[str, ...] | None, dtype: str) -> ColumnType:
+    """Returns the type of a column that says no more than its categories and its Arrow type."""
+    if dtype == "bool":
+        return "boolean"
+    if categories is not None:
+        return "category"
+    if dtype.startswith(("date", "timestamp")):
+        return "time"
+    return "integer" if dtype.startswith(("int", "uint")) else "real"
 
 
 # --- the form in a manifest -----------------------------------------------------------------------------------------
@@ -142,11 +177,20 @@ class _StoredColumn(Record):
     kind: Literal["numeric", "categorical"]
     dtype: str
     categories: tuple[str, ...] | None = None
+    type: ColumnType | None = None
+    """Meaning of the values; None stands for the type that follows from `dtype` and `categories`."""
 
     def column(self) -> Column:
         if (self.kind == "numeric") != (self.categories is None):
             raise ValueError(f"column {self.name!r}: categories do not fit the kind {self.kind!r}")
-        return Column(self.name, self.categories, dtype=self.dtype)
+        kind = self.type or implied_type(self.categories, self.dtype)
+        has_names = self.categories is not None
+        is_time = not has_names and self.dtype.startswith(("date", "timestamp"))
+        if (kind != "boolean" and has_names != (kind in ("category", "ordered"))) or (kind == "time") != is_time:
+            raise ValueError(
+                f"column {self.name!r}: the type {kind!r} does not fit the kind {self.kind!r} of {self.dtype}"
+            )
+        return Column(self.name, self.categories, dtype=self.dtype, type=kind)
 
 
 class _StoredTable(Record):
@@ -184,7 +228,8 @@ def stored_schema(example: ExampleSpec) -> dict[str, Any]:
 
 
 def _stored_column(column: Column) -> dict[str, Any]:
-    return {"name": column.name, "kind": column.kind, "dtype": column.dtype, "categories": column.categories}
+    stored = {"name": column.name, "kind": column.kind, "dtype": column.dtype, "categories": column.categories}
+    return stored if column.type == implied_type(column.categories, column.dtype) else stored | {"type": column.type}
 
 
 # --- plausible values -----------------------------------------------------------------------------------------------

@@ -18,11 +18,11 @@ _BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
 
 
 def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> ExampleSpec:
-    """Returns the schema of a dataset's examples with the scale of every column.
+    """Returns the schema of a dataset's examples with the scale and the extremes of every column.
 
-    Means and standard deviations are of the entries of the training split that are observed, after some were hidden: a
-    scale from what the model may not see would be a leak. Entries outside of their column's plausible range take no part:
-    see `vae.data.plausible`.
+    All of them are of the entries of the training split that are observed, after some were hidden: a scale from what the
+    model may not see would be a leak. Entries outside of their column's plausible range take no part: see
+    `vae.data.plausible`.
 
     Args:
         dataset: Images, with attributes perhaps, or a table.
@@ -66,8 +66,16 @@ def _attribute_moments(dataset: Dataset) -> Moments:
 
 
 def _scaled(columns: Sequence[Column], moments: Moments) -> tuple[Column, ...]:
-    """Returns columns with the mean and standard deviation of the numeric ones."""
+    """Returns columns with the mean, the standard deviation and the extremes of the numeric ones."""
+    found = zip(columns, moments.mean, moments.std, moments.smallest, moments.largest, strict=True)
     return tuple(
-        column if column.categories else replace(column, mean=float(mean), std=float(std))
-        for column, mean, std in zip(columns, moments.mean, moments.std, strict=True)
+        column
+        if column.categories
+        else replace(column, mean=float(mean), std=float(std), **_extremes(smallest, largest))
+        for column, mean, std, smallest, largest in found
     )
+
+
+def _extremes(smallest: float, largest: float) -> dict[str, float]:
+    """Returns the fields of a column's extremes; none where nothing is observed."""
+    return {"smallest": float(smallest), "largest": float(largest)} if smallest <= largest else {}

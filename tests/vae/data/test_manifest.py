@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from vae.data.manifest import Manifest, Shard, derive_dataset_id, derive_schema_fingerprint
-from vae.data.schema import ExampleSpec
+from vae.data.schema import Column, ExampleSpec
 
 
 def test_dataset_id_follows_content_not_order() -> None:
@@ -65,3 +65,48 @@ def test_schema_fingerprint_is_pinned() -> None:
     """The fingerprint of what has no attributes stays what it is: models tell their data by it."""
     expected = "8b378264b39b687d0f00438d066471eac0d12ddda0b8cc55de1b5de207d6c193"
     assert derive_schema_fingerprint(ExampleSpec((1, 2, 2), ("a",))) == expected
+
+
+TYPED = (
+    Column("age", dtype="double", type="count"),
+    Column("level", ("low", "high"), dtype="string", type="ordered"),
+    Column("day", dtype="date32[day]"),
+)
+
+
+def _facts(columns: tuple[Column, ...]) -> dict:
+    example = ExampleSpec.of_table(columns)
+    made = Manifest.made_now(example=example, dataset_id="0" * 64, name="people", splits={})
+    return json.loads(made.model_dump_json())
+
+
+def test_types_of_columns_are_stored_beside_the_fingerprint() -> None:
+    """A type that the Arrow type does not imply is in the JSON; the fingerprint is that of the columns without it."""
+    facts = _facts(TYPED)
+    assert [column.get("type") for column in facts["example"]["columns"]] == ["count", "ordered", None]
+    assert Manifest.model_validate(facts).example.columns == TYPED
+    plain = ExampleSpec.of_table(Column(c.name, c.categories, dtype=c.dtype) for c in TYPED)
+    assert facts["schema_fingerprint"] == derive_schema_fingerprint(plain)
+
+
+def test_columns_without_a_type_get_that_of_their_values() -> None:
+    """Manifests written before there were types are read: the type follows from the Arrow type and the categories."""
+    columns = [
+        Column("a"),
+        Column("b", dtype="int32"),
+        Column("c", dtype="bool"),
+        Column("d", ("x", "y"), dtype="string"),
+    ]
+    facts = _facts((*columns, Column("e", dtype="timestamp[us]")))
+    assert all("type" not in column for column in facts["example"]["columns"])
+    read = Manifest.model_validate(facts).example.columns or ()
+    assert [column.type for column in read] == ["real", "integer", "boolean", "category", "time"]
+
+
+@pytest.mark.parametrize(("number", "wrong"), [(0, "category"), (0, "time"), (1, "real"), (2, "money")])
+def test_types_that_do_not_fit_their_values_are_refused(number: int, wrong: str) -> None:
+    """A type of names needs categories, a type of numbers none, and times need a type of times in the shards."""
+    facts = _facts(TYPED)
+    facts["example"]["columns"][number]["type"] = wrong
+    with pytest.raises(ValidationError, match=f"the type '{wrong}' does not fit"):
+        Manifest.model_validate(facts)

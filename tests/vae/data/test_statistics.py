@@ -46,6 +46,9 @@ def test_example_spec_of_a_table(people: Dataset) -> None:
     np.testing.assert_allclose([age.std, income.std], np.nanstd(values, 0)[:2], rtol=1e-9)
     assert (year.mean, year.std) == (2026, 1)
     assert (colour.categories, colour.mean, colour.std) == (("blue", "green", "red"), 0, 1)
+    assert [age.smallest, income.smallest] == np.nanmin(values, 0)[:2].tolist()
+    assert [age.largest, income.largest] == np.nanmax(values, 0)[:2].tolist()
+    assert (colour.smallest, colour.largest) == (None, None)
 
 
 @pytest.mark.parametrize("missing", [MissingCompletelyAtRandom(), MissingAtRandom(share=0.7), MissingNotAtRandom()])

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 import torch
 
 from vae.data.binarization import Binarization
 from vae.data.schema import Column, ExampleSpec
-from vae.data.transforms import transform_of
+from vae.data.transforms import TableTransform, transform_of, transform_of_column
 from vae.errors import DataError
 
 IMAGES = ExampleSpec((1, 2, 3))
@@ -38,6 +40,10 @@ TYPED = ExampleSpec.of_table(
 
 def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
+
+
+def table_of(columns: Sequence[Column]) -> TableTransform:
+    return TableTransform(ExampleSpec.of_table(columns), columns)
 
 
 def test_tables_are_standardised_and_keep_their_codes() -> None:
@@ -105,5 +111,72 @@ def test_rows_of_another_dataset_are_aligned_by_name(names: Sequence[str]) -> No
 def test_spreads_are_in_the_units_of_the_columns() -> None:
     """A number's standard deviation is multiplied by its column's; a category's probability of being wrong stays."""
     columns = [Column("age", mean=40.0, std=10.0), Column("colour", ("blue", "red"), 0.5, 3.0)]
-    spread = transform_of(ExampleSpec.of_table(columns)).write_spread(torch.tensor([[0.5, 0.25], [2.0, 0.75]]))
+    spread = table_of(columns).write_spread(torch.tensor([[0.5, 0.25], [2.0, 0.75]]))
     assert spread.to_dict("list") == {"age": [5.0, 20.0], "colour": [0.25, 0.75]}
+
+
+def test_generated_values_keep_the_bounds_of_the_data() -> None:
+    """A model's numbers are not beyond the training split's, and whole where the type says so, also in a double column."""
+    columns = [
+        Column("age", mean=40, std=10, type="count", smallest=17, largest=90),
+        Column("pay", mean=5, std=2, smallest=0.5, largest=9.5),
+    ]
+    transform = table_of(columns)
+    x = torch.tensor([[-9.0, -9.0], [0.123, 0.1], [9.0, 9.0]])
+    assert transform.restore(x).round(6).tolist() == [[17, 0.5], [41, 5.2], [90, 9.5]]
+    written = transform.write(x)
+    assert written["age"].dtype == np.int64
+    assert written["age"].tolist() == [17, 41, 90]
+
+
+DATES = (Column("day", dtype="date32[day]"), Column("at", dtype="timestamp[us]"))
+MOMENT = dt.datetime(2024, 2, 29, 13, 30, 15, 250_001)
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        "2024-02-29T13:30:15.250001",
+        "2024-02-29T14:30:15.250001+01:00",
+        MOMENT,
+        MOMENT.replace(tzinfo=dt.UTC),
+        pd.Timestamp(MOMENT),
+        np.datetime64(MOMENT),
+        MOMENT.replace(tzinfo=dt.UTC).timestamp(),
+    ],
+)
+def test_times_are_read_in_every_form(moment: Any) -> None:
+    """Text, objects and seconds of one moment are the same seconds since 1970 UTC; what is missing is NaN."""
+    frame = pd.DataFrame({"day": [dt.date(2024, 2, 29), None], "at": pd.Series([moment, None], dtype=object)})
+    read = table_of(DATES).values_of(frame, "impute")
+    assert read.tolist()[0] == [1709164800.0, 1709213415.250001]
+    assert np.isnan(read[1]).all()
+
+
+def test_times_come_back_as_they_were_stored() -> None:
+    """Days and microseconds survive a shard, a model's unit and a caller's frame; gaps stay gaps."""
+    table = pa.table(
+        {"day": pa.array([MOMENT.date(), None], pa.date32()), "at": pa.array([MOMENT, None], pa.timestamp("us"))}
+    )
+    transform = table_of(DATES)
+    values = transform.from_arrow(table, slice(0, 2))
+    stored = pa.table(transform.to_arrow(values), names=["day", "at"])
+    assert stored.equals(table)
+    frame = transform.write_values(values)
+    assert [str(kind) for kind in frame.dtypes] == ["datetime64[us]"] * 2
+    assert frame.iloc[0].tolist() == [pd.Timestamp(MOMENT.date()), pd.Timestamp(MOMENT)]
+    assert frame.iloc[1].isna().all()
+    np.testing.assert_array_equal(transform.values_of(frame, "score"), values)
+    drawn = transform.restore(torch.tensor([[values[0, 0] + 40_000, values[0, 1]]], dtype=torch.float64))
+    assert drawn[0].tolist() == values[0].tolist()
+
+
+def test_texts_of_times_are_dates() -> None:
+    """Conditions are written and read in ISO 8601; other texts are refused with an example of what is right."""
+    day, at = (transform_of_column(column) for column in DATES)
+    assert day.parse(["2024-02-29"], "generate").tolist() == [1709164800.0]
+    assert (day.text(1709164800.0), at.text(1709213415.0)) == ("2024-02-29", "2024-02-29T13:30:15")
+    with pytest.raises(ValueError, match="day must be a date such as 2024-03-01, got 'soon'"):
+        day.parse(["soon"], "generate")
+    with pytest.raises(ValueError, match="row 1: expected dates such as 2024-03-01, found 'soon'"):
+        day.read(pd.Series(["2024-02-29", "soon"]), "impute")

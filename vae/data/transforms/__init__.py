@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 from vae.data.schema import ExampleSpec
-from vae.data.transforms.columns import Categories, Numbers, transform_of_column
+from vae.data.transforms.columns import Categories, transform_of_column
 from vae.data.transforms.images import ImageTransform
+from vae.data.transforms.numbers import Numbers
 from vae.data.transforms.tables import TableTransform
 
 __all__ = [

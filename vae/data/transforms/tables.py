@@ -141,10 +141,10 @@ class TableTransform:
         return mean_D + x * std_D
 
     def restore(self, x: Tensor) -> NDArray[np.float64]:
-        """Returns a model's rows as a dataset holds them: whole numbers and truth values rounded."""
+        """Returns a model's rows [...,D] as a dataset holds them, within the bounds of its values: [N,D]."""
         values = self.in_units(x.cpu()).flatten(0, -2).numpy()
         return _stacked(
-            [one.rounded(column) for one, column in zip(self.transforms, values.T, strict=True)], len(values)
+            [one.generated(column) for one, column in zip(self.transforms, values.T, strict=True)], len(values)
         )
 
     def missed(self, values: NDArray[np.float64], x: Tensor) -> NDArray[np.float64]:
@@ -249,7 +249,7 @@ class TableTransform:
             levels: Names and labels of the dimensions between N and D, which the index then holds beside `row`.
             beside: Arrays that explain the levels; the index says the same.
         """
-        frame = self.write_values(self.in_units(x.cpu()).flatten(0, -2).numpy())
+        frame = self.write_values(self.restore(x))
         if not levels:
             return frame
         index = {"row": range(len(x)), **levels}
