@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any, get_args, get_type_hints
 
 import pytest
+from prefect import events
 
 from pipelines.cli import operating
-from pipelines.operating import triggers
 from pipelines.operating.triggers import TRIGGERS
 
 
@@ -15,9 +15,7 @@ from pipelines.operating.triggers import TRIGGERS
 def test_emitted_event_starts_the_runs_that_wait_for_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The event and the resource that are sent are those that the deployment's trigger matches."""
     sent: list[Any] = []
-    monkeypatch.setattr(
-        triggers, "emit_event", lambda event, resource, payload: sent.append((event, resource, payload))
-    )
+    monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: sent.append((event, resource, payload)))
     TRIGGERS[name].emit("digits", {"rows": 3})
     waiting = TRIGGERS[name].of("digits")
     assert sent == [(*waiting.expect, waiting.match.root, {"rows": 3})]
