@@ -17,9 +17,9 @@ from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
 from pipelines.stages.train import Choice, DivergedTraining, TrainedModel, TrainRequest, TrainResult
 from vae.config import RunConfig, parse
+from vae.config.scale import scale_of
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
-from vae.data.scale import scale_of
 from vae.errors import Diverged, RegistryError
 from vae.training.distributed import TrainOutcome, TrainSpec, train
 from vae.training.guard import slower

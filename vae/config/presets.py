@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vae.config import RunConfig, override
-from vae.data.scale import Scale
+from vae.config.scale import Scale
 from vae.errors import ConfigError, did_you_mean
 
 

@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 from vae.config import RunConfig, override
 from vae.config.presets import PRESETS, preset
+from vae.config.scale import scale_of
 from vae.data.parquet import Dataset
-from vae.data.scale import scale_of
 from vae.data.statistics import example_spec
 from vae.errors import ConfigError
 

@@ -13,10 +13,10 @@ from typing import Literal
 import torch
 
 from vae.config import RunConfig, TrainingConfig
+from vae.config.scale import Scale, scale_of
 from vae.config.suiting import facts_of, misfits
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
-from vae.data.scale import Scale, scale_of
 from vae.metrics.gap import generation_gap, rows_within_budget
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE

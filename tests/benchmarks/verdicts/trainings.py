@@ -18,8 +18,8 @@ from tests.benchmarks.verdicts.draws import datasets, draw
 from tests.benchmarks.verdicts.oracle import BAD, figures, labelled
 from tests.benchmarks.verdicts.page import Judged
 from vae.config import RunConfig, override
+from vae.config.scale import scale_of
 from vae.data.parquet import Dataset
-from vae.data.scale import scale_of
 from vae.errors import BetalineError
 from vae.training.hooks import EpochReport, Hooks
 from vae.training.loop import Training

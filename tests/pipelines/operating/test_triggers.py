@@ -17,7 +17,7 @@ def test_emitted_event_starts_the_runs_that_wait_for_it(name: str, monkeypatch: 
     sent: list[Any] = []
     monkeypatch.setattr(events, "emit_event", lambda event, resource, payload: sent.append((event, resource, payload)))
     TRIGGERS[name].emit("digits", {"rows": 3})
-    waiting = TRIGGERS[name].of("digits")
+    waiting: Any = TRIGGERS[name].of("digits")
     assert sent == [(*waiting.expect, waiting.match.root, {"rows": 3})]
     assert waiting.description == f"on {name} of digits"
 

@@ -12,7 +12,7 @@ import pytest
 from pipelines.cli.options import assignments
 from vae.config import RunConfig, override
 from vae.config.presets import PRESETS, preset
-from vae.data.scale import Scale
+from vae.config.scale import Scale
 from vae.training.hooks import EpochReport
 from vae.training.verdict import (
     EARLY,

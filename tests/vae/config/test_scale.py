@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from tests.vae.conftest import Publish
 from vae.config import RunConfig, override
+from vae.config.scale import Scale, scale_of
 from vae.config.suiting import fitted
 from vae.data.parquet import Dataset
-from vae.data.scale import Scale, scale_of
 from vae.data.schema import Column
 
 SIDE, ROWS = 4, 4000

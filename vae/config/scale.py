@@ -22,10 +22,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae.config import RunConfig
+from vae.data.batches import Share
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.data.transforms import transform_of
-from vae.training.assembly import share_of
 
 MOST_ROWS = 4_000
 """Rows of the training split, which ingest has shuffled, that are looked at."""
@@ -121,7 +121,8 @@ class _Values(NamedTuple):
 
 def _values(config: RunConfig, dataset: Dataset) -> _Values:
     """Reads the first rows of the training split without what the run hides."""
-    share = share_of(config, dataset, "train")
+    policy = config.model.likelihood.binarization_policy
+    share = Share.of(dataset, "train", binarization=policy, missing=config.data.missing)
     rows = share.load(0, min(MOST_ROWS, share.num_rows))
     transform = transform_of(example_spec(dataset, config.data.missing))
     x, observed = transform.prepare(rows.values)  # grey: a binarisation's draws would be noise of the estimate
