@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import Score, remarks, scores, verdict
-from pipelines.report.formats import examples_of
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
 from vae.data.conditions import example_condition
@@ -22,9 +21,9 @@ def card(evidence: Evidence, uri: str) -> str:
     Returns:
         Markdown under 5,000 characters, which is what MLflow keeps of a description. Names from the data are escaped.
     """
-    model, is_table = evidence.model, evidence.is_table
+    model, kind = evidence.model, evidence.kind
     conditions = () if model is None else model.conditions
-    uses = [measure for measure in measures(evidence.metrics, is_table=is_table) if measure.baselines]
+    uses = [measure for measure in measures(evidence.metrics, kind) if measure.baselines]
     rows = [Score(m.name, m.value, m.unit, ", ".join(f"{name} {value}" for name, value in m.baselines)) for m in uses]
     return render(
         "card.md.j2",
@@ -32,12 +31,11 @@ def card(evidence: Evidence, uri: str) -> str:
         config=evidence.config.model,
         dataset=evidence.manifest,
         model=model,
-        examples=examples_of(evidence.manifest),
+        examples=kind.described(evidence.manifest.example),
         verdict=verdict(evidence),
         num_parameters=evidence.num_parameters,
         uri=uri,
-        what="rows" if is_table else "images",
-        form="a data frame with the columns above" if is_table else "[N,C,H,W] in [0, 1]",
+        kind=kind,
         given=", **given" if conditions else "",
         condition=next(iter(example_condition(conditions)), ""),
         cannot={} if model is None else {task: reason for task, reason in abilities(model).items() if reason},
@@ -56,9 +54,9 @@ def _effect(directions: Directions) -> str:
 
 
 def _limits(evidence: Evidence) -> list[str]:
-    other = "other columns and categories are refused" if evidence.is_table else "other sizes are refused, not resized"
+    kind = evidence.kind
     lines = [
-        f"It takes {examples_of(evidence.manifest)} and nothing else: {other}.",
+        f"It takes {kind.described(evidence.manifest.example)} and nothing else: {kind.refuses}.",
         "Its output resembles its training data and inherits what is missing or skewed there; it may come close to "
         "single training examples, and nothing here measures that.",
         "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "

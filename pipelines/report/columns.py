@@ -17,7 +17,7 @@ from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import minus
 from pipelines.report.theme import Plan
 from vae import inference
-from vae.data.schema import Column, without_absurd
+from vae.data.schema import Column
 from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.answering import abilities
@@ -49,11 +49,11 @@ def compare(evidence: Evidence) -> Comparison | None:
     if evidence.dataset is None or evidence.rows is None or not evidence.num_rows:
         return None
     example, model = evidence.dataset.example, evidence.model
-    if example.columns is None:
+    if not example.columns:
         return None
     drawn, data_ND = None, evidence.rows.values.double().cpu().numpy()
-    if model is not None and model.examples.columns is not None:
-        data_ND = without_absurd(data_ND, model.examples.columns)
+    if model is not None:
+        data_ND = transform_of(model.examples).plausible(data_ND)
     if model is not None and not evidence.cannot_run:
         condition_NK = evidence.inputs(slice(None)).condition
         x = inference.generate(model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
@@ -117,8 +117,6 @@ def _distance(data_N: Array, model_N: Array, column: Column) -> float:
 
 def _with_draws(evidence: Evidence) -> tuple[Comparison, Array]:
     """Returns the comparison of a table, and the draws in it."""
-    if not evidence.is_table:
-        raise LeftOut
     evidence.runnable()
     both = compare(evidence)
     assert both is not None, "a table with rows"
@@ -230,8 +228,6 @@ def association_differences(columns: tuple[Column, ...], data_ND: Array, model_N
 
 def plan_imputation(evidence: Evidence) -> Plan:
     """Plans how well the gaps of each column are filled in, against its mean or commonest category."""
-    if not evidence.is_table:
-        raise LeftOut
     if reason := abilities(evidence.runnable())["impute"]:
         raise LeftOut(reason)
     try:

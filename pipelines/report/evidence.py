@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import torch
-
 from pipelines.report.costs import Stage
+from pipelines.report.kinds import Kind, kind_named
 from pipelines.stages.fields import Projection
 from tuning.frontier import Trial
 from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.conditions import write_condition
 from vae.data.manifest import Manifest, SplitName
+from vae.data.transforms import transform_of
 from vae.metrics.likelihood import Bound, NegativeLogLikelihood
 from vae.model import VAE
 from vae.parts.terms import Inputs
@@ -151,9 +151,9 @@ class Evidence:
         return 0 if self.rows is None else len(self.rows)
 
     @property
-    def is_table(self) -> bool:
-        """True if an example is a row of a table, and not an image."""
-        return self.dataset is not None and self.dataset.example.kind == "table"
+    def kind(self) -> Kind:
+        """Kind of the examples; that of images if the dataset could not be opened."""
+        return kind_named("image" if self.dataset is None else self.dataset.example.kind)
 
     @property
     def manifest(self) -> Manifest:
@@ -171,10 +171,9 @@ class Evidence:
         assert self.model is not None, "callers have a model that can run"
         assert self.rows is not None, "callers have a model that can run"
         rows = self.rows.take(which)
-        if self.is_table:
-            return self.model.inputs(rows.values, rows.labels, rows.attributes, generator=torch.Generator())
+        x, observed = transform_of(self.model.examples).prepare(rows.values)
         condition_NK = self.model.condition(rows.labels, rows.attributes)
-        return Inputs(rows.values.float() / 255, rows.observed, None, condition_NK)
+        return Inputs(x, rows.observed if observed is None else observed, None, condition_NK)
 
     def conditions(self, most: int) -> list[str]:
         """Returns the conditions of the first rows, as `predict` takes them; empty for an unconditional model."""

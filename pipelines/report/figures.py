@@ -4,31 +4,22 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from PIL import Image
 
-from pipelines.report import charts, columns, pictures, search, walks
+from pipelines.report import charts, search
 from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import shorten
+from pipelines.report.kinds import Place
 from pipelines.report.theme import Plan, paint
 
-# Name of the file without `.png`, heading on the page, and the function that plans the figure.
-Place = tuple[str, str, Callable[[Evidence], Plan]]
 OF_SEARCH: tuple[Place, ...] = (
     ("frontier", "Rate and distortion of the trials", search.plan_frontier),
     ("parallel", "Settings of the trials", search.plan_parallel),
     ("importance", "What the bound depends on", search.plan_importance),
 )
 OF_MODEL: tuple[Place, ...] = (
-    ("reconstructions", "Reconstructions", pictures.plan_reconstructions),
-    ("samples", "Samples from the prior", pictures.plan_samples),
-    ("traversals", "Traversals of the latent space", walks.plan_traversals),
-    ("interpolations", "Interpolations", walks.plan_interpolations),
-    ("marginals", "Columns in the data and from the model", columns.plan_marginals),
-    ("associations", "Correlations, model minus data", columns.plan_associations),
-    ("imputation", "Imputation error by column", columns.plan_imputation),
     ("curves", "Distortion and rate", charts.plan_curves),
     ("kl", "Latent dimensions", charts.plan_dimensions),
     ("latent", "Latent space", charts.plan_latent),
@@ -72,7 +63,8 @@ def draw(evidence: Evidence) -> tuple[list[Picture], list[str]]:
         The figures, and what is left out of the page with the reason. An unfinished run may leave something that cannot be
         drawn: its page is written without that figure.
     """
-    ordered = OF_SEARCH + OF_MODEL if evidence.stage == "search" else OF_MODEL + OF_SEARCH
+    of_model = evidence.kind.figures + OF_MODEL
+    ordered = OF_SEARCH + of_model if evidence.stage == "search" else of_model + OF_SEARCH
     drawn: list[Picture] = []
     left_out: list[str] = []
     for name, heading, planner in ordered:

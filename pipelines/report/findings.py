@@ -28,8 +28,7 @@ def scores(evidence: Evidence) -> list[Score]:
         name = "Negative log-likelihood" if nll.num_samples else "Negative log-likelihood, at most"
         rows.append(Score(name, value, UNIT, nll_protocol(evidence)))
         if nll.bits_per_dim is not None:
-            unit = "bits per value" if evidence.is_table else "bits per pixel value"
-            rows.append(Score("The same in bits", f"{nll.bits_per_dim:.3f}", unit, "as above"))
+            rows.append(Score("The same in bits", f"{nll.bits_per_dim:.3f}", evidence.kind.bits, "as above"))
     if (bound := evidence.bound) is not None:
         protocol = f"one draw from the posterior per example, β = 1; {_targets(evidence)}"
         active = f"{bound.active_units} of {evidence.config.model.latent_dim}"

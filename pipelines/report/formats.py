@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from vae.data.manifest import Manifest
-
 UNIT = "nats per example"
 
 
@@ -58,13 +56,3 @@ def joined(names: Sequence[str]) -> str:
     """Returns names as a list in a sentence, such as `size, colour and weight`."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
-
-
-def examples_of(dataset: Manifest) -> str:
-    """Returns the kind of a dataset's examples, such as `grey images of 8 × 8 pixels`."""
-    spec = dataset.example
-    if spec.columns is not None:
-        return f"rows of a table with {len(spec.columns)} columns"
-    channels, height, width = spec.shape
-    colour = {1: "grey", 3: "RGB"}.get(channels, f"{channels}-channel")
-    return f"{colour} images of {height} × {width} pixels"

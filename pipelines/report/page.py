@@ -11,10 +11,9 @@ from pipelines.report.columns import columns
 from pipelines.report.costs import pace
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import remarks, scores, verdict
-from pipelines.report.formats import examples_of, joined
+from pipelines.report.formats import joined
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
-from vae.data.manifest import Manifest
 
 MOST_SOURCES, MOST_CLASSES = 20, 50
 
@@ -48,10 +47,10 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
         verdict=verdict(evidence),
         remarks=remarks(evidence),
         scores=scores(evidence),
-        measures=measures(evidence.metrics, is_table=evidence.is_table),
+        measures=measures(evidence.metrics, evidence.kind),
         configuration=_configuration(evidence),
         full_configuration=write_yaml(evidence.config.model_dump(mode="json")),
-        **({} if evidence.dataset is None else _lineage(evidence.dataset)),
+        **({} if evidence.dataset is None else _lineage(evidence)),
         columns=columns(evidence),
         search=search.table(evidence.trials, evidence.chosen_trial),
         pace=pace(evidence.config, evidence.history),
@@ -92,13 +91,14 @@ def _configuration(evidence: Evidence) -> list[tuple[str, list[tuple[str, str]]]
     return [("Model", of_model), ("Objective and training", of_training)]
 
 
-def _lineage(dataset: Manifest) -> dict[str, Any]:
+def _lineage(evidence: Evidence) -> dict[str, Any]:
     """Returns the lineage of the data: its shape and ingest, the first classes, and the first source files."""
+    dataset = evidence.manifest
     listing = dataset.source_listing
     total = listing.files if listing else len(dataset.sources)
     return {
         "full_ingest": write_yaml(dataset.ingest),
-        "shape": examples_of(dataset),
+        "shape": evidence.kind.described(dataset.example),
         "sources": {"shown": dataset.sources[:MOST_SOURCES], "total": total, "listing": listing},
         "classes": list(enumerate(dataset.classes or ()))[:MOST_CLASSES],
     }

@@ -129,17 +129,6 @@ def num_columns(shape: Sequence[int]) -> int:
     return 10 if shape[1] <= 40 else 6
 
 
-def images_model(evidence: Evidence) -> VAE:
-    """Returns a model of images that can be shown the rows.
-
-    Raises:
-        LeftOut: If it cannot, or if the examples are rows of a table.
-    """
-    if evidence.is_table:
-        raise LeftOut
-    return evidence.runnable()
-
-
 # --- reconstructions ------------------------------------------------------------------------------------------------
 
 
@@ -161,7 +150,7 @@ def plan_reconstructions(evidence: Evidence) -> Plan:
 
 def reconstructions(evidence: Evidence) -> Grid:
     """Returns the first rows above their reconstructions, under each row's own condition."""
-    model = images_model(evidence)
+    model = evidence.runnable()
     columns = min(num_columns(model.examples.shape), evidence.num_rows)
     _, cell_height = cell_inches(columns, model.examples.shape, PAIR)
     bands = min(max(1, int(MOST_INCHES / (2 * cell_height + TITLE_INCHES))), evidence.num_rows // columns)
@@ -181,8 +170,8 @@ def reconstructions(evidence: Evidence) -> Grid:
 def plan_samples(evidence: Evidence) -> Plan:
     """Plans draws from the prior."""
     model = evidence.model
-    if model is None or evidence.is_table:
-        raise LeftOut("" if evidence.is_table else evidence.why_no_model)
+    if model is None:
+        raise LeftOut(evidence.why_no_model)
     # Without a condition, or with the class alone, no row is needed.
     needs_rows = set(model.config.condition) - {"class"}
     if needs_rows or not evidence.is_finite:

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.report import column_charts
 from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import minus, nats
-from pipelines.report.pictures import Grid, images_model, num_columns, rows_that_fit
+from pipelines.report.pictures import Grid, num_columns, rows_that_fit
 from pipelines.report.theme import Plan
 from vae import inference
 from vae.inference.answering import abilities
@@ -25,20 +24,14 @@ MOST_DIMENSIONS, NUM_POINTS = 10, 7
 EXTENT = 3.0
 """Reach of a traversal, in standard deviations of N(0, 1)."""
 MOST_PAIRS = 6
-# For a table: reach of a dimension, rows that the change is averaged over, and columns shown.
-EFFECT_EXTENT, EFFECT_ROWS, MOST_COLUMNS = 2.0, 200, 24
 
 
 # --- traversals -----------------------------------------------------------------------------------------------------
 
 
 def plan_traversals(evidence: Evidence) -> Plan:
-    """Plans what each latent dimension does: to one fixed image, or to the columns of a table."""
-    _check(evidence.runnable(), "traverse")
-    if (bound := evidence.bound) is None:
-        raise LeftOut("the KL of the dimensions was not measured")
-    if evidence.is_table:
-        return _plan_effects(evidence, bound)
+    """Plans what each latent dimension does to one fixed image."""
+    bound = bound_of(evidence)
     grid = traversals(evidence, bound)
     shown, total = len(grid.images), evidence.config.model.latent_dim
     measure = "KL to the prior" if bound.kl_per_dimension else "variance of the posterior mean"
@@ -60,47 +53,31 @@ def traversals(evidence: Evidence, bound: Bound) -> Grid:
     carried_L = bound.kl_per_dimension or bound.mean_variance_per_dimension
     unit = " nats" if bound.kl_per_dimension else ""
     names = [f"z{dimension}  {nats(carried)}{unit}" for dimension, carried in enumerate(carried_L)]
-    order = _active(bound, rows_that_fit(NUM_POINTS, model.examples.shape, names))
-    images_DTCHW, values = _set_to(evidence, model, slice(1), order, EXTENT, NUM_POINTS)
+    order = active(bound, rows_that_fit(NUM_POINTS, model.examples.shape, names))
+    images_DTCHW, values = set_to(evidence, model, slice(1), order, EXTENT, NUM_POINTS)
     titles = [minus(f"{value:+g}") if value else "0" for value in values]
     return Grid(images_DTCHW[0], [names[dimension] for dimension in order], [titles, *[()] * (len(order) - 1)])
 
 
-def _plan_effects(evidence: Evidence, bound: Bound) -> Plan:
-    effect_LD, dimensions, columns = effects(evidence, bound)
-    total = evidence.manifest.example.num_values
-    few = f" Only the first {len(columns)} of {total} columns." if len(columns) < total else ""
-    measure = "change of the column (standard deviations)"
-    return Plan(
-        lambda theme: column_charts.heat_map(effect_LD, dimensions, columns, measure, theme),
-        f"Heat map of what each of {len(dimensions)} latent dimensions does to {len(columns)} columns.",
-        f"How much each column changes while one latent dimension goes from −{EFFECT_EXTENT:g} to {EFFECT_EXTENT:g} "
-        "standard deviations of N(0, 1) and the others stay at the posterior's mean; the mean over "
-        f"{min(EFFECT_ROWS, evidence.num_rows)} {evidence.split} rows. Changes of numbers are in standard "
-        "deviations of the training split; for categories, the change is the share of rows whose most probable category "
-        f"changes. The dimensions are sorted by the information that they carry; inactive ones are left out.{few}",
-    )
+def bound_of(evidence: Evidence) -> Bound:
+    """Returns the bound by whose dimensions a traversal is sorted.
+
+    Raises:
+        LeftOut: If the model cannot traverse, or the bound was not measured.
+    """
+    _check(evidence.runnable(), "traverse")
+    if evidence.bound is None:
+        raise LeftOut("the KL of the dimensions was not measured")
+    return evidence.bound
 
 
-def effects(evidence: Evidence, bound: Bound) -> tuple[NDArray[np.float64], list[str], list[str]]:
-    """Returns how each latent dimension changes each column [L,D], most informative first, and the names of both."""
-    model = evidence.runnable()
-    columns = (model.examples.columns or ())[:MOST_COLUMNS]
-    order = _active(bound)
-    answer, _ = _set_to(evidence, model, slice(EFFECT_ROWS), order, EFFECT_EXTENT, 2)
-    low_NLD, high_NLD = answer.astype(np.float64)[..., : len(columns)].transpose(2, 0, 1, 3)
-    is_category = np.array([column.categories is not None for column in columns])
-    change_LD = np.where(is_category, low_NLD != high_NLD, high_NLD - low_NLD).mean(0)
-    return change_LD, [f"z{dimension}" for dimension in order], [column.name for column in columns]
-
-
-def _active(bound: Bound, most: int = MOST_DIMENSIONS) -> list[int]:
+def active(bound: Bound, most: int = MOST_DIMENSIONS) -> list[int]:
     """Returns the active dimensions, the most informative first; at least one."""
     count = max(1, min(most, MOST_DIMENSIONS, bound.active_units))
     return [int(dimension) for dimension in bound.informative_dimensions[:count]]
 
 
-def _set_to(
+def set_to(
     evidence: Evidence, model: VAE, rows: slice, order: Sequence[int], extent: float, num_points: int
 ) -> tuple[NDArray[np.float32], list[float]]:
     """Returns rows decoded while each dimension is set to each value [rows, dimensions, values, ...], and the values."""
@@ -122,7 +99,7 @@ def _check(model: VAE, task: str) -> None:
 
 def plan_interpolations(evidence: Evidence) -> Plan:
     """Plans strips between fixed rows."""
-    _check(images_model(evidence), "interpolate")
+    _check(evidence.runnable(), "interpolate")
     if evidence.num_rows < 2:
         raise LeftOut("it takes two rows")
     grid = interpolations(evidence)

@@ -37,7 +37,7 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
     assert evidence.model is not None
     evidence.model.aggregate = AggregateMixture(1, 3)
     evidence.model.directions = Directions(["size"], 3)
-    evidence.model.experience = Experience(missing=evidence.is_table)
+    evidence.model.experience = Experience(missing="shape" in kind)
     save_model(evidence.model, str(tmp_path / "weights"))
     stored = str(tmp_path / "stored")
     with warnings.catch_warnings():
@@ -60,7 +60,7 @@ def test_card_lines_run_as_they_stand(make: Make, tmp_path: Path, kind: dict[str
     assert len(pull.splitlines()) == 3 + bool(evidence.model.conditions)
     scope: dict[str, Any] = {"latents": np.zeros((16, 3), np.float32)}
     exec(pull, scope)
-    assert scope["rows" if evidence.is_table else "images"].shape == (16, 2) if evidence.is_table else (16, 1, 8, 8)
+    assert scope[evidence.kind.noun].shape == (16, *kind.get("shape", (1, 8, 8)))
     for line in more.splitlines():
         exec(f"answer = {line}", scope)
         answer = scope["answer"]
@@ -86,7 +86,7 @@ def test_card_states_data_scores_and_limits(make: Make) -> None:
     assert evidence.nll
     text = card(evidence, "models:/digits@champion")
     assert 'load_model("models:/digits@champion")' in text
-    assert f"`{evidence.dataset.dataset_id}`" in text
+    assert f"`{evidence.manifest.dataset_id}`" in text
     assert "&lt;b\\>digits&lt;/b\\>.gz" in text
     error = nats(evidence.nll.standard_error)
     assert f"| Negative log-likelihood | {evidence.nll.nats:.2f} ± {error} | nats per example |" in text

@@ -68,7 +68,7 @@ def test_differences_are_zero_where_the_model_draws_the_data() -> None:
     """A model that draws the rows themselves has no difference; one that shuffles a column loses its correlation."""
     rng = np.random.default_rng(0)
     size = rng.normal(size=500)
-    data = np.stack([size, 2 * size, rng.integers(0, 3, 500)], axis=1)
+    data = np.stack([size, 2 * size, rng.integers(0, 3, 500).astype(float)], axis=1)
     assert np.nanmax(np.abs(columns.association_differences(KINDS, data, data.copy()))) == 0
     shuffled = data.copy()
     shuffled[:, 1] = rng.permutation(shuffled[:, 1])
@@ -106,13 +106,12 @@ def test_imputation_error_is_that_of_each_hidden_column(make: Make) -> None:
 
 
 def test_tables_without_draws_or_gaps_say_why(make: Make) -> None:
-    """Images have none of these figures; without rows, or with nothing to hide, there is a reason."""
+    """Without rows, or with nothing to hide, there is a reason."""
     table = make(shape=(2,), parts=TABLE_PARTS)
     assert table.model is not None
     for plan in (columns.plan_marginals, columns.plan_associations, columns.plan_imputation):
-        for evidence, reason in ((make(), "^$"), (replace(table, rows=None), "no test rows were given")):
-            with pytest.raises(LeftOut, match=reason):
-                plan(evidence)
+        with pytest.raises(LeftOut, match="no test rows were given"):
+            plan(replace(table, rows=None))
     with pytest.raises(LeftOut, match="trained on complete examples"):
         columns.plan_imputation(table)
     table.model.experience = Experience(missing=True)
