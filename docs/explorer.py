@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
-from pipelines.explorer.given import write_holes
+from pipelines.explorer.kinds.image import write_holes
 from pipelines.explorer.views import Compare, Edit, Latent, Rate, Repair, Transfer, View
 from pipelines.explorer.views import Path as Way
 

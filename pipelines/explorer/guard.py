@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import ClientDisconnect
 
-from pipelines.explorer.given import MOST_BYTES
+from pipelines.explorer.kinds import MOST_BYTES
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from pipelines.explorer.asking import Ask, Call, params_of
-from pipelines.explorer.given import Example, condition_of, damaged, example_of, pair_of, read_holes, with_cells
+from pipelines.explorer.given import Example, condition_of, example_of
+from pipelines.explorer.kinds import Kind, Panel
 from pipelines.explorer.models import Models, Subject
 from pipelines.explorer.views import Compare, Edit, Latent, Path, Rate, Repair, Transfer, View
 from vae.errors import ConfigError
@@ -24,17 +24,6 @@ MOST_SPREAD = 0.5
 """Largest standard deviation of a pixel: one that is 0 or 1 with the same probability."""
 DIGITS = 3
 """Decimals of a latent's coordinate, on the page and in the lines of Python."""
-
-
-@dataclass(frozen=True)
-class Panel:
-    """One example on the page."""
-
-    name: str
-    values: Any
-    """An image [C,H,W] float32 in [0, 1] with NaN for missing pixels, or a data frame of one row."""
-    white: float = 1.0
-    """Value that is drawn white."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +42,9 @@ class Shown:
         return [panel for row in self.panels for panel in row]
 
     @property
-    def is_table(self) -> bool:
-        """True if the panels are rows of a table, and not images."""
-        return isinstance(self.panels[0][0].values, pd.DataFrame)
+    def kind(self) -> Kind:
+        """Kind of the examples in the panels."""
+        return self.call.asks[0].subject.kind
 
 
 def look(view: View, subject: Subject, models: Models) -> Shown:
@@ -86,21 +75,10 @@ def refusal_of(kind: type[View], subject: Subject) -> str | None:
     return subject.abilities[kind.task]
 
 
-def panels(subject: Subject, values: Any, names: Sequence[str]) -> list[Panel]:
-    """Returns one panel for each row of an answer."""
-    if subject.is_table:
-        return [Panel(name, values.iloc[[number]]) for number, name in enumerate(names)]
-    return [Panel(name, _image(image)) for name, image in zip(names, values, strict=True)]
-
-
-def _image(image: NDArray[Any]) -> NDArray[np.float32]:
-    return image.astype(np.float32) / np.float32(255 if image.dtype == np.uint8 else 1)
-
-
 def _answered(subject: Subject, inputs: Any, params: Mapping[str, Any], before: Sequence[Panel], name: str) -> Shown:
     """Returns some panels and the one answer to a request, side by side."""
     call = Call(inputs, (Ask(subject, params),))
-    return Shown(call, [[*before, *panels(subject, call.answers()[0], [name])]])
+    return Shown(call, [[*before, *subject.kind.panels(call.answers()[0], [name])]])
 
 
 # --- one example ----------------------------------------------------------------------------------------------------
@@ -134,20 +112,16 @@ def _path(view: Path, subject: Subject) -> Shown:
     first, second = example_of(subject, view.x), example_of(subject, view.other or another(subject), "other")
     conditions = condition_of(subject, first, view.condition) + condition_of(subject, second, view.condition)
     params = params_of(conditions, view.beta, task="interpolate", path=view.path, n=view.n)
-    call = Call(pair_of(subject, first, second), (Ask(subject, params),))
+    call = Call(subject.kind.pair(first.values, second.values), (Ask(subject, params),))
     (points,) = call.answers()
     names = [f"{step / (view.n - 1):.0%}" for step in range(view.n)]
-    return Shown(call, [panels(subject, points if subject.is_table else points[0], names)])
+    return Shown(call, [subject.kind.panels(subject.kind.points(points), names)])
 
 
 def input_of(view: Repair, subject: Subject) -> tuple[Example, Any]:
     """Returns the example of a view, and the damaged input that the model gets."""
     example = example_of(subject, view.x)
-    if subject.columns is not None:
-        return example, with_cells(example.values, view.cells, subject.columns)
-    values = damaged(example.values, view.noise, read_holes(subject, view.holes), view.seed)
-    # Only a denoiser takes pixels that noise has moved out of their range.
-    return example, values if view.do == "denoise" or values.dtype == np.uint8 else values.clip(0, 1)
+    return example, subject.kind.damaged(subject, view, example.values)
 
 
 def _repair(view: Repair, subject: Subject) -> Shown:
@@ -160,29 +134,12 @@ def _repair(view: Repair, subject: Subject) -> Shown:
         call = Call(values, tuple(Ask(subject, {**params, "output": output}) for output in ("mean", "std")))
         names = ["denoised" if view.do == "denoise" else "imputed", SPREAD]
     answers = call.answers()
-    row = panels(subject, values, [GIVEN])
+    row = subject.kind.panels(values, [GIVEN])
     for answer, name in zip(answers, names, strict=True):
-        row += panels(subject, answer, [name])
+        row += subject.kind.panels(answer, [name])
     if len(answers) > 1:
         row[-1] = replace(row[-1], white=MOST_SPREAD)
-    return Shown(call, [row], _repair_numbers(subject, values, answers))
-
-
-def _repair_numbers(subject: Subject, values: Any, answers: Sequence[Any]) -> list[tuple[str, str]]:
-    if subject.is_table:
-        gaps = int(values.isna().to_numpy().sum())
-        return [("cells filled in", str(gaps))] if gaps else []
-    image = _image(values[0])
-    missing = np.isnan(image)
-    difference = (image - answers[0][0])[~missing]
-    numbers = [("difference from the input", f"{float(np.sqrt(np.square(difference).mean())):.4f} rms")]
-    gaps = int(missing.any(0).sum())
-    if gaps:
-        numbers.append(("pixels missing", f"{gaps} of {image[0].size}"))
-    if len(answers) > 1:
-        uncertain = answers[1][0][missing] if gaps else answers[1][0]
-        numbers.append(("mean uncertainty", f"{float(uncertain.mean()):.4f}"))
-    return numbers
+    return Shown(call, [row], subject.kind.repair_numbers(values, answers))
 
 
 def _transfer(view: Transfer, subject: Subject) -> Shown:
@@ -191,12 +148,14 @@ def _transfer(view: Transfer, subject: Subject) -> Shown:
     if view.target or not view.other:
         target = view.target or next(iter(c for c in subject.conditions if [c] != condition), subject.any_condition)
         params = params_of(condition, task="transfer", seed=view.seed, target=[target])
-        before = panels(subject, example.values, [f"{GIVEN}: {condition[0]}"])
+        before = subject.kind.panels(example.values, [f"{GIVEN}: {condition[0]}"])
         return _answered(subject, example.values, params, before, f"as {target}")
     other = example_of(subject, view.other, "other")
     params = {"task": "transfer", "seed": view.seed}
-    before = panels(subject, example.values, [GIVEN]) + panels(subject, other.values, ["reference"])
-    return _answered(subject, pair_of(subject, example, other), params, before, "under the reference's condition")
+    before = subject.kind.panels(example.values, [GIVEN]) + subject.kind.panels(other.values, ["reference"])
+    return _answered(
+        subject, subject.kind.pair(example.values, other.values), params, before, "under the reference's condition"
+    )
 
 
 def _edit(view: Edit, subject: Subject) -> Shown:
@@ -213,7 +172,7 @@ def _changed(view: View, subject: Subject, name: str, **params: Any) -> Shown:
     """Returns the example of a view beside the answer to a request about it."""
     example = example_of(subject, view.x)
     condition = condition_of(subject, example, view.condition)
-    before = panels(subject, example.values, [GIVEN])
+    before = subject.kind.panels(example.values, [GIVEN])
     return _answered(subject, example.values, params_of(condition, view.beta, **params), before, name)
 
 
@@ -235,7 +194,7 @@ def _compare(view: Compare, subject: Subject, models: Models) -> Shown:
     if rows is None:
         raise ConfigError("the dataset of this model is out of reach, so there are no rows to compare two models on")
     other = models.pull(view.against or _rival(subject, models))
-    if other.shape != subject.shape or other.is_table != subject.is_table:
+    if other.shape != subject.shape or other.kind is not subject.kind:
         raise ConfigError(
             f"{other.offer.reference} takes examples of shape {other.shape}, {subject.offer.reference} of "
             f"{subject.shape}; choose versions of the same data"
@@ -249,11 +208,11 @@ def _compare(view: Compare, subject: Subject, models: Models) -> Shown:
         asks.append(Ask(one, params_of(condition, task="score", num_samples=view.draws, seed=view.seed)))
     call = Call(values, tuple(asks))
     first, score, second, other_score = call.answers()
-    columns = [panels(subject, values, [f"row {number}" for number in chosen])]
+    columns = [subject.kind.panels(values, [f"row {number}" for number in chosen])]
     numbers = []
     for one, rebuilt, score_N in ((subject, first, score), (other, second, other_score)):
         reference = one.offer.reference
-        columns.append(panels(one, rebuilt, [f"{reference}: {nats:.1f} nats" for nats in score_N]))
+        columns.append(one.kind.panels(rebuilt, [f"{reference}: {nats:.1f} nats" for nats in score_N]))
         mean = f"{float(np.mean(score_N)):.3f} nats, the mean of {len(chosen)} rows"
         numbers.append((f"{reference}, log p(x)", mean))
     return Shown(call, [list(row) for row in zip(*columns, strict=True)], numbers)

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pipelines.explorer.kinds import Kind, kind_named
 from vae.data.conditions import example_condition
-from vae.data.schema import Column
 from vae.inference.answering import abilities, answer
 from vae.model import VAE
 
@@ -70,7 +70,12 @@ class Rows:
 
     def take(self, numbers: Sequence[int]) -> Any:
         """Returns the rows of some numbers."""
-        return self.values.iloc[list(numbers)] if isinstance(self.values, pd.DataFrame) else self.values[list(numbers)]
+        return taken(self.values, numbers)
+
+
+def taken(values: Any, numbers: Sequence[int]) -> Any:
+    """Returns some rows of an array or of a data frame."""
+    return values.iloc[list(numbers)] if isinstance(values, pd.DataFrame) else values[list(numbers)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,14 +95,9 @@ class Subject:
         return self.model.examples.shape
 
     @property
-    def columns(self) -> tuple[Column, ...] | None:
-        """Columns of a table; None for images."""
-        return self.model.examples.columns
-
-    @property
-    def is_table(self) -> bool:
-        """True if examples are rows of a table, and not images."""
-        return self.columns is not None
+    def kind(self) -> Kind:
+        """Kind of the examples."""
+        return kind_named(self.model.examples.kind)
 
     @cached_property
     def abilities(self) -> Mapping[str, str | None]:

@@ -6,19 +6,18 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
 from pipelines.data.apply import pull
 from pipelines.data.apply.inputs import Examples
+from pipelines.explorer.kinds import kind_named
 from pipelines.explorer.models import MOST_ROWS, Offer, Rows, Subject
 from pipelines.models import registry, tracking
 from vae.data.catalog import resolve
 from vae.data.conditions import write_condition
 from vae.data.manifest import SPLITS
 from vae.data.parquet import Dataset
-from vae.data.transforms import transform_of
 from vae.errors import BetalineError
 from vae.model import VAE
 from vae.storage import locate
@@ -92,12 +91,9 @@ def rows_of(dataset: Dataset, model: VAE, most: int = MOST_ROWS) -> Rows:
             conditions += [write_condition(model.conditions, row) for row in group.conditions[part]]
         labels += [] if group.labels is None else group.labels[part].tolist()
         count += len(parts[-1])
-    values: Any = np.concatenate(parts)
     names = dataset.manifest.classes
-    if model.examples.columns is not None:
-        values = transform_of(model.examples.untyped()).write_values(values)
     return Rows(
-        values=values,
+        values=kind_named(model.examples.kind).rows(model.examples, np.concatenate(parts)),
         dataset_id=dataset.manifest.dataset_id,
         conditions=conditions or None,
         classes=[names[label] for label in labels] if names and labels else None,

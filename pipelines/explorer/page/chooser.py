@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from nicegui import events, ui
 
-from pipelines.explorer.given import MOST_BYTES, example_of, read_image, read_row, write_image, write_row
+from pipelines.explorer.given import example_of
+from pipelines.explorer.kinds import MOST_BYTES
 from pipelines.explorer.looking import another, offered
-from pipelines.explorer.models import Subject
 from pipelines.explorer.page.visit import REFUSED, Visit
 from pipelines.explorer.page.widgets import Field, Html, as_url, button, card, toggle
 from pipelines.explorer.views import Path
 
-OFFERED, MOST_DIGITS = 12, 10
+OFFERED = 12
 
 
 class Chooser:
@@ -72,11 +72,12 @@ class Chooser:
         with self.thumbs:
             for number in rows:
                 x, label = f"row:{number}", f"row {number}{f', {classes[number]}' if classes else ''}"
-                text = str(number) if subject.is_table else ""
+                picture = subject.kind.thumbnail(example_of(subject, x).values)
+                text = str(number) if picture is None else ""
                 self.buttons[x] = button(text, lambda x=x: self.choose(x), aria_label=label, title=label)
-                if not subject.is_table:
+                if picture is not None:
                     with self.buttons[x]:
-                        Html("img", src=as_url(example_of(subject, x).values[0]), alt="")
+                        Html("img", src=as_url(picture), alt="")
 
     def _row_field(self) -> None:
         if (rows := self.visit.subject.rows) is not None:
@@ -84,14 +85,12 @@ class Chooser:
             self.row = Field("number", f"Row, 0 to {last}", "", choose, min=0, max=last, step=1)
 
     def _upload(self) -> None:
-        kinds, words = "image/*", "Upload an image"
-        if self.visit.subject.is_table:
-            kinds, words = ".csv,.tsv,.txt,text/csv", "Upload a row as CSV"
+        kind = self.visit.subject.kind
         upload = ui.upload(
             auto_upload=True, on_upload=self._uploaded, on_rejected=self._rejected, max_file_size=MOST_BYTES
-        ).props(f'accept="{kinds}"')
+        ).props(f'accept="{kind.accepts}"')
         upload.style("display: none")  # an element that NiceGUI hides takes no files
-        button(words, lambda: upload.run_method("pickFiles"))
+        button(kind.upload, lambda: upload.run_method("pickFiles"))
 
     async def choose(self, x: str) -> None:
         """Takes another example."""
@@ -116,8 +115,9 @@ class Chooser:
 
     async def _take(self, name: str, data: bytes, row: str = "0") -> int | None:
         """Takes the content of a file, one row for a table; returns its number of rows, or None if it is refused."""
+        subject = self.visit.subject
         try:
-            content = await self.visit.explorer.run(_content, self.visit.subject, data, row)
+            content = await self.visit.explorer.run(subject.kind.content, subject, data, row)
         except REFUSED as error:
             self.note.text = f"{name}: {error}"
             return None
@@ -126,28 +126,7 @@ class Chooser:
         return content.num_rows
 
     def _rejected(self) -> None:
-        kind = "CSV file" if self.visit.subject.is_table else "image"
-        self.note.text = f"This is no {kind}, or it has more than {MOST_BYTES >> 20} MiB."
-
-
-class _Content(NamedTuple):
-    """Example in a file."""
-
-    x: str
-    """Example, for a link."""
-    words: str
-    """Description of the example."""
-    num_rows: int = 1
-
-
-def _content(subject: Subject, data: bytes, row: str) -> _Content:
-    if subject.is_table:
-        number = int(row) if row.isdecimal() and len(row) < MOST_DIGITS else -1
-        example, num_rows = read_row(subject, data, number)
-        return _Content(write_row(example), "its row" if num_rows == 1 else f"its row {number}", num_rows)
-    image = read_image(subject, data)
-    _, _, height, width = image.shape
-    return _Content(write_image(image), f"as the model takes it: {width} × {height} pixels")
+        self.note.text = f"This is no {self.visit.subject.kind.file}, or it has more than {MOST_BYTES >> 20} MiB."
 
 
 def add_condition(visit: Visit) -> None:

@@ -70,8 +70,7 @@ def _head(visit: Visit, offers: Sequence[Offer]) -> None:
 
 
 def _described(subject: Subject) -> str:
-    shape = subject.shape
-    what = f"tables of {shape[0]} columns" if subject.is_table else f"images of {shape[1]} × {shape[2]}"
+    what = subject.kind.described(subject.shape)
     aliases = "".join(f" @{alias}" for alias in subject.offer.aliases)
     return f"version {subject.offer.version}{aliases}: {what}, {subject.model.config.latent_dim} latent dimensions"
 

@@ -10,16 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pipelines.explorer.given import (
-    example_of,
-    from_data_url,
-    read_holes,
-    read_image,
-    with_cells,
-    write_cells,
-    write_holes,
-    write_image,
-)
+from pipelines.explorer.given import example_of
+from pipelines.explorer.kinds.image import from_data_url, read_holes, read_image, write_holes, write_image
+from pipelines.explorer.kinds.table import columns_of, with_cells, write_cells
 from pipelines.explorer.looking import Shown
 from pipelines.explorer.page.chooser import Chooser, add_condition
 from pipelines.explorer.page.results import Results
@@ -33,24 +26,25 @@ WHITE = "#ffffff"
 
 def build(visit: Visit) -> None:
     """Adds the cards of the view."""
-    abilities, is_table = visit.subject.abilities, visit.subject.is_table
+    abilities, kind = visit.subject.abilities, visit.subject.kind
     with Html("div", classes="stack"):
         with card("Task"):
             can = [(task, words) for task, words in TASKS if abilities[task] is None]
             task = visit.field("select", "The model is to", "do", can)
             # An eraser, or an emptied cell, changes the task.
             visit.on_shown.append(lambda _: task.reset(visit.view.do))
-            if not is_table:
+            if kind.takes_noise:
                 visit.field("range", "Noise added", "noise", min=0, max=1, step=0.01)
             visit.field("number", "Draws", "draws", min=1, max=5000, step=1)
             add_condition(visit)
             if refusal := abilities["impute"]:
                 Html("p", f"Nothing can be filled in: {refusal}.", "fine")
-        if is_table:
+        if kind.editor == "cells":
             Chooser(visit, "Row", also=lambda x: {"cells": ""} | _task_of(visit, x))
             _Cells(visit)
         else:
-            _Drawing(visit)
+            if kind.editor == "drawing":
+                _Drawing(visit)
             Chooser(visit, "Example")
     Results(visit, "Answer")
 
@@ -66,7 +60,7 @@ def written(value: Any) -> str:
 
 def _task_of(visit: Visit, x: str) -> dict[str, Any]:
     """Returns the task `impute` for an own row with gaps, if the model can do it."""
-    own = x.startswith("json:") and visit.subject.abilities["impute"] is None
+    own = x.startswith(visit.subject.kind.prefix) and visit.subject.abilities["impute"] is None
     return {"do": "impute"} if own and example_of(visit.subject, x).values.isna().to_numpy().any() else {}
 
 
@@ -147,12 +141,10 @@ class _Cells:
     def __init__(self, visit: Visit) -> None:
         self.visit = visit
         self.x: str | None = None
-        columns = visit.subject.columns
-        assert columns is not None
-        self.columns = columns
+        self.columns = columns_of(visit.subject)
         with card("Cells"):
             Html("p", "Change a cell, or empty it to have it filled in.", "fine")
-            self.fields = {column.name: self._field(column) for column in columns}
+            self.fields = {column.name: self._field(column) for column in self.columns}
             button("Reset cells", lambda: visit.change(cells=""))
         self._follow()
         visit.on_shown.append(self._follow)

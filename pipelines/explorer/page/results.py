@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Sequence
 
 from nicegui import ui
 
 from pipelines.explorer import exports
-from pipelines.explorer.looking import Panel, Shown
+from pipelines.explorer.kinds import Panel
+from pipelines.explorer.looking import Shown
 from pipelines.explorer.mapping import Map
 from pipelines.explorer.page.visit import REFUSED, Visit
 from pipelines.explorer.page.widgets import Html, button, card, data_url
@@ -41,10 +41,10 @@ class Results:
 
     def draw(self, shown: Shown) -> None:
         """Draws an answer; pictures that exist already only change."""
-        if shown.is_table:
+        if (html := shown.kind.html(shown.flat)) is not None:
             self.panels.clear()
             with self.panels, Html("div", classes="scroll", tabindex=0, role="region", aria_label="values"):
-                ui.html(table_of(shown.flat), sanitize=False)
+                ui.html(html, sanitize=False)
         else:
             self._draw_images(shown.flat)
             self.panels.style(f"--columns: {len(shown.panels[0])}")
@@ -117,18 +117,6 @@ class Exports:
     async def _save_inputs(self) -> None:
         if (shown := self.current()) is not None and shown.call.file_name:
             ui.download.content(await self.visit.explorer.run(shown.call.file), shown.call.file_name)
-
-
-def table_of(panels: Sequence[Panel]) -> str:
-    """Returns panels of a table side by side as HTML, with every text escaped."""
-    frame = exports.beside(panels)
-    head = "".join(f'<th scope="col">{html.escape(str(name))}</th>' for name in frame.columns)
-    lines = []
-    for name, values in frame.iterrows():
-        texts = [html.escape(exports.cell_text(value)) for value in values]
-        cells = "".join(f"<td>{text}</td>" if text else '<td class="gap">missing</td>' for text in texts)
-        lines.append(f'<tr><th scope="row">{html.escape(str(name))}</th>{cells}</tr>')
-    return f'<table><thead><tr><th scope="col">column</th>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
 
 
 def _figure() -> tuple[Html, Html]:

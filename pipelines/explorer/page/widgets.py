@@ -12,7 +12,7 @@ from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement
 from numpy.typing import NDArray
 
-from pipelines.explorer.given import png_bytes
+from pipelines.explorer.kinds.image import png_bytes
 
 MISSING_PIXEL = np.array([182, 94, 52], np.uint8)
 """Colour of a missing pixel."""

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -66,7 +66,7 @@ class Shelf:
                 return subject
         raise RegistryError(f"no model {reference!r}; there are {', '.join(o.reference for o in self.offers())}")
 
-    def __getitem__(self, reference: str) -> Subject:
+    def __getitem__(self, reference: str) -> Any:
         return self.pull(reference)
 
 
@@ -84,7 +84,7 @@ def trained(dataset: Dataset, name: str, version: str, aliases: tuple[str, ...],
 
 def wine(folder: Any) -> Dataset:
     """Publishes scikit-learn's wines with the cultivar as a column, a column of whole numbers, and a tenth missing."""
-    data, rng = load_wine(), np.random.default_rng(0)
+    data, rng = cast(Any, load_wine()), np.random.default_rng(0)
     order = rng.permutation(len(data.data))
     columns = {
         name: pa.array(values, mask=rng.random(len(values)) < 0.1)
@@ -123,7 +123,7 @@ def hostile() -> Subject:
 @pytest.fixture(scope="session")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
     """Returns models of digits (champion, challenger, conditional, any β, in colour), of wines, and of hostile classes."""
-    data = load_digits()
+    data: Any = load_digits()
     pixels = np.rint(data.images * (255 / 16)).astype(np.uint8)[:, None]
     splits = {"train": 1400, "validation": 197, "test": 200}
     digits = _publish(tmp_path_factory.mktemp("digits"), pixels, data.target.astype(np.int64), splits)

@@ -12,17 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.explorer.given import (
-    MOST_BYTES,
-    damaged,
-    example_of,
-    read_holes,
-    read_image,
-    read_row,
-    write_holes,
-    write_image,
-    write_row,
-)
+from pipelines.explorer.given import example_of
+from pipelines.explorer.kinds import MOST_BYTES
+from pipelines.explorer.kinds.image import KIND, read_holes, read_image, write_holes, write_image
+from pipelines.explorer.kinds.table import read_row, write_row
 from pipelines.explorer.looking import look
 from pipelines.explorer.models import Subject
 from pipelines.explorer.views import Repair
@@ -41,7 +34,9 @@ def test_image_in_a_link_is_the_image(shelf: Shelf) -> None:
     subject = shelf["digits/1"]
     image = subject.rows.take([7])
     assert np.array_equal(example_of(subject, write_image(image)).values, image)
-    assert np.array_equal(read_holes(subject, write_holes(HOLES)), HOLES)
+    holes = read_holes(subject, write_holes(HOLES))
+    assert holes is not None
+    assert np.array_equal(holes, HOLES)
 
 
 def test_upload_becomes_an_example(shelf: Shelf) -> None:
@@ -88,7 +83,7 @@ def test_bombs_are_refused(side: int, shelf: Shelf) -> None:
 
 def csv_of_row(subject: Subject, delimiter: str = ",", **cells: str) -> bytes:
     """Returns a wine as a file, with columns in another order than the model's and some cells changed."""
-    names = [column.name for column in reversed(subject.columns)]
+    names = [column.name for column in reversed(subject.model.examples.columns or ())]
     row = {name: "barolo" if name == "cultivar" else "2.5" for name in names} | cells
     return f"{delimiter.join(names)}\r\n{delimiter.join(row[name] for name in names)}\r\n".encode()
 
@@ -159,11 +154,12 @@ def test_hostile_cells_are_refused(cells: dict[str, str], words: str, shelf: She
         read_row(shelf["wine"], csv_of_row(shelf["wine"], **cells))
 
 
-def test_noise_repeats_for_a_seed() -> None:
+def test_noise_repeats_for_a_seed(shelf: Shelf) -> None:
     """The same seed gives the same noise; holes are NaN."""
-    image = np.full((1, 1, 8, 8), 128, np.uint8)
-    first, second, other = (damaged(image, 0.2, HOLES, seed) for seed in (1, 1, 2))
+    image, holes = np.full((1, 1, 8, 8), 128, np.uint8), write_holes(HOLES)
+    views = [Repair(noise=0.2, holes=holes, seed=seed) for seed in (1, 1, 2)]
+    first, second, other = (KIND.damaged(shelf["digits"], view, image) for view in views)
     assert np.array_equal(first, second, equal_nan=True)
     assert not np.array_equal(first, other, equal_nan=True)
     assert np.array_equal(np.isnan(first[0, 0]), HOLES)
-    assert damaged(image, 0.0, None, 1) is image
+    assert KIND.damaged(shelf["digits"], Repair(), image) is image

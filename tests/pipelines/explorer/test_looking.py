@@ -17,7 +17,8 @@ from PIL import Image
 
 from pipelines.explorer import exports, mapping
 from pipelines.explorer.asking import Call
-from pipelines.explorer.given import from_data_url, with_cells, write_cells, write_holes, write_image
+from pipelines.explorer.kinds.image import from_data_url, write_holes, write_image
+from pipelines.explorer.kinds.table import with_cells, write_cells
 from pipelines.explorer.looking import look
 from pipelines.explorer.mapping import MOST_MAPS, chart
 from pipelines.explorer.models import Subject
@@ -95,7 +96,7 @@ def test_exports_give_what_is_shown(
     assert all(same(one, other) for one, other in zip(again, answers, strict=True))
     frame = pd.read_csv(io.StringIO(exports.csv_of(shown)), keep_default_na=False, na_values=[""])
     assert frame["panel"].tolist() == [panel.name for panel in shown.flat]
-    if shown.is_table:
+    if shown.kind.prefix == "json":
         assert frame["alcohol"].iloc[-1] == pytest.approx(shown.flat[-1].values["alcohol"].iloc[0])
     else:
         expected = np.stack([panel.values.ravel() for panel in shown.flat])
@@ -156,8 +157,10 @@ def test_cells_round_trip(shelf: Shelf) -> None:
     """The cells that differ from the row are written and read again."""
     subject = shelf["wine"]
     row = subject.rows.take([4])
-    changed = with_cells(row, '{"alcohol":11,"cultivar":"barolo","malic_acid":null}', subject.columns)
-    again = with_cells(row, write_cells(row, changed), subject.columns)
+    changed = with_cells(
+        row, '{"alcohol":11,"cultivar":"barolo","malic_acid":null}', subject.model.examples.columns or ()
+    )
+    again = with_cells(row, write_cells(row, changed), subject.model.examples.columns or ())
     pd.testing.assert_frame_equal(changed, again, check_dtype=False)
     assert write_cells(row, row) == ""
 
@@ -218,6 +221,8 @@ def test_map_is_computed_once(shelf: Shelf, monkeypatch: pytest.MonkeyPatch) -> 
     subject = replace(shelf["digits/1"], memory={})
     first = chart(Latent(seed=3), subject)
     turned = chart(Latent(seed=3, across=5, up=4), subject)
+    assert first is not None
+    assert turned is not None
     assert turned.codes is first.codes
     assert len(asked) == 1
     for seed in range(20):

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.explorer.exports import cell_text
+from pipelines.explorer.kinds.table import cell_text
 from tests.pipelines.explorer.browser import cells, choose, eventually, fill, of_link, upload
 from tests.pipelines.explorer.conftest import HOSTILE, Shelf
 
