@@ -6,7 +6,6 @@ Search spaces, workers, the choice of a trial, the command line and the document
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -181,10 +180,9 @@ def _udr(configs: Mapping[int, RunConfig], models: Mapping[int, VAE], dataset: D
     from vae.config import override
     from vae.metrics.disentanglement import udr
 
-    groups: dict[str, list[int]] = {}
+    groups: dict[RunConfig, list[int]] = {}
     for lane, config in configs.items():
-        setting = override(config, {SEED: 0}).model_dump(mode="json")
-        groups.setdefault(json.dumps(setting, sort_keys=True), []).append(lane)
+        groups.setdefault(override(config, {SEED: 0}), []).append(lane)
     scores: dict[int, float] = {}
     for lanes in groups.values():
         if len(lanes) > 1:
