@@ -12,20 +12,20 @@ from matplotlib.patches import FancyBboxPatch
 INK, MUTED, LINE = "#1b2330", "#5b6675", "#b4bcc7"
 PREFECT, RAY, STORE = "#e8eefb", "#e6f3ea", "#fdf3df"
 
-# Name of the flow, what its Ray job does, and what it leaves behind.
+# Name of the flow, the work of its Ray job, and its results.
 STAGES = (
     ("ingest", "decode, split,\nwrite shards", "Parquet + manifest\ndatasets/NAME/ID"),
     ("tune", "Ray Tune:\n$\\beta$ × architecture", "trials in MLflow\nbest.yaml"),
     ("train", "Ray Train: DDP,\nexact resume", "curves in MLflow\nweights, checkpoints"),
-    ("promote", "test likelihood,\nreport, load proof", "registered version\nalias champion"),
+    ("promote", "test likelihood,\nreport, trial load", "registered version\nalias champion"),
 )
-# What people do with what is left.
+# Uses of the results.
 USES = (
     ("explore", "look, edit, compare,\nin the browser"),
     ("apply", "one task over a\nwhole dataset"),
     ("pull", "load_model(\n“models:/digits@champion”)"),
 )
-BANDS = ((2.62, PREFECT, "Prefect\nflow"), (1.42, RAY, "Ray\njob"), (0.22, STORE, "what\nremains"))
+BANDS = ((2.62, PREFECT, "Prefect\nflow"), (1.42, RAY, "Ray\njob"), (0.22, STORE, "results"))
 CAUSES = "          ".join(("a command", "the clock", "new data", "drift", "a person’s approval"))
 TOP = 3.8
 HEIGHT, WIDTH, STEP, LEFT = 0.78, 1.72, 2.12, 1.06
@@ -58,7 +58,7 @@ def draw() -> Figure:
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set(xlim=(0, 12.0), ylim=(0, 4.6))
     axes.axis("off")
-    axes.text(0.5, TOP + 0.21, "set off\nby", ha="center", va="center", fontsize=9.5, color=MUTED)
+    axes.text(0.5, TOP + 0.21, "started\nby", ha="center", va="center", fontsize=9.5, color=MUTED)
     axes.text(LEFT + SPAN / 2, TOP + 0.21, CAUSES, ha="center", va="center", fontsize=9.5, color=INK)
     axes.plot((LEFT, LEFT + SPAN), (TOP, TOP), color=MUTED, linewidth=1.1)
     for y, _, name in BANDS:
