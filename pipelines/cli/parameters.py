@@ -26,6 +26,29 @@ ConfigFile = Annotated[
 ]
 Settings = Annotated[list[str] | None, Option("--set", help=SET.format("objective.beta=4"))]
 SearchSettings = Annotated[list[str] | None, Option("--set", help=SET.format("base.training.epochs=20"))]
+Source = Annotated[
+    str,
+    Argument(
+        help="A table (CSV and the like, .jsonl, .xlsx, .parquet), images, IDX or .npz files, or a folder of them; or "
+        "built in: sklearn:digits, sprites."
+    ),
+]
+NewDataset = Annotated[str, Argument(help="Name of the dataset to make.")]
+Split = Annotated[
+    str, Option(help="Fractions of the examples for VALIDATION,TEST, unless the source has splits of its own.")
+]
+SplitSeed = Annotated[int, Option(help="Seed of the shuffle and of the splits.")]
+Resize = Annotated[str | None, Option(metavar="HEIGHTxWIDTH", help="Size of all images in pixels; by default kept.")]
+Color = Annotated[str, Option(help="Conversion of images: keep, grey or rgb.")]
+OnBad = Annotated[str, Option(help="Bad examples: reject the source, or quarantine them and go on.")]
+Label = Annotated[str | None, Option(help="Label column, or array of an .npz file; by default detected.")]
+ColumnsFile = Annotated[Path | None, Option("--columns", help="YAML file of the roles and types of a table's columns.")]
+WriteColumns = Annotated[
+    Path | None, Option("--write-columns", help="With --dry-run: file to write the columns to as they were understood.")
+]
+Strict = Annotated[
+    bool, Option("--strict", help="Refuse a table of which something was guessed, left out or read otherwise.")
+]
 IngestSettings = Annotated[list[str] | None, Option("--set", help=SET.format("header=false"))]
 ScheduledSettings = Annotated[
     list[str] | None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.markup import escape
@@ -16,20 +17,33 @@ from pipelines.cli.parameters import (
     DEFAULT_HOME,
     Alias,
     Approve,
+    Color,
+    ColumnsFile,
     ConfigFile,
     Dataset,
     Home,
     IngestSettings,
     Json,
+    Label,
     ModelName,
+    NewDataset,
+    OnBad,
     PresetName,
     Projection,
     Register,
+    Resize,
     RunName,
     SearchSettings,
     Select,
     Settings,
+    Source,
+    Split,
+    SplitSeed,
+    Strict,
+    WriteColumns,
 )
+from pipelines.cli.yaml_files import read_mapping
+from vae.errors import ConfigError
 
 if TYPE_CHECKING:
     from pipelines.data.ingest import IngestResult
@@ -63,21 +77,18 @@ def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
 
 @app.command()
 def ingest(
-    source: Annotated[
-        str, Argument(help="Folder of IDX files or images; .npz, CSV or Parquet; or built in: sklearn:digits, sprites.")
-    ],
-    name: Annotated[str, Argument(help="Name of the dataset to make.")],
-    split: Annotated[
-        str, Option(help="Fractions of the examples for VALIDATION,TEST, unless the source has splits of its own.")
-    ] = "0.1,0.1",
-    seed: Annotated[int, Option(help="Seed of the shuffle and of the splits.")] = 0,
-    resize: Annotated[
-        str | None, Option(metavar="HEIGHTxWIDTH", help="Size of all images in pixels; by default kept.")
-    ] = None,
-    color: Annotated[str, Option(help="Conversion of images: keep, grey or rgb.")] = "keep",
-    on_bad: Annotated[str, Option(help="Bad examples: reject the source, or quarantine them and go on.")] = "reject",
-    label: Annotated[str | None, Option(help="Label column, or array of an .npz file; by default detected.")] = None,
+    source: Source,
+    name: NewDataset,
+    split: Split = "0.1,0.1",
+    seed: SplitSeed = 0,
+    resize: Resize = None,
+    color: Color = "keep",
+    on_bad: OnBad = "reject",
+    label: Label = None,
     settings: IngestSettings = None,
+    columns: ColumnsFile = None,
+    write_columns: WriteColumns = None,
+    strict: Strict = False,
     dry_run: Annotated[bool, Option("--dry-run", help="Print what would be done, and do nothing.")] = False,
     run: RunName = None,
     home: Home = DEFAULT_HOME,
@@ -89,34 +100,49 @@ def ingest(
 
     screen = Screen(as_json, home)
     values = {"source": source, "name": name, "seed": seed, "color": color, "on_bad": on_bad, "label": label}
-    values |= {"split": options.split_fractions(split), **options.image_size(resize), **options.assignments(settings)}
-    config = parse(IngestConfig, values, "ingest")
+    values |= {"split": options.split_fractions(split), **options.image_size(resize)}
+    values |= {"strict": strict, "columns": {} if columns is None else read_mapping(columns)}
+    config = parse(IngestConfig, values | options.assignments(settings), "ingest")
     if dry_run:
-        _say_plan(screen, config, home)
+        _say_plan(screen, config, home, write_columns)
         return
+    if write_columns is not None:
+        raise ConfigError("--write-columns: nothing is written by an ingest itself. Add --dry-run")
     result: IngestResult = run_flow("ingest", name, config, home, screen, run=run)
     _say_ingested(screen, name, result)
     screen.end(result, f"betaline train {name}")
 
 
 def _say_ingested(screen: Screen, name: str, result: IngestResult) -> None:
+    from pipelines.cli.ingest_view import column_lines
     from pipelines.cli.summary import counts
 
     verb = "was there already, nothing was written" if result.reused else "is written"
-    screen.say(f"Dataset [bold]{name}[/]@{result.dataset_id[:12]} {verb}: {counts(result.rows)}.", *result.notes)
+    if result.understood:
+        screen.say(*column_lines(result.understood))
+    screen.say(f"Dataset [bold]{name}[/]@{result.dataset_id[:12]} {verb}: {counts(result.rows)}.")
+    screen.say(*map(escape, result.notes))
     if not result.reused:
         screen.say(f"{sum(result.rows.values()):,} examples in {result.seconds:.2f} s.")
     if result.rejected:
         screen.say(f"{result.rejected:,} bad examples were left out; they are in {result.quarantine_uri}")
 
 
-def _say_plan(screen: Screen, config: Any, home: str) -> None:
+def _say_plan(screen: Screen, config: Any, home: str, write_columns: Path | None) -> None:
     from pipelines.cli.ingest_view import dry_run_lines
     from pipelines.data import ingest
+    from pipelines.data.sources.tables.choices import as_yaml
 
     plan = ingest.dry_run(config, home)
     screen.say(*dry_run_lines(plan))
-    screen.end(plan, options.typed_without("--dry-run", "--json"))
+    following = options.typed_without("--dry-run", "--json")
+    if write_columns is not None:
+        if not plan.understood:
+            raise ConfigError(f"--write-columns: {config.source} holds images, which have no columns")
+        write_columns.write_text(as_yaml(plan.understood))
+        screen.say(f"The columns are in {write_columns}: change what is wrong there.")
+        following = following.replace("--write-columns", "--columns")
+    screen.end(plan, following)
 
 
 @app.command()

@@ -71,8 +71,9 @@ def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[n
     single = config.source not in BUILT_IN and locate(config.source).info().type == fs.FileType.File
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
     group_rows, chunks = _cut(order, survey.example.row_bytes)
-    identity = derive_dataset_id(sources, config.identity())
-    lean = replace(survey, files=(), own_splits=None, excluded=None, groups=None, problems=())
+    understood = {"understood": [one.reading() for one in survey.understood]} if survey.understood else {}
+    identity = derive_dataset_id(sources, config.identity() | understood)
+    lean = replace(survey, files=(), own_splits=None, excluded=None, groups=None, problems=(), understood=())
     return ChunkWork(identity, lean, order, chunks, group_rows)
 
 

@@ -14,6 +14,7 @@ from pipelines.data.ingest.chunks import ChunkRecord
 from pipelines.data.ingest.planning import ADVICE, IngestPlan
 from pipelines.data.ingest.staging import dataset_location, quarantine_location, staging_location
 from pipelines.data.sources import IngestConfig, Problem, RejectedSource, problems_as_json
+from pipelines.data.sources.tables import choices
 from vae.data.manifest import MANIFEST_NAME, SPLITS, Manifest, Shard, SourceFile, SourceListing, SplitName
 from vae.data.parquet import Dataset
 from vae.errors import DataError
@@ -47,6 +48,8 @@ def publish(plan: IngestPlan, records: Iterable[ChunkRecord], home: str) -> Mani
         target.filesystem.create_dir(target.path, recursive=True)
         rejected = _quarantine(config, plan.dataset_id, problems, home) if problems else 0
         _move_shards(staging_location(home, config.name, plan.dataset_id), target, shards)
+    if survey.understood:
+        write_whole(target / choices.FILE_NAME, choices.as_yaml(survey.understood).encode())
     long = len(survey.files) > _SOURCES_LISTED
     manifest = Manifest.made_now(
         dataset_id=plan.dataset_id,

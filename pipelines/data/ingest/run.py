@@ -13,6 +13,7 @@ from pipelines.data.ingest.planning import IngestPlan, plan_ingest
 from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, quarantine_location, remove, staging
 from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
+from pipelines.data.sources.tables.columns import Understood
 from vae.data.manifest import MANIFEST_NAME, Manifest, SplitName
 from vae.data.parquet import Dataset
 from vae.data.schema import ExampleSpec
@@ -36,6 +37,8 @@ class IngestResult:
     rejected: int
     quarantine_uri: str | None
     notes: tuple[str, ...]
+    understood: tuple[Understood, ...]
+    """Columns of a table as they were understood; empty for images."""
     survey_seconds: float
     """Seconds to list, hash and check the source."""
     seconds: float
@@ -64,6 +67,8 @@ class DryRun:
     problems: tuple[Problem, ...]
     """Examples that would be left out, if the configuration quarantines them."""
     notes: tuple[str, ...]
+    understood: tuple[Understood, ...]
+    """Columns of a table as they were understood; empty for images."""
 
 
 def ingest(
@@ -124,6 +129,7 @@ def dry_run(config: IngestConfig, home: str) -> DryRun:
         source_bytes=sum(file.bytes for file in todo.survey.files),
         problems=todo.survey.problems,
         notes=todo.survey.notes,
+        understood=todo.survey.understood,
     )
 
 
@@ -181,6 +187,7 @@ def _result(
         rejected=manifest.rejected,
         quarantine_uri=quarantined.uri if manifest.rejected else None,
         notes=todo.survey.notes,
+        understood=todo.survey.understood,
         survey_seconds=surveyed,
         seconds=seconds,
         images_per_second=rows / seconds if seconds else 0.0,

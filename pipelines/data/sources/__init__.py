@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pipelines.data.sources import csv_files, digits, folder, idx, npz, parquet_files, parquet_images, sprites
+from pipelines.data.sources import digits, folder, idx, npz, parquet_images, sprites
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
 from pipelines.data.sources.segments import forget_segments
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, list_source
+from pipelines.data.sources.tables import survey as tables
 from vae.errors import DataError
 
 __all__ = [
@@ -22,9 +23,7 @@ __all__ = [
     "survey_source",
 ]
 
-SOURCES: tuple[Source, ...] = tuple(
-    kind.SOURCE for kind in (digits, sprites, idx, folder, npz, csv_files, parquet_images, parquet_files)
-)
+SOURCES: tuple[Source, ...] = tuple(kind.SOURCE for kind in (digits, sprites, idx, folder, npz, parquet_images, tables))
 """Every kind of source; the first one that claims the files of a source surveys it."""
 
 

@@ -6,9 +6,10 @@ from collections.abc import Collection
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from pipelines.data.sources.tables import column_of, is_number, is_text
+from pipelines.data.sources.tables.columns import is_number, is_text
 from vae.data.schema import Column
 from vae.data.transforms.tables import encode
 from vae.errors import DataError
@@ -36,7 +37,7 @@ def survey_attributes(
             raise DataError(f"{where}: expected numbers, booleans or text in attribute {name!r}, found {values.type}")
         if len(values) and values.null_count == len(values):
             raise DataError(f"{where}: every value of attribute {name!r} is missing. Leave it out")
-        columns.append(column_of(name, values, categorical=name in categorical))
+        columns.append(_column(name, values, is_category=name in categorical))
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
         encoded = encode(table, columns).astype(np.float32)
     for column, values_N in zip(columns, encoded.T, strict=True):
@@ -47,3 +48,12 @@ def survey_attributes(
                 "leave it out"
             )
     return tuple(columns), encoded
+
+
+def _column(name: str, values: pa.ChunkedArray, *, is_category: bool) -> Column:
+    """Returns the schema of an attribute: categories if it is text or said to be, else numbers."""
+    dtype = str(values.type)
+    if not is_text(values.type) and not is_category:
+        return Column(name, dtype=dtype)
+    categories = tuple(str(value) for value in sorted(pc.unique(values.drop_null()).to_pylist()))  # pyright: ignore[reportAttributeAccessIssue]
+    return Column(name, categories, dtype=dtype)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
+from vae.data.schema import ColumnType
 from vae.storage import refuse_credentials
 
 DIGITS, SPRITES, COLOUR_SPRITES = "sklearn:digits", "sprites", "sprites:colour"
@@ -16,6 +17,30 @@ BUILT_IN = (DIGITS, SPRITES, COLOUR_SPRITES)
 MEMORY_ADVICE = "Raise it with --set max_memory_bytes=N if you trust the source and have the memory"
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+
+
+Role = Literal["feature", "label", "identifier", "time", "out"]
+"""Part of a column in a table: modelled, the class, or not modelled: an identifier, the time of the row, or left out."""
+
+
+class ColumnChoice(BaseModel):
+    """Role and type of a column, where they are not to be found out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    role: Role | None = Field(default=None, description="Part of the column in the table; empty finds it out.")
+    type: ColumnType | Literal["text"] | None = Field(
+        default=None, description="Type of the column's values; empty finds it out."
+    )
+    decimal: Literal[".", ","] | None = Field(
+        default=None, description="Sign before the decimals of the column's numbers; empty finds it out."
+    )
+    format: str | None = Field(
+        default=None,
+        description="Format of the column's dates as `strptime` writes it, such as `%d/%m/%Y`; empty finds it out.",
+    )
+    missing: tuple[str, ...] = Field(default=(), description="Texts of the column that mean a missing value.")
+    order: tuple[str, ...] = Field(default=(), description="Categories of an ordered column, from the lowest.")
 
 
 class SplitConfig(BaseModel):
@@ -48,8 +73,8 @@ class IngestConfig(BaseModel):
 
     source: str = Field(
         description="A folder of IDX files (`*-ubyte`, gzipped or not), a folder of images (class "
-        "subfolders, or flat), an .npz, CSV or Parquet file or folder, `sklearn:digits`, `sprites` or "
-        "`sprites:colour`. A path, or any pyarrow filesystem URI.",
+        "subfolders, or flat), a table (CSV and the like, .jsonl, .xlsx, .parquet) or a folder of them, an .npz file, "
+        "`sklearn:digits`, `sprites` or `sprites:colour`. A path, or any pyarrow filesystem URI.",
         min_length=1,
     )
     name: str = Field(
@@ -104,14 +129,28 @@ class IngestConfig(BaseModel):
     max_rows: PositiveInt | None = Field(
         default=None, description="Largest number of examples, drawn by the seed; empty takes all."
     )
-    header: bool = Field(default=True, description="Whether the first line of a CSV names its columns.")
-    delimiter: str = Field(default=",", min_length=1, max_length=1, description="The CSV delimiter.")
+    header: bool | None = Field(
+        default=None, description="Whether the first line of a CSV names its columns; empty finds it out."
+    )
+    delimiter: str | None = Field(
+        default=None, min_length=1, max_length=1, description="The CSV delimiter; empty finds it out."
+    )
     na_values: tuple[str, ...] = Field(
-        default=("",), description="The texts that mean a missing value in a CSV; no other text does."
+        default=("",), description="Texts that mean a missing value in every column of a CSV, beside the usual signs."
     )
     categorical: tuple[str, ...] = Field(
-        default=(),
-        description="Columns whose values are categories, whatever they look like; columns of text always are.",
+        default=(), description="Columns whose values are categories, whatever they look like."
+    )
+    columns: dict[str, ColumnChoice] = Field(
+        default_factory=dict,
+        description="What some columns of a table are, by name: the content of the file that `--columns` reads.",
+    )
+    max_categories: PositiveInt = Field(
+        default=200, description="Largest number of categories of a column; one of text with more is left out."
+    )
+    strict: bool = Field(
+        default=False,
+        description="Refuse a table of which something was guessed, left out or read in another way than it is written.",
     )
     max_pixels: PositiveInt = Field(
         default=1 << 26,
@@ -148,6 +187,9 @@ class IngestConfig(BaseModel):
         refuse_credentials(source)
         return source
 
+    def __hash__(self) -> int:
+        return hash(self.model_dump_json())
+
     def num_channels(self, channels: int) -> int:
         """Returns the number of channels that an image of 1 or 3 channels is converted to."""
         return {"keep": channels, "grey": 1, "rgb": 3}[self.color]
@@ -158,8 +200,20 @@ class IngestConfig(BaseModel):
             return self
         return self.model_copy(update={"source": os.path.abspath(os.path.expanduser(self.source))})
 
+    def choice(self, name: str) -> ColumnChoice:
+        """Returns what the configuration says of a column."""
+        choice = self.columns.get(name, ColumnChoice())
+        return choice.model_copy(update={"type": "category"}) if name in self.categorical else choice
+
     def identity(self) -> dict[str, Any]:
-        """Returns the part of a dataset's identity that is configuration: all but the name and the place of the source."""
+        """Returns the part of a dataset's identity that is configuration: all but the name and the place of the source.
+
+        What a table's columns were understood to be is a part of its own, see `Survey.understood`.
+        """
         # Left out when unused: datasets older than these fields keep their identity.
         unused = {field for field in ("attributes", "max_rows") if not getattr(self, field)}
-        return self.model_dump(mode="json", exclude={"source", "name"} | unused)
+        found = {"columns", "strict", "max_categories", "header", "delimiter"}
+        return self.model_dump(mode="json", exclude={"source", "name"} | unused | found) | {
+            "header": self.header is not False,
+            "delimiter": self.delimiter or ",",
+        }

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
-from pipelines.data.sources.parquet_files import SUFFIXES, check_drift, plain, read_schema, unfold
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import load_once, starts_of
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, read_unchanged
-from pipelines.data.sources.tables import RowLocator, group_files
+from pipelines.data.sources.tables.parquet import SUFFIXES, plain, read_schema, unfold
+from pipelines.data.sources.tables.raw import check_same_columns
+from pipelines.data.sources.tables.survey import RowLocator, group_files
 from vae.data.manifest import SourceFile
 from vae.data.schema import ExampleSpec
 from vae.errors import DataError
@@ -81,7 +82,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     for path in paths:
         data, file = listing.read(path)
         files.append(file)
-        check_drift(schema, read_schema(data, path, config), paths[0], path)
+        check_same_columns(schema, read_schema(data, path, config), paths[0], path)
         table = unfold(data, path, config.max_memory_bytes, [*others, *([] if column in others else [column])])
         for row, probed in enumerate(_probed(table[column], config)):
             shapes.append(probed if isinstance(probed, ImageShape) else None)
@@ -134,7 +135,7 @@ def _reader(
     groups, group_of_row = group_files(files, sizes)
     encoded = tuple(EncodedGroup(listing, group.files, column) for group in groups)
     starts = tuple(starts_of([group.num_rows for group in groups]).tolist())
-    names = RowLocator(tuple(file.path for file in files), tuple(sizes), 0)
+    names = RowLocator(tuple(file.path for file in files), tuple(np.arange(size) for size in sizes))
     return EncodedReader(encoded, starts, names, column, example, config), group_of_row
 
 

@@ -14,6 +14,7 @@ from pyarrow import fs
 
 from pipelines.data.sources.config import BUILT_IN, IngestConfig
 from pipelines.data.sources.problems import Problem
+from pipelines.data.sources.tables.columns import Understood
 from vae.data.manifest import SourceFile
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
@@ -68,6 +69,8 @@ class Survey:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     """Messages for the user: what was left aside, and why."""
+    understood: tuple[Understood, ...] = ()
+    """Columns of a table as they were understood, with those that are left out."""
 
     @property
     def schema(self) -> ExampleSpec:

@@ -70,7 +70,7 @@ def test_dry_run_prints_a_plan_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_dry_run_suggests_the_same_command(tmp_path: Path) -> None:
     """The next command is what was typed, with every flag but those of the dry run."""
-    (tmp_path / "a table.csv").write_text("1,2\n" * 30)
+    (tmp_path / "a table.csv").write_text("1,2\n3,4\n" * 15)
     typed = ["ingest", str(tmp_path / "a table.csv"), "table", "--set", "header=false", "--split", "0.2,0.2"]
     done = betaline(*typed, "--dry-run", home=tmp_path / "home")
     again = shlex.split(done.stdout.splitlines()[-1].removeprefix("Next: "))

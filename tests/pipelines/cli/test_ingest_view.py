@@ -24,17 +24,17 @@ def printed(config: IngestConfig, home: Path) -> str:
 def wide(tmp_path: Path) -> Path:
     """A table of many columns, the first a category with many values."""
     names = [f"number_{index}" for index in range(99)]
-    rows = [",".join([f"name{row}", *(str(row + index) for index in range(99))]) for row in range(300)]
+    rows = [",".join([f"name{row % 150}", *(str(row * 7 + index) for index in range(99))]) for row in range(300)]
     (tmp_path / "wide.csv").write_text("\n".join([",".join(["who", *names]), *rows]))
     return tmp_path / "wide.csv"
 
 
 def test_dry_run_of_a_table_is_short(wide: Path, tmp_path: Path) -> None:
-    """Each of the first columns has a line with its kind, type and number of categories; the others are counted."""
+    """Each of the first columns has a line with its role, type and number of values; the others are counted."""
     said = printed(IngestConfig(source=str(wide), name="wide"), tmp_path)
     lines = [line.split() for line in said.splitlines()]
-    assert ["who", "categorical", "string", "300"] in lines
-    assert ["number_0", "numeric", "int64"] in lines
+    assert ["who", "feature", "category", "0", "150", "name0,", "name1,", "name2"] in lines
+    assert ["number_0", "feature", "count", "0", "300", "0", "…", "2093:", "0,", "7,", "14"] in lines
     assert "Examples: rows of 100 columns" in said
     assert f"… and {100 - SHOWN} more" in said
     assert len(lines) < SHOWN + 10

@@ -215,8 +215,8 @@ def test_folder_without_images_has_0_examples(tmp_path, look) -> None:
     """An empty folder, and one of other files, say 0 examples and what is expected."""
     with pytest.raises(DataError, match=r"0 examples. The folder is empty"):
         look(tmp_path)
-    (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(DataError, match=r"0 examples among 1 files \(a\.txt\)\. Expected IDX"):
+    (tmp_path / "a.xyz").write_text("x")
+    with pytest.raises(DataError, match=r"0 examples among 1 files \(a\.xyz\)\. Expected IDX"):
         look(tmp_path)
     with pytest.raises(DataError, match="no such source"):
         look(tmp_path / "absent")

@@ -29,10 +29,7 @@ def test_parquet_schema_drift_is_a_diff(tmp_path, look) -> None:
     """Another schema is refused with both fingerprints and what differs."""
     pq.write_table(pa.table({"a": [1], "b": [1.0], "c": [1]}), tmp_path / "1.parquet")
     pq.write_table(pa.table({"a": [1.0], "c": [1], "d": ["x"]}), tmp_path / "2.parquet")
-    expected = (
-        r"2\.parquet: schema [0-9a-f]{12} differs from 1\.parquet's [0-9a-f]{12}: missing 'b' \(double\); "
-        r"extra 'd' \(string\); 'a' is double, expected int64"
-    )
+    expected = r"2\.parquet: columns differ from 1\.parquet's: missing b; extra d; 'a' is double, expected int64"
     with pytest.raises(DataError, match=expected):
         look(tmp_path)
 
@@ -49,20 +46,20 @@ def test_parquet_infinite_value_is_refused_with_its_row(tmp_path, look) -> None:
     [
         (
             {"a": pa.repeat(pa.scalar(1), 5_000_000)},
-            {"max_memory_bytes": 1000},
-            "5,000,000 rows of 1 columns unfold to 40,000,000 bytes, above the limit of 1,000",
+            {"max_memory_bytes": 100_000},
+            "5,000,000 rows of 1 columns unfold to 40,000,000 bytes, above the limit of 100,000",
         ),
         (
-            {"a": [[1]], "t": pa.array([0], pa.timestamp("s"))},
+            {"a": [[1]]},
             {},
-            r"expected columns of numbers, booleans or text, found 'a' \(list<.*'t' \(timestamp",
+            r"no column to model \('a': out, values of type list<",
         ),
         ({"a": pa.array([], pa.int64())}, {}, r"t\.parquet: 0 examples\. The file has no rows"),
     ],
     ids=["bomb", "types", "empty"],
 )
 def test_parquet_that_is_no_table_is_refused(tmp_path, look, columns, options, message) -> None:
-    """Few bytes that are many rows are counted by the footer; lists, times and files without rows are refused."""
+    """Few bytes that are many rows are counted by the footer; lists alone and files without rows are refused."""
     pq.write_table(pa.table(columns), tmp_path / "t.parquet")
     assert (tmp_path / "t.parquet").stat().st_size < 40_000
     with pytest.raises(DataError, match=message):

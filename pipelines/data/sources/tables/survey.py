@@ -1,0 +1,271 @@
+"""Sources of tables: from the rows of their files to a survey of typed columns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+from numpy.typing import NDArray
+
+from pipelines.data.sources.config import IngestConfig
+from pipelines.data.sources.problems import Problem
+from pipelines.data.sources.segments import Segment, SegmentReader, starts_of
+from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
+from pipelines.data.sources.tables import excel, json_lines, parquet, text_files
+from pipelines.data.sources.tables.columns import Understood
+from pipelines.data.sources.tables.raw import RawTable, ReadFile, check_same_columns
+from pipelines.data.sources.tables.understanding import Finding, understand
+from pipelines.data.sources.tables.values import listed, mask_of
+from vae.data.manifest import SourceFile
+from vae.data.rows import LABEL, SOURCE_ROW
+from vae.data.schema import ExampleSpec
+from vae.errors import DataError, did_you_mean
+
+pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
+
+_READERS: tuple[tuple[tuple[str, ...], ReadFile], ...] = tuple(
+    (kind.SUFFIXES, kind.read) for kind in (text_files, parquet, json_lines, excel)
+)
+"""Endings and reader of each format of tables."""
+# Files are read, and their rows shuffled, in groups of about this size.
+_GROUP_BYTES = 256 << 20
+_SHOWN_TEXT = 80
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableSegment(Segment):
+    """Neighbouring files of a table."""
+
+    listing: Listing
+    files: tuple[SourceFile, ...]
+    columns: tuple[Understood, ...]
+    """Features."""
+    config: IngestConfig
+
+    def load(self) -> pa.Table:
+        """Returns the features of all rows of the files; a value that does not fit its column is null."""
+        read = _reader_of(self.files[0].path)
+        tables = []
+        for file in self.files:
+            raw = read(read_unchanged(self.listing, file), file.path, self.config).table
+            tables.append(pa.table({one.name: one.convert(raw[one.name]) for one in self.columns}))
+        return pa.concat_tables(tables)
+
+    def take(self, loaded: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
+        """Returns the features of some rows."""
+        return loaded.take(pa.array(rows))
+
+
+@dataclass(frozen=True)
+class RowLocator:
+    """Maps a row of the concatenated files to a file and a number that the user can look up."""
+
+    files: tuple[str, ...]
+    places: tuple[NDArray[np.int64], ...]
+    """Number of each row in its file: its line from 1 in a text file, its position from 0 elsewhere."""
+
+    def problem(self, row: int, what: str, column: str | None = None, text: str | None = None) -> Problem:
+        """Returns a problem of one row."""
+        starts = starts_of([len(places) for places in self.places])
+        index = int(np.searchsorted(starts, row, side="right")) - 1
+        return Problem(self.files[index], what, int(self.places[index][row - starts[index]]), column, text)
+
+
+class FileGroup(NamedTuple):
+    """Neighbouring files that are read together."""
+
+    files: tuple[SourceFile, ...]
+    num_rows: int
+
+
+def group_files(files: Sequence[SourceFile], sizes: Sequence[int]) -> tuple[list[FileGroup], NDArray[np.int32]]:
+    """Groups neighbouring files of about 256 MB together; returns the groups, and the group of each row."""
+    groups: list[FileGroup] = []
+    for file, size in zip(files, sizes, strict=True):
+        if groups and sum(f.bytes for f in groups[-1].files) + file.bytes <= _GROUP_BYTES:
+            last = groups.pop()
+            groups.append(FileGroup((*last.files, file), last.num_rows + size))
+        else:
+            groups.append(FileGroup((file,), size))
+    return groups, np.repeat(np.arange(len(groups), dtype=np.int32), [group.num_rows for group in groups])
+
+
+def survey(config: IngestConfig, listing: Listing) -> Survey:
+    """Surveys the files; see `Source.survey`."""
+    paths = _paths_of(listing)
+    _check_size(listing, paths, config)
+    read = _reader_of(paths[0])
+    files: list[SourceFile] = []
+    raws: list[RawTable] = []
+    for path in paths:
+        data, file = listing.read(path)
+        files.append(file)
+        raws.append(read(data, path, config))
+        check_same_columns(raws[0].table.schema, raws[-1].table.schema, paths[0], path, is_text=raws[0].is_text)
+    where = listing.location(paths[0]).uri if len(paths) == 1 else listing.root
+    whole = _joined(raws)
+    if not len(whole.table):
+        raise DataError(f"{where}: 0 examples. The file has no rows")
+    _check_names(whole.table.column_names, where, config)
+    locator = RowLocator(tuple(paths), tuple(raw.places for raw in raws))
+    findings = understand(whole.table, whole.is_text, config)
+    _check_columns([one.column for one in findings], whole.notes, where, config)
+    rejected = _Rejected(locator, list(whole.problems), whole.malformed)
+    return _survey(whole, findings, rejected, files, listing, config, where)
+
+
+SOURCE = Source(claims=lambda listing: bool(_paths_of(listing)), survey=survey)
+"""One file of a table, or a folder of files of one format with the same columns."""
+
+
+def _check_size(listing: Listing, paths: Sequence[str], config: IngestConfig) -> None:
+    sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+    total = sum(sizes[path] for path in paths)
+    if total > config.max_memory_bytes:
+        limit = f"above the limit of {config.max_memory_bytes:,} (--set max_memory_bytes=N)"
+        raise DataError(f"{listing.root}: {total:,} bytes of tables, {limit}")
+
+
+def _paths_of(listing: Listing) -> list[str]:
+    return next((paths for suffixes, _ in _READERS if (paths := listing.matching(suffixes))), [])
+
+
+def _reader_of(path: str) -> ReadFile:
+    return next(read for suffixes, read in _READERS if path.lower().endswith(suffixes))
+
+
+def _joined(raws: Sequence[RawTable]) -> RawTable:
+    notes = [note for raw in raws for note in raw.notes]
+    return RawTable(
+        pa.concat_tables([raw.table for raw in raws]),
+        np.concatenate([raw.places for raw in raws]),
+        np.concatenate([raw.malformed for raw in raws]),
+        tuple(problem for raw in raws for problem in raw.problems),
+        tuple(dict.fromkeys(notes)),
+        raws[0].is_text,
+    )
+
+
+class _Rejected:
+    """Rows to leave out, and their problems.
+
+    Args:
+        locator: Places of rows, for messages.
+        problems: Problems known before.
+        bad_rows: Rows of these problems, [N]; they get no further problem.
+    """
+
+    def __init__(self, locator: RowLocator, problems: list[Problem], bad_rows: NDArray[np.bool_]) -> None:
+        self.locator, self.problems, self.before, self.rows = locator, problems, bad_rows, bad_rows.copy()
+
+    def add(self, mask: NDArray[np.bool_], what: str, column: str | None = None, values: Any = None) -> None:
+        """Rejects the rows of a mask; the message has a field for the row's value."""
+        for row in np.flatnonzero(mask & ~self.before).tolist():
+            text = "" if values is None else values[row].as_py()[:_SHOWN_TEXT]
+            self.problems.append(self.locator.problem(row, what.format(text), column))
+        self.rows |= mask
+
+
+def _survey(
+    whole: RawTable,
+    findings: Sequence[Finding],
+    rejected: _Rejected,
+    files: Sequence[SourceFile],
+    listing: Listing,
+    config: IngestConfig,
+    where: str,
+) -> Survey:
+    for one in findings:
+        if one.column.is_stored:
+            rejected.add(one.wrong, one.what, one.column.name, whole.table[one.column.name])
+    features = [one.column for one in findings if one.column.role == "feature"]
+    typed = pa.table({one.name: one.convert(whole.table[one.name]) for one in features})
+    _reject_rows(typed, rejected)
+    classes = labels = None
+    for one in findings:
+        if one.column.role == "label":
+            values = one.column.convert(whole.table[one.column.name])
+            rejected.add(mask_of(pc.is_null(values)), "the label is missing", one.column.name)
+            classes, labels = _classes(values, rejected.rows, where, one.column.name)
+    good = typed.filter(pa.array(~rejected.rows))
+    groups, group_of_row = group_files(files, [len(places) for places in rejected.locator.places])
+    segments = [
+        TableSegment(columns=tuple(features), listing=listing, config=config, **group._asdict()) for group in groups
+    ]
+    return Survey(
+        files=tuple(files),
+        example=ExampleSpec.of_table(one.column(good[one.name]) for one in features),
+        num_rows=len(whole.table),
+        reader=SegmentReader(tuple(segments)),
+        classes=classes,
+        labels=labels,
+        excluded=rejected.rows,
+        groups=group_of_row,
+        problems=tuple(rejected.problems),
+        notes=whole.notes,
+        understood=tuple(one.column for one in findings),
+    )
+
+
+def _reject_rows(features: pa.Table, rejected: _Rejected) -> None:
+    """Rejects rows without any value, and rows with infinite numbers."""
+    missing = [mask_of(pc.is_null(values)) for values in features.columns]
+    rejected.add(np.logical_and.reduce(missing) & ~rejected.rows, "every value is missing; leave the row out")
+    for name, values in zip(features.column_names, features.columns, strict=True):
+        if pa.types.is_floating(values.type):
+            infinite = pc.fill_null(pc.is_inf(pc.cast(values, pa.float32(), safe=False)), False)
+            rejected.add(mask_of(infinite), "expected a number within ±3.4e38, found one beyond", name)
+
+
+def _classes(
+    column: pa.ChunkedArray, excluded: NDArray[np.bool_], where: str, name: str
+) -> tuple[tuple[str, ...], NDArray[np.int32]]:
+    if pa.types.is_floating(column.type):
+        raise DataError(f"{where}: the label column {name!r} holds fractional numbers, expected text or integers")
+    text = pc.fill_null(pc.cast(column, pa.string()), "").to_numpy().astype(str)
+    values = np.unique(text[~excluded]).tolist()
+    if all(value.lstrip("+-").isdigit() for value in values):
+        values.sort(key=int)  # 10 after 9
+    index = {value: number for number, value in enumerate(values)}
+    return tuple(values), np.array([index.get(value, 0) for value in text], np.int32)
+
+
+def _check_names(names: Sequence[str], where: str, config: IngestConfig) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise DataError(f"{where}: duplicate column {listed(repeated)}. Rename or remove one of each")
+    wanted = [*config.categorical, *config.columns, *([] if config.label is None else [config.label])]
+    for name in wanted:
+        if name not in names:
+            raise DataError(f"{where}: no column {name!r}{did_you_mean(name, names)}. Columns: {', '.join(names)}")
+
+
+def _check_columns(columns: Sequence[Understood], notes: Sequence[str], where: str, config: IngestConfig) -> None:
+    """Checks the roles of the columns, and that there is nothing to say where nothing may be said.
+
+    Raises:
+        DataError: If not.
+    """
+    labels = [column.name for column in columns if column.role == "label"]
+    if len(labels) > 1:
+        raise DataError(f"{where}: {len(labels)} labels ({', '.join(labels)}), expected one. Make the others features")
+    if not any(column.role == "feature" for column in columns):
+        shown = "; ".join(f"{one.name!r}: {one.role}, {', '.join(one.remarks)}" for one in columns[:5])
+        raise DataError(
+            f"{where}: no column to model ({shown}). Name features with --columns, see `betaline ingest --help`"
+        )
+    for column in columns:
+        if column.role == "feature" and column.name in (LABEL, SOURCE_ROW):
+            other = f", or use --label {LABEL}" if column.name == LABEL else ""
+            raise DataError(f"{where}: column {column.name!r} has a name betaline uses itself. Rename it{other}")
+    said = [*notes, *(f"column {one.name!r}: {remark}" for one in columns for remark in one.remarks)]
+    if config.strict and said:
+        lines = "\n".join(f"  {line}" for line in said)
+        raise DataError(
+            f"{where}: {len(said)} things to say, and --strict allows none:\n{lines}\n"
+            "Mend the file, or say what the columns are: --dry-run --write-columns FILE.yaml, then --columns FILE.yaml"
+        )
