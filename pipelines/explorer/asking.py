@@ -45,7 +45,7 @@ class Call:
         """Name of a file for the inputs; None for latents, which fit into a line of Python."""
         if isinstance(self.inputs, pd.DataFrame):
             return "inputs.parquet"
-        return None if self.inputs.ndim == 2 else "inputs.npy"
+        return None if self.asks[0].params["task"] == "decode" else "inputs.npy"
 
     def file(self) -> bytes:
         """Returns the inputs as the lines of Python read them: an array without pickle, or a table in Parquet."""

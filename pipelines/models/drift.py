@@ -19,7 +19,8 @@ from vae.config import Section
 from vae.data.fitting import check_fits
 from vae.data.manifest import SPLITS, SplitName
 from vae.data.parquet import Dataset
-from vae.data.transforms import Transform, transform_of
+from vae.data.schema import Column, without_absurd
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.answering import Request, as_scored, inputs_of
 from vae.model import VAE
@@ -88,7 +89,7 @@ class Finding(Section):
 
 def reference_of(model: VAE, dataset: Dataset) -> Reference:
     """Measures a model's figures on the test split of the dataset that it was trained on."""
-    ranges = _ranges(dataset, transform_of(model.examples))
+    ranges = _ranges(dataset, model.examples.columns or ())
     return Reference(profile=profile_of(model, dataset, ranges, ("test",), REFERENCE_ROWS), ranges=ranges)
 
 
@@ -194,19 +195,20 @@ def _rows(model: VAE, dataset: Dataset, splits: Sequence[SplitName], max_rows: i
                 yield _Chunk(values_ND[part], strange_N[part], conditions_NK)
 
 
-def _ranges(dataset: Dataset, transform: Transform) -> tuple[Range, ...]:
+def _ranges(dataset: Dataset, columns: Sequence[Column]) -> tuple[Range, ...]:
     """Returns the smallest and the largest value of each pixel or column in the training split."""
     rows, num_values = dataset.num_rows("train"), dataset.manifest.example.num_values
     low_D, high_D = np.full(num_values, np.inf), np.full(num_values, -np.inf)
     for block in dataset.blocks("train", 0, rows, _BLOCK_ROWS):
-        flat_ND = transform.plausible(block.values.reshape(len(block.values), -1).astype(np.float64))
+        flat_ND = block.values.reshape(len(block.values), -1).astype(np.float64)
+        flat_ND = without_absurd(flat_ND, columns) if columns else flat_ND
         low_D = np.fmin(low_D, np.fmin.reduce(flat_ND, axis=0))
         high_D = np.fmax(high_D, np.fmax.reduce(flat_ND, axis=0))
+    categories = [column.categories for column in columns] or [None] * num_values
     # A column without any value has no range, and JSON no infinity.
     bounds = [(float(low), float(high)) if low <= high else (0.0, 0.0) for low, high in zip(low_D, high_D, strict=True)]
     return tuple(
-        Range(low=low, high=high, categories=names)
-        for (low, high), names in zip(bounds, transform.categories, strict=True)
+        Range(low=low, high=high, categories=names) for (low, high), names in zip(bounds, categories, strict=True)
     )
 
 

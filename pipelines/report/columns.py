@@ -1,6 +1,6 @@
 """A table's columns in the data and in as many draws from the model, and how well the model fills in their gaps.
 
-Shapes: N rows, D columns, K categories.
+Shapes: N rows, L latent dimensions, D columns, K categories.
 """
 
 from __future__ import annotations
@@ -16,17 +16,21 @@ from pipelines.report.column_charts import Gap, Marginal
 from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import minus
 from pipelines.report.theme import Plan
+from pipelines.report.walks import active, bound_of, set_to
 from vae import inference
-from vae.data.schema import Column
+from vae.data.schema import Column, without_absurd
 from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.answering import abilities
+from vae.metrics.likelihood import Bound
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
 from vae.metrics.uses import HIDDEN_SHARE, fill_in
 
 SEED = 0
 MOST_MARGINALS, MOST_ASSOCIATIONS, MOST_GAPS = 16, 24, 24
 MOST_CATEGORIES, BINS = 8, 24
+# Reach of a dimension, rows that the change is averaged over, and columns shown.
+EFFECT_EXTENT, EFFECT_ROWS, MOST_COLUMNS = 2.0, 200, 24
 
 
 # --- rows and draws -------------------------------------------------------------------------------------------------
@@ -53,7 +57,7 @@ def compare(evidence: Evidence) -> Comparison | None:
         return None
     drawn, data_ND = None, evidence.rows.values.double().cpu().numpy()
     if model is not None:
-        data_ND = transform_of(model.examples).plausible(data_ND)
+        data_ND = without_absurd(data_ND, model.examples.columns or ())
     if model is not None and not evidence.cannot_run:
         condition_NK = evidence.inputs(slice(None)).condition
         x = inference.generate(model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
@@ -261,3 +265,36 @@ def gaps(evidence: Evidence) -> list[Gap]:
         for column, error, simple in errors
         if error is not None and simple is not None
     ]
+
+
+# --- effects of the latent dimensions -------------------------------------------------------------------------------
+
+
+def plan_effects(evidence: Evidence) -> Plan:
+    """Plans what each latent dimension does to the columns of a table."""
+    bound = bound_of(evidence)
+    effect_LD, dimensions, columns = effects(evidence, bound)
+    total = evidence.manifest.example.num_values
+    few = f" Only the first {len(columns)} of {total} columns." if len(columns) < total else ""
+    measure = "change of the column (standard deviations)"
+    return Plan(
+        lambda theme: column_charts.heat_map(effect_LD, dimensions, columns, measure, theme),
+        f"Heat map of what each of {len(dimensions)} latent dimensions does to {len(columns)} columns.",
+        f"How much each column changes while one latent dimension goes from −{EFFECT_EXTENT:g} to {EFFECT_EXTENT:g} "
+        "standard deviations of N(0, 1) and the others stay at the posterior's mean; the mean over "
+        f"{min(EFFECT_ROWS, evidence.num_rows)} {evidence.split} rows. Changes of numbers are in standard "
+        "deviations of the training split; for categories, the change is the share of rows whose most probable category "
+        f"changes. The dimensions are sorted by the information that they carry; inactive ones are left out.{few}",
+    )
+
+
+def effects(evidence: Evidence, bound: Bound) -> tuple[Array, list[str], list[str]]:
+    """Returns how each latent dimension changes each column [L,D], most informative first, and the names of both."""
+    model = evidence.runnable()
+    columns = (model.examples.columns or ())[:MOST_COLUMNS]
+    order = active(bound)
+    answer, _ = set_to(evidence, model, slice(EFFECT_ROWS), order, EFFECT_EXTENT, 2)
+    low_NLD, high_NLD = answer.astype(np.float64)[..., : len(columns)].transpose(2, 0, 1, 3)
+    is_category = np.array([column.categories is not None for column in columns])
+    change_LD = np.where(is_category, low_NLD != high_NLD, high_NLD - low_NLD).mean(0)
+    return change_LD, [f"z{dimension}" for dimension in order], [column.name for column in columns]

@@ -26,7 +26,8 @@ def mismatches(known: ExampleSpec, data: ExampleSpec, *, categories: bool = True
         return list(_differences("column ", known.columns, data.columns, "no such column", categories, both=True))
     if (known.kind, known.shape) == (data.kind, data.shape):
         return []
-    return [f"expected {transform_of(known).described}, found {transform_of(data).described}"]
+    expected, found = (f"{transform_of(spec).before_shape} {spec.shape}" for spec in (known, data))
+    return [f"expected {expected}, found {found}"]
 
 
 def condition_mismatches(told: Sequence[Column], data: ExampleSpec) -> list[str]:

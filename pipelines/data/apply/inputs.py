@@ -19,7 +19,7 @@ from pipelines.data.apply.manifests import Columns, read_manifest
 from vae.data.conditions import known_conditions, read_conditions
 from vae.data.manifest import Manifest, Shard
 from vae.data.parquet import Dataset
-from vae.data.rows import rows_of
+from vae.data.rows import holds_gaps, rows_of
 from vae.data.transforms import transform_of
 from vae.errors import CorruptData, DataError
 from vae.model import VAE
@@ -71,8 +71,9 @@ class Examples:
         table, data = self.dataset.read_group(split, group), self.manifest.example
         rows = rows_of(table, data, slice(0, table.num_rows))
         transform = transform_of(self.known)
-        values = transform.aligned(rows.values, data)
-        strange_N = transform.num_missing(values) > transform.num_missing(rows.values)
+        values, strange_N = transform.aligned(rows.values, data), None
+        if holds_gaps(values):
+            strange_N = np.isnan(values).sum(1) > np.isnan(rows.values).sum(1)
         conditions_NK = known_conditions(self.told, data, rows.labels, rows.attributes)
         if conditions_NK is not None and (missing_K := np.isnan(conditions_NK).sum(0)).any():
             number = int(missing_K.argmax())

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from vae.data.rows import holds_gaps
 from vae.data.schema import ExampleSpec
 from vae.data.transforms import transform_of
 from vae.errors import DataError
@@ -43,7 +44,9 @@ def outcome(result: Result, task: str, examples: ExampleSpec, given: NDArray[Any
             if levels:
                 return {task: x.cpu().numpy()}
             values = transform.restore(x)
-            return transform.filled(values, given) if fills_gaps and given is not None else values
+            if fills_gaps and given is not None and holds_gaps(given):
+                return np.where(np.isnan(given), values, given)
+            return values
         case Spread(std):
             return transform.store_spread(std)
         case Code():

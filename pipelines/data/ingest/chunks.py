@@ -15,7 +15,7 @@ from pipelines.data.sources import Block, Problem, Survey
 from vae.data.manifest import Shard, SplitName
 from vae.data.parquet import write_shard
 from vae.data.rows import LABEL, SOURCE_ROW, arrow_schema
-from vae.data.transforms.images import IMAGE
+from vae.data.transforms import transform_of
 from vae.storage import locate, sha256_of, write_whole
 
 
@@ -98,8 +98,8 @@ def _assemble(survey: Survey, block: Block, labels: NDArray[np.int32] | None) ->
         features = [name for name in schema.names if name not in (LABEL, SOURCE_ROW)]
         columns: list[Any] = [block.examples[name] for name in features]
     else:
-        buffers = [None, pa.py_buffer(block.examples)]
-        columns = [pa.FixedSizeBinaryArray.from_buffers(schema.field(IMAGE).type, len(block.kept), buffers)]
+        transform: Any = transform_of(survey.schema)
+        columns = transform.to_arrow(block.examples)
     if labels is not None:
         columns.append(pa.array(labels, pa.int32()))
     if survey.attribute_values is not None:

@@ -64,11 +64,7 @@ class Kind(ABC):
 
     @abstractmethod
     def own(self, subject: Subject, text: str, where: str) -> Any:
-        """Returns the own example of a link, from the text after the prefix.
-
-        Raises:
-            DataError: If it is no example of the model.
-        """
+        """Returns the own example of a link, from the text after the prefix; raises DataError if it is none."""
 
     @abstractmethod
     def blank(self, subject: Subject) -> Any:
@@ -88,11 +84,7 @@ class Kind(ABC):
 
     @abstractmethod
     def content(self, subject: Subject, data: bytes, row: str) -> Content:
-        """Reads an uploaded file.
-
-        Raises:
-            DataError: If it is no example of the model.
-        """
+        """Reads an uploaded file; raises DataError if it holds no example of the model."""
 
     def thumbnail(self, values: Any) -> NDArray[Any] | None:
         """Returns the pixels [C,H,W] of a button that chooses an example; None for the number of its row."""
@@ -124,11 +116,7 @@ class Kind(ABC):
 
 
 def check_size(data: bytes) -> None:
-    """Checks the size of a file.
-
-    Raises:
-        DataError: If it is above the limit.
-    """
+    """Raises DataError for a file above the limit."""
     if len(data) > MOST_BYTES:
         raise DataError(f"the file has {len(data):,} bytes, above the limit of {MOST_BYTES:,}; give a smaller one")
 

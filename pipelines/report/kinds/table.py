@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipelines.report import columns, effects
+from pipelines.report import columns
 from pipelines.report.kinds import Kind
 from vae.data.transforms import transform_of
 
@@ -16,7 +16,7 @@ KIND = Kind(
     units={},
     described=lambda spec: transform_of(spec).described,
     figures=(
-        ("traversals", "Traversals of the latent space", effects.plan_effects),
+        ("traversals", "Traversals of the latent space", columns.plan_effects),
         ("marginals", "Columns in the data and from the model", columns.plan_marginals),
         ("associations", "Correlations, model minus data", columns.plan_associations),
         ("imputation", "Imputation error by column", columns.plan_imputation),

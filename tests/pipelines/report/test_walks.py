@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.report import effects, walks
+from pipelines.report import columns, walks
 from pipelines.report.evidence import LeftOut
 from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
@@ -67,8 +67,8 @@ def test_traversals_of_a_table_are_the_change_of_each_column(make: Make) -> None
     evidence = make(shape=(2,), parts=TABLE_PARTS, bound=measured)
     model = evidence.model
     assert model is not None
-    found, dimensions, columns = effects.effects(evidence, measured)
-    assert (dimensions, columns) == (["z1", "z0"], ["size", "colour"])
+    found, dimensions, names = columns.effects(evidence, measured)
+    assert (dimensions, names) == (["z1", "z0"], ["size", "colour"])
     mean_NL = inference.encode(model, evidence.inputs(slice(None))).mean
     for row, dimension in enumerate((1, 0)):
         ends = []
@@ -79,7 +79,7 @@ def test_traversals_of_a_table_are_the_change_of_each_column(make: Make) -> None
         low, high = ends
         assert found[row, 0] == pytest.approx((high - low)[:, 0].mean(), abs=1e-6)
         assert found[row, 1] == pytest.approx((high != low)[:, 1].mean())
-    assert "2 columns" in effects.plan_effects(evidence).alt
+    assert "2 columns" in columns.plan_effects(evidence).alt
 
 
 def test_walks_say_why_they_are_left_out(make: Make) -> None:

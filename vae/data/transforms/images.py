@@ -33,6 +33,8 @@ class ImageTransform:
     dtype = np.uint8
     noun = "images"
     """The examples in a message: a dataset "holds images"."""
+    before_shape = "images of shape"
+    """Words before the shape of an example in a message."""
     bodies = "`mlp` or `conv`"
     """Kinds of bodies that read the examples, in a message."""
     families = frozenset({"reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"})
@@ -141,26 +143,9 @@ class ImageTransform:
         return (values.reshape(len(values), -1).astype(np.float64) / 255) - x.flatten(1).cpu().numpy()
 
     @property
-    def categories(self) -> list[tuple[str, ...] | None]:
-        """Names of the categories of each value; None for all pixels."""
-        return [None] * self.examples.num_values
-
-    @property
     def units(self) -> NDArray[np.float64]:
         """Unit in which a model scores each value, [D]: 1."""
         return np.ones(self.examples.num_values)
-
-    def plausible(self, values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns pixels as they are: none is absurd."""
-        return values_ND
-
-    def num_missing(self, values_ND: NDArray[Any]) -> NDArray[np.int64]:
-        """Returns how many values of each row are missing, [N]: none."""
-        return np.zeros(len(values_ND), np.int64)
-
-    def filled(self, values: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
-        """Returns imputed images as they are: a dataset's images have no gaps."""
-        return values
 
     def costly(self, x: Tensor, position: int, entry: int) -> tuple[str, str]:
         """Describes one value of a batch: a clause that goes on after the row's name, and the place of the value."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae.data.binarization import Binarization
-from vae.data.schema import Column, ExampleSpec, plausible_bounds, without_absurd
+from vae.data.schema import Column, ExampleSpec, plausible_bounds
 from vae.data.transforms.columns import listed, recoded, transform_of_column
 from vae.errors import did_you_mean
 
@@ -36,6 +36,8 @@ class TableTransform:
     dtype = np.float64
     noun = "a table"
     """The examples in a message: a dataset "holds a table"."""
+    before_shape = "a table"
+    """Words before the shape of an example in a message."""
     bodies = "`table`"
     """Kinds of bodies that read the examples, in a message."""
     families = frozenset({"information", "imputation"})
@@ -152,26 +154,9 @@ class TableTransform:
         return np.where(self.is_number_D, (values - self.restore(x)) / self.units, np.nan)
 
     @property
-    def categories(self) -> list[tuple[str, ...] | None]:
-        """Names of the categories of each column; None for numbers."""
-        return [column.categories for column in self.columns]
-
-    @property
     def units(self) -> NDArray[np.float64]:
         """Unit in which a model scores each column, [D]: its standard deviation; 1 of categories."""
         return np.array([column.std for column in self.columns])
-
-    def plausible(self, values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Returns values with NaN for absurd ones."""
-        return without_absurd(values_ND, self.columns)
-
-    def num_missing(self, values_ND: NDArray[Any]) -> NDArray[np.int64]:
-        """Returns how many values of each row are missing, [N]."""
-        return np.isnan(values_ND).sum(1)
-
-    def filled(self, values: NDArray[Any], given: NDArray[Any]) -> NDArray[Any]:
-        """Returns given values, with imputed ones in their gaps."""
-        return np.where(np.isnan(given), values, given)
 
     def costly(self, x: Tensor, position: int, entry: int) -> tuple[str, str]:
         """Describes one value of a batch: a clause that goes on after the row's name, and the place of the value."""
