@@ -26,17 +26,19 @@ from vae.parts.likelihoods.preparing import prepare
 from vae.training.state import load_model
 
 
-def protocol(config: ModelConfig, missing: MissingConfig | None, num_samples: int) -> str:
+def protocol(config: ModelConfig, examples: ExampleSpec, missing: MissingConfig | None, num_samples: int) -> str:
     """Returns the name of a score.
 
     Scores under different binarisation policies, densities or missing values are not comparable, and a vector-quantised
     model has a bound in place of an estimate. `grey` marks densities over pixels whose scales are at least one grey level:
-    a score without it is of a version with a smaller limit.
+    a score without it is of a version with a smaller limit. `masses` numbers the columns with point masses.
     """
     quantized = config.posterior.has_codes
+    masses = [str(n) for n, one in enumerate(examples.columns or ()) if one.curve and one.curve.mass]
     parts = [
         "nelbo" if quantized else "nll",
         config.likelihood.protocol,
+        masses and f"masses{'.'.join(masses)}",
         missing and f"{missing.kind}{missing.share:g}",
         None if quantized else f"is{num_samples}",
     ]
@@ -84,7 +86,7 @@ def champion_score(
     model = load_model(str(packaging.download(champion.uri, scratch / "champion")))
     data = example_spec(dataset, missing)
     comparable = fits(model.examples, data, model.config.condition)
-    if not comparable or protocol(model.config, missing, num_samples) != candidate.name:
+    if not comparable or protocol(model.config, model.examples, missing, num_samples) != candidate.name:
         return champion.score
     model.examples = with_bounds_of(model.examples, data)
     emit("evaluate", {"what": f"{champion.name} version {champion.version} on the new data"})
@@ -96,14 +98,17 @@ def champion_score(
 def unit_change(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> float:
     """Returns the increase of a model's negative log-likelihood in the units of other data, in nats per example.
 
-    A density is per unit: each observed number adds the log of the model's standard deviation over the data's.
+    A density is per unit: each observed number adds the log of the model's standard deviation over the data's. A point
+    mass has no unit.
     """
     log_ratio_D = torch.from_numpy(transform_of(model.examples).units / transform_of(data).units).log()
     if not log_ratio_D.any():
         return 0.0
+    curves = [column.curve for column in model.examples.columns or ()]
+    mass_x_D = torch.tensor([curve.mass[1] if curve and curve.mass else torch.nan for curve in curves])
     changes = []
     for batch in batches:
-        _, observed_BD = prepare(batch.values, model.config.likelihood, model.examples, torch.Generator())
+        x_BD, observed_BD = prepare(batch.values, model.config.likelihood, model.examples, torch.Generator())
         assert observed_BD is not None, "values with units have a mask"
-        changes.append(observed_BD.double() @ log_ratio_D)
+        changes.append((observed_BD & (x_BD != mass_x_D)).double() @ log_ratio_D)
     return torch.cat(changes).mean().item()

@@ -61,7 +61,7 @@ def compare(evidence: Evidence) -> Comparison | None:
     if model is not None and not evidence.cannot_run:
         condition_NK = evidence.inputs(slice(None)).condition
         x = inference.generate(model, evidence.num_rows, condition_NK, seed=SEED, output="sample")
-        drawn = transform_of(model.examples).in_units(x).double().cpu().numpy()
+        drawn = transform_of(model.examples).restore(x).astype(np.float64)
     return Comparison(example.columns, data_ND, drawn)
 
 

@@ -72,6 +72,7 @@ LIKELIHOODS: dict[str, Config] = {
     "mixed gaussian": {"kind": "mixed", "numeric": "gaussian"},
     "mixed laplace": {"kind": "mixed", "numeric": "laplace"},
     "mixed student t": {"kind": "mixed", "numeric": "student_t"},
+    "mixed by type": {"kind": "mixed", "numeric": "auto", "ordered": "ordinal"},
 }
 
 BOUNDS: dict[str, Config] = {

@@ -194,7 +194,7 @@ PRESETS: Mapping[str, Preset] = {
     "table_vae": Preset(
         "Tables of numbers and categories, complete or with missing entries",
         "Nazábal et al. 2020, arXiv 1807.03653",
-        {**TABLE_SETTINGS, "model.likelihood": {"kind": "mixed"}},
+        {**TABLE_SETTINGS, "model.likelihood": {"kind": "mixed", "numeric": "auto"}, "data.transform": "auto"},
     ),
 }
 

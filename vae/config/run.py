@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from vae.config.model import ModelConfig
 from vae.config.objective import ObjectiveConfig
 from vae.data.missing import MissingConfig
+from vae.data.transforms.curves import CurveChoice
 from vae.parts.part import Positive, Section
 
 MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"]
@@ -21,6 +22,11 @@ class DataConfig(Section):
     missing: MissingConfig | None = None
     """Entries to hide beside those that are missing already, by a draw that depends on split and row alone; None hides
     none."""
+    transform: CurveChoice = "standard"
+    """Curve from each number of a table to what the model scores, fitted to the training split. standard: standard
+    deviations from the mean. auto: normal quantiles of all numbers but truth values. parametric: the logarithm of positive
+    numbers and money, the logit of shares, counts as they are, standard deviations for others (Nazábal et al. 2020). auto
+    and parametric give a point mass to a value, such as 0, that a tenth of the entries have at an edge of the range."""
 
 
 class TrainingConfig(Section):

@@ -124,7 +124,7 @@ def _values(config: RunConfig, dataset: Dataset) -> _Values:
     policy = config.model.likelihood.binarization_policy
     share = Share.of(dataset, "train", binarization=policy, missing=config.data.missing)
     rows = share.load(0, min(MOST_ROWS, share.num_rows))
-    transform = transform_of(example_spec(dataset, config.data.missing))
+    transform = transform_of(example_spec(dataset, config.data.missing, config.data.transform))
     x, observed = transform.prepare(rows.values)  # grey: a binarisation's draws would be noise of the estimate
     x, there = transform.as_numbers(x, rows.observed if observed is None else observed)
     return _Values(x, there, transform.is_number())

@@ -33,6 +33,23 @@ WHOLE = ("integer", "count")
 
 
 @dataclass(frozen=True)
+class Curve:
+    """A rising function from a column's standard deviations to the numbers that a model scores.
+
+    See `vae.data.transforms.curves`.
+    """
+
+    kind: Literal["quantile", "log", "logit", "shift"]
+    numbers: tuple[float, ...]
+    """Numbers that make the curve, fitted to the training split."""
+    mass: tuple[float, float] | None = None
+    """A value that many entries have, in the column's unit, and the model's number for it, which no other value has."""
+
+    def __hash__(self) -> int:
+        return hash((self.kind, len(self.numbers), self.numbers[0], self.numbers[-1]))  # not of all, at every batch
+
+
+@dataclass(frozen=True)
 class Column:
     """A column of a table, or an attribute of an image."""
 
@@ -58,6 +75,8 @@ class Column:
     """Smallest plausible value that the training split holds; generated values are at least that. None if unknown."""
     largest: float | None = None
     """Largest plausible value that the training split holds, as `smallest`."""
+    curve: Curve | None = None
+    """Curve of a numeric column; None where a model scores its standard deviations from the mean."""
 
     def __post_init__(self) -> None:
         if self.type is None:
@@ -261,6 +280,14 @@ def with_bounds_of(known: ExampleSpec, data: ExampleSpec) -> ExampleSpec:
 
 def _columns(facts: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
     return tuple(
-        Column(**{**column, "categories": None if column["categories"] is None else tuple(column["categories"])})
+        Column(**{**column, "categories": _tuple(column["categories"]), "curve": _curve(column.get("curve"))})
         for column in facts
     )
+
+
+def _curve(facts: Mapping[str, Any] | None) -> Curve | None:
+    return None if facts is None else Curve(facts["kind"], tuple(facts["numbers"]), _tuple(facts["mass"]))
+
+
+def _tuple(values: Sequence[Any] | None) -> Any:
+    return None if values is None else tuple(values)

@@ -13,11 +13,16 @@ from vae.data.parquet import Dataset
 from vae.data.plausible import plausible_ranges
 from vae.data.rows import ATTRIBUTE
 from vae.data.schema import Column, ExampleSpec, without_absurd
+from vae.data.transforms.curves import CurveChoice, fit_curve
 
+FIT_ROWS = 1 << 16
+"""Rows of the training split, which ingest has shuffled, that curves are fitted to."""
 _BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
 
 
-def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> ExampleSpec:
+def example_spec(
+    dataset: Dataset, missing: MissingConfig | None = None, transform: CurveChoice = "standard"
+) -> ExampleSpec:
     """Returns the schema of a dataset's examples with the scale and the extremes of every column.
 
     All of them are of the entries of the training split that are observed, after some were hidden: a scale from what the
@@ -27,32 +32,45 @@ def example_spec(dataset: Dataset, missing: MissingConfig | None = None) -> Exam
     Args:
         dataset: Images, with attributes perhaps, or a table.
         missing: Entries to hide, as the model's `Share` hides them.
+        transform: Choice of the curves of a table's columns, which are fitted to its first `FIT_ROWS` rows.
 
     Raises:
         ConfigError: If a table's entries cannot go missing in that way.
         CorruptData: If a shard is not what the manifest says.
     """
     example = dataset.manifest.example
-    columns = example.columns and _table_columns(dataset, example.columns, missing)
+    columns = example.columns and _table_columns(dataset, example.columns, missing, transform)
     return replace(example, columns=columns, attributes=_scaled(example.attributes, _attribute_moments(dataset)))
 
 
-def _table_columns(dataset: Dataset, unscaled: Sequence[Column], missing: MissingConfig | None) -> tuple[Column, ...]:
+def _table_columns(
+    dataset: Dataset, unscaled: Sequence[Column], missing: MissingConfig | None, transform: CurveChoice
+) -> tuple[Column, ...]:
     rows = dataset.num_rows("train")
     columns = [
         column if column.categories else replace(column, lowest=float(lowest), highest=float(highest))
         for column, lowest, highest in zip(unscaled, *plausible_ranges(dataset), strict=True)
     ]
     logistic = None if missing is None else fit_logistic(dataset, missing)
-    moments, num_missing_D, start = Moments(len(columns)), np.zeros(len(columns)), 0
+    moments, num_missing_D, start, first = (
+        Moments(len(columns)),
+        np.zeros(len(columns)),
+        0,
+        [np.empty((0, len(columns)))],
+    )
     for block in dataset.blocks("train", 0, rows, max(1, _BLOCK_BYTES // dataset.manifest.example.row_bytes)):
         if missing is not None:
             block = without_hidden(block, missing, "train", start, logistic)
-        moments.add(without_absurd(block.values.astype(np.float64), columns))
+        values_ND = without_absurd(block.values.astype(np.float64), columns)
+        moments.add(values_ND)
+        first.append(values_ND[: max(0, FIT_ROWS - start)])
         num_missing_D += np.isnan(block.values).sum(0)
         start += len(block.values)
-    scaled = zip(_scaled(columns, moments), num_missing_D, strict=True)
-    return tuple(replace(column, missing_share=float(number) / rows if rows else 0.0) for column, number in scaled)
+    scaled = zip(_scaled(columns, moments), num_missing_D / max(rows, 1), np.concatenate(first).T, strict=True)
+    return tuple(
+        replace(column, missing_share=float(share), curve=fit_curve(values_N, column, transform))
+        for column, share, values_N in scaled
+    )
 
 
 def _attribute_moments(dataset: Dataset) -> Moments:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vae.parts.likelihoods.categorical import CategoryFamily
-from vae.parts.likelihoods.likelihood import Likelihood
+from vae.parts.likelihoods.likelihood import Family, Likelihood
 from vae.parts.likelihoods.mixed import TableLikelihood
 
 
@@ -61,7 +61,7 @@ class WeightedMoments:
             so_far[rows] = _weighed(so_far[rows], shrink_N) + torch.einsum("sn,sn...->n...", weight_SN, each)
 
     def _expectations(self, outputs: Tensor) -> list[Tensor]:
-        """Returns E[x|z] and E[x²|z] of the numbers [S,n,*shape], and p(x|z) [S,n,K,C] of each group of categories."""
+        """Returns two moments of the numbers given z, [S,n,*shape] each, and p(x|z) [S,n,K,C] of each group of codes."""
         if not isinstance(self.likelihood, TableLikelihood):
             mean = self.likelihood.mean(outputs)
             return [mean, mean.square() + self.likelihood.std(outputs).square()]
@@ -71,14 +71,15 @@ class WeightedMoments:
             if isinstance(family, CategoryFamily):
                 chances.append(family.probabilities(params).movedim(0, 2))
             else:
-                mean[..., columns] = numbers = family.mean(params)
-                square[..., columns] = numbers.square() + family.std(params).square()
+                mean[..., columns], square[..., columns] = family.moments(params)
         return [mean, square, *chances]
 
     def estimate(self) -> Estimate:
         """Returns the estimate from everything that was added."""
         first, second, *chances = (_weighed(each, 1 / self.total) for each in self.sums)
         std = (second - first.square()).clamp(min=0).sqrt()
+        for columns, family in self._numeric:
+            first[:, columns] = family.from_moment(first[:, columns])
         for columns, chance_NKC in zip(self._categorical, chances, strict=True):
             largest_NC, code_NC = chance_NKC.max(1)
             first[:, columns] = code_NC.to(first.dtype)
@@ -86,12 +87,19 @@ class WeightedMoments:
         return Estimate(first, std, self.total.square() / self.squares)
 
     @property
+    def _groups(self) -> list[tuple[list[int], Family]]:
+        """Columns of each group of a table, with their family."""
+        return list(self.likelihood.groups) if isinstance(self.likelihood, TableLikelihood) else []
+
+    @property
     def _categorical(self) -> list[list[int]]:
         """Columns of each group of categorical columns."""
-        if not isinstance(self.likelihood, TableLikelihood):
-            return []
-        groups = zip(self.likelihood.columns, self.likelihood.families, strict=True)
-        return [columns for columns, family in groups if isinstance(family, CategoryFamily)]
+        return [columns for columns, family in self._groups if isinstance(family, CategoryFamily)]
+
+    @property
+    def _numeric(self) -> list[tuple[list[int], Family]]:
+        """Columns of each group of numeric columns, with their family."""
+        return [(columns, family) for columns, family in self._groups if not isinstance(family, CategoryFamily)]
 
 
 def _weighed(values: Tensor, weight_N: Tensor) -> Tensor:

@@ -175,12 +175,13 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
     inputs = whole._replace(observed=observed & ~hidden)
     is_quick = transform_of(model.examples).refines_imputation and rows_within(model) >= LEAST_ROWS_AT_ONCE
     imputed = inference.impute(model, inputs, num_samples=100, seed=seed, improve=is_quick)
+    unit = transform_of(model.examples).standardised
     return Filled(
         columns=model.examples.columns or (),
-        truth=whole.x,
+        truth=unit(whole.x),
         hidden=hidden,
-        model=imputed.mean,
-        simple=_centres(model, whole.x, observed & ~hidden),
+        model=unit(imputed.mean),
+        simple=_centres(model, unit(whole.x), observed & ~hidden),
         effective_draws=imputed.effective_draws,
     )
 

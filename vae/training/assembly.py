@@ -91,7 +91,7 @@ def build_model(config: RunConfig, dataset: Dataset, device: torch.device | str 
         ConfigError: If the parts do not fit each other or the data.
         DataError: If the data lacks what the model needs.
     """
-    spec = example_spec(dataset, config.data.missing)
+    spec = example_spec(dataset, config.data.missing, config.data.transform)
     model = VAE(config.model, spec, derive(config.training.seed, Stream.WEIGHTS)).to(device)
     corruption = config.objective.corruption
     model.experience = Experience(

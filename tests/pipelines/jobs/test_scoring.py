@@ -38,7 +38,7 @@ def model(spec: ExampleSpec, **parts: Any) -> VAE:
 )
 def test_protocol_tells_apart_what_is_not_comparable(parts: dict[str, Any], missing: Any, name: str) -> None:
     """Estimate or bound, density, levels, binarisation, holes and draws are in the score's name."""
-    assert protocol(parse(ModelConfig, parts), missing, 50) == name
+    assert protocol(parse(ModelConfig, parts), ExampleSpec((1,)), missing, 50) == name
 
 
 def test_model_fits_data_of_the_same_names() -> None:

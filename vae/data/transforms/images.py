@@ -125,6 +125,10 @@ class ImageTransform:
         """Returns prepared images as they are."""
         return x
 
+    def standardised(self, x: Tensor) -> Tensor:
+        """Returns images as they are: a pixel's unit is its range."""
+        return x
+
     def restore(self, x: Tensor) -> NDArray[np.uint8]:
         """Returns a model's images as a dataset holds them.
 

@@ -18,8 +18,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae.data.binarization import Binarization
-from vae.data.schema import Column, ExampleSpec, plausible_bounds
+from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms.columns import listed, recoded, transform_of_column
+from vae.data.transforms.units import Units
 from vae.errors import did_you_mean
 
 log = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class TableTransform:
         self.names = [column.name for column in columns]
         self.transforms = [transform_of_column(column) for column in columns]
         self.is_number_D = np.array([column.categories is None for column in columns])
-        self._units: dict[torch.device, Tensor] = {}
+        self._units: dict[torch.device, Units] = {}
 
     @property
     def summary(self) -> str:
@@ -110,13 +111,14 @@ class TableTransform:
     ) -> tuple[Tensor, Tensor | None]:
         """Returns a batch's values as the likelihood scores them, and which of them are observed, [N,D] each.
 
-        Numbers become float32 standard deviations from their column's mean, categories stay codes, and what is missing is
-        0. A number outside of its column's plausible range counts as missing. Nothing is drawn.
+        Numbers become float32 standard deviations from their column's mean, or what its curve makes of them; categories
+        stay codes, and what is missing is 0. A number outside of its column's plausible range counts as missing. Nothing is
+        drawn.
         """
-        mean_D, std_D, lowest_D, highest_D = self._units_on(values.device)
-        observed = (values >= lowest_D) & (values <= highest_D)  # NaN is in no range
+        units = self._units_on(values.device)
+        observed = units.plausible(values)
         # In float64 up to here: float32 keeps 4 of the 3,600 seconds of an hour, as Unix time.
-        return ((values - mean_D) / std_D).float().masked_fill(~observed, 0), observed
+        return units.model_numbers(values).float().masked_fill(~observed, 0), observed
 
     def as_numbers(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns prepared rows with a column of zeros and ones for each category, and which entries are observed."""
@@ -139,8 +141,11 @@ class TableTransform:
 
     def in_units(self, x: Tensor) -> Tensor:
         """Returns prepared rows [...,D] in the columns' own units and in float64, categories as codes."""
-        mean_D, std_D, _, _ = self._units_on(x.device)
-        return mean_D + x * std_D
+        return self._units_on(x.device).column_values(x)
+
+    def standardised(self, x: Tensor) -> Tensor:
+        """Returns prepared rows [...,D] in standard deviations from their column's mean, categories as codes."""
+        return self._units_on(x.device).standardised(x)
 
     def restore(self, x: Tensor) -> NDArray[np.float64]:
         """Returns a model's rows [...,D] as a dataset holds them, within the bounds of its values: [N,D]."""
@@ -173,12 +178,9 @@ class TableTransform:
             columns.append(recoded(values_N, source.categories, column.categories))
         return _stacked(columns, len(values))
 
-    def _units_on(self, device: torch.device) -> Tensor:
-        """Returns mean, standard deviation, lowest and highest plausible value of the columns, float64 [4,D]."""
+    def _units_on(self, device: torch.device) -> Units:
         if device not in self._units:
-            mean_std = [(0.0, 1.0) if column.categories else (column.mean, column.std) for column in self.columns]
-            units = np.stack([*np.transpose(mean_std), *plausible_bounds(self.columns)])
-            self._units[device] = torch.from_numpy(units).to(device)
+            self._units[device] = Units(self.columns).to(device)
         return self._units[device]
 
     # --- callers --------------------------------------------------------------------------------------------------

@@ -144,6 +144,15 @@ class Family(nn.Module, ABC):
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         """Draws each value once, [...]."""
 
+    def moments(self, params: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns E[u] and E[u²], [...] each, which may be averaged over draws; u is x but where a curve bends a column."""
+        mean = self.mean(params)
+        return mean, mean.square() + self.std(params).square()
+
+    def from_moment(self, first: Tensor) -> Tensor:
+        """Returns the x of an E[u], [...]."""
+        return first
+
 
 class Likelihood(nn.Module, ABC):
     """p(x|z), in float32 where the outputs are float16 or bfloat16, else in their precision."""

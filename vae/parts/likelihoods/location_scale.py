@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ Location = Callable[[Tensor], Tensor]
 LOG_SIGMA_FLOOR = -6.0
 """Lower bound of the logarithm of every trained scale: without one, constant values make the density unbounded (Rybkin et
 al. 2021, section 4)."""
+
+NUM_NODES, FARTHEST_NODE = 16, 30.0
+"""Nodes of an expectation on either side of the location, and the distance of the last ones in scales."""
 
 
 def anywhere(raw: Tensor) -> Tensor:
@@ -123,6 +126,15 @@ class LocationScaleFamily(Family):
     def sample(self, params: Tensor, generator: torch.Generator) -> Tensor:
         raw = self._raw(params)
         return self.location(raw[0]) + self.log_scale(raw).exp() * self.standard_sample(raw, generator)
+
+    def nodes(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields values of x with weights, [...] each, whose weighted sums over the sum of weights are expectations."""
+        raw = self._raw(params)
+        location, scale = self.location(raw[0]), self.log_scale(raw).exp()
+        for place in range(-NUM_NODES, NUM_NODES + 1):
+            noise = location.new_tensor(FARTHEST_NODE * math.sinh(4 * place / NUM_NODES) / math.sinh(4))
+            width = math.cosh(4 * place / NUM_NODES)
+            yield location + scale * noise, width * self.standard_log_prob(noise, raw).exp()
 
     def _raw(self, params: Tensor) -> Sequence[Tensor]:
         """Returns the P parameters, each [...]; not by indices, whose gradients are each as large as all parameters."""

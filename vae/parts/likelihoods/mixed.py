@@ -6,37 +6,55 @@ Shapes: B batch, D columns, P parameters of a value.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from vae.data.schema import Column, DataKind, ExampleSpec
 from vae.data.transforms import transform_of
+from vae.data.transforms.curves import curves_of
 from vae.errors import ConfigError
 from vae.parts.likelihoods.categorical import CategoryFamily
+from vae.parts.likelihoods.curved import CurvedFamily, PointMassFamily
 from vae.parts.likelihoods.gaussian import GaussianFamily
 from vae.parts.likelihoods.laplace import LaplaceFamily
 from vae.parts.likelihoods.likelihood import Family, Likelihood, LikelihoodPart, in_full
 from vae.parts.likelihoods.location_scale import DecodedScale, anywhere
+from vae.parts.likelihoods.ordinal import OrdinalFamily
 from vae.parts.likelihoods.student_t import StudentTFamily
+from vae.parts.likelihoods.whole import CountFamily, TruthFamily
 
-NUMERIC = {"gaussian": GaussianFamily, "laplace": LaplaceFamily, "student_t": StudentTFamily}
+NUMERIC = {
+    "auto": GaussianFamily,
+    "gaussian": GaussianFamily,
+    "laplace": LaplaceFamily,
+    "student_t": StudentTFamily,
+}
+NAMES = {"auto": "by type of", "gaussian": "Gaussian", "laplace": "Laplace", "student_t": "Student t"}
 
 
 class Mixed(LikelihoodPart):
-    """p(x|z) of a table, column by column: a density for standardised numbers, and a categorical for categories."""
+    """p(x|z) of a table, column by column: densities of numbers, probabilities of categories (Nazábal et al. 2020)."""
 
     data_kind: ClassVar[DataKind] = "table"
 
     kind: Literal["mixed"] = "mixed"
-    numeric: Literal["gaussian", "laplace", "student_t"] = "gaussian"
-    """Density of the numeric columns, in units of each one's standard deviation."""
+    numeric: Literal["auto", "gaussian", "laplace", "student_t"] = "gaussian"
+    """Density of numeric columns, or of what a column's curve makes of them; on a log curve a gaussian is a log-normal.
+    auto: Poisson for counts and Bernoulli for truth values that `data.transform` leaves as they are, else gaussian. The
+    unit is a standard deviation of the column, whatever its curve: such scores are comparable, but for point masses."""
+    ordered: Literal["categorical", "ordinal"] = "categorical"
+    """Probabilities of categories that have an order. ordinal: cumulative logits, with thresholds from the decoder."""
 
     @property
     def summary(self) -> str:
-        numbers = {"gaussian": "Gaussian", "laplace": "Laplace", "student_t": "Student t"}[self.numeric]
-        return f"{numbers} numbers and categorical categories"
+        return f"{NAMES[self.numeric]} numbers, categorical categories{', ordinal ordered ones' * self.is_ordinal}"
+
+    @property
+    def is_ordinal(self) -> bool:
+        """Whether categories with an order have cumulative logits."""
+        return self.ordered == "ordinal"
 
     @property
     def decodes_scale(self) -> bool:
@@ -52,8 +70,35 @@ class Mixed(LikelihoodPart):
                 "model.likelihood: mixed scores the columns of a table, and the examples are "
                 f"{transform_of(examples).described}; use bernoulli or another likelihood of pixels"
             )
+        return TableLikelihood(self._groups(examples.columns or ()))
+
+    def _groups(self, columns: Sequence[Column]) -> list[tuple[Family, list[int]]]:
+        """Returns all numbers of one form together, then categorical columns, those with as many categories together."""
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for index, column in enumerate(columns):
+            form = (column.curve.kind, len(column.curve.numbers), column.curve.mass is not None) if column.curve else ()
+            is_ordinal = self.is_ordinal and column.type == "ordered" and len(column.categories or ()) > 1
+            is_truth = bool(form) and column.type == "boolean"
+            groups.setdefault((len(column.categories or ()), is_ordinal, form, is_truth), []).append(index)
+        return [
+            (self._family([columns[index] for index in groups[key]], is_ordinal=key[1]), groups[key])
+            for key in sorted(groups)
+        ]
+
+    def _family(self, columns: Sequence[Column], *, is_ordinal: bool) -> Family:
+        first = columns[0]
+        if first.categories is not None:
+            return (OrdinalFamily if is_ordinal else CategoryFamily)(len(first.categories))
+        is_whole = first.curve is not None and first.curve.kind == "shift"
+        if is_whole and self.numeric == "auto":
+            return (TruthFamily if first.type == "boolean" else CountFamily)(columns)
         # Scales start at one standard deviation of the column.
-        return TableLikelihood(_by_family(examples.columns or (), NUMERIC[self.numeric](anywhere, DecodedScale(1.0))))
+        family = NUMERIC[self.numeric](anywhere, DecodedScale(1.0))
+        if first.curve is None or is_whole:
+            return family
+        ((_, curves),) = curves_of(columns)
+        curved = CurvedFamily(family, curves, columns)
+        return curved if first.curve.mass is None else PointMassFamily(curved, columns)
 
 
 class TableLikelihood(Likelihood):
@@ -97,6 +142,11 @@ class TableLikelihood(Likelihood):
         for columns, (family, params) in zip(self.columns, self._groups(outputs), strict=True):
             yield columns, family, params
 
+    @property
+    def groups(self) -> Iterator[tuple[list[int], Family]]:
+        """Columns of each group, with their family."""
+        return zip(self.columns, cast(Iterable[Family], self.families), strict=True)
+
     def _groups(self, outputs: Tensor) -> Iterator[tuple[Family, Tensor]]:
         """Yields each family with its parameters [P,...,columns of the group], from outputs [...,sum of P·columns]."""
         parts = in_full(outputs).split(self.num_outputs, -1)
@@ -106,11 +156,3 @@ class TableLikelihood(Likelihood):
     def _join(self, parts: Iterable[Tensor]) -> Tensor:
         """Returns the groups' columns in the table's order, [...,D]."""
         return torch.cat(list(parts), -1).index_select(-1, self.inverse_D)
-
-
-def _by_family(columns: tuple[Column, ...], numeric: Family) -> list[tuple[Family, list[int]]]:
-    """Returns all numbers together, then categorical columns, together where they have as many categories."""
-    groups: dict[int, list[int]] = {}
-    for index, column in enumerate(columns):
-        groups.setdefault(len(column.categories or ()), []).append(index)
-    return [(CategoryFamily(size) if size else numeric, groups[size]) for size in sorted(groups)]

@@ -1,0 +1,4 @@
+"""Tables, part by part: `python -m tests.benchmarks.tables --part NAME` measures one part and writes its page.
+
+marginals: distance of the generated values of a column to real ones, for columns of many shapes.
+"""
