@@ -159,7 +159,7 @@ def _close(user: subprocess.Popen[str]) -> None:
 @pytest.mark.parametrize(
     "number",
     [
-        signal.SIGKILL,
+        pytest.param(signal.SIGKILL, marks=[pytest.mark.slow, pytest.mark.ci]),
         pytest.param(signal.SIGTERM, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, marks=pytest.mark.slow),
     ],

@@ -41,12 +41,12 @@ class Killed(Exception):  # noqa: N818  stands for a signal
     """Stands for the end of a process."""
 
 
-class CutFeed:
+class CutFeed(Feed):
     """A feed that ends the run after so many batches."""
 
     def __init__(self, feed: Feed, batches: int) -> None:
         self.feed = feed
-        self.steps_per_epoch = feed.steps_per_epoch
+        self.steps_per_epoch, self.held_bytes = feed.steps_per_epoch, feed.held_bytes
         self.left = batches
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
@@ -55,6 +55,9 @@ class CutFeed:
                 raise Killed
             self.left -= 1
             yield batch
+
+    def row_numbers(self, epoch: int, step: int) -> Tensor:
+        return self.feed.row_numbers(epoch, step)
 
 
 def train(config: RunConfig, dataset: Dataset, **options: Any) -> TrainingResult:

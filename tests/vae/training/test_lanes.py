@@ -147,7 +147,7 @@ def test_moving_averages_take_buffers_as_they_are(small: Dataset) -> None:
 
     start, training.feed = scale_K.clone(), Moving(training.feed, 0)
     for number, result in enumerate(finished(training.run())):
-        shipped = result.model.likelihood.family.log_scale.raw
+        shipped = result.model.state_dict()["likelihood.family.log_scale.raw"]
         torch.testing.assert_close(shipped, start[number] + 7 * 0.01 * (number + 1))
 
 
@@ -179,14 +179,26 @@ def test_diverged_lane_leaves_and_says_why(small: Dataset) -> None:
     assert curve(result) == pytest.approx(curve(Training(good, small).run()), rel=1e-5)
 
 
-@pytest.mark.parametrize("steps", [1, 7, 30, 104])
-def test_resume_repeats_the_unbroken_stack(steps: int, small: Dataset, tmp_path: Path) -> None:
-    """Bit for bit, from mid-epoch too, with a lane that has left and one that has diverged."""
+def one_leaves_and_one_diverges() -> list[RunConfig]:
     changes = {"training.patience_epochs": 3, "training.ema_decay": 0.8, "training.checkpoint_steps": 3}
     configs = lanes((1.0, 2.0, 4.0, 1.0), **changes)
     configs[1] = override(configs[1], {"training.learning_rate": 1e-30})
     configs[3] = override(configs[3], {"training.learning_rate": 1e30})
-    unbroken = LaneTraining(configs, small).run()
+    return configs
+
+
+@pytest.fixture(scope="module")
+def unbroken(small: Dataset) -> list[TrainingResult | Diverged]:
+    """Results of a stack that nothing interrupts."""
+    return LaneTraining(one_leaves_and_one_diverges(), small).run()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 30, 104])
+def test_resume_repeats_the_unbroken_stack(
+    steps: int, unbroken: list[TrainingResult | Diverged], small: Dataset, tmp_path: Path
+) -> None:
+    """Bit for bit, from mid-epoch too, with a lane that has left and one that has diverged."""
+    configs = one_leaves_and_one_diverges()
     broken = LaneTraining(configs, small, checkpoints=str(tmp_path))
     broken.feed = CutFeed(broken.feed, steps)
     with pytest.raises(Killed):
