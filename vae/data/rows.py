@@ -18,6 +18,8 @@ from vae.data.transforms import transform_of
 LABEL, SOURCE_ROW = "label", "source_row"
 ATTRIBUTE = "attribute."
 """Prefix of an attribute's column, which no other column has."""
+IDENTIFIER = "identifier."
+"""Prefix of a column that no model reads: it travels with its row, so that results can be told apart."""
 
 
 class Rows(NamedTuple):

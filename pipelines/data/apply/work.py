@@ -26,7 +26,7 @@ from pipelines.models import packaging
 from vae.data.conditions import write_condition
 from vae.data.manifest import SPLITS
 from vae.data.parquet import rows_per_group, write_shard
-from vae.data.rows import ATTRIBUTE, LABEL, SOURCE_ROW, arrow_schema
+from vae.data.rows import ATTRIBUTE, IDENTIFIER, LABEL, SOURCE_ROW, arrow_schema
 from vae.data.transforms import transform_of
 from vae.errors import ConfigError, DataError
 from vae.inference.answering import checked, inputs_of, read_latents
@@ -211,6 +211,9 @@ class Worker:
             columns[LABEL] = pa.array(labels, pa.int32())
         columns[SOURCE_ROW] = numbers
         made = pa.table([columns[name] for name in schema.names], schema=schema)
+        if self.task != AUGMENT:  # whose drawn rows have none
+            for name in (name for name in known.column_names if name.startswith(IDENTIFIER)):
+                made = made.append_column(name, known.column(name))
         origins = self._origins(unit, rows) if self.task == AUGMENT else {}
         for name, array in {ROW: numbers, **origins}.items():
             made = made.append_column(_free(name, made.column_names), array)
@@ -241,6 +244,9 @@ class Worker:
                 [None] * rows if group.conditions is None else [write_condition(told, row) for row in group.conditions]
             )
             front[CONDITION] = pa.array(texts, pa.string())
+        if group is not None:
+            named = [name for name in group.table.column_names if name.startswith(IDENTIFIER)]
+            front |= {name.removeprefix(IDENTIFIER): group.table.column(name).combine_chunks() for name in named}
         taken = [field.name for field in fields]
         fields = [*(pa.field(_free(name, taken), array.type) for name, array in front.items()), *fields]
         return pa.Table.from_arrays([*front.values(), *arrays], schema=pa.schema(fields))

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pipelines.data.sources import Block, Problem, Survey
 from vae.data.manifest import Shard, SplitName
 from vae.data.parquet import write_shard
-from vae.data.rows import LABEL, SOURCE_ROW, arrow_schema
+from vae.data.rows import IDENTIFIER, LABEL, SOURCE_ROW, arrow_schema
 from vae.data.transforms import transform_of
 from vae.storage import locate, sha256_of, write_whole
 
@@ -94,9 +94,12 @@ def write_chunk(work: ChunkWork, chunk_index: int, staging_uri: str) -> ChunkRec
 
 def _assemble(survey: Survey, block: Block, labels: NDArray[np.int32] | None) -> pa.Table:
     schema = arrow_schema(survey.schema)
+    beside: dict[str, Any] = {}
     if isinstance(block.examples, pa.Table):
-        features = [name for name in schema.names if name not in (LABEL, SOURCE_ROW)]
-        columns: list[Any] = [block.examples[name] for name in features]
+        examples: Any = block.examples
+        given: dict[str, Any] = dict(zip(examples.column_names, examples.columns, strict=True))
+        beside = {name: values for name, values in given.items() if name.startswith(IDENTIFIER)}
+        columns: list[Any] = [given[name] for name in schema.names if name not in (LABEL, SOURCE_ROW)]
     else:
         transform: Any = transform_of(survey.schema)
         columns = transform.to_arrow(block.examples)
@@ -104,7 +107,10 @@ def _assemble(survey: Survey, block: Block, labels: NDArray[np.int32] | None) ->
         columns.append(pa.array(labels, pa.int32()))
     if survey.attribute_values is not None:
         columns += [pa.array(values, pa.float32()) for values in survey.attribute_values[block.kept].T]
-    return pa.table([*columns, pa.array(block.kept, pa.int64())], schema=schema)
+    table = pa.table([*columns, pa.array(block.kept, pa.int64())], schema=schema)
+    for name, values in beside.items():
+        table = table.append_column(name, values)
+    return table
 
 
 def _earlier_record(staging_uri: str, index: int, chunk: Chunk) -> ChunkRecord | None:

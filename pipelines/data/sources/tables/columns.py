@@ -10,6 +10,7 @@ import pyarrow.compute
 
 from pipelines.data.sources.config import Role
 from pipelines.data.sources.tables.values import INTEGER, Dates, Numerals, texts
+from vae.data.rows import IDENTIFIER
 from vae.data.schema import Column, ColumnType
 from vae.errors import DataError
 
@@ -44,6 +45,11 @@ class Understood:
     def is_stored(self) -> bool:
         """Whether the dataset has the column."""
         return self.role in ("feature", "label")
+
+    @property
+    def stored_name(self) -> str:
+        """Name of the column in a shard."""
+        return self.name if self.role == "feature" else IDENTIFIER + self.name
 
     def reading(self) -> dict[str, Any]:
         """Returns all that decides what the dataset stores, as JSON."""

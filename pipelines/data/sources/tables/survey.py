@@ -43,20 +43,20 @@ class TableSegment(Segment):
     listing: Listing
     files: tuple[SourceFile, ...]
     columns: tuple[Understood, ...]
-    """Features."""
+    """Features, and identifiers."""
     config: IngestConfig
 
     def load(self) -> pa.Table:
-        """Returns the features of all rows of the files; a value that does not fit its column is null."""
+        """Returns the columns of all rows of the files; a value that does not fit its column is null."""
         read = _reader_of(self.files[0].path)
         tables = []
         for file in self.files:
             raw = read(read_unchanged(self.listing, file), file.path, self.config).table
-            tables.append(pa.table({one.name: one.convert(raw[one.name]) for one in self.columns}))
+            tables.append(pa.table({one.stored_name: one.convert(raw[one.name]) for one in self.columns}))
         return pa.concat_tables(tables)
 
     def take(self, loaded: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
-        """Returns the features of some rows."""
+        """Returns the columns of some rows."""
         return loaded.take(pa.array(rows))
 
 
@@ -193,9 +193,8 @@ def _survey(
             classes, labels = _classes(values, rejected.rows, where, one.column.name)
     good = typed.filter(pa.array(~rejected.rows))
     groups, group_of_row = group_files(files, [len(places) for places in rejected.locator.places])
-    segments = [
-        TableSegment(columns=tuple(features), listing=listing, config=config, **group._asdict()) for group in groups
-    ]
+    stored = tuple(one.column for one in findings if one.column.role in ("feature", "identifier", "time"))
+    segments = [TableSegment(columns=stored, listing=listing, config=config, **group._asdict()) for group in groups]
     return Survey(
         files=tuple(files),
         example=ExampleSpec.of_table(one.column(good[one.name]) for one in features),

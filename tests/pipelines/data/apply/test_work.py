@@ -13,6 +13,7 @@ import pytest
 
 from pipelines.data import apply as applying
 from pipelines.data.apply import Columns, Worker
+from pipelines.data.ingest import IngestConfig, ingest
 from tests.pipelines.data.apply.conftest import carried_out, planned, served
 from vae.config import ModelConfig, RunConfig, TrainingConfig
 from vae.data.manifest import MANIFEST_NAME, SPLITS, Manifest
@@ -58,6 +59,23 @@ def test_reconstructions_are_a_dataset_in_the_order_of_the_input(images: Dataset
     assert manifest.ingest["dataset_id"] == images.manifest.dataset_id
     assert sum(manifest.class_counts["train"]) == 320
     assert not (tmp_path / "out" / ".unfinished").exists()
+
+
+def test_identifiers_travel_with_their_rows(tmp_path: Path) -> None:
+    """A column that numbers or names the rows is not modelled, and stands beside each result of its row."""
+    rows = [f"C{i},{i % 7},{i * 0.3:.1f}" for i in range(60)]
+    (tmp_path / "t.csv").write_text("\n".join(["who,n,x", *rows]))
+    config = IngestConfig(source=str(tmp_path / "t.csv"), name="t")
+    made = ingest(config, str(tmp_path), lambda write, chunks: map(write, chunks), lambda done, total: None)
+    dataset = Dataset.open(made.uri)
+    assert [column.name for column in dataset.manifest.example.columns or ()] == ["n", "x"]
+    model = served(dataset, **TABULAR)
+    for task in ("encode", "reconstruct"):
+        manifest = carried_out(planned(task, model, made.uri, tmp_path / task), model)
+        for split in ("train", "test"):
+            table, given = read(tmp_path / task, manifest, split), dataset.read_table(split)
+            names = table.column("who" if task == "encode" else "identifier.who").to_pylist()
+            assert names == [f"C{row}" for row in given["source_row"].to_pylist()]
 
 
 def test_result_does_not_depend_on_order_or_interruption(images: Dataset, tmp_path: Path) -> None:
