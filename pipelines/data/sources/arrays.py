@@ -153,13 +153,25 @@ def _to_uint8(raw: np.ndarray, where: str, config: IngestConfig) -> NDArray[np.u
     if raw.dtype == np.bool_:
         return raw.astype(np.uint8) * np.uint8(255)
     top = config.max_value or (65535 if raw.dtype == np.uint16 and config.bit_depth == "scale" else 255)
-    if raw.dtype != np.uint8 or top < 255:
-        low, high = (int(raw.min()), int(raw.max())) if raw.size else (0, 0)
-        if low < 0 or high > top:
-            raise DataError(f"{where}: expected values from 0 to {top}, found {low} to {high}. Use --set max_value=N")
-    if top == 255:
-        return raw.astype(np.uint8, copy=False)
-    return np.rint(raw * (255 / top)).astype(np.uint8)
+    try:
+        return scale_to_uint8(raw, top)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+
+
+def scale_to_uint8(values: np.ndarray, top: int) -> NDArray[np.uint8]:
+    """Returns numbers from 0 to `top` as 0 to 255, rounded.
+
+    Raises:
+        ValueError: If a number is outside of this range, or NaN.
+    """
+    if values.size and (values.dtype != np.uint8 or top < 255):
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= top):
+            raise ValueError(f"expected values from 0 to {top}, found {low:.9g} to {high:.9g}. Use --set max_value=N")
+    if top == 255 and values.dtype.kind != "f":
+        return values.astype(np.uint8, copy=False)
+    return np.rint(values * (255 / top)).astype(np.uint8)
 
 
 def _recolor(images: NDArray[np.uint8], color: str) -> NDArray[np.uint8]:

@@ -77,6 +77,10 @@ class IngestConfig(BaseModel):
         "`sklearn:digits`, `sprites` or `sprites:colour`. A path, or any pyarrow filesystem URI.",
         min_length=1,
     )
+    files: tuple[str, ...] = Field(
+        default=(),
+        description="Patterns of the files to take from a folder, such as `*.png` or `train/*`; empty takes all.",
+    )
     name: str = Field(
         description="The dataset's name: letters, digits, `.`, `_` and `-`, at most 100.",
         max_length=100,
@@ -105,9 +109,9 @@ class IngestConfig(BaseModel):
     max_value: int | None = Field(
         default=None,
         ge=1,
-        le=65535,
+        le=(1 << 32) - 1,
         description="The brightest value of an array source that is not 0 to 255, for example 1 for binary "
-        "images; it becomes 255.",
+        "images; it becomes 255. Also of image files with 16 or 32 bits or floating-point pixels.",
     )
     on_bad: Literal["reject", "quarantine"] = Field(
         default="reject",
@@ -150,7 +154,7 @@ class IngestConfig(BaseModel):
     )
     strict: bool = Field(
         default=False,
-        description="Refuse a table of which something was guessed, left out or read in another way than it is written.",
+        description="Refuse a source of which something was guessed, left out or read in another way than it is written.",
     )
     max_pixels: PositiveInt = Field(
         default=1 << 26,
@@ -212,7 +216,7 @@ class IngestConfig(BaseModel):
         """
         # Left out when unused: datasets older than these fields keep their identity.
         unused = {field for field in ("attributes", "max_rows") if not getattr(self, field)}
-        found = {"columns", "strict", "max_categories", "header", "delimiter"}
+        found = {"files", "columns", "strict", "max_categories", "header", "delimiter"}
         return self.model_dump(mode="json", exclude={"source", "name"} | unused | found) | {
             "header": self.header is not False,
             "delimiter": self.delimiter or ",",

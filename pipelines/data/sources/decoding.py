@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
-from pipelines.data.sources.arrays import resize
+from pipelines.data.sources.arrays import resize, scale_to_uint8
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block
@@ -27,7 +27,20 @@ _SHOWN_SIZES = 10
 _PNG_BIT_DEPTH = 24  # offset of this byte in the file
 # Channels that keep an image's meaning, by Pillow's mode.
 _CHANNELS_KEPT = {"1": 1, "L": 1, "I;16": 1, "I;16B": 1, "I;16L": 1, "P": 3, "RGB": 3, "YCbCr": 3}
-_DEEP = ("I;16", "I;16B", "I;16L", "I")
+_DEEP = ("I;16", "I;16B", "I;16L", "I", "F")
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""Operation that sets an image upright, by its EXIF orientation."""
+_SWAPS_SIDES = 5
+"""Lowest orientation that swaps height and width."""
 
 
 class BadImage(Exception):  # noqa: N818  named for what it is about
@@ -41,6 +54,9 @@ class ImageShape:
     height: int
     width: int
     channels: int
+    is_turned: bool = False
+    """Whether its EXIF orientation turns or mirrors it."""
+    has_grey_palette: bool = False
 
     def __str__(self) -> str:
         return f"{self.height}×{self.width}×{self.channels}"
@@ -63,8 +79,13 @@ def too_large(size: int, config: IngestConfig) -> BadImage:
     return BadImage(f"{size:,} bytes, above the limit of {config.max_file_bytes:,} (--set max_file_bytes=N)")
 
 
-def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
-    """Returns all pixels of an image file, uint8 of shape (C, H, W), converted and resized as configured.
+def decode(data: bytes, config: IngestConfig, channels: int) -> NDArray[np.uint8]:
+    """Returns all pixels of an image file, uint8 of shape (C, H, W), upright, converted and resized as configured.
+
+    Args:
+        data: Bytes of the file.
+        config: Configuration of the ingest.
+        channels: Number of channels, for an image with a grey palette; others have those that the configuration gives.
 
     Raises:
         BadImage: If a part of it cannot be decoded.
@@ -78,14 +99,16 @@ def decode(data: bytes, config: IngestConfig) -> NDArray[np.uint8]:
         # Decoders raise many kinds of errors for damaged data.
         except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error, MemoryError) as error:
             raise BadImage(f"cannot be decoded to its end: {error}") from error
-        mode = {1: "L", 3: "RGB"}[shape.channels]
-        picture: Image.Image = _to_8_bit(image) if image.mode in _DEEP else image
+        mode = {1: "L", 3: "RGB"}[channels if shape.has_grey_palette else shape.channels]
+        picture: Image.Image = _to_8_bit(image, config) if image.mode in _DEEP else image
+        if shape.is_turned:
+            picture = picture.transpose(_TURNS[_orientation(image)])
         if picture.mode != mode:
             picture = picture.convert(mode)
         if config.resize is not None and config.resize != (shape.height, shape.width):
             picture = resize(picture, config.resize)
         pixels = np.asarray(picture)
-    return pixels[None] if shape.channels == 1 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return pixels[None] if mode == "L" else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def decode_rows(
@@ -111,7 +134,7 @@ def decode_rows(
     for row, data in zip(rows.tolist(), encoded, strict=True):
         try:
             # The header gave this shape; a decoder that returns another shape is an error too.
-            image = decode(data, config)
+            image = decode(data, config, shape[0])
             if image.shape != shape:
                 raise BadImage(f"expected shape {shape}, found {image.shape}")
         except BadImage as error:
@@ -142,13 +165,24 @@ def common_shape(
             f"{_histogram({f'{h}×{w}': n for (h, w), n in sizes.items()})}. Use --resize HEIGHTxWIDTH"
         )
     channels = Counter(s.channels for s in good)
-    if len(channels) > 1:
+    if len(channels) > 1 and not all(s.has_grey_palette for s in good if s.channels == 1):
         raise DataError(
             f"{root}: {channels[1]:,} grey and {channels[3]:,} color images, expected one kind. Use "
             "--color grey or --color rgb"
         )
     height, width = config.resize or next(iter(sizes))
-    return ExampleSpec((good[0].channels, height, width))
+    return ExampleSpec((max(channels), height, width))
+
+
+def notes_on(shapes: Sequence[ImageShape | None]) -> tuple[str, ...]:
+    """Returns what to say of images that are not read as they are written."""
+    good = [shape for shape in shapes if shape is not None]
+    turned = sum(shape.is_turned for shape in good)
+    grey = sum(shape.has_grey_palette for shape in good)
+    notes = [f"{turned:,} × image turned upright by its EXIF orientation"] if turned else []
+    if grey and all(shape.channels == 1 for shape in good):
+        notes.append(f"{grey:,} × image with a palette of greys read as grey")
+    return tuple(notes)
 
 
 def _histogram(counts: dict[str, int]) -> str:
@@ -183,21 +217,43 @@ def _shape(image: Image.Image, data: bytes, config: IngestConfig) -> ImageShape:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and config.frames == "reject":
         raise BadImage(f"{frames} frames or pages, expected 1. --set frames=first takes the first of each")
-    if image.mode == "F":
-        raise BadImage("floating-point pixels, expected 8 bits. Convert it first")
     bits = _bits(image, data)
-    if bits > 8 and config.bit_depth == "reject":
-        raise BadImage(f"{bits} bits per channel, expected 8. --set bit_depth=scale scales them")
-    if image.mode == "I" and bits > 16:
-        raise BadImage(f"{bits} bits per channel, expected 8 or 16. Convert it first")
+    if image.mode not in _DEEP or config.max_value is None:
+        if image.mode in _DEEP and bits > 16:
+            kind = "floating-point pixels" if image.mode == "F" else f"{bits} bits per channel"
+            raise BadImage(
+                f"{kind}, expected 8 bits. --set max_value=N scales them, N being the brightest value there is"
+            )
+        if bits > 8 and config.bit_depth == "reject":
+            raise BadImage(f"{bits} bits per channel, expected 8. --set bit_depth=scale scales them")
     if config.color == "keep":
         if image.mode == "CMYK":
             raise BadImage("CMYK, which has no exact RGB. --color rgb or --color grey converts it")
         if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
             raise BadImage("transparency, which would be lost. --color rgb or --color grey drops it")
-        if image.mode not in _CHANNELS_KEPT and image.mode != "I":
+        if image.mode not in _CHANNELS_KEPT and image.mode not in _DEEP:
             raise BadImage(f"mode {image.mode}. --color rgb or --color grey converts it")
-    return ImageShape(image.height, image.width, config.num_channels(_CHANNELS_KEPT.get(image.mode, 1)))
+    is_grey = config.color == "keep" and image.mode == "P" and _is_grey(image)
+    turn = _orientation(image)
+    height, width = (image.width, image.height) if turn >= _SWAPS_SIDES else (image.height, image.width)
+    channels = config.num_channels(1 if is_grey else _CHANNELS_KEPT.get(image.mode, 1))
+    return ImageShape(height, width, channels, is_turned=turn != 1, has_grey_palette=is_grey)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 where the image is upright. Pillow itself turns TIFF."""
+    if image.format not in ("JPEG", "WEBP", "PNG") or not {"exif", "xmp"} & image.info.keys():
+        return 1
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except (OSError, SyntaxError, ValueError, struct.error, KeyError, TypeError):
+        return 1  # a damaged EXIF block says nothing of the orientation
+    return orientation if orientation in _TURNS else 1
+
+
+def _is_grey(image: Image.Image) -> bool:
+    palette = np.array(image.getpalette("RGB") or [0, 0, 1]).reshape(-1, 3)
+    return bool((palette == palette[:, :1]).all())
 
 
 def _bits(image: Image.Image, data: bytes) -> int:
@@ -208,9 +264,11 @@ def _bits(image: Image.Image, data: bytes) -> int:
         return data[_PNG_BIT_DEPTH]
     if isinstance(image, TiffImageFile):
         return max(image.tag_v2.get(_TIFF_BITS_PER_SAMPLE, (8,)))
-    return 32 if image.mode == "I" else 8
+    return 32 if image.mode in ("I", "F") else 8
 
 
-def _to_8_bit(image: Image.Image) -> Image.Image:
-    deep = np.asarray(image).astype(np.uint32)
-    return Image.fromarray(((deep * 255 + 32767) // 65535).astype(np.uint8))
+def _to_8_bit(image: Image.Image, config: IngestConfig) -> Image.Image:
+    try:
+        return Image.fromarray(scale_to_uint8(np.asarray(image), config.max_value or 65535))
+    except ValueError as error:
+        raise BadImage(str(error)) from error

@@ -34,7 +34,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     return survey_arrays(DIGITS, (file,), (segment,), (example,), (labels,), (None,))
 
 
-SOURCE = Source(claims=lambda listing: listing.root == DIGITS, survey=survey)
+SOURCE = Source("digits", lambda config, listing: [DIGITS] if listing.root == DIGITS else [], survey)
 """The source `sklearn:digits`."""
 
 

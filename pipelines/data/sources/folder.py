@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe, too_large
+from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, notes_on, probe, too_large
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
 from vae.data.manifest import SPLITS, SourceFile
@@ -59,7 +59,6 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     files, shapes, problems = _probe_all(listing, paths, config)
     example = common_shape(shapes, config, listing.root, problems)
     digests = b"".join(bytes.fromhex(file.sha256) for file in files)
-    aside = len(listing.paths) - len(paths)
     return Survey(
         files=files,
         example=example,
@@ -70,12 +69,17 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         own_splits=own_splits,
         excluded=np.array([shape is None for shape in shapes]),
         problems=tuple(problems),
-        notes=(f"{aside:,} files that are not images were left aside",) if aside else (),
+        notes=notes_on(shapes),
     )
 
 
-SOURCE = Source(claims=lambda listing: bool(listing.matching(_SUFFIXES)), survey=survey)
+SOURCE = Source("images", lambda config, listing: listing.matching(_SUFFIXES), survey)
 """A folder of images, or one image."""
+
+
+def has_classes(paths: Sequence[str]) -> bool:
+    """Returns whether images are in class folders."""
+    return any(len(parts) - (parts[0].lower() in _SPLIT_FOLDERS) > 1 for parts in (path.split("/") for path in paths))
 
 
 def _read_folders(

@@ -62,7 +62,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     return survey_arrays(listing.root, files, segments, examples, labels, splits)
 
 
-SOURCE = Source(claims=lambda listing: any(_NAME.match(path) for path in listing.paths), survey=survey)
+SOURCE = Source("IDX", lambda config, listing: [path for path in listing.paths if _NAME.match(path)], survey)
 """A folder of IDX files, or one IDX file of images."""
 
 

@@ -79,7 +79,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     return survey_arrays(path, (file,), segments, examples, labels, splits, **known)
 
 
-SOURCE = Source(claims=lambda listing: bool(listing.matching((".npz",))), survey=survey)
+SOURCE = Source("arrays", lambda config, listing: listing.matching((".npz",)), survey)
 """One .npz file, or a folder with one."""
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, probe
+from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, notes_on, probe
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import load_once, starts_of
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, read_unchanged
@@ -24,7 +24,7 @@ from pipelines.data.sources.tables.parquet import SUFFIXES, plain, read_schema, 
 from pipelines.data.sources.tables.raw import check_same_columns
 from pipelines.data.sources.tables.survey import RowLocator, group_files
 from vae.data.manifest import SourceFile
-from vae.data.schema import ExampleSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 
 _LABEL = "label"
@@ -94,8 +94,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
     table = pa.concat_tables(tables)
     classes, labels = (None, None) if label is None else _classes(table[label], schema, paths[0], label)
-    attributes = pa.table({name: plain(table[name]) for name in config.attributes})  # NaN becomes null
-    columns, values = survey_attributes(attributes, listing.root, config.categorical)
+    columns, values = _attributes(table, listing.root, config)
     example = common_shape(shapes, config, listing.root, problems)
     reader, groups = _reader(listing, files, sizes, column, example, config)
     return Survey(
@@ -111,15 +110,16 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         excluded=np.array([shape is None for shape in shapes]),
         groups=groups,
         problems=tuple(problems),
+        notes=notes_on(shapes),
     )
 
 
-def _claims(listing: Listing) -> bool:
+def _claims(config: IngestConfig, listing: Listing) -> list[str]:
     paths = listing.matching(SUFFIXES)
-    return bool(paths) and bool(_byte_columns(_first_schema(listing, paths)))
+    return paths if paths and _byte_columns(_first_schema(listing, paths)) else []
 
 
-SOURCE = Source(claims=_claims, survey=survey)
+SOURCE = Source("Parquet files of images", _claims, survey)
 """One Parquet file of encoded images, or a folder of them."""
 
 
@@ -175,6 +175,13 @@ def _choose(schema: pa.Schema, path: str, config: IngestConfig) -> tuple[str, st
     if absent:
         raise DataError(f"{path}: no column {absent[0]!r}. Columns: {', '.join(schema.names)}")
     return config.image or columns[0], config.label or (_LABEL if _LABEL in schema.names else None)
+
+
+def _attributes(
+    table: pa.Table, where: str, config: IngestConfig
+) -> tuple[tuple[Column, ...], NDArray[np.float32] | None]:
+    attributes = pa.table({name: plain(table[name]) for name in config.attributes})  # NaN becomes null
+    return survey_attributes(attributes, where, config.categorical)
 
 
 def _bytes_of(column: pa.ChunkedArray) -> pa.ChunkedArray:

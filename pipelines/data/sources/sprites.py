@@ -47,7 +47,9 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     )
 
 
-SOURCE = Source(claims=lambda listing: listing.root in (SPRITES, COLOUR_SPRITES), survey=survey)
+SOURCE = Source(
+    "sprites", lambda config, listing: [listing.root] if listing.root in (SPRITES, COLOUR_SPRITES) else [], survey
+)
 """The sources `sprites` and `sprites:colour`. An image's class is its shape; its attributes are all factors."""
 
 

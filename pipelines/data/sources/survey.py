@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -15,6 +16,7 @@ from pyarrow import fs
 from pipelines.data.sources.config import BUILT_IN, IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.tables.columns import Understood
+from pipelines.data.sources.walking import walk
 from vae.data.manifest import SourceFile
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
@@ -88,6 +90,14 @@ class Listing:
     """Paths relative to the root."""
     sizes: tuple[int, ...]
     """Sizes in bytes."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what is in the folder and not in the list."""
+
+    def only(self, paths: Collection[str]) -> Listing:
+        """Returns the listing of some of the files."""
+        kept = set(paths)
+        entries = [entry for entry in zip(self.paths, self.sizes, strict=True) if entry[0] in kept]
+        return replace(self, paths=tuple(path for path, _ in entries), sizes=tuple(size for _, size in entries))
 
     def location(self, path: str) -> Location:
         """Returns the location of one of the files."""
@@ -107,14 +117,20 @@ def list_source(uri: str) -> Listing:
     """Lists a source's files, without hidden ones.
 
     Raises:
-        DataError: If the source does not exist.
+        DataError: If the source does not exist, or a name is not UTF-8.
+        OSError: If a folder cannot be read.
     """
     location = locate(uri)
     info = location.info()
     if info.type == fs.FileType.NotFound:
-        raise DataError(f"no such source: {uri}. Give a file, a folder, or one of {', '.join(BUILT_IN)}")
+        is_link = location.is_local and os.path.islink(location.path)
+        target = f", a symbolic link to {os.readlink(location.path)}" if is_link else ""
+        raise DataError(f"no such source: {uri}{target}. Give a file, a folder, or one of {', '.join(BUILT_IN)}")
     if info.type == fs.FileType.File:
         return Listing(location.parent.uri, (info.base_name,), (info.size,))
+    if location.is_local:
+        files, notes = walk(location.path)
+        return Listing(location.uri, tuple(path for path, _ in files), tuple(size for _, size in files), tuple(notes))
     start = len(location.path.rstrip("/")) + 1
     entries = [entry for entry in location.list(recursive=True) if entry.type == fs.FileType.File]
     files = sorted((entry.path[start:], entry.size) for entry in entries)
@@ -150,10 +166,12 @@ def source_file(path: str, data: bytes) -> SourceFile:
 class Source(NamedTuple):
     """A kind of source: one file of this package, with one line in `SOURCES`."""
 
-    claims: Callable[[Listing], bool]
-    """Returns whether the files are of this kind."""
+    name: str
+    """Kind of files in messages, in the plural."""
+    claims: Callable[[IngestConfig, Listing], Sequence[str]]
+    """Returns the paths of the files that are of this kind."""
     survey: Callable[[IngestConfig, Listing], Survey]
-    """Surveys all files.
+    """Surveys a listing of files that it claims.
 
     Raises:
         DataError: If the source cannot be ingested, even without its bad examples.

@@ -27,10 +27,10 @@ from vae.errors import DataError, did_you_mean
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
-_READERS: tuple[tuple[tuple[str, ...], ReadFile], ...] = tuple(
-    (kind.SUFFIXES, kind.read) for kind in (text_files, parquet, json_lines, excel)
-)
-"""Endings and reader of each format of tables."""
+_READERS: dict[tuple[str, ...], ReadFile] = {
+    kind.SUFFIXES: kind.read for kind in (text_files, parquet, json_lines, excel)
+}
+"""Reader of each format of tables, by the endings of its files."""
 # Files are read, and their rows shuffled, in groups of about this size.
 _GROUP_BYTES = 256 << 20
 _SHOWN_TEXT = 80
@@ -96,7 +96,7 @@ def group_files(files: Sequence[SourceFile], sizes: Sequence[int]) -> tuple[list
 
 def survey(config: IngestConfig, listing: Listing) -> Survey:
     """Surveys the files; see `Source.survey`."""
-    paths = _paths_of(listing)
+    paths = listing.paths
     _check_size(listing, paths, config)
     read = _reader_of(paths[0])
     files: list[SourceFile] = []
@@ -113,13 +113,23 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     _check_names(whole.table.column_names, where, config)
     locator = RowLocator(tuple(paths), tuple(raw.places for raw in raws))
     findings = understand(whole.table, whole.is_text, config)
-    _check_columns([one.column for one in findings], whole.notes, where, config)
+    _check_columns([one.column for one in findings], where)
     rejected = _Rejected(locator, list(whole.problems), whole.malformed)
     return _survey(whole, findings, rejected, files, listing, config, where)
 
 
-SOURCE = Source(claims=lambda listing: bool(_paths_of(listing)), survey=survey)
-"""One file of a table, or a folder of files of one format with the same columns."""
+def _source(name: str, suffixes: tuple[str, ...]) -> Source:
+    return Source(name, lambda config, listing: listing.matching(suffixes), survey)
+
+
+TEXT = _source("text tables", text_files.SUFFIXES)
+SOURCES = (
+    TEXT,
+    _source("Parquet tables", parquet.SUFFIXES),
+    _source("JSON lines", json_lines.SUFFIXES),
+    _source("workbooks", excel.SUFFIXES),
+)
+"""Formats of tables. A source is one file, or a folder of files with the same columns."""
 
 
 def _check_size(listing: Listing, paths: Sequence[str], config: IngestConfig) -> None:
@@ -130,12 +140,8 @@ def _check_size(listing: Listing, paths: Sequence[str], config: IngestConfig) ->
         raise DataError(f"{listing.root}: {total:,} bytes of tables, {limit}")
 
 
-def _paths_of(listing: Listing) -> list[str]:
-    return next((paths for suffixes, _ in _READERS if (paths := listing.matching(suffixes))), [])
-
-
 def _reader_of(path: str) -> ReadFile:
-    return next(read for suffixes, read in _READERS if path.lower().endswith(suffixes))
+    return next(read for suffixes, read in _READERS.items() if path.lower().endswith(suffixes))
 
 
 def _joined(raws: Sequence[RawTable]) -> RawTable:
@@ -243,8 +249,8 @@ def _check_names(names: Sequence[str], where: str, config: IngestConfig) -> None
             raise DataError(f"{where}: no column {name!r}{did_you_mean(name, names)}. Columns: {', '.join(names)}")
 
 
-def _check_columns(columns: Sequence[Understood], notes: Sequence[str], where: str, config: IngestConfig) -> None:
-    """Checks the roles of the columns, and that there is nothing to say where nothing may be said.
+def _check_columns(columns: Sequence[Understood], where: str) -> None:
+    """Checks the roles of the columns.
 
     Raises:
         DataError: If not.
@@ -261,10 +267,3 @@ def _check_columns(columns: Sequence[Understood], notes: Sequence[str], where: s
         if column.role == "feature" and column.name in (LABEL, SOURCE_ROW):
             other = f", or use --label {LABEL}" if column.name == LABEL else ""
             raise DataError(f"{where}: column {column.name!r} has a name betaline uses itself. Rename it{other}")
-    said = [*notes, *(f"column {one.name!r}: {remark}" for one in columns for remark in one.remarks)]
-    if config.strict and said:
-        lines = "\n".join(f"  {line}" for line in said)
-        raise DataError(
-            f"{where}: {len(said)} things to say, and --strict allows none:\n{lines}\n"
-            "Mend the file, or say what the columns are: --dry-run --write-columns FILE.yaml, then --columns FILE.yaml"
-        )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from tests.pipelines.data.sources.conftest import random_images
 from vae.errors import DataError
@@ -43,7 +43,7 @@ def test_folder_classes_come_from_subfolders(tmp_path, look) -> None:
     assert [f.path for f in survey.files] == ["ape/0.png", "ape/2.gif", "ape/4.webp", "cat/1.bmp", "cat/3.tiff"]
     assert survey.labels.tolist() == [0, 0, 0, 1, 1]
     np.testing.assert_array_equal(block.examples.reshape(5, 6, 5), [picture(seed) for seed in (0, 2, 4, 1, 3)])
-    assert survey.notes == ("1 files that are not images were left aside",)
+    assert survey.notes == ("notes.txt left aside",)
 
 
 def test_folder_color_is_channel_first(tmp_path, look) -> None:
@@ -216,7 +216,7 @@ def test_folder_without_images_has_0_examples(tmp_path, look) -> None:
     with pytest.raises(DataError, match=r"0 examples. The folder is empty"):
         look(tmp_path)
     (tmp_path / "a.xyz").write_text("x")
-    with pytest.raises(DataError, match=r"0 examples among 1 files \(a\.xyz\)\. Expected IDX"):
+    with pytest.raises(DataError, match=r"0 examples among 1 file \(a\.xyz\)\. Expected IDX"):
         look(tmp_path)
     with pytest.raises(DataError, match="no such source"):
         look(tmp_path / "absent")
@@ -229,3 +229,69 @@ def test_folder_changed_file_is_noticed(tmp_path, look) -> None:
     save(tmp_path / "a.png", picture(1))
     with pytest.raises(DataError, match=r"a\.png changed while it was ingested: expected SHA-256"):
         survey.reader.read(np.array([0]))
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "png", "tiff"])
+def test_folder_images_are_turned_upright(tmp_path, look, orientation, suffix) -> None:
+    """An EXIF orientation is applied as Pillow's own function does, and the shape in the survey is the turned one."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {"tiffinfo": exif} if suffix == "tiff" else {"exif": exif}
+    path = save(tmp_path / f"a.{suffix}", picture(0, (16, 24, 3)), **options)
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGB")).transpose(2, 0, 1)
+    survey, block = look(tmp_path)
+    assert survey.problems == block.problems == ()
+    assert survey.example.shape == expected.shape == ((3, 24, 16) if orientation > 4 else (3, 16, 24))
+    np.testing.assert_array_equal(block.examples.reshape(expected.shape), expected)
+    if suffix != "tiff":  # Pillow's reader of TIFF turns them itself
+        assert survey.notes == ("1 × image turned upright by its EXIF orientation",)
+        with pytest.raises(DataError, match="1 × image turned upright"):
+            look(tmp_path, strict=True)
+
+
+def test_folder_damaged_exif_turns_nothing(tmp_path, look) -> None:
+    """A block of EXIF that cannot be read, and an orientation that does not exist, leave the image as it is."""
+    exif = Image.Exif()
+    exif[0x0112] = 9
+    save(tmp_path / "a.jpg", picture(0, (16, 24)), exif=exif)
+    save(tmp_path / "b.jpg", picture(0, (16, 24)), exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff")
+    survey, block = look(tmp_path)
+    assert (survey.example.shape, survey.notes, len(block.kept)) == ((1, 16, 24), (), 2)
+
+
+@pytest.mark.parametrize("suffix", ["gif", "png"])
+def test_folder_palettes_of_greys_are_grey(tmp_path, look, suffix) -> None:
+    """One channel, with a note; beside color images they are color, without loss."""
+    grey = Image.fromarray(picture() // 64)
+    grey.putpalette([value for level in (250, 3, 99, 0) for value in (level,) * 3])
+    save(tmp_path / f"a.{suffix}", grey)
+    expected = np.array([250, 3, 99, 0], np.uint8)[picture() // 64]
+    survey, block = look(tmp_path)
+    assert survey.notes == ("1 × image with a palette of greys read as grey",)
+    np.testing.assert_array_equal(block.examples.reshape(6, 5), expected)
+    save(tmp_path / "b.png", picture(1, (6, 5, 3)))
+    survey, block = look(tmp_path)
+    assert (survey.notes, survey.example.shape) == ((), (3, 6, 5))
+    np.testing.assert_array_equal(block.examples[0].reshape(3, 6, 5), [expected] * 3)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "top"),
+    [(DEEP.astype(np.int32), 65535), (DEEP.astype(np.float32), 65535), (DEEP, 65535), (DEEP % 2 / np.float32(1), 1)],
+)
+def test_folder_deep_images_are_scaled_by_their_brightest_value(tmp_path, look, pixels, top) -> None:
+    """Images of 16 and 32 bits, and of floats, name the option that takes them, and are scaled by it."""
+    save(tmp_path / "a.tiff", pixels)
+    with pytest.raises(DataError, match=r"all 1 images are bad .*--set (max_value=N|bit_depth=scale) scales them"):
+        look(tmp_path)
+    np.testing.assert_array_equal(
+        look(tmp_path, max_value=top)[1].examples, np.rint(pixels.reshape(1, 6) * (255 / top))
+    )
+    if pixels.dtype != np.uint16:  # bit_depth is an option of 16 bits
+        with pytest.raises(DataError, match="--set max_value=N scales them"):
+            look(tmp_path, bit_depth="scale")
+    if top > 1:
+        [problem] = look(tmp_path, max_value=4)[1].problems
+        assert problem.what == "expected values from 0 to 4, found 0 to 65535. Use --set max_value=N"
