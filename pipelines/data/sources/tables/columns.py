@@ -101,7 +101,10 @@ def _as(numbers: pa.ChunkedArray, written: pa.ChunkedArray, kind: pa.DataType) -
     """Returns numbers in another type. Whole ones come from their digits: a double keeps only 15."""
     if not pa.types.is_integer(kind):
         return pc.cast(numbers, kind)
-    numbers = _if(pc.is_finite(numbers), numbers)
+    try:
+        return pc.cast(written, kind)
+    except pa.ArrowInvalid:
+        numbers = _if(pc.is_finite(numbers), numbers)
     digits = pc.fill_null(pc.match_substring_regex(written, INTEGER), False)
     exact = pc.cast(pc.replace_substring_regex(_if(digits, written), r"^\+", ""), kind)
     return exact if pc.all(digits).as_py() else pc.coalesce(exact, pc.cast(numbers, kind))

@@ -18,11 +18,11 @@ from pipelines.data.sources.survey import Listing, Source, Survey, read_unchange
 from pipelines.data.sources.tables import excel, json_lines, parquet, text_files
 from pipelines.data.sources.tables.columns import Understood
 from pipelines.data.sources.tables.raw import RawTable, ReadFile, check_same_columns
-from pipelines.data.sources.tables.understanding import Finding, understand
+from pipelines.data.sources.tables.understanding import understand
 from pipelines.data.sources.tables.values import listed, mask_of
 from vae.data.manifest import SourceFile
 from vae.data.rows import LABEL, SOURCE_ROW
-from vae.data.schema import ExampleSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError, did_you_mean
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -112,10 +112,24 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         raise DataError(f"{where}: 0 examples. The file has no rows")
     _check_names(whole.table.column_names, where, config)
     locator = RowLocator(tuple(paths), tuple(raw.places for raw in raws))
-    findings = understand(whole.table, whole.is_text, config)
-    _check_columns([one.column for one in findings], where)
     rejected = _Rejected(locator, list(whole.problems), whole.malformed)
-    return _survey(whole, findings, rejected, files, listing, config, where)
+    columns, example, classes, labels = _understood(whole, rejected, where, config)
+    groups, group_of_row = group_files(files, [len(raw.places) for raw in raws])
+    stored = tuple(one for one in columns if one.role in ("feature", "identifier", "time"))
+    segments = [TableSegment(columns=stored, listing=listing, config=config, **group._asdict()) for group in groups]
+    return Survey(
+        files=tuple(files),
+        example=example,
+        num_rows=len(whole.table),
+        reader=SegmentReader(tuple(segments)),
+        classes=classes,
+        labels=labels,
+        excluded=rejected.rows,
+        groups=group_of_row,
+        problems=tuple(rejected.problems),
+        notes=whole.notes,
+        understood=columns,
+    )
 
 
 def _source(name: str, suffixes: tuple[str, ...]) -> Source:
@@ -176,54 +190,43 @@ class _Rejected:
         self.rows |= mask
 
 
-def _survey(
-    whole: RawTable,
-    findings: Sequence[Finding],
-    rejected: _Rejected,
-    files: Sequence[SourceFile],
-    listing: Listing,
-    config: IngestConfig,
-    where: str,
-) -> Survey:
-    for one in findings:
-        if one.column.is_stored:
-            rejected.add(one.wrong, one.what, one.column.name, whole.table[one.column.name])
-    features = [one.column for one in findings if one.column.role == "feature"]
-    typed = pa.table({one.name: one.convert(whole.table[one.name]) for one in features})
-    _reject_rows(typed, rejected)
+def _understood(
+    whole: RawTable, rejected: _Rejected, where: str, config: IngestConfig
+) -> tuple[tuple[Understood, ...], ExampleSpec, tuple[str, ...] | None, NDArray[np.int32] | None]:
+    """Returns every column, the schema of the features, the classes and the labels; rejects rows with what does not fit."""
+    found: dict[str, Understood] = {}
+    features: dict[str, Column] = {}
+    empty, label = np.ones(len(whole.table), bool), None
+    for one in understand(whole.table, whole.is_text, config):
+        name, column = one.column.name, one.column
+        found[name] = column
+        if column.is_stored and one.wrong is not None:
+            rejected.add(one.wrong, one.what, name, whole.table[name])
+        if column.role == "feature":
+            empty &= mask_of(pc.is_null(one.values))
+            _reject_infinite(one.values, name, rejected)
+            features[name] = column.column(one.values)
+        elif column.role == "label":
+            label = name, one.values
+    _check_columns(list(found.values()), where)
+    rejected.add(empty & ~rejected.rows, "every value is missing; leave the row out")
     classes = labels = None
-    for one in findings:
-        if one.column.role == "label":
-            values = one.column.convert(whole.table[one.column.name])
-            rejected.add(mask_of(pc.is_null(values)), "the label is missing", one.column.name)
-            classes, labels = _classes(values, rejected.rows, where, one.column.name)
-    good = typed.filter(pa.array(~rejected.rows))
-    groups, group_of_row = group_files(files, [len(places) for places in rejected.locator.places])
-    stored = tuple(one.column for one in findings if one.column.role in ("feature", "identifier", "time"))
-    segments = [TableSegment(columns=stored, listing=listing, config=config, **group._asdict()) for group in groups]
-    return Survey(
-        files=tuple(files),
-        example=ExampleSpec.of_table(one.column(good[one.name]) for one in features),
-        num_rows=len(whole.table),
-        reader=SegmentReader(tuple(segments)),
-        classes=classes,
-        labels=labels,
-        excluded=rejected.rows,
-        groups=group_of_row,
-        problems=tuple(rejected.problems),
-        notes=whole.notes,
-        understood=tuple(one.column for one in findings),
-    )
+    if label is not None:
+        name, values = label
+        rejected.add(mask_of(pc.is_null(values)), "the label is missing", name)
+        classes, labels = _classes(values, rejected.rows, where, name)
+    if rejected.rows.any():  # whose categories are none
+        good = pa.array(~rejected.rows)
+        for name, column in features.items():
+            if column.categories is not None:
+                features[name] = found[name].column(found[name].convert(whole.table[name]).filter(good))
+    return tuple(found.values()), ExampleSpec.of_table(features.values()), classes, labels
 
 
-def _reject_rows(features: pa.Table, rejected: _Rejected) -> None:
-    """Rejects rows without any value, and rows with infinite numbers."""
-    missing = [mask_of(pc.is_null(values)) for values in features.columns]
-    rejected.add(np.logical_and.reduce(missing) & ~rejected.rows, "every value is missing; leave the row out")
-    for name, values in zip(features.column_names, features.columns, strict=True):
-        if pa.types.is_floating(values.type):
-            infinite = pc.fill_null(pc.is_inf(pc.cast(values, pa.float32(), safe=False)), False)
-            rejected.add(mask_of(infinite), "expected a number within ±3.4e38, found one beyond", name)
+def _reject_infinite(values: pa.ChunkedArray, name: str, rejected: _Rejected) -> None:
+    if pa.types.is_floating(values.type):
+        infinite = pc.fill_null(pc.is_inf(pc.cast(values, pa.float32(), safe=False)), False)
+        rejected.add(mask_of(infinite), "expected a number within ±3.4e38, found one beyond", name)
 
 
 def _classes(

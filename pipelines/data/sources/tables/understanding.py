@@ -6,7 +6,7 @@ Nothing is left out, guessed or reinterpreted without a remark. Shapes: N rows.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -30,10 +30,12 @@ from pipelines.data.sources.tables.values import (
     has_decimal_comma,
     is_censored,
     is_money,
+    is_whole,
     listed,
     looks_missing,
     mask_of,
     matches,
+    plain_numbers,
     texts,
 )
 
@@ -51,13 +53,15 @@ _MISSING, _CATEGORIES = "--set na_values='[\"\", TEXT]'", "--set categorical='[C
 
 
 class Finding(NamedTuple):
-    """A column, and its values that do not fit."""
+    """A column, its values, and those that do not fit."""
 
     column: Understood
-    wrong: NDArray[np.bool_]
-    """Whether each value does not fit, [N]."""
-    what: str
+    wrong: NDArray[np.bool_] | None = None
+    """Whether each value does not fit, [N]; None if all do."""
+    what: str = ""
     """Message for such a value, with a field for its text."""
+    values: Any = None
+    """Values as the dataset stores them, [N]; None for columns that it does not."""
 
 
 class _Evidence(NamedTuple):
@@ -69,8 +73,8 @@ class _Evidence(NamedTuple):
     """Texts that stand for missing values among numbers."""
 
 
-def understand(table: pa.Table, is_text: bool, config: IngestConfig) -> list[Finding]:
-    """Returns what each column of a source is.
+def understand(table: pa.Table, is_text: bool, config: IngestConfig) -> Iterator[Finding]:
+    """Yields what each column of a source is, one after the other, so that one is in memory.
 
     Args:
         table: Every row.
@@ -78,8 +82,8 @@ def understand(table: pa.Table, is_text: bool, config: IngestConfig) -> list[Fin
         config: May say what some columns are.
     """
     evidence = _evidence(table, config) if is_text else None
-    found = [_find(table[name], name, config, evidence) for name in table.column_names]
-    return [one._replace(column=_with_facts(one, table[one.column.name])) for one in found]
+    for name in table.column_names:
+        yield _with_facts(_find(table[name], name, config, evidence), table[name])
 
 
 def _evidence(table: pa.Table, config: IngestConfig) -> _Evidence:
@@ -87,13 +91,14 @@ def _evidence(table: pa.Table, config: IngestConfig) -> _Evidence:
     absent: set[str] = set()
     for name in table.column_names:
         present = texts(table[name], config.na_values).drop_null()
-        if not len(present):
+        if (numbers := plain_numbers(present)) is not None:
+            comma += [] if is_whole(numbers) else [False]
             continue
         signs = looks_missing(present)
         rest = present.filter(pa.array(~signs))
         says = has_decimal_comma(rest)
         comma += [] if says is None else [says]
-        if signs.any() and matches(rest, r"^[+-]?[0-9.,]+$").mean() > 0.5:
+        if signs.any() and len(rest) and matches(rest, r"^[+-]?[0-9.,]+$").mean() > 0.5:
             absent |= set(present.filter(pa.array(signs)).unique().to_pylist())
     return _Evidence(any(comma) if comma else None, frozenset(absent))
 
@@ -101,7 +106,7 @@ def _evidence(table: pa.Table, config: IngestConfig) -> _Evidence:
 def _find(values: pa.ChunkedArray, name: str, config: IngestConfig, evidence: _Evidence | None) -> Finding:
     choice = config.choice(name)
     if evidence is None or not is_text(values.type):
-        found = Finding(_typed(values, name, config), np.zeros(len(values), bool), "")
+        found = Finding(_typed(values, name, config))
     else:
         found = _find_text(texts(values, {*config.na_values, *choice.missing}), name, config, evidence)
     column = replace(
@@ -120,14 +125,18 @@ def _find(values: pa.ChunkedArray, name: str, config: IngestConfig, evidence: _E
 def _find_text(values: pa.ChunkedArray, name: str, config: IngestConfig, evidence: _Evidence) -> Finding:
     choice = config.choice(name)
     present = values.drop_null()
-    nothing = np.zeros(len(values), bool)
     if not len(present):
-        return Finding(Understood(name, "out", "empty", "string", remarks=("every value is missing",)), nothing, "")
+        return Finding(Understood(name, "out", "empty", "string", remarks=("every value is missing",)))
     if choice.type in ("category", "ordered", "boolean", "text"):
         column = _words(present, name, config, choice)
         if choice.type != "text" and matches(present, INTEGER).all() and not _is_code(present):
             column = replace(column, dtype="int64", numerals=Numerals())
-        return Finding(column, nothing, "")
+        return Finding(column)
+    if choice == ColumnChoice() and not (evidence.comma and matches(present, r"\.[0-9]{3}$").any()):
+        numbers = plain_numbers(present)
+        if numbers is not None and not _is_code(present):
+            whole = is_whole(numbers) and bool(matches(present, INTEGER).all())
+            return Finding(replace(_number_column(name, numbers, whole, config, money=False), numerals=Numerals()))
     signs, bounds = looks_missing(present), is_censored(present)
     rest = present.filter(pa.array(~signs & ~bounds))
     as_numbers = _find_numbers(values, rest, name, config, evidence)
@@ -197,7 +206,7 @@ def _number_column(name: str, numbers: pa.ChunkedArray, whole: bool, config: Ing
     if distinct <= 1 and len(numbers) > 1:
         return replace(column, role="out", type="real", remarks=("every value is the same",))
     written_whole = whole
-    whole = whole or (len(numbers) > 0 and bool(pc.all(pc.equal(pc.round(numbers), numbers)).as_py()))
+    whole = whole or is_whole(numbers)
     if written_whole and distinct == len(numbers):
         if _INDEX.fullmatch(name) or (distinct > FEW and largest - least == distinct - 1):
             return replace(column, role="identifier", type="integer", remarks=("numbers the rows",))
@@ -245,7 +254,7 @@ def _find_words(
     what = (
         f"{{!r}} among categories may mean missing. If it does, use {_MISSING}; to keep it as a category, {_CATEGORIES}"
     )
-    return Finding(column, _among(values, asks), what)
+    return Finding(column, _among(values, asks) if asks else None, what)
 
 
 def _words(present: pa.ChunkedArray, name: str, config: IngestConfig, choice: ColumnChoice) -> Understood:
@@ -298,20 +307,22 @@ def _typed(values: pa.ChunkedArray, name: str, config: IngestConfig) -> Understo
     return replace(column, dtype="double" if pa.types.is_decimal(kind) else str(kind))
 
 
-def _with_facts(found: Finding, values: pa.ChunkedArray) -> Understood:
-    """Returns a column with its examples, and its missing, least and largest values."""
+def _with_facts(found: Finding, values: pa.ChunkedArray) -> Finding:
+    """Returns a column with its values, its examples, and its missing, least and largest values."""
     column = found.column
     if column.type in ("nested", "empty"):
-        return replace(column, missing=values.null_count if column.type == "nested" else len(values))
+        missing = values.null_count if column.type == "nested" else len(values)
+        return found._replace(column=replace(column, missing=missing))
     typed = column.convert(values)
     present = typed.drop_null()
+    wrong = 0 if found.wrong is None else int(found.wrong.sum())
     shown = tuple(str(value)[:_SHOWN_TEXT] for value in pc.unique(present.slice(0, 1000))[:3].to_pylist())
-    facts: dict[str, Any] = {"missing": typed.null_count - int(found.wrong.sum()), "examples": shown}
+    facts: dict[str, Any] = {"missing": typed.null_count - wrong, "examples": shown}
     facts["distinct"] = pc.count_distinct(present).as_py()
     if len(present) and not is_text(present.type) and not pa.types.is_boolean(present.type):
         ends = pc.min_max(present).as_py()
         facts |= {"least": _written(ends["min"]), "largest": _written(ends["max"])}
-    return replace(column, **facts)
+    return found._replace(column=replace(column, **facts), values=typed)
 
 
 def _range(numbers: pa.ChunkedArray) -> tuple[float, float, int]:

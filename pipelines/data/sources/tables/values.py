@@ -94,6 +94,21 @@ def mask_of(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     return pc.fill_null(values, False).to_numpy().astype(bool)
 
 
+def plain_numbers(present: pa.ChunkedArray) -> pa.ChunkedArray | None:
+    """Returns the numbers of texts that are all written as programs write finite numbers; None if one is not."""
+    try:
+        numbers = pc.cast(present, pa.float64())
+    except pa.ArrowInvalid:
+        return None
+    # "nan" and "inf" are no numbers of a table, and 1e999 is none of a double.
+    return numbers if len(numbers) and pc.all(pc.is_finite(numbers)).as_py() else None
+
+
+def is_whole(numbers: pa.ChunkedArray) -> bool:
+    """Returns whether finite numbers, at least one, are all whole."""
+    return len(numbers) > 0 and bool(pc.all(pc.equal(pc.round(numbers), numbers)).as_py())
+
+
 def looks_missing(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Returns which texts other tools write for a missing value, [N]."""
     return mask_of(pc.is_in(pc.utf8_lower(values), value_set=pa.array(_MISSING)))
@@ -141,6 +156,13 @@ class Numerals:
 
     def convert(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
         """Returns the numbers of texts, double; null where a text is none."""
+        if self.is_plain and not self.percent:
+            try:
+                numbers = pc.cast(values, pa.float64())
+            except pa.ArrowInvalid:
+                pass  # some texts are no numbers
+            else:
+                return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers)
         fits = self.are_numbers(values)
         if not self.is_plain:
             values = pc.replace_substring_regex(tidied(values), "[ '’]" + ("|," if self.decimal == "." else r"|\."), "")

@@ -24,7 +24,8 @@ def one(values: list[str], name: str = "c", **options: object):
     config = IngestConfig.model_validate({"source": "t.csv", "name": "t", **options})
     table = pa.table({name: pa.chunked_array([values])})
     [found] = understand(table, True, config)
-    return found.column, found.column.convert(table[name]).to_pylist(), found.wrong.tolist()
+    wrong = [False] * len(values) if found.wrong is None else found.wrong.tolist()
+    return found.column, found.column.convert(table[name]).to_pylist(), wrong
 
 
 def is_plain(text: str) -> bool:
