@@ -63,9 +63,10 @@ class RegisteredVAE(PythonModel):
 
     reconstruct: examples → examples.
     encode: examples → {"mean": [N,L], "std": [N,L]}.
-    decode: latents [N,L] → examples.
-    generate: None → `n` examples drawn with `seed` and `temperature` from the `sampler`: the prior, or the mixture that was
-        fitted to the aggregate posterior.
+    decode: latents [N,L] → examples, made as those of `generate`.
+    generate: None → `n` examples, with `seed` and `temperature`, from latents of the `sampler`: the prior, or the mixture
+        that was fitted to the aggregate posterior. Rows of a table are draws of p(x|z), images its mean; `output` "mean" or
+        "sample" asks for one of them.
     score: examples → log p(x) in nats, [N], from `num_samples` importance samples; of what is observed of each. With
         `output` "ess" the effective number of those samples, [N].
     denoise: noisy examples, pixels of any value → clean ones, the mean over `num_samples` draws; with `output` "std" how

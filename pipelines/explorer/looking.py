@@ -17,6 +17,7 @@ from pipelines.explorer.given import Example, condition_of, example_of
 from pipelines.explorer.kinds import Kind, Panel
 from pipelines.explorer.models import Models, Subject
 from pipelines.explorer.views import Compare, Edit, Latent, Path, Rate, Repair, Transfer, View
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 
 GIVEN, SPREAD = "given", "uncertainty"
@@ -95,6 +96,11 @@ def start_of(view: View, subject: Subject) -> tuple[NDArray[np.float32], list[st
     return code["mean"][0].round(DIGITS), condition
 
 
+def output_of(view: Latent, subject: Subject) -> str:
+    """Returns what a view decodes to: `mean` or `sample`."""
+    return view.output or transform_of(subject.model.examples).new_examples
+
+
 def _latent(view: Latent, subject: Subject) -> Shown:
     z_L, condition = start_of(view, subject)
     latent_dim = len(z_L)
@@ -104,7 +110,7 @@ def _latent(view: Latent, subject: Subject) -> Shown:
             raise ConfigError(f"link, moved: no dimension {dimension}; there are 0 to {latent_dim - 1}")
         z_L[dimension] = value
     z_NL = z_L.round(DIGITS)[None] + 0.0  # no negative zeros
-    params = params_of(condition, view.beta, task="decode", output=view.output, seed=view.seed)
+    params = params_of(condition, view.beta, task="decode", output=output_of(view, subject), seed=view.seed)
     return _answered(subject, z_NL, params, (), "decoded")
 
 

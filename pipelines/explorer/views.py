@@ -82,8 +82,8 @@ class Latent(View):
     """Horizontal dimension of the map; None for the most informative one."""
     up: Annotated[int, Field(ge=0)] | None = None
     """Vertical dimension of the map; None for the second most informative one."""
-    output: Literal["mean", "sample"] = "mean"
-    """Decoded example: its mean, or a draw by the seed."""
+    output: Literal["", "mean", "sample"] = ""
+    """Decoded example: its mean, or a draw by the seed; empty for a draw of a table and the mean of images."""
 
 
 class Path(View):

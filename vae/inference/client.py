@@ -25,6 +25,9 @@ Data = Any
 Condition = Sequence[str] | str
 """One entry for each row or one for all; see `vae.data.conditions`."""
 
+OUTPUTS = {None: "auto", True: "sample", False: "mean"}
+"""Values of the parameter `output` by whether examples are draws."""
+
 
 class Predictor(Protocol):
     """A model that `mlflow.pyfunc.load_model` returned, or anything that answers like it."""
@@ -79,13 +82,12 @@ class Pulled:
         latents: NDArray[np.floating],
         *,
         condition: Condition = (),
-        sample: bool = False,
+        sample: bool | None = None,
         seed: int = 0,
         beta: float = 1.0,
     ) -> Data:
-        """Returns rows at latents [N,L]: the likelihood's mean, or a draw from it."""
-        output = "sample" if sample else "mean"
-        return self._ask("decode", latents, condition=condition, output=output, seed=seed, beta=beta)
+        """Returns rows at latents [N,L]: the likelihood's mean, or a draw from it; by default a draw of tables alone."""
+        return self._ask("decode", latents, condition=condition, output=OUTPUTS[sample], seed=seed, beta=beta)
 
     def generate(
         self,
@@ -95,11 +97,14 @@ class Pulled:
         seed: int = 0,
         temperature: float = 1.0,
         sampler: Sampler = "prior",
-        sample: bool = False,
+        sample: bool | None = None,
         beta: float = 1.0,
     ) -> Data:
-        """Returns `n` new rows; the same seed gives the same bytes on machines of one kind."""
-        drawn = {"temperature": temperature, "sampler": sampler, "output": "sample" if sample else "mean"}
+        """Returns `n` new rows; the same seed gives the same bytes on machines of one kind.
+
+        They are draws with `sample`, means of the likelihood without; by default draws of tables and means of images.
+        """
+        drawn = {"temperature": temperature, "sampler": sampler, "output": OUTPUTS[sample]}
         return self._ask("generate", None, n=n, condition=condition, seed=seed, beta=beta, **drawn)
 
     def score(

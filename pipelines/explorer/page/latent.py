@@ -6,7 +6,7 @@ from typing import Any
 
 from nicegui import background_tasks
 
-from pipelines.explorer.looking import Shown
+from pipelines.explorer.looking import Shown, output_of
 from pipelines.explorer.mapping import Map, chart
 from pipelines.explorer.page.chooser import add_condition
 from pipelines.explorer.page.results import Exports, Results
@@ -66,7 +66,8 @@ class _Page:
                 Html("p", words, "fine")
             self.sliders = self._sliders()
             add_condition(self.visit)
-            self.visit.field("select", "Decode to", "output", OUTPUTS)
+            output = output_of(self.visit.view, self.visit.subject)
+            self.visit.field("select", "Decode to", "output", OUTPUTS, output)
             with Html("div", classes="row"):
                 button("Undo moves", lambda: self.visit.change(moved=()))
                 button("To the origin", lambda: self.visit.change(moved=(), x=""))

@@ -25,6 +25,8 @@ class Kind:
     """Name of several examples in the card's lines of Python."""
     form: str
     """Form in which `predict` answers with examples."""
+    new: str
+    """Comment on new examples that `predict` generates."""
     pairs: str
     """Python that makes pairs of the examples in `noun`."""
     refuses: str

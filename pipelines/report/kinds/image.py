@@ -17,6 +17,7 @@ def described(spec: ExampleSpec) -> str:
 KIND = Kind(
     noun="images",
     form="[N,C,H,W] in [0, 1]",
+    new='means of p(x|z); "output": "sample" draws each pixel',
     pairs="images.reshape(-1, 2, *images.shape[1:])",
     refuses="other sizes are refused, not resized",
     bits="bits per pixel value",

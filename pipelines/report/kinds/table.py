@@ -9,6 +9,7 @@ from vae.data.transforms import transform_of
 KIND = Kind(
     noun="rows",
     form="a data frame with the columns above",
+    new='drawn from p(x|z); "output": "mean" gives expected rows, which vary less',
     pairs="rows",
     refuses="other columns and categories are refused",
     bits="bits per value",

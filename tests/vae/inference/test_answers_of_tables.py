@@ -13,6 +13,7 @@ from tests.vae.inference.served import (
     COLUMNS,
     LATENT,
     PEOPLE,
+    PLAIN,
     TABLE,
     build,
     predict,
@@ -62,7 +63,7 @@ def test_tables_come_back_in_their_own_units(task: str) -> None:
     """Results are data frames with the model's columns: numbers in their unit, categories by name."""
     z = torch.randn(16, LATENT, generator=torch.Generator().manual_seed(0))
     given = {"reconstruct": PEOPLE, "decode": z.numpy(), "generate": None}[task]
-    found = predict(given, TABLE, task=task, output="mean" if task == "reconstruct" else "sample")
+    found = predict(given, TABLE, task=task)
     assert list(found.columns) == ["age", "colour", "level"]
     assert set(found["colour"]) <= {"blue", "green", "red"}
     assert set(found["level"]) <= {"1", "2"}
@@ -114,6 +115,44 @@ def test_tables_may_come_in_several_forms(convert: Any) -> None:
 def test_bad_tables_are_refused(rows: Any, message: str) -> None:
     """Unknown, missing and repeated columns, unknown categories and what is no number, with the nearest name."""
     assert refusal(rows, TABLE).startswith(f"task reconstruct: {message}")
+
+
+@pytest.mark.parametrize("task", ["decode", "generate"])
+def test_new_rows_of_a_table_are_draws_and_new_images_means(task: str) -> None:
+    """Without `output` new rows of a table are those of `sample`, new images those of `mean`."""
+    z_NL = np.zeros((16, LATENT), np.float32)
+    for model, default in ((TABLE, "sample"), (PLAIN, "mean")):
+        given = {"decode": z_NL, "generate": None}[task]
+        found, same = (predict(given, model, task=task, seed=3, **asked) for asked in ({}, {"output": default}))
+        other = predict(given, model, task=task, seed=3, output={"sample": "mean", "mean": "sample"}[default])
+        assert np.array_equal(found, same)
+        assert not np.array_equal(found, other)
+
+
+def test_new_rows_of_a_table_are_values_that_their_columns_can_hold() -> None:
+    """Draws stay between the extremes of the training split, and whole numbers are whole."""
+    columns = (
+        Column("age", None, 40.0, 10.0, type="count", smallest=30.0, largest=45.0),
+        Column("weight", None, 70.0, 5.0, smallest=69.5, largest=80.0),
+    )
+    parts = {"encoder": {"kind": "table", "hidden": [8]}, "likelihood": {"kind": "mixed"}, "latent_dim": LATENT}
+    model = VAE(ModelConfig.model_validate(parts), ExampleSpec.of_table(columns)).eval()
+    found = predict(None, model, task="generate", n=500)
+    assert found["age"].dtype == np.int64
+    assert (found["age"].min(), found["age"].max()) == (30, 45)
+    assert found["weight"].min() == 69.5
+    assert found["weight"].std() > 2
+
+
+def test_whole_numbers_with_gaps_come_back_whole() -> None:
+    """Pandas keeps whole numbers with gaps as fractional ones; imputed they are whole."""
+    rows = pd.DataFrame({"age": [20, None, 61], "member": [True, None, False], "level": [2, None, 1],
+                         "keen": [True, False, True], "weight": [1.5, None, 2.0]})  # fmt: skip
+    found = predict(rows, typed(missing=True), task="impute", num_samples=20)
+    assert found["age"].dtype == np.int64
+    assert found["age"][[0, 2]].tolist() == [20, 61]
+    rows["age"] = [20.5, None, 61]
+    assert predict(rows, typed(missing=True), task="impute", num_samples=20)["age"][0] == 20.5
 
 
 def test_conditional_table_takes_its_condition() -> None:

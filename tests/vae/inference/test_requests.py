@@ -37,7 +37,10 @@ PARAMETERS = ", ".join(Request.__dataclass_fields__)
             f"unknown task 'genrate' (did you mean `generate`?): this model knows {', '.join(TASKS)}",
         ),
         ({"task": "fly"}, f"unknown task 'fly': this model knows {', '.join(TASKS)}"),
-        ({"output": "men"}, "unknown output 'men' (did you mean `mean`?): this model knows mean, std, sample, ess"),
+        (
+            {"output": "men"},
+            "unknown output 'men' (did you mean `mean`?): this model knows auto, mean, std, sample, ess",
+        ),
         ({"output": "std"}, "task reconstruct: output must be mean, got 'std'"),
         ({"path": "straight"}, "unknown path 'straight': this model knows linear, spherical, geodesic"),
         ({"tasks": "score"}, f"unknown parameter 'tasks' (did you mean `task`?): this model knows {PARAMETERS}"),

@@ -24,6 +24,8 @@ from vae.data.transforms.numbers import KINDS, Numbers
 from vae.data.transforms.times import Times
 from vae.errors import CorruptData, did_you_mean
 
+NULLABLE = {"bool": "boolean", "int64": "Int64"}
+"""pandas' types with missing values, by NumPy's types."""
 MOST_LISTED = 50
 """Names that a message lists."""
 
@@ -86,7 +88,9 @@ class Categories:
         """Returns values in the type that the dataset has; missing ones stay missing."""
         kind = KINDS.get(self.column.dtype)
         named = self._named(values_N)
-        return named if kind is None or np.isnan(values_N).any() else named.astype(kind)
+        if kind is None:
+            return named
+        return pd.array(named, NULLABLE[kind]) if np.isnan(values_N).any() else named.astype(kind)
 
     def _named(self, values_N: NDArray[np.float64]) -> NDArray[Any]:
         """Returns the categories of codes as values of the dataset's type; None where missing."""

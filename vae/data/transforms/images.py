@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,8 @@ class ImageTransform:
     """Families of metrics that can be measured; see `vae.metrics.suite`."""
     refines_imputation = False
     """Whether `vae.metrics.uses.fill_in` improves the proposals, which takes minutes to hours for images."""
+    new_examples: Literal["mean", "sample"] = "mean"
+    """Values of new examples unless a caller says otherwise: means, because a draw of each pixel is grainy."""
     stacks = True
     """Whether a column of results can hold several examples for each row."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -45,6 +45,8 @@ class TableTransform:
     """Families of metrics that can be measured; see `vae.metrics.suite`."""
     refines_imputation = True
     """Whether `vae.metrics.uses.fill_in` improves the proposals."""
+    new_examples: Literal["mean", "sample"] = "sample"
+    """Values of new examples unless a caller says otherwise: draws, because means of columns vary too little."""
     stacks = False
     """Whether a column of results can hold several examples for each row."""
 
@@ -269,10 +271,7 @@ class TableTransform:
         kept = {}
         for name in self.names:
             own = frame[name].repeat(len(written) // max(len(frame), 1)).set_axis(written.index)
-            filled = written[name]
-            if own.dtype != object and not isinstance(own.dtype, pd.CategoricalDtype):
-                filled = filled.astype(own.dtype)
-            kept[name] = own.where(own.notna(), filled)
+            kept[name] = _filled(own, written[name])
         return pd.DataFrame(kept, index=written.index)
 
     def _frame(self, rows: Any, where: str) -> pd.DataFrame:
@@ -316,6 +315,16 @@ def encode(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float64]:
     """
     stored = [transform_of_column(column).from_arrow(table.column(column.name)) for column in columns]
     return _stacked(stored, table.num_rows)
+
+
+def _filled(given: pd.Series, answers: Any) -> pd.Series:
+    """Returns given values with the answers in their gaps, in the type of the given ones."""
+    if pd.api.types.is_float_dtype(given.dtype) and pd.api.types.is_integer_dtype(answers.dtype):
+        if (given.dropna() % 1 == 0).all():  # pandas keeps whole numbers with gaps as fractional ones
+            return given.fillna(answers).astype(answers.dtype)
+    elif given.dtype != object and not isinstance(given.dtype, pd.CategoricalDtype):
+        answers = answers.astype(given.dtype)
+    return given.where(given.notna(), answers)
 
 
 def _stacked(columns: Sequence[NDArray[np.float64]], num_rows: int) -> NDArray[np.float64]:

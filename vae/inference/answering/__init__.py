@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from vae.inference.answering.reading import as_scored, inputs_of, read_inputs, read_latents
@@ -53,6 +54,7 @@ def checked(model: VAE, params: Mapping[str, Any]) -> tuple[Task, Request]:
     task = TASKS[request.task]
     if refusal := task.refusal(model):
         raise ValueError(f"{request.where}: {refusal}")
+    request = replace(request, output=task.output(model, request))
     if request.output not in task.outputs:
         raise ValueError(f"{request.where}: output must be {' or '.join(task.outputs)}, got {request.output!r}")
     for name, least in task.at_least.items():

@@ -13,7 +13,7 @@ from vae.errors import did_you_mean
 from vae.inference import Interpolation, Sampler
 from vae.parts.directions import Method
 
-Output = Literal["mean", "std", "sample", "ess"]
+Output = Literal["auto", "mean", "std", "sample", "ess"]
 
 
 @dataclass(frozen=True)
@@ -29,8 +29,9 @@ class Request:
     """Conditions to transfer rows to, as `condition`."""
     seed: int = 0
     temperature: float = 1.0
-    output: Output = "mean"
-    """Result: the expected example, its standard deviation, draws of it, or the effective number of draws of each row."""
+    output: Output = "auto"
+    """Result: the expected example, its standard deviation, draws of it, or the effective number of draws of each row.
+    auto: draws where new rows of a table are made, else the expected example."""
     num_samples: int = 100
     """Draws of the latent for each row."""
     sampler: Sampler = "prior"
@@ -55,7 +56,7 @@ class Request:
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "output": ("mean", "std", "sample", "ess"),
+    "output": ("auto", "mean", "std", "sample", "ess"),
     "sampler": ("prior", "aggregate"),
     "path": ("linear", "spherical", "geodesic"),
     "method": ("means", "probe"),

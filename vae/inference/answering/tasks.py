@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from vae import inference
+from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.inference.answering.reading import as_scored, inputs_of, read_condition, read_inputs, read_latents, read_pairs
 from vae.inference.answering.request import Output, Request, choose
@@ -32,8 +33,14 @@ def _encode(model: VAE, inputs: Inputs, request: Request) -> Result:
 
 
 def _decode(model: VAE, latents: Inputs, request: Request) -> Result:
-    output = "sample" if request.output == "sample" else "mean"
-    return Made(inference.decode(model, latents.x, latents.condition, output, request.seed, latents.log_beta))
+    return Made(
+        inference.decode(model, latents.x, latents.condition, _made_by(request), request.seed, latents.log_beta)
+    )
+
+
+def _made_by(request: Request) -> Literal["mean", "sample"]:
+    """Returns how examples are made of latents."""
+    return "sample" if request.output == "sample" else "mean"
 
 
 def _generate(model: VAE, nothing: Inputs, request: Request) -> Result:
@@ -45,7 +52,7 @@ def _generate(model: VAE, nothing: Inputs, request: Request) -> Result:
         nothing.condition,
         seed=request.seed,
         temperature=request.temperature,
-        output="sample" if request.output == "sample" else "mean",
+        output=_made_by(request),
         sampler=request.sampler,
         log_beta_N1=nothing.log_beta,
     )
@@ -181,6 +188,14 @@ class Task(NamedTuple):
     """Values that the parameter `output` may have."""
     at_least: Mapping[str, int] = {}
     """Smallest values of parameters."""
+    makes_new: bool = False
+    """Whether the task makes examples from latents alone, which are draws where the kind of data takes draws."""
+
+    def output(self, model: VAE, request: Request) -> Output:
+        """Returns the value of `output` that a request has for a model."""
+        if request.output != "auto":
+            return request.output
+        return transform_of(model.examples).new_examples if self.makes_new else self.outputs[0]
 
     def takes_pairs(self, request: Request) -> bool:
         """Returns whether a request works on pairs of rows."""
@@ -207,8 +222,8 @@ _ONE_DRAW = {"num_samples": 1}
 TASKS: Mapping[str, Task] = {
     "reconstruct": Task(_reconstruct, "rows to rows"),
     "encode": Task(_encode, "rows to mean and std of their latents, [N,L] each"),
-    "decode": Task(_decode, "latents [N,L] to rows", "latents", outputs=("mean", "sample")),
-    "generate": Task(_generate, "n new rows", "nothing", outputs=("mean", "sample"), at_least={"n": 1}),
+    "decode": Task(_decode, "latents [N,L] to rows", "latents", outputs=("mean", "sample"), makes_new=True),
+    "generate": Task(_generate, "n new rows", "nothing", outputs=("mean", "sample"), at_least={"n": 1}, makes_new=True),
     "score": Task(
         _score,
         "rows to log p(x) in nats, [N]",
