@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 from rich.console import Console
@@ -49,6 +50,9 @@ def _options_before_the_command(
 
 def main() -> None:
     """Runs the command. An error of betaline is printed without a traceback, and the exit status is 1."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal or file in ASCII or Latin-1 shows codes in place of signs that it has not.
+        cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     try:
         app()
     except BetalineError as error:

@@ -139,7 +139,7 @@ def _say_plan(screen: Screen, config: Any, home: str, write_columns: Path | None
     if write_columns is not None:
         if not plan.understood:
             raise ConfigError(f"--write-columns: {config.source} holds images, which have no columns")
-        write_columns.write_text(as_yaml(plan.understood))
+        write_columns.write_text(as_yaml(plan.understood), encoding="utf-8")
         screen.say(f"The columns are in {write_columns}: change what is wrong there.")
         following = following.replace("--write-columns", "--columns")
     screen.end(plan, following)

@@ -57,7 +57,7 @@ def read_mapping(file: Path) -> dict[str, Any]:
         ConfigError: If the file cannot be read, or holds something else.
     """
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
     except (FileNotFoundError, IsADirectoryError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the configuration {file}: {error}") from None
     values = read_yaml(text, str(file))

@@ -170,7 +170,7 @@ def read_file(run_id: str, path: str, scratch: Path) -> str:
         RegistryError: If the run has no artifact of that name.
     """
     try:
-        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text()
+        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text(encoding="utf-8")
     except (MlflowException, OSError) as error:
         raise RegistryError(f"run {run_id} has no artifact {path}; promote its training once more: {error}") from None
 

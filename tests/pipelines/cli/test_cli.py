@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -274,3 +275,29 @@ def test_presets_are_listed_with_their_references(capsys: pytest.CaptureFixture[
     assert {"vae", "vamp_vae", "miwae"} <= {preset["name"] for preset in listed}
     assert all(preset["reference"] and preset["summary"] for preset in listed)
     assert next(p for p in listed if p["name"] == "beta_vae")["changes"] == {"objective.beta": 4.0}
+
+
+def say(environment: dict[str, str], *arguments: str) -> str:
+    """Returns what the command prints in a process with some variables of the environment."""
+    command = [sys.executable, "-m", "pipelines.cli", *arguments]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, env=os.environ | environment, check=False)
+    return (done.stdout + done.stderr).decode("latin-1")
+
+
+@pytest.mark.parametrize("variable", ["PYTHONIOENCODING=ascii", "PYTHONIOENCODING=latin-1", "LC_ALL=C"])
+def test_help_needs_no_unicode(variable) -> None:
+    """A standard output in ASCII or Latin-1 takes the help."""
+    name, _, value = variable.partition("=")
+    printed = say({name: value}, "--help")
+    assert "Traceback" not in printed
+    assert "Turn a source into a Parquet dataset" in printed
+
+
+def test_ingest_needs_no_unicode(tmp_path) -> None:
+    """A standard output in ASCII takes the plan of an ingest and an error, with codes for other signs."""
+    (tmp_path / "β.csv").write_text("größe,β\n" + "".join(f"{n / 7},{n}\n" for n in range(40)), encoding="utf-8")
+    for source, shown in (("β.csv", "Dataset"), ("ββ.csv", "no such source")):
+        printed = say({"PYTHONIOENCODING": "ascii"}, "ingest", str(tmp_path / source), "d", "--dry-run")
+        assert "Traceback" not in printed
+        assert shown in printed
+        assert "\\u03b2.csv" in printed
