@@ -18,6 +18,7 @@ from pipelines.data.sources.survey import Listing, Source, Survey, read_unchange
 from pipelines.data.sources.tables import excel, json_lines, parquet, text_files
 from pipelines.data.sources.tables.columns import Understood
 from pipelines.data.sources.tables.raw import RawTable, ReadFile, check_same_columns
+from pipelines.data.sources.tables.spill import Spill
 from pipelines.data.sources.tables.understanding import understand
 from pipelines.data.sources.tables.values import listed, mask_of
 from vae.data.manifest import SourceFile
@@ -34,6 +35,7 @@ _READERS: dict[tuple[str, ...], ReadFile] = {
 # Files are read, and their rows shuffled, in groups of about this size.
 _GROUP_BYTES = 256 << 20
 _SHOWN_TEXT = 80
+_BLOCK_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,11 +51,15 @@ class TableSegment(Segment):
     def load(self) -> pa.Table:
         """Returns the columns of all rows of the files; a value that does not fit its column is null."""
         read = _reader_of(self.files[0].path)
-        tables = []
+        schema = pa.schema([(one.stored_name, pa.type_for_alias(one.dtype)) for one in self.columns])
+        rows = Spill(schema)
         for file in self.files:
             raw = read(read_unchanged(self.listing, file), file.path, self.config).table
-            tables.append(pa.table({one.stored_name: one.convert(raw[one.name]) for one in self.columns}))
-        return pa.concat_tables(tables)
+            for start in range(0, len(raw), _BLOCK_ROWS):
+                part = raw.slice(start, _BLOCK_ROWS)
+                typed = [one.convert(part[one.name]).combine_chunks() for one in self.columns]
+                rows.write(pa.RecordBatch.from_arrays(typed, schema=schema))
+        return rows.table()
 
     def take(self, loaded: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
         """Returns the columns of some rows."""
