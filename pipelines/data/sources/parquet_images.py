@@ -20,7 +20,7 @@ from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, 
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import load_once, starts_of
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, read_unchanged
-from pipelines.data.sources.tables.parquet import SUFFIXES, plain, read_schema, unfold
+from pipelines.data.sources.tables.parquet import SUFFIXES, read_schema, unfold
 from pipelines.data.sources.tables.raw import check_same_columns
 from pipelines.data.sources.tables.survey import RowLocator, group_files
 from vae.data.manifest import SourceFile
@@ -180,7 +180,7 @@ def _choose(schema: pa.Schema, path: str, config: IngestConfig) -> tuple[str, st
 def _attributes(
     table: pa.Table, where: str, config: IngestConfig
 ) -> tuple[tuple[Column, ...], NDArray[np.float32] | None]:
-    attributes = pa.table({name: plain(table[name]) for name in config.attributes})  # NaN becomes null
+    attributes = pa.table({name: table[name] for name in config.attributes})  # NaN becomes null
     return survey_attributes(attributes, where, config.categorical)
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
 from pipelines.data.sources.tables.columns import is_text
 from pipelines.data.sources.tables.raw import RawTable
+from pipelines.data.sources.tables.spill import Spill
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -27,8 +28,7 @@ def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
         DataError: If it cannot be read, or unfolds to more than the limit.
     """
     read_schema(data, path, config)
-    table = unfold(data, path, config.max_memory_bytes)
-    return RawTable.typed(pa.table({name: plain(table[name]) for name in table.column_names}))
+    return RawTable.typed(unfold(data, path, config.max_memory_bytes))
 
 
 def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> pa.Schema:
@@ -52,7 +52,7 @@ def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> p
     return footer.schema.to_arrow_schema()
 
 
-def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
+def _plain(values: pa.Array) -> pa.Array:
     """Returns text as plain strings, and NaN, which other tools write for missing, as null."""
     if is_text(values.type):
         return pc.cast(values, pa.string())
@@ -62,7 +62,7 @@ def plain(values: pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 def unfold(data: bytes, path: str, limit: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-    """Returns the rows of a Parquet file.
+    """Returns the rows of a Parquet file, with text as plain strings, and null for NaN.
 
     Args:
         data: Bytes of the file.
@@ -74,15 +74,18 @@ def unfold(data: bytes, path: str, limit: int | None = None, columns: Sequence[s
     Raises:
         DataError: If the file cannot be read, or unfolds to more than the limit.
     """
-    batches, size = [], 0
+    size = 0
     try:
         with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            schema = file.schema_arrow if columns is None else pa.schema([file.schema_arrow.field(c) for c in columns])
+            found = file.schema_arrow
+            fields = [found.field(name) for name in (found.names if columns is None else columns)]
+            schema = pa.schema([one.with_type(pa.string()) if is_text(one.type) else one for one in fields])
+            rows = Spill(schema.remove_metadata())
             for batch in file.iter_batches(_BATCH_ROWS, columns=None if columns is None else list(columns)):
                 size += batch.nbytes
                 if limit is not None and size > limit:
                     raise DataError(f"{path}: unfolds to more than the limit of {limit:,} bytes. {MEMORY_ADVICE}")
-                batches.append(batch)
+                rows.write(pa.RecordBatch.from_arrays([_plain(values) for values in batch.columns], schema=rows.schema))
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: cannot be read: {error}. Fetch or write it again") from error
-    return pa.Table.from_batches(batches, schema)
+    return rows.table()
