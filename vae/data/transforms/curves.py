@@ -77,6 +77,8 @@ class QuantileCurves(Curves):
         self.register_buffer("step_G", 2 * reach_G / (len(knots_KG) - 3), persistent=False)
         self.start_G: Tensor
         self.register_buffer("start_G", -reach_G - self.step_G, persistent=False)
+        self.widths_KG: Tensor
+        self.register_buffer("widths_KG", knots_KG.diff(dim=0), persistent=False)
         self.log_slope_KG: Tensor
         self.register_buffer("log_slope_KG", (self.step_G / knots_KG.diff(dim=0)).log(), persistent=False)
 
@@ -115,9 +117,9 @@ class QuantileCurves(Curves):
     def inverse(self, x: Tensor) -> Tensor:
         place = (x - self.start_G) / self.step_G
         segment = self._segment(place)
-        lower = self.numbers_KG[segment + 1, self.columns_G]
-        width = self.numbers_KG[segment + 2, self.columns_G] - lower
-        return lower + (place - segment) * width
+        return (
+            self.numbers_KG[segment + 1, self.columns_G] + (place - segment) * self.widths_KG[segment, self.columns_G]
+        )
 
     def log_slope(self, x: Tensor) -> Tensor:
         return self.log_slope_KG[self._segment((x - self.start_G) / self.step_G), self.columns_G]

@@ -72,6 +72,9 @@ class Gaussian(PixelLikelihoodPart):
 class GaussianFamily(LocationScaleFamily):
     """N(μ, σ²)."""
 
+    num_nodes: ClassVar[int] = 10
+    farthest_node: ClassVar[float] = 4.5
+
     def standard_log_prob(self, noise: Tensor, raw: Sequence[Tensor]) -> Tensor:
         return -0.5 * (noise.square() + LOG_2PI)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,9 +22,6 @@ Location = Callable[[Tensor], Tensor]
 LOG_SIGMA_FLOOR = -6.0
 """Lower bound of the logarithm of every trained scale: without one, constant values make the density unbounded (Rybkin et
 al. 2021, section 4)."""
-
-NUM_NODES, FARTHEST_NODE = 16, 30.0
-"""Nodes of an expectation on either side of the location, and the distance of the last ones in scales."""
 
 
 def anywhere(raw: Tensor) -> Tensor:
@@ -104,6 +102,10 @@ class LocationScaleFamily(Family):
     """
 
     is_discrete = False
+    num_nodes: ClassVar[int] = 16
+    """Number of nodes of an expectation on either side of the location."""
+    farthest_node: ClassVar[float] = 30.0
+    """Distance of the last nodes from the location, in scales."""
 
     def __init__(self, location: Location, scale: FixedScale | LearnedScale | DecodedScale) -> None:
         super().__init__()
@@ -131,9 +133,11 @@ class LocationScaleFamily(Family):
         """Yields values of x with weights, [...] each, whose weighted sums over the sum of weights are expectations."""
         raw = self._raw(params)
         location, scale = self.location(raw[0]), self.log_scale(raw).exp()
-        for place in range(-NUM_NODES, NUM_NODES + 1):
-            noise = location.new_tensor(FARTHEST_NODE * math.sinh(4 * place / NUM_NODES) / math.sinh(4))
-            width = math.cosh(4 * place / NUM_NODES)
+        bend = math.log(self.farthest_node)
+        for place in range(-self.num_nodes, self.num_nodes + 1):
+            angle = bend * place / self.num_nodes
+            noise = location.new_tensor(self.farthest_node * math.sinh(angle) / math.sinh(bend))
+            width = math.cosh(angle)
             yield location + scale * noise, width * self.standard_log_prob(noise, raw).exp()
 
     def _raw(self, params: Tensor) -> Sequence[Tensor]:
