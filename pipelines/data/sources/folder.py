@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, notes_on, probe, too_large
+from pipelines.data.sources.folders import SPLIT_NAMES
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
 from vae.data.manifest import SPLITS, SourceFile
@@ -20,9 +21,6 @@ from vae.errors import DataError
 from vae.storage import Location, locate, sha256_of
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
-_SPLIT_FOLDERS = {
-    "train": 0, "training": 0, "val": 1, "valid": 1, "validation": 1, "test": 2, "testing": 2,
-}  # fmt: skip
 _NUM_READERS = 8
 
 
@@ -79,7 +77,7 @@ SOURCE = Source("images", lambda config, listing: listing.matching(_SUFFIXES), s
 
 def has_classes(paths: Sequence[str]) -> bool:
     """Returns whether images are in class folders."""
-    return any(len(parts) - (parts[0].lower() in _SPLIT_FOLDERS) > 1 for parts in (path.split("/") for path in paths))
+    return any(len(parts) - (_split_folder(parts[0]) is not None) > 1 for parts in (path.split("/") for path in paths))
 
 
 def _read_folders(
@@ -88,8 +86,8 @@ def _read_folders(
     """Returns (own splits, classes, labels) by the names of the folders."""
     parts = [path.split("/") for path in paths]
     splits = None
-    if all(len(part) > 1 and part[0].lower() in _SPLIT_FOLDERS for part in parts):
-        splits = np.array([_SPLIT_FOLDERS[part[0].lower()] for part in parts], np.uint8)
+    if all(len(part) > 1 and _split_folder(part[0]) is not None for part in parts):
+        splits = np.array([_split_folder(part[0]) for part in parts], np.uint8)
         parts = [part[1:] for part in parts]
     loose = [path for path, part in zip(paths, parts, strict=True) if len(part) == 1]
     if len(loose) == len(parts):
@@ -106,6 +104,10 @@ def _read_folders(
     if splits is not None:
         _check_classes(labels, splits, classes, root)
     return splits, classes, labels
+
+
+def _split_folder(name: str) -> int | None:
+    return SPLIT_NAMES.get(name.lower().removeprefix("split="))
 
 
 def _check_classes(labels: NDArray[np.int32], splits: NDArray[np.uint8], classes: tuple[str, ...], root: str) -> None:

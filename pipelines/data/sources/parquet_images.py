@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, notes_on, probe
+from pipelines.data.sources.folders import HiveKeys, notes_on_keys, own_splits
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import load_once, starts_of
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, read_unchanged
@@ -28,7 +29,6 @@ from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 
 _LABEL = "label"
-_SPLIT_PREFIXES = {"train": 0, "val": 1, "test": 2}
 
 
 @dataclass(frozen=True)
@@ -106,11 +106,11 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         labels=labels,
         attributes=columns,
         attribute_values=values,
-        own_splits=_own_splits(paths, sizes),
+        own_splits=own_splits(paths, sizes),
         excluded=np.array([shape is None for shape in shapes]),
         groups=groups,
         problems=tuple(problems),
-        notes=notes_on(shapes),
+        notes=(*notes_on_keys(paths, HiveKeys()), *notes_on(shapes)),
     )
 
 
@@ -206,12 +206,3 @@ def _classes(
     if names and present.dtype.kind == "i" and present.min() >= 0 and present.max() < len(names):
         return tuple(names), present[indices].astype(np.int32)
     return tuple(str(value) for value in present), indices.astype(np.int32)
-
-
-def _own_splits(paths: Sequence[str], sizes: Sequence[int]) -> NDArray[np.uint8] | None:
-    """Returns the splits that the files are named after, if all are and there are several."""
-    names = [path.split("/")[-1] for path in paths]
-    splits = [next((split for p, split in _SPLIT_PREFIXES.items() if name.startswith(p)), None) for name in names]
-    if None in splits or len(set(splits)) < 2:
-        return None
-    return np.repeat(np.array(splits, np.uint8), sizes)

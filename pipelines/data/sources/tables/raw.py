@@ -30,6 +30,8 @@ class RawTable:
     """Sentences about what a person may not expect of the file or of its reading."""
     is_text: bool = False
     """Whether the values are text whose meaning is to be found out."""
+    splits: NDArray[np.uint8] | None = None
+    """The source's own split of each row, as an index into SPLITS, [N]."""
 
     @classmethod
     def typed(cls, table: pa.Table, notes: Sequence[str] = ()) -> RawTable:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute
 from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
+from pipelines.data.sources.folders import HiveKeys, notes_on_keys, notes_on_splits, own_splits
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import Segment, SegmentReader, starts_of
 from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
@@ -46,17 +47,17 @@ class TableSegment(Segment):
     files: tuple[SourceFile, ...]
     columns: tuple[Understood, ...]
     """Features, and identifiers."""
+    keys: HiveKeys
     config: IngestConfig
 
     def load(self) -> pa.Table:
         """Returns the columns of all rows of the files; a value that does not fit its column is null."""
-        read = _reader_of(self.files[0].path)
         schema = pa.schema([(one.stored_name, pa.type_for_alias(one.dtype)) for one in self.columns])
         rows = Spill(schema)
         for file in self.files:
-            raw = read(read_unchanged(self.listing, file), file.path, self.config).table
-            for start in range(0, len(raw), _BLOCK_ROWS):
-                part = raw.slice(start, _BLOCK_ROWS)
+            raw = self.keys.add_to(_read(read_unchanged(self.listing, file), file.path, self.config), file.path)
+            for start in range(0, len(raw.table), _BLOCK_ROWS):
+                part = raw.table.slice(start, _BLOCK_ROWS)
                 typed = [one.convert(part[one.name]).combine_chunks() for one in self.columns]
                 rows.write(pa.RecordBatch.from_arrays(typed, schema=schema))
         return rows.table()
@@ -104,34 +105,66 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     """Surveys the files; see `Source.survey`."""
     paths = listing.paths
     _check_size(listing, paths, config)
-    read = _reader_of(paths[0])
     files: list[SourceFile] = []
     raws: list[RawTable] = []
     for path in paths:
         data, file = listing.read(path)
         files.append(file)
-        raws.append(read(data, path, config))
+        raws.append(_read(data, path, config))
         check_same_columns(raws[0].table.schema, raws[-1].table.schema, paths[0], path, is_text=raws[0].is_text)
     where = listing.location(paths[0]).uri if len(paths) == 1 else listing.root
-    whole = _joined(raws)
+    sizes = [len(raw.places) for raw in raws]
+    groups, group_of_row = group_files(files, sizes)
+    keys = HiveKeys.of(paths, raws[0].table.column_names)
+    keyed = [keys.add_to(raw, path) for raw, path in zip(raws, paths, strict=True)]
+    whole = replace(_joined(keyed), splits=own_splits(paths, sizes))
+    locator = RowLocator(tuple(paths), tuple(raw.places for raw in raws))
+
+    def segments(columns: tuple[Understood, ...]) -> list[TableSegment]:
+        place = {"columns": columns, "listing": listing, "keys": keys, "config": config}
+        return [TableSegment(**place, **group._asdict()) for group in groups]
+
+    surveyed = survey_rows(whole, locator, files, segments, where, config)
+    notes = (*notes_on_splits(paths), *notes_on_keys(paths, keys), *surveyed.notes)
+    return replace(surveyed, groups=group_of_row, notes=notes)
+
+
+def survey_rows(
+    whole: RawTable,
+    locator: RowLocator,
+    files: Sequence[SourceFile],
+    segments: Callable[[tuple[Understood, ...]], Sequence[Segment]],
+    where: str,
+    config: IngestConfig,
+) -> Survey:
+    """Returns the survey of the rows of a table.
+
+    Args:
+        whole: All rows.
+        locator: Places of the rows, for messages.
+        files: Every file of the source.
+        segments: Returns the runs of rows that give the values of some columns.
+        where: Name of the source in messages.
+        config: Configuration of the ingest.
+
+    Raises:
+        DataError: If there are no rows, or no columns to model.
+    """
     if not len(whole.table):
         raise DataError(f"{where}: 0 examples. The file has no rows")
     _check_names(whole.table.column_names, where, config)
-    locator = RowLocator(tuple(paths), tuple(raw.places for raw in raws))
     rejected = _Rejected(locator, list(whole.problems), whole.malformed)
     columns, example, classes, labels = _understood(whole, rejected, where, config)
-    groups, group_of_row = group_files(files, [len(raw.places) for raw in raws])
     stored = tuple(one for one in columns if one.role in ("feature", "identifier", "time"))
-    segments = [TableSegment(columns=stored, listing=listing, config=config, **group._asdict()) for group in groups]
     return Survey(
         files=tuple(files),
         example=example,
         num_rows=len(whole.table),
-        reader=SegmentReader(tuple(segments)),
+        reader=SegmentReader(tuple(segments(stored))),
         classes=classes,
         labels=labels,
+        own_splits=whole.splits,
         excluded=rejected.rows,
-        groups=group_of_row,
         problems=tuple(rejected.problems),
         notes=whole.notes,
         understood=columns,
@@ -160,8 +193,8 @@ def _check_size(listing: Listing, paths: Sequence[str], config: IngestConfig) ->
         raise DataError(f"{listing.root}: {total:,} bytes of tables, {limit}")
 
 
-def _reader_of(path: str) -> ReadFile:
-    return next(read for suffixes, read in _READERS.items() if path.lower().endswith(suffixes))
+def _read(data: bytes, path: str, config: IngestConfig) -> RawTable:
+    return next(read for suffixes, read in _READERS.items() if path.lower().endswith(suffixes))(data, path, config)
 
 
 def _joined(raws: Sequence[RawTable]) -> RawTable:
