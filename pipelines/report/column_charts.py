@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from pipelines.report.formats import date_of
 from pipelines.report.theme import COLOURS, FONT_SIZE, SMALL_SIZE, WIDTH_INCHES, Theme, plain
 
 Array = NDArray[np.float64]
@@ -43,6 +44,8 @@ class Marginal:
     """Edges of the bins in the column's own unit [B+1]; None for categories."""
     names: tuple[str, ...] = ()
     """Names of the categories; empty for numbers."""
+    are_times: bool = False
+    """Whether the edges are seconds since 1970 UTC."""
 
 
 def marginals(drawn: Sequence[Marginal], theme: Theme) -> Figure:
@@ -65,6 +68,9 @@ def marginals(drawn: Sequence[Marginal], theme: Theme) -> Figure:
             axes.stairs(marginal.data, marginal.edges, fill=True, color=DATA, alpha=0.55, linewidth=0)
             axes.stairs(marginal.model, marginal.edges, color=MODEL, linewidth=1.5)
             axes.set_xlim(marginal.edges[0], marginal.edges[-1])
+            if marginal.are_times:
+                ends = np.quantile(marginal.edges, [0.15, 0.85])
+                axes.set_xticks(ends, [date_of(end) for end in ends])
         else:
             _paired_bars(axes, marginal)
         axes.locator_params(axis="y", nbins=3)

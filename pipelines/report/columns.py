@@ -14,12 +14,13 @@ import numpy as np
 from pipelines.report import column_charts
 from pipelines.report.column_charts import Gap, Marginal
 from pipelines.report.evidence import Evidence, LeftOut
-from pipelines.report.formats import minus
+from pipelines.report.formats import date_of, minus
 from pipelines.report.theme import Plan
 from pipelines.report.walks import active, bound_of, set_to
 from vae import inference
 from vae.data.schema import Column, without_absurd
 from vae.data.transforms import transform_of
+from vae.data.transforms.times import DAY_SECONDS
 from vae.errors import DataError
 from vae.inference.answering import abilities
 from vae.metrics.likelihood import Bound
@@ -91,7 +92,7 @@ def columns(evidence: Evidence) -> list[ColumnSummary]:
         summaries.append(
             ColumnSummary(
                 name=column.name,
-                kind="numbers" if column.categories is None else f"{len(column.categories)} categories",
+                kind=_kind(column),
                 missing=f"{100 * np.isnan(data_N).mean():.0f} %",
                 data=_in_words(data_N, column),
                 model="–" if model_N is None else _in_words(model_N, column),
@@ -101,10 +102,18 @@ def columns(evidence: Evidence) -> list[ColumnSummary]:
     return summaries
 
 
+def _kind(column: Column) -> str:
+    if column.categories is None:
+        return "dates" if column.type == "time" else "numbers"
+    return f"{len(column.categories)} categories"
+
+
 def _in_words(values_N: Array, column: Column) -> str:
     values_N = observed(values_N)
     if not len(values_N):
         return "–"
+    if column.type == "time":
+        return f"{date_of(values_N.mean())} ± {values_N.std() / DAY_SECONDS:.4g} days"
     if column.categories is None:
         return minus(f"{values_N.mean():.4g} ± {values_N.std():.4g}")
     shares_K = shares(values_N, len(column.categories))
@@ -157,7 +166,8 @@ def marginals(columns: tuple[Column, ...], data_ND: Array, model_ND: Array) -> l
         distance = _distance(data_N, model_N, column)
         if column.categories is None:
             edges = bin_edges(data, column)
-            made.append(Marginal(column.name, distance, _histogram(data, edges), _histogram(model, edges), edges))
+            bins = _histogram(data, edges), _histogram(model, edges)
+            made.append(Marginal(column.name, distance, *bins, edges, are_times=column.type == "time"))
         else:
             made.append(_bars(column.name, distance, column.categories, data, model))
     worst = sorted(made, key=lambda one: -one.distance)[:MOST_MARGINALS]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 UNIT = "nats per example"
 
 
@@ -56,3 +58,8 @@ def joined(names: Sequence[str]) -> str:
     """Returns names as a list in a sentence, such as `size, colour and weight`."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def date_of(seconds: float) -> str:
+    """Returns the date of a time in seconds since 1970 UTC."""
+    return str(np.datetime64(round(seconds), "s").astype("datetime64[D]"))
