@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pipelines.data.sources import digits, folder, idx, npz, parquet_images, sprites
+from pipelines.data.sources import array_files, digits, folder, idx, parquet_images, sprites
 from pipelines.data.sources.asides import counted, describe_aside, is_companion, patterns_of
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
@@ -30,14 +30,14 @@ __all__ = [
 ]
 
 SOURCES: tuple[Source, ...] = (
-    *(kind.SOURCE for kind in (digits, sprites, idx, folder, npz, parquet_images)),
+    *(kind.SOURCE for kind in (digits, sprites, idx, folder, array_files, parquet_images)),
     *tables.SOURCES,
 )
 """Every kind of source. A file belongs to the first one that claims it."""
 _SHOWN = 5
 """Most files that are named where none can be read; more are counted."""
 EXPECTED = (
-    "Expected IDX (*-ubyte, *.gz), images (png, jpeg, bmp, gif, tiff, webp), arrays (.npz) or tables (.csv and its "
+    "Expected IDX (*-ubyte, *.gz), images (png, jpeg, bmp, gif, tiff, webp), arrays (.npy, .npz) or tables (.csv and its "
     "relatives, .parquet, .jsonl, .xlsx)"
 )
 

@@ -105,11 +105,6 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: Ing
         DataError: If the array cannot be ingested, or only with an option that is not set.
     """
     layout = _layout_of(shape, where)
-    if dtype.kind not in "uib":
-        raise DataError(
-            f"{where}: expected integer pixels, found {dtype}. Convert them to uint8 (0 to 255) first: "
-            "betaline does not guess what 1.0 means"
-        )
     if dtype.itemsize > 1 and config.bit_depth == "reject" and config.max_value is None:
         raise DataError(
             f"{where}: expected 8-bit pixels, found {dtype}. Use --set bit_depth=scale, or --set max_value=N with "
@@ -122,13 +117,22 @@ def check_array(shape: tuple[int, ...], dtype: np.dtype, where: str, config: Ing
             f"{where}: images of {layout.height}×{layout.width} pixels, above the limit of "
             f"{config.max_pixels:,}. Raise it with --set max_pixels=N if you trust the source"
         )
+    check_size(shape, dtype, where, config)
+    height, width = config.resize or (layout.height, layout.width)
+    channels = config.num_channels(1 if layout.channels == 1 else 3)
+    return ExampleSpec((channels, height, width))
+
+
+def check_size(shape: tuple[int, ...], dtype: np.dtype, where: str, config: IngestConfig) -> None:
+    """Checks the bytes of an array in memory.
+
+    Raises:
+        DataError: If they are above the limit.
+    """
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
     if size > config.max_memory_bytes:
         limit = f"above the limit of {config.max_memory_bytes:,}. {MEMORY_ADVICE}"
         raise DataError(f"{where}: unfolds to {size:,} bytes, {limit}")
-    height, width = config.resize or (layout.height, layout.width)
-    channels = config.num_channels(1 if layout.channels == 1 else 3)
-    return ExampleSpec((channels, height, width))
 
 
 def to_pixels(raw: np.ndarray, where: str, config: IngestConfig) -> NDArray[np.uint8]:

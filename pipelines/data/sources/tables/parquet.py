@@ -10,8 +10,8 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
-from pipelines.data.sources.tables.columns import is_text
-from pipelines.data.sources.tables.raw import RawTable
+from pipelines.data.sources.tables.columns import is_number, is_text
+from pipelines.data.sources.tables.raw import MOST_COLUMNS, RawTable
 from pipelines.data.sources.tables.spill import Spill
 from vae.errors import DataError
 
@@ -28,7 +28,7 @@ def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
         DataError: If it cannot be read, or unfolds to more than the limit.
     """
     read_schema(data, path, config)
-    return RawTable.typed(unfold(data, path, config.max_memory_bytes))
+    return RawTable.typed(*_with_unfolded_lists(unfold(data, path, config.max_memory_bytes)))
 
 
 def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> pa.Schema:
@@ -50,6 +50,48 @@ def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> p
             f"above the limit of {config.max_memory_bytes:,}. {MEMORY_ADVICE}"
         )
     return footer.schema.to_arrow_schema()
+
+
+def _with_unfolded_lists(table: pa.Table) -> tuple[pa.Table, list[str]]:
+    """Returns a table with a column for each place of lists of numbers that have one length, and what to say of them."""
+    lengths = {name: _length_of_lists(table[name]) for name in table.column_names}
+    if not any(lengths.values()):
+        return table, []
+    fields = [
+        field
+        for one in table.schema
+        for field in (
+            [one.with_name(f"{one.name}_{n}").with_type(one.type.value_type) for n in range(lengths[one.name])]
+            if lengths[one.name]
+            else [one]
+        )
+    ]
+    rows = Spill(pa.schema(fields))
+    for batch in table.to_batches():
+        places = [
+            _plain(pc.list_element(values, place)) if lengths[name] else values
+            for name, values in zip(table.column_names, batch.columns, strict=True)
+            for place in range(lengths[name] or 1)
+        ]
+        rows.write(pa.RecordBatch.from_arrays(places, schema=rows.schema))
+    notes = [
+        f"lists of {length:,} numbers in column {name!r} read as columns {name}_0 … {name}_{length - 1}"
+        for name, length in lengths.items()
+        if length
+    ]
+    return rows.table(), notes
+
+
+def _length_of_lists(values: pa.ChunkedArray) -> int:
+    """Returns the length of lists that are vectors; 0 if they are none, have several lengths, or too many places."""
+    kind = values.type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+        return 0
+    lengths = pc.unique(pc.list_value_length(values).drop_null()).to_pylist()
+    is_vector = (
+        is_number(kind.value_type) if pa.types.is_fixed_size_list(kind) else pa.types.is_floating(kind.value_type)
+    )
+    return lengths[0] if is_vector and len(lengths) == 1 and lengths[0] <= MOST_COLUMNS else 0
 
 
 def _plain(values: pa.Array) -> pa.Array:

@@ -13,6 +13,9 @@ from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
 from vae.errors import DataError
 
+MOST_COLUMNS = 4096
+"""Most columns that an array, or a column of lists, becomes."""
+
 
 @dataclass(frozen=True)
 class RawTable:

@@ -72,3 +72,28 @@ def test_parquet_without_footer_is_refused(tmp_path, look) -> None:
     (tmp_path / "t.parquet").write_bytes((tmp_path / "t.parquet").read_bytes()[:-4])
     with pytest.raises(DataError, match=r"t\.parquet: not a whole Parquet file"):
         look(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.list_(pa.float32(), 3), pa.list_(pa.float64()), pa.large_list(pa.float32())], ids=str
+)
+def test_parquet_lists_of_numbers_are_columns(tmp_path, look, kind) -> None:
+    """Lists of one length become a column for each place, with their values; a missing list is missing in each."""
+    rows = [[n % 11, n % 7, -n / 2] for n in range(50)]
+    # Arrow writes a missing list of a fixed length, and cannot read it.
+    rows += [] if pa.types.is_fixed_size_list(kind) else [None]
+    table = pa.table({"v": pa.array(rows, kind), "y": [n / 7 for n in range(len(rows))]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    survey, block = look(tmp_path / "t.parquet")
+    assert survey.notes == ("lists of 3 numbers in column 'v' read as columns v_0 … v_2",)
+    assert block.examples.column_names == ["v_0", "v_1", "v_2", "y"]
+    assert block.examples["v_2"].to_pylist() == [row and row[2] for row in rows]
+
+
+def test_parquet_lists_of_several_lengths_are_left_out(tmp_path, look) -> None:
+    """Lists that differ in their length stay one column, which is left out with a remark."""
+    table = pa.table({"v": [[1.0], [1.0, 2.0]] * 20, "y": [n / 7 for n in range(40)]})
+    pq.write_table(table, tmp_path / "t.parquet")
+    survey, block = look(tmp_path / "t.parquet")
+    assert block.examples.column_names == ["y"]
+    assert "values of type list" in survey.understood[0].remarks[0]
