@@ -76,7 +76,7 @@ def decoded(data: bytes, path: str) -> tuple[str, list[str]]:
             f"{path}: no text: it holds the control character {ord(found.group()):#04x}. Give a CSV file as text, or "
             "another format by its own ending (.parquet, .xlsx, .npy)"
         )
-    if _CONTROLS.search(text):
+    if not text.isascii() and _CONTROLS.search(text):
         text, number = _CONTROLS.subn(_as_windows, text)
         notes.append(f"{number:,} control characters of Latin-1 were read as Windows-1252")
     return text, notes

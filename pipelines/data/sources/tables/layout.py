@@ -1,38 +1,26 @@
-"""The layout of a delimited text file: its dialect, and which of its rows are names, data, or neither.
-
-The dialect comes from CleverCSV's consistency measure, over the first lines. The rest is found in the parsed rows.
-
-References:
-    Van den Burg, Nazábal & Sutton, Wrangling Messy CSV Files by Detecting Row and Type Patterns (2019).
-    https://arxiv.org/abs/1811.11242
-"""
+"""The layout of a delimited text file: its dialect, and which of its rows are names, data, or neither."""
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import clevercsv
+from typing import NamedTuple
 
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.tables.values import is_valued
+from pipelines.data.sources.tables.dialect import DELIMITERS, ONE_COLUMN, Block, Dialect, find_dialect
+from pipelines.data.sources.tables.values import is_missing, is_valued
 from vae.errors import DataError
 
-Record = tuple[int, list[str]]
-"""Number of a record's first line, from 1, and its fields."""
-
-_DELIMITERS = [",", ";", "\t", "|", " "]
-_NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": "blanks"}
-_SNIFFED_CHARS, _SNIFFED_LINES = 1 << 15, 100
 _HEAD = 400
 """Records that the structure is found in."""
-_MOST_PREAMBLE, _MOST_FOOTNOTES = 50, 20
-
-
+_MOST_PREAMBLE, MOST_FOOTNOTES = 50, 50
+_HAS_DIGIT = re.compile("^[^0-9]*[0-9]").match
+_IS_YEAR = re.compile("(1[89]|20)[0-9]{2}")
+_IS_DATE = re.compile("^[0-9]{1,4}([/.-])[0-9]{1,2}\\1[0-9]{1,4}")
+_LEAST_VALUED = 0.8
+"""Share of a column's fields that are numbers or dates, where a text above them is a name or a unit."""
 INDEX = "index"
 """Name of a first column that has none."""
 
@@ -41,9 +29,7 @@ INDEX = "index"
 class Layout:
     """Dialect of a delimited text file, and the places of its names and rows."""
 
-    delimiter: str
-    quote: str
-    escape: str
+    dialect: Dialect
     names: tuple[str, ...]
     """Names of the columns, as the file or their places give them; all different."""
     written: list[str]
@@ -53,30 +39,15 @@ class Layout:
     width: int
     """Number of fields of a row, with a last one that is empty in each."""
 
-    def records(self, text: str) -> Iterator[Record]:
-        """Yields the records of a text. A quoted field may span lines.
 
-        Raises:
-            DataError: If a quoted field never ends.
-        """
-        return _records(text, self.delimiter, self.quote, self.escape)
+class _Header(NamedTuple):
+    """Names of the columns."""
 
-
-def _records(text: str, delimiter: str, quote: str, escape: str) -> Iterator[Record]:
-    reader = csv.reader(
-        io.StringIO(text, newline=""),
-        delimiter=delimiter,
-        quotechar=quote or None,
-        quoting=csv.QUOTE_MINIMAL if quote else csv.QUOTE_NONE,
-        escapechar=escape or None,
-        skipinitialspace=delimiter != " ",
-        strict=False,
-    )
-    line = 1
-    for fields in reader:
-        # A run of blanks is one delimiter.
-        yield line, [field.strip() for field in fields if field or delimiter != " "]
-        line = reader.line_num + 1
+    names: list[str] | None
+    """One for each field of the line of names; None without one."""
+    first: int
+    """Index of the first record below."""
+    notes: list[str]
 
 
 def find_layout(text: str, path: str, config: IngestConfig) -> tuple[Layout, list[str]]:
@@ -87,54 +58,64 @@ def find_layout(text: str, path: str, config: IngestConfig) -> tuple[Layout, lis
     """
     if not text.strip():
         raise DataError(f"{path}: 0 examples. The file is empty")
-    delimiter, quote, escape = _dialect(text, config)
-    head = [fields for _, fields in zip(range(_HEAD), _records(text, delimiter, quote, escape), strict=False)]
-    records = [fields for _, fields in head]
-    notes = [] if delimiter == "," else [f"fields are separated by {_NAMES.get(delimiter, repr(delimiter))}"]
-    if quote not in ('"', ""):
-        notes.append(f"fields are quoted by {quote}")
-    width = _width(records, path)
+    dialect = find_dialect(text, config.delimiter)
+    head = next(dialect.blocks(text, size=_HEAD), Block([], [], []))
+    records = [[field.strip() for field in fields] for fields in head.rows]
+    delimiter, quote = dialect.delimiter, dialect.quote
+    plain = (",", ONE_COLUMN)
+    notes = [] if delimiter in plain else [f"fields are separated by {DELIMITERS.get(delimiter, repr(delimiter))}"]
+    notes += [] if quote == '"' else [f"fields are quoted by {quote}"]
+    notes += [f"{dialect.escape} stands before a sign that is text"] if dialect.escape else []
+    notes += _one_column_notes(records) if delimiter == ONE_COLUMN else []
+    if not any(map(any, records)):
+        raise DataError(f"{path}: 0 examples. Its lines hold nothing")
+    width = _width(records, head.lines, path)
     start = _first_of_table(records, width)
-    found, first, header_notes = _names(records, start, width, config)
+    header = _header(records, start, width, config)
+    _check_header(records, start, header, head.lines, width, path, config)
     if start:
-        notes.append(f"{_rows(start)} above the table {'was' if start == 1 else 'were'} left out: {_shown(records[0])}")
-    notes += header_notes
-    written = [] if found is None else records[first - 1]
-    names, index_notes = _fitted(found, width, records[first:])
+        notes.append(
+            f"{_rows(start)} above the table {'was' if start == 1 else 'were'} left out{_shown(records[:start])}"
+        )
+    notes += header.notes
+    written = [] if header.names is None or width == 1 else records[start]
+    names, index_notes = _fitted(header.names, width, records[header.first :])
     names, name_notes = different(names)
-    return Layout(delimiter, quote, escape, names, written, first, width), [*notes, *index_notes, *name_notes]
+    return Layout(dialect, names, written, header.first, width), [*notes, *index_notes, *name_notes]
 
 
-def _dialect(text: str, config: IngestConfig) -> tuple[str, str, str]:
-    """Returns the delimiter, the quote and the escape character."""
-    lines = text[:_SNIFFED_CHARS].splitlines(keepends=True)
-    whole = lines if len(text) <= _SNIFFED_CHARS or len(lines) < 2 else lines[:-1]
-    sample = "".join(whole[:_SNIFFED_LINES])
-    wanted = _DELIMITERS if config.delimiter is None else [config.delimiter]
-    try:
-        found = clevercsv.Sniffer().sniff(sample, delimiters=wanted)
-    except clevercsv.Error:
-        found = None
-    if found is None or not found.delimiter:
-        # One column: no line holds a delimiter.
-        return config.delimiter or ",", '"', ""
-    # A quote may first occur below the sample; the usual one costs nothing where there is none.
-    quote = found.quotechar or ('"' if '"' in text else "")
-    return found.delimiter, quote, "" if found.escapechar == found.delimiter else found.escapechar or ""
+def _one_column_notes(records: Sequence[list[str]]) -> list[str]:
+    """Returns a sentence on the delimiters that most lines of a file hold, if it is read as one column."""
+    texts = [record[0] for record in records if record and record[0]]
+    for sign, name in DELIMITERS.items():
+        least = 2 if sign == " " else 1
+        holding = [text for text in texts if text.count(sign) >= least]
+        if len(holding) > 0.5 * len(texts) and (sign != " " or any(map(is_valued, holding[-1].split()))):
+            return [f"read as one column, though lines hold {name}: --set delimiter={sign!r} reads them as delimiters"]
+    return []
 
 
-def _width(records: Sequence[list[str]], path: str) -> int:
-    counts = Counter(len(record) for record in records if any(record))
+def _width(records: Sequence[list[str]], lines: Sequence[int], path: str) -> int:
+    filled = [(record, line) for record, line in zip(records, lines, strict=True) if any(record)]
+    # Lines without a delimiter are a title, notes or comments where others have one.
+    filled = [(record, line) for record, line in filled if len(record) > 1] or filled
+    counts = Counter(len(record) for record, _ in filled)
     # The commonest; of equally common ones the largest.
     width, number = max(counts.items(), key=lambda item: (item[1], item[0]))
-    several = [w for w, n in counts.items() if n > 0.2 * sum(counts.values()) and n > 5]
+    several = sorted(width for width, count in counts.items() if count > 0.2 * len(filled) and count > 5)
+    places = {len(record): line for record, line in reversed(filled)}
     if len(several) > 1:
+        shown = " and of ".join(f"{width} (from line {places[width]})" for width in several)
         raise DataError(
-            f"{path}: rows of {' and of '.join(map(str, sorted(several)))} fields, expected one table. Save each table "
-            "as a file of its own"
+            f"{path}: rows of {shown} fields, expected one table. Save each table as a file of its own, or give every "
+            "row the same number of fields"
         )
-    if number < 0.5 * len([r for r in records if any(r)]) and len(records) > 10:
-        raise DataError(f"{path}: rows of {len(counts)} different numbers of fields, expected one table")
+    if number < 0.5 * len(filled) and len(filled) > 10:
+        raise DataError(
+            f"{path}: rows of {len(counts)} different numbers of fields, such as {min(counts)} (line "
+            f"{places[min(counts)]}) and {max(counts)} (line {places[max(counts)]}), expected one table. Give every row "
+            "the same number of fields, or the file's delimiter with --set delimiter=SIGN"
+        )
     return width
 
 
@@ -149,49 +130,114 @@ def _first_of_table(records: Sequence[list[str]], width: int) -> int:
     return 0
 
 
-def _names(
-    records: Sequence[list[str]], start: int, width: int, config: IngestConfig
-) -> tuple[list[str] | None, int, list[str]]:
-    """Returns the names, or None without a header, the index of the first row, and what to say."""
-    header = config.header
-    found = _is_header(records[start], records[start + 1 :], width)
-    if header is None:
-        header = found
-    if not header:
+def _header(records: Sequence[list[str]], start: int, width: int, config: IngestConfig) -> _Header:
+    top, body = records[start], records[start + 1 :]
+    is_repeated = width > 1 and body.count(top) <= max(2, 0.1 * len(body)) and not any(map(is_valued, top))
+    body = [record for record in body if record != top] if is_repeated else body
+    score = _header_score(top, body, width)
+    if not (score > 0 if config.header is None else config.header):
         notes = [] if config.header is False else ["no line of names was found: columns are numbered from 1"]
-        return None, start, notes
-    top, below = records[start], records[start + 1] if start + 1 < len(records) else []
-    is_group = "" in top and len(top) == len(below) and all(below) and len(set(below)) < len(below)
-    if is_group and _are_names(below) and not _is_data(below, records[start + 2 :]):
+        return _Header(None, start, notes)
+    notes = []
+    if config.header is None and 0 < score < 1 and body:
+        shown = ", ".join(top[:3]) + (", …" if len(top) > 3 else "")
+        notes.append(
+            f"the first line was read as names ({shown}), and may be a row: --set header=false reads it as one"
+        )
+    if _is_second_header(top, body, width):
         group, names = "", []
-        for above, name in zip(top, below, strict=True):
+        for above, name in zip(top, body[0], strict=True):
             group = above or group
-            names.append(f"{group} {name}")
-        return names, start + 2, ["names come from two lines"]
-    return list(top), start + 1, []
+            names.append(f"{group} {name}".strip())
+        return _Header(names, start + 2, [*notes, "names come from two lines"])
+    return _Header(list(top), start + 1, notes)
 
 
-def _is_header(top: list[str], body: Sequence[list[str]], width: int) -> bool:
-    """Returns whether a record names the columns: it differs from those below it."""
-    if not body or len(top) < width:
-        return True
+def _header_score(top: list[str], body: Sequence[list[str]], width: int) -> float:
+    """Returns a score above 0 if a record names the columns, at least 1 if a number below a name shows it."""
+    if not any(body) or len(top) < width:
+        return 1.0
     score = 0.0
+    steps = _are_steps(top, body)
     for column, name in enumerate(top):
         values = [record[column] for record in body if len(record) == width and record[column]]
         if not values:
             continue
-        valued = sum(map(is_valued, values)) / len(values)
-        if valued > 0.5:
-            score += -1 if is_valued(name) else bool(name)
+        if sum(map(is_valued, values)) > 0.5 * len(values):
+            if is_valued(name):
+                score += 1 if steps else -1
+            else:
+                score += bool(name) and not is_missing(name)
         elif not name or name in values:
             score -= 0.5
         else:
-            score += 0.1
-    return score > 0
+            score += 1 if _is_unlike(name, values) else 0.1
+    return score
 
 
-def _is_data(record: list[str], body: Sequence[list[str]]) -> bool:
-    return any(is_valued(field) for field in record) or not body
+def _is_unlike(name: str, values: Sequence[str]) -> bool:
+    """Returns whether a text differs from the texts below it, which are alike: a few categories, or codes with digits."""
+    codes = sum(_HAS_DIGIT(value) is not None for value in values)
+    return (len(values) > 5 and len(set(values)) < 0.5 * len(values)) or (
+        codes > 0.9 * len(values) > 0.9 and not _HAS_DIGIT(name)
+    )
+
+
+def _are_steps(top: Sequence[str], body: Sequence[list[str]]) -> bool:
+    """Returns whether the numbers among some fields are names: years, dates above no dates, or a count."""
+    places = [place for place, name in enumerate(top) if is_valued(name)]
+    names = [top[place] for place in places]
+    if len(names) < 2 or len(set(names)) < len(names):
+        return False
+    below = [record[place] for record in body if len(record) == len(top) for place in places if record[place]]
+    if all(map(_IS_YEAR.fullmatch, names)):
+        return len(names) < len(top) and sum(_IS_YEAR.fullmatch(value) is not None for value in below) < 0.5 * len(
+            below
+        )
+    if all(map(_IS_DATE.search, names)):
+        return sum(_IS_DATE.search(value) is not None for value in below) < 0.5 * len(below)
+    return len(names) > 4 and names in ([str(n + first) for n in range(len(names))] for first in (0, 1))
+
+
+def _is_second_header(top: list[str], body: Sequence[list[str]], width: int) -> bool:
+    """Returns whether the second line of a table names its columns as well: the first has groups, or the second units."""
+    if width < 2 or len(body) < 2 or len(top) != width or len(body[0]) != width or any(map(is_valued, body[0])):
+        return False
+    below = [record for record in body[1:] if len(record) == width]
+    if "" in top and all(body[0]) and len(set(body[0])) < width:
+        return True
+    units = False
+    for column, unit in enumerate(body[0]):
+        values = [record[column] for record in below if record[column] and not is_missing(record[column])]
+        if unit and values and sum(map(is_valued, values)) >= _LEAST_VALUED * len(values):
+            if is_missing(unit):
+                return False
+            units = True
+    return units and len(below) > 1
+
+
+def _check_header(
+    records: Sequence[list[str]],
+    start: int,
+    header: _Header,
+    lines: Sequence[int],
+    width: int,
+    path: str,
+    config: IngestConfig,
+) -> None:
+    """Checks that the line above a table without names has none that do not fit it.
+
+    Raises:
+        DataError: If it has.
+    """
+    if not start or header.names is not None or config.header is not None:
+        return
+    above = [field for field in records[start - 1] if field]
+    if len(above) > 0.5 * width and len(above) > 1 and not any(map(is_valued, above)):
+        raise DataError(
+            f"{path}, line {lines[start - 1]}: {len(records[start - 1])} names, expected {width}, the number of fields "
+            "of most rows. Give each column one name, or use --set header=false to number the columns"
+        )
 
 
 def _are_names(record: Sequence[str]) -> bool:
@@ -219,32 +265,34 @@ def _fitted(names: list[str] | None, width: int, body: Sequence[list[str]]) -> t
 
 def different(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Returns names that are all there and all differ, and what to say of those that were changed."""
-    given, result, notes = set(names), [], []
-    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    counts, taken, result = Counter(names), set[str](), []
     for place, name in enumerate(names):
         new, number = name or f"column_{place + 1}", 1
-        while new in result or (number > 1 and new in given):
+        while new in taken or (number > 1 and new in counts):
             number += 1
             new = f"{name}_{number}"
+        taken.add(new)
         result.append(new)
-    if repeated:
-        shown = ", ".join(repeated[:5]) + (", …" if len(repeated) > 5 else "")
-        notes.append(f"columns of one name were numbered: {shown}")
+    repeated = sorted(name for name, count in counts.items() if name and count > 1)
+    notes = [f"columns of one name were numbered: {_list(repeated)}"] if repeated else []
+    made = [new for name, new in zip(names, result, strict=True) if not name]
+    notes += [f"columns without a name were numbered by their place: {_list(made)}"] if made else []
     return tuple(result), notes
 
 
 def footnotes(rows: Sequence[list[str]], width: int) -> int:
-    """Returns how many of the last rows are notes below the table: text in one field, where rows fill several."""
-    if width == 1:
-        return 0
-    number = 0
-    for row in reversed(rows[-_MOST_FOOTNOTES:]):
+    """Returns how many of the last rows are notes below the table: from a text in one field, where rows fill several."""
+    notes = 0
+    for number, row in enumerate(reversed(rows[-MOST_FOOTNOTES:] if width > 1 else []), 1):
         filled = [field for field in row if field]
-        if len(filled) > 1 or (filled and (len(row) == width == 2 or is_valued(filled[0]))):
+        if len(row) == width and (len(filled) > 1 or width == 2 or (filled and is_valued(filled[0]))):
             break
-        number += 1
-    # Blank lines above the notes go with them; blank lines alone are none.
-    return number if any(any(row) for row in rows[len(rows) - number :]) else 0
+        # Blank lines above the notes go with them; rows of another width do not.
+        if len(filled) == 1 and not is_valued(filled[0]):
+            notes = number
+        elif not filled and notes == number - 1:
+            notes = number if notes else 0
+    return notes
 
 
 def is_comment(record: Sequence[str], width: int) -> bool:
@@ -252,9 +300,15 @@ def is_comment(record: Sequence[str], width: int) -> bool:
     return bool(record) and re.match(r"#", record[0]) is not None and len(record) != width
 
 
+def _list(names: Sequence[str], most: int = 5) -> str:
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "")
+
+
 def _rows(number: int) -> str:
     return f"{number} line{'s' * (number != 1)}"
 
 
-def _shown(record: Sequence[str]) -> str:
-    return repr(" ".join(filter(None, record))[:60])
+def _shown(records: Sequence[list[str]]) -> str:
+    """Returns the text of the first records that have one."""
+    text = " ".join(field for record in records for field in record if field)
+    return f": {text[:60]!r}" if text else ""

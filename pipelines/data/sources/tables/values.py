@@ -84,6 +84,11 @@ def is_valued(text: str) -> bool:
     return _VALUED.match(text) is not None
 
 
+def is_missing(text: str) -> bool:
+    """Returns whether a text is a sign that other tools write for a missing value."""
+    return text.lower() in _MISSING
+
+
 def matches(values: pa.ChunkedArray, pattern: str) -> NDArray[np.bool_]:
     """Returns which texts match a regular expression, [N]; null does not."""
     return mask_of(pc.match_substring_regex(values, pattern))

@@ -50,7 +50,7 @@ def test_csv_without_header_numbers_its_columns(write, look) -> None:
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        ("a,b\n", {}, "0 examples. The file has a header and no rows"),
+        ("a,b\n", {}, "0 examples. The file has a line of names and no rows"),
         ("", {}, "0 examples"),
         ("a,b\n1,2\n", {"label": "kind"}, r"t\.csv: no column 'kind'\. Columns: a, b"),
         ("a,b\n1,2.5\n2,3.5\n", {"label": "b"}, "label column 'b' holds fractional numbers, expected text or integers"),

@@ -101,7 +101,9 @@ def test_names_are_found() -> None:
 def test_several_tables_in_a_file_are_refused() -> None:
     """Tables of different widths are not one."""
     rows = ["1,2,3"] * 30 + ["1,2,3,4,5"] * 30
-    with pytest.raises(DataError, match=r"t\.csv: rows of 3 and of 5 fields, expected one table"):
+    with pytest.raises(
+        DataError, match=r"t\.csv: rows of 3 \(from line 1\) and of 5 \(from line 31\) fields, expected one table"
+    ):
         read("\n".join(rows))
 
 
