@@ -271,7 +271,7 @@ def promote(
         list[str] | None,
         Option(
             help="Metrics to measure as well: reconstruction, information, disentanglement, generation, denoising, "
-            "imputation (repeatable)."
+            "imputation, synthesis (repeatable)."
         ),
     ] = None,
     require: Annotated[

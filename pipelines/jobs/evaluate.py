@@ -28,7 +28,7 @@ from vae.data.parquet import Dataset
 from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.metrics.likelihood import bound_sums, negative_log_likelihood
-from vae.metrics.suite import NOISE, claimed, measure
+from vae.metrics.suite import NOISE, check_families, claimed, measure
 from vae.storage import locate, sha256_of, write_whole
 from vae.training.state import WEIGHTS, load_model
 from vae.training.verdict import Finding, words
@@ -55,6 +55,7 @@ def run(job: Job[PromoteRequest]) -> Evaluation:
             known = _with_search(known, parse(TuneResult, job.result_of(request.search), request.search))
         dataset = Dataset.open(trained.dataset)
         known = replace(known, dataset=dataset.manifest)
+        check_families(dataset, request.metrics)
         if not dataset.num_rows("test"):
             raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
         dataset.verify(["test"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pipelines.report.evidence import Evidence
 from pipelines.report.findings import Score, remarks, scores, verdict
-from pipelines.report.measures import measures
+from pipelines.report.measures import Measure, measures
 from pipelines.report.templates import render
 from vae.data.conditions import example_condition
 from vae.inference.answering import abilities
@@ -23,8 +23,8 @@ def card(evidence: Evidence, uri: str) -> str:
     """
     model, kind = evidence.model, evidence.kind
     conditions = () if model is None else model.conditions
-    uses = [measure for measure in measures(evidence.metrics, kind) if measure.baselines]
-    rows = [Score(m.name, m.value, m.unit, ", ".join(f"{name} {value}" for name, value in m.baselines)) for m in uses]
+    uses = [measure for measure in measures(evidence.metrics, kind) if measure.baselines or measure.says]
+    rows = [Score(one.name, one.value, one.unit, _protocol(one)) for one in uses]
     return render(
         "card.md.j2",
         evidence=evidence,
@@ -45,6 +45,12 @@ def card(evidence: Evidence, uri: str) -> str:
     )
 
 
+def _protocol(measure: Measure) -> str:
+    """Returns what a measure means and what stands beside it."""
+    beside = ", ".join(f"{name} {value}" for name, value in measure.baselines)
+    return f"{measure.says} {beside[:1].upper()}{beside[1:]}".strip() if measure.says else beside
+
+
 def _effect(directions: Directions) -> str:
     """Returns how far a step of 1 along the first direction moves the output; empty if that was not measured."""
     if directions.effects is None:
@@ -55,10 +61,12 @@ def _effect(directions: Directions) -> str:
 
 def _limits(evidence: Evidence) -> list[str]:
     kind = evidence.kind
+    is_measured = "nearer_to_training" in evidence.metrics
+    closeness = "which the scores measure" if is_measured else "and nothing here measures that"
     lines = [
         f"It takes {kind.described(evidence.manifest.example)} and nothing else: {kind.refuses}.",
         "Its output resembles its training data and inherits what is missing or skewed there; it may come close to "
-        "single training examples, and nothing here measures that.",
+        f"single training examples, {closeness}.",
         "Scores compare with those of models on the same dataset and protocol, not across datasets or likelihoods. A "
         "high log p(x) does not prove that an example belongs to the data: simple ones score high.",
     ]

@@ -14,6 +14,8 @@ _BASELINES: Mapping[str, str] = {
     "noisy": "the noisy images",
     "median": "3×3 median filter",
 }
+_CEILINGS: Mapping[str, str] = {"real": "training rows"}
+"""Suffixes of what no answer can be expected to surpass."""
 
 
 class Measure(NamedTuple):
@@ -27,24 +29,26 @@ class Measure(NamedTuple):
     """Name and value of each simple answer; empty if there is only chance to compare with."""
     beats: bool | None
     """True if the model is better than all simple answers; None without any."""
+    says: str = ""
+    """Sentence on what the figure means; empty for a name that says it."""
 
 
 def measures(metrics: Mapping[str, float], kind: Kind) -> list[Measure]:
     """Returns the metrics of `vae.metrics.suite` by name, each with its baselines."""
-    named = {**_BASELINES, "simple": kind.simple}
+    named = {**_BASELINES, "simple": kind.simple, **_CEILINGS}
     rows = []
     for metric, value in metrics.items():
         base, _, suffix = metric.partition(".")
         if suffix in named or base in COUNTS:
             continue
-        name, unit, better = METRICS.get(base, (metric, "", ""))
+        name, unit, better, says = METRICS.get(base, (metric, "", "", ""))
         name = f"{name} ({suffix})" if suffix and base in METRICS else name
         simple = {answer: metrics[f"{metric}.{end}"] for end, answer in named.items() if f"{metric}.{end}" in metrics}
         baselines = tuple((answer, _written(reached)) for answer, reached in simple.items())
         beats = None
-        if simple and better:
+        if better and simple and not {*simple} & {*_CEILINGS.values()}:
             beats = value > max(simple.values()) if better == "higher" else value < min(simple.values())
-        rows.append(Measure(name, _written(value), kind.units.get(unit, unit), better, baselines, beats))
+        rows.append(Measure(name, _written(value), kind.units.get(unit, unit), better, baselines, beats, says))
     return rows
 
 

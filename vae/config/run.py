@@ -12,7 +12,9 @@ from vae.data.missing import MissingConfig
 from vae.data.transforms.curves import CurveChoice
 from vae.parts.part import Positive, Section
 
-MetricFamily = Literal["reconstruction", "information", "disentanglement", "generation", "denoising", "imputation"]
+MetricFamily = Literal[
+    "reconstruction", "information", "disentanglement", "generation", "denoising", "imputation", "synthesis"
+]
 """Metrics that are measured together: see `vae.metrics.suite`."""
 
 

@@ -14,6 +14,8 @@ class Metric(NamedTuple):
     title: str
     unit: str
     better: Better
+    says: str = ""
+    """Sentence on what the figure means; empty for a title that says it."""
 
 
 METRICS: Mapping[str, Metric] = {
@@ -29,6 +31,29 @@ METRICS: Mapping[str, Metric] = {
     "recall": Metric("Generation, recall", "of 1", "higher"),
     "density": Metric("Generation, density", "1 is expected", "higher"),
     "coverage": Metric("Generation, coverage", "of 1", "higher"),
+    "column_shapes": Metric("Column shapes", "of 1", "higher", "Agreement of each column's values with held-out rows."),
+    "pair_trends": Metric("Pair trends", "of 1", "higher", "Agreement of columns' dependence with held-out rows."),
+    "category_coverage": Metric(
+        "Coverage of categories", "of 1", "higher", "Share of held-out rows' categories among as many synthetic rows."
+    ),
+    "tstr_f1": Metric("F1, trained on synthetic rows", "of 1", "higher", "Of classifiers, on held-out rows."),
+    "tstr_auroc": Metric("AUROC, trained on synthetic rows", "of 1", "higher", "Of classifiers, on held-out rows."),
+    "tstr_r2": Metric("R², trained on synthetic rows", "of 1", "higher", "Of regressions, on held-out rows."),
+    "nearer_to_training": Metric(
+        "Synthetic rows nearer to training",
+        "of 1",
+        "lower",
+        "Than to as many held-out rows; 0.5 is ideal, 1 means copies.",
+    ),
+    "membership_by_distance": Metric(
+        "Membership by distance, AUROC",
+        "of 1",
+        "lower",
+        "Training rows told by the nearest synthetic row; 0.5 is ideal.",
+    ),
+    "membership_by_score": Metric(
+        "Membership by log p(x), AUROC", "of 1", "lower", "Training rows told by the model's score; 0.5 is ideal."
+    ),
     "beta_vae": Metric("Disentanglement, β-VAE score", "of 1", "higher"),
     "factor_vae": Metric("Disentanglement, FactorVAE score", "of 1", "higher"),
     "mig": Metric("Disentanglement, MIG", "of 1", "higher"),

@@ -26,6 +26,7 @@ from vae.metrics.features import FeatureNet, train_feature_net
 from vae.metrics.generation import Array, frechet_distance, generation_suite
 from vae.metrics.likelihood import mutual_information
 from vae.metrics.reconstruction import psnr, ssim
+from vae.metrics.synthesis import check_installed, synthesis_suite
 from vae.metrics.uses import denoising, imputation
 from vae.model import VAE
 from vae.parts.corruptions import CorruptionConfig
@@ -33,7 +34,7 @@ from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
-MAX_ROWS, MAX_USED_ROWS = 15_000, 1_000
+MAX_ROWS, MAX_USED_ROWS, MAX_SYNTHETIC_ROWS = 15_000, 1_000, 4_000
 NOISE = GaussianNoise()
 
 
@@ -69,11 +70,12 @@ def measure(
       classifier trained on the training split.
     - `denoising`: the first 1,000 rows after a `corruption`; beside the noisy images and a median filter.
     - `imputation`: the first 1,000 rows, a fifth of whose entries are hidden; beside means and most frequent categories.
+    - `synthesis`: draws from the model, up to 4,000 and as many as the training split has; see `vae.metrics.synthesis`.
 
     Raises:
         DataError: If the dataset lacks what a metric needs: images, classes, or at least two categorical attributes.
     """
-    _check_families(dataset, families)
+    check_families(dataset, families)
     model.eval()
     rows = _rows(dataset, split)
     measurements: dict[MetricFamily, Callable[[], dict[str, float]]] = {
@@ -83,19 +85,27 @@ def measure(
         "information": lambda: _information(model, dataset, split, seed),
         "disentanglement": lambda: _disentanglement(model, dataset, rows, seed),
         "generation": lambda: _generation(model, dataset, rows, seed),
+        "synthesis": lambda: synthesis_suite(model, *_few(dataset, "train", split), seed=seed),
     }
-    chosen = (measurement() for family, measurement in measurements.items() if family in families)
-    figures = {name: figure for named in chosen for name, figure in named.items()}
+    figures = {name: f for family in measurements if family in families for name, f in measurements[family]().items()}
     assert {name.partition(".")[0] for name in figures} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
     return figures
 
 
-def _check_families(dataset: Dataset, families: Sequence[MetricFamily]) -> None:
+def check_families(dataset: Dataset, families: Sequence[MetricFamily]) -> None:
+    """Checks that families of metrics can be measured on a dataset, before anything is computed for them.
+
+    Raises:
+        DataError: If the examples are of another kind.
+        ConfigError: If a family needs an extra that is not installed.
+    """
+    if "synthesis" in families:
+        check_installed()
     transform = transform_of(dataset.manifest.example)
     if {*families} - transform.families:
         able = " and ".join(f"`{family}`" for family in get_args(MetricFamily) if family in transform.families)
         raise DataError(
-            f"{dataset.uri} holds {transform.noun}, for which only {able} can be measured; the other families need images"
+            f"{dataset.uri} holds {transform.noun}, for which only {able} can be measured; the others are for other data"
         )
 
 
@@ -112,6 +122,10 @@ def frechet(model: VAE, dataset: Dataset, *, split: str = "test", seed: int = 0)
 def _rows(dataset: Dataset, split: str, most: int = MAX_ROWS) -> Batch:
     share = Share.of(dataset, split)
     return share.load(0, min(most, share.num_rows))
+
+
+def _few(dataset: Dataset, *splits: str) -> Iterator[Batch]:
+    return (_rows(dataset, split, MAX_SYNTHETIC_ROWS) for split in splits)
 
 
 def _images(model: VAE, rows: Batch) -> Inputs:

@@ -16,6 +16,7 @@ from pipelines.report import card, search_table
 from pipelines.report.formats import nats
 from tests.pipelines.report.conftest import HOSTILE, TABLE_PARTS, Make, search
 from vae.data.schema import Experience
+from vae.metrics.catalogue import METRICS
 from vae.parts.aggregate import AggregateMixture
 from vae.parts.directions import Directions
 from vae.training.state import save_model
@@ -111,6 +112,18 @@ def test_card_fits_what_mlflow_keeps(make: Make) -> None:
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {5}
     assert "<script" not in re.sub(r"^(`{3,}).*?^\1$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_card_of_a_table_says_how_its_synthetic_rows_are(make: Make) -> None:
+    """Each figure stands with its sentence, beside that of training rows, in what MLflow keeps of a description."""
+    names = [name for name, metric in METRICS.items() if metric.says]
+    figures = dict.fromkeys(names, 0.51) | {f"{name}.real": 0.9 for name in names[:6]}
+    shape = {"shape": (2,), "parts": TABLE_PARTS}
+    text = card(make("class", HOSTILE, **shape, name="n" * 100, metrics=figures), "models:/" + "n" * 100 + "@champion")
+    assert len(names) == 9
+    assert len(text) < 5000
+    assert "| 0.510 | of 1 | Of regressions, on held-out rows. Training rows 0.900 |" in text
+    assert "close to single training examples, which the scores measure." in text
 
 
 # --- the search table -----------------------------------------------------------------------------------------------

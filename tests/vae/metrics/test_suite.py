@@ -40,5 +40,7 @@ def test_measure_says_what_the_data_lacks(digits: Dataset, people: Dataset) -> N
     with pytest.raises(DataError, match=r"at least 2 categorical attributes, .* has 0; ingest the data with such"):
         measure(build(digits), digits, ["disentanglement"])
     table = ModelConfig.model_validate({"encoder": {"kind": "table"}, "likelihood": {"kind": "mixed"}})
-    with pytest.raises(DataError, match=r"holds a table, for which only `information` and `imputation`"):
+    with pytest.raises(
+        DataError, match=r"holds a table, for which only `information` and `imputation` and `synthesis`"
+    ):
         measure(VAE(table, example_spec(people)), people, ["reconstruction"])

@@ -41,7 +41,7 @@ class TableTransform:
     """Words before the shape of an example in a message."""
     bodies = "`table`"
     """Kinds of bodies that read the examples, in a message."""
-    families = frozenset({"information", "imputation"})
+    families = frozenset({"information", "imputation", "synthesis"})
     """Families of metrics that can be measured; see `vae.metrics.suite`."""
     refines_imputation = True
     """Whether `vae.metrics.uses.fill_in` improves the proposals."""
