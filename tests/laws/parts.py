@@ -17,6 +17,7 @@ from vae.config import ModelConfig, parse
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import ConfigError
 from vae.model import VAE
+from vae.parts.likelihoods import LikelihoodConfig
 from vae.parts.posteriors import PosteriorConfig
 from vae.parts.terms import Inputs
 
@@ -73,7 +74,14 @@ LIKELIHOODS: dict[str, Config] = {
     "mixed laplace": {"kind": "mixed", "numeric": "laplace"},
     "mixed student t": {"kind": "mixed", "numeric": "student_t"},
     "mixed by type": {"kind": "mixed", "numeric": "auto", "ordered": "ordinal"},
+    "mixed mixtures": {"kind": "mixed", "numeric": "mixture"},
+    "autoregressive": {"kind": "autoregressive", "hidden": 8},
 }
+IMAGE_LIKELIHOODS = [
+    name
+    for name, part in LIKELIHOODS.items()
+    if TypeAdapter(LikelihoodConfig).validate_python(part).data_kind == "image"
+]
 
 BOUNDS: dict[str, Config] = {
     "elbo": {"kind": "elbo", "samples": 2},
@@ -124,7 +132,9 @@ BASE: Config = {"latent_dim": LATENT, "encoder": BODIES["mlp"], **CONDITIONS["co
 
 
 def is_table(config: Config) -> bool:
-    return config.get("encoder", {}).get("kind") == "table" or config.get("likelihood", {}).get("kind") == "mixed"
+    likelihood = config.get("likelihood")
+    scores_tables = likelihood in [part for name, part in LIKELIHOODS.items() if name not in IMAGE_LIKELIHOODS]
+    return config.get("encoder", {}).get("kind") == "table" or scores_tables
 
 
 def has_codes(config: Config) -> bool:

@@ -30,7 +30,7 @@ COMPILED_PAIRS = (
 
 def _compiled() -> dict[str, Config]:
     """Every pair above with a likelihood, a body and a condition of images, in turn; and a table."""
-    images = [name for name, part in parts.LIKELIHOODS.items() if part["kind"] != "mixed"]
+    images = parts.IMAGE_LIKELIHOODS
     bodies, conditions = ("mlp", "gated mlp", "conv", "residual conv"), ("concatenation", "film and gates")
     models = {"table": MODELS["table, concatenation"]}
     for pair, likelihood, body, condition in zip(

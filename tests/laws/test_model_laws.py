@@ -124,7 +124,7 @@ def test_terms_do_not_depend_on_the_batch(config: Config) -> None:
     torch.testing.assert_close(loss_of(model(twice, drawn.repeat(1, 2, 1))), loss_of(whole))
 
 
-@pytest.mark.parametrize("likelihood", [name for name, part in parts.LIKELIHOODS.items() if part["kind"] != "mixed"])
+@pytest.mark.parametrize("likelihood", parts.IMAGE_LIKELIHOODS)
 def test_twice_the_area_is_twice_the_distortion(likelihood: str) -> None:
     """Trap, reduction: at equal error per pixel the distortion grows with the image, so that β keeps its meaning."""
     model = randomised(MODELS[f"likelihood {likelihood}"])

@@ -86,8 +86,9 @@ class ModelConfig(Section):
     def _check_kind(self) -> None:
         if len({part.data_kind for part in (self.encoder, self.mirrored_decoder, self.likelihood)}) > 1:
             raise ValueError(
-                "model: a table takes body `table` and likelihood `mixed` together, an image neither, got encoder "
-                f"{self.encoder.kind}, decoder {self.mirrored_decoder.kind} and likelihood {self.likelihood.kind}"
+                "model: a table takes body `table` and likelihood `mixed` or `autoregressive` together, an image none of "
+                f"them, got encoder {self.encoder.kind}, decoder {self.mirrored_decoder.kind} and likelihood "
+                f"{self.likelihood.kind}"
             )
 
     def _check_condition(self) -> None:

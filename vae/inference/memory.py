@@ -21,6 +21,9 @@ from vae.parts.terms import Inputs
 BUDGET_BYTES = 256 << 20
 """Default budget for the tensors of one chunk of rows, in bytes."""
 
+MEASURED_ROWS = 2
+"""Rows whose memory is measured, beside one for the tensors that all rows share."""
+
 _ROW_BYTES: weakref.WeakKeyDictionary[VAE, int] = weakref.WeakKeyDictionary()
 
 
@@ -28,7 +31,7 @@ _ROW_BYTES: weakref.WeakKeyDictionary[VAE, int] = weakref.WeakKeyDictionary()
 def rows_within(model: VAE, budget_bytes: int | None = None) -> int:
     """Returns how many rows the model may encode, or latents it may decode, at once without gradients; at least 1.
 
-    Encodes one row, decodes one latent, and evaluates the likelihood's log density, mean and standard deviation. The
+    Encodes a few rows, decodes a few latents, and evaluates the likelihood's log density, mean and standard deviation. The
     largest number of bytes allocated at any time is the memory of a row. The measurement takes 1 to 30 ms, once per model.
     Kernels need up to half as much again for workspace of their own (1.5 times the budget was the most measured, for
     convolutions).
@@ -43,12 +46,17 @@ def rows_within(model: VAE, budget_bytes: int | None = None) -> int:
 
 
 def _measure_row(model: VAE) -> int:
-    """Returns the bytes that one row takes."""
+    """Returns the bytes that one row takes: what more rows take beyond one, without the tensors that all rows share."""
+    return max(1, (_peak_of(model, 1 + MEASURED_ROWS) - _peak_of(model, 1)) // MEASURED_ROWS)
+
+
+def _peak_of(model: VAE, num_rows: int) -> int:
+    """Returns the bytes that some rows take together."""
     like = next(model.parameters())
-    x = torch.zeros(1, *model.examples.shape, device=like.device)
-    condition = torch.zeros(1, model.condition_dim, device=like.device) if model.condition_dim else None
+    x = torch.zeros(num_rows, *model.examples.shape, device=like.device)
+    condition = torch.zeros(num_rows, model.condition_dim, device=like.device) if model.condition_dim else None
     inputs = Inputs(x, observed=torch.ones_like(x, dtype=torch.bool), condition=condition)
-    z_SBL = torch.zeros(1, 1, model.config.latent_dim, device=like.device)
+    z_SBL = torch.zeros(1, num_rows, model.config.latent_dim, device=like.device)
 
     def decode() -> None:
         outputs = model.decode(z_SBL, condition)

@@ -92,7 +92,8 @@ def _estimate(
     moments = WeightedMoments(model.likelihood, len(inputs.x))
     draws = weighted_draws(model, inputs, num_samples=num_samples, generator=generator, proposal=proposal)
     for rows, terms in draws:
-        moments.add(terms.outputs, terms.log_weight, rows)
+        part = inputs.take(rows)
+        moments.add(model.likelihood.given(terms.outputs, part.x, part.observed), terms.log_weight, rows)
         del terms  # or its outputs would stay while the next draws are decoded
     return moments.estimate()
 
@@ -151,8 +152,9 @@ def _resampled(
 def _draw(model: VAE, inputs: Inputs, z_NL: Tensor, generator: torch.Generator) -> Tensor:
     """Returns a draw of p(x|z) [N,*shape] for the missing entries, beside the observed ones."""
     outputs = model.decode(z_NL[None], inputs.condition, inputs.log_beta)[0]
-    drawn = model.likelihood.sample(outputs, generator)
-    return inputs.x.clone() if inputs.observed is None else torch.where(inputs.observed, inputs.x, drawn)
+    if inputs.observed is None:
+        return inputs.x.clone()
+    return model.likelihood.complete(outputs, inputs.x, inputs.observed, generator)
 
 
 @torch.no_grad()
@@ -172,6 +174,6 @@ def denoise(model: VAE, inputs: Inputs, *, num_samples: int = 32, seed: int = 0)
     generator = generator_of(inputs.x, seed, "denoise")
     for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator):
         # Not weighed by p(noisy x|z): the likelihood is of clean rows.
-        moments.add(terms.outputs, torch.zeros_like(terms.log_likelihood), rows)
+        moments.add(model.likelihood.given(terms.outputs), torch.zeros_like(terms.log_likelihood), rows)
         del terms  # or its outputs would stay while the next draws are decoded
     return moments.estimate()

@@ -4,6 +4,7 @@ from typing import Annotated, Union
 
 from pydantic import Field
 
+from vae.parts.likelihoods.autoregressive import Autoregressive
 from vae.parts.likelihoods.bernoulli import Bernoulli
 from vae.parts.likelihoods.categorical import Categorical
 from vae.parts.likelihoods.continuous_bernoulli import ContinuousBernoulli
@@ -25,6 +26,7 @@ LikelihoodConfig = Annotated[
         Categorical,
         Poisson,
         Mixed,
+        Autoregressive,
     ],
     Field(discriminator="kind"),
 ]

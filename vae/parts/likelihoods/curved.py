@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from vae.data.schema import Column
 from vae.data.transforms.curves import Curves
-from vae.parts.likelihoods.likelihood import Family, uniform
-from vae.parts.likelihoods.location_scale import LocationScaleFamily
+from vae.parts.likelihoods.likelihood import Family, NumberFamily, uniform
 
 
 class CurvedFamily(Family):
@@ -31,7 +30,7 @@ class CurvedFamily(Family):
 
     is_discrete = False
 
-    def __init__(self, family: LocationScaleFamily, curves: Curves, columns: Sequence[Column]) -> None:
+    def __init__(self, family: NumberFamily, curves: Curves, columns: Sequence[Column]) -> None:
         super().__init__()
         self.family, self.curves = family, curves.float()
         self.num_params = family.num_params

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import ClassVar, Literal
 
 import torch
@@ -52,6 +53,8 @@ class LikelihoodPart(Part):
     """Whether the likelihood scores each value as black or white."""
     has_grey_floor: ClassVar[bool] = False
     """Whether trained scales of pixels have the floor of one grey level."""
+    is_factorised: ClassVar[bool] = True
+    """Whether the entries of an example are independent given the latent."""
 
     @property
     def binarization_policy(self) -> Binarization | None:
@@ -154,6 +157,14 @@ class Family(nn.Module, ABC):
         return first
 
 
+class NumberFamily(Family):
+    """The density of numbers on the line."""
+
+    @abstractmethod
+    def nodes(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yields values of x with weights, [...] each, whose weighted sums over the sum of weights are expectations."""
+
+
 class Likelihood(nn.Module, ABC):
     """p(x|z), in float32 where the outputs are float16 or bfloat16, else in their precision."""
 
@@ -199,6 +210,20 @@ class Likelihood(nn.Module, ABC):
     @abstractmethod
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
         """Draws x ~ p(x|z) once, [...,*shape]; not clipped to [0, 1] where the density is not."""
+
+    def given(self, outputs: Tensor, x: Tensor | None = None, observed: Tensor | None = None) -> Tensor:
+        """Returns the outputs of independent entries that depend on the observed ones as the likelihood says.
+
+        Args:
+            outputs: Outputs of the decoder, [S,B,*outputs_shape].
+            x: Prepared examples, [B,*shape]; None for the mean of every entry in its place.
+            observed: Whether each value is observed, bool [B,*shape]; None for all.
+        """
+        return outputs
+
+    def complete(self, outputs: Tensor, x: Tensor, observed: Tensor, generator: torch.Generator) -> Tensor:
+        """Draws the entries of x, [B,*shape], that are not observed, from outputs [B,*outputs_shape]."""
+        return torch.where(observed, x, self.sample(outputs, generator))
 
 
 class ImageLikelihood(Likelihood):

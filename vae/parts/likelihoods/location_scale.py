@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import Family, held, inverse_softplus
+from vae.parts.likelihoods.likelihood import NumberFamily, held, inverse_softplus
 
 Location = Callable[[Tensor], Tensor]
 
@@ -93,7 +93,7 @@ class DecodedScale(nn.Module):
         return held(LOG_SIGMA_FLOOR + F.softplus(raw[1] + self.offset), low=self.log_floor)
 
 
-class LocationScaleFamily(Family):
+class LocationScaleFamily(NumberFamily):
     """Density of x = μ + s·ε.
 
     Args:
@@ -130,7 +130,6 @@ class LocationScaleFamily(Family):
         return self.location(raw[0]) + self.log_scale(raw).exp() * self.standard_sample(raw, generator)
 
     def nodes(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yields values of x with weights, [...] each, whose weighted sums over the sum of weights are expectations."""
         raw = self._raw(params)
         location, scale = self.location(raw[0]), self.log_scale(raw).exp()
         bend = math.log(self.farthest_node)

@@ -5,13 +5,14 @@ Shapes: B batch, D columns, P parameters of a value.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
-from vae.data.schema import Column, DataKind, ExampleSpec
+from vae.data.schema import WHOLE, Column, DataKind, ExampleSpec
 from vae.data.transforms import transform_of
 from vae.data.transforms.curves import curves_of
 from vae.errors import ConfigError
@@ -21,6 +22,7 @@ from vae.parts.likelihoods.gaussian import GaussianFamily
 from vae.parts.likelihoods.laplace import LaplaceFamily
 from vae.parts.likelihoods.likelihood import Family, Likelihood, LikelihoodPart, in_full
 from vae.parts.likelihoods.location_scale import DecodedScale, anywhere
+from vae.parts.likelihoods.mixture import MixtureFamily, WholeMixtureFamily
 from vae.parts.likelihoods.ordinal import OrdinalFamily
 from vae.parts.likelihoods.student_t import StudentTFamily
 from vae.parts.likelihoods.whole import CountFamily, TruthFamily
@@ -31,19 +33,28 @@ NUMERIC = {
     "laplace": LaplaceFamily,
     "student_t": StudentTFamily,
 }
-NAMES = {"auto": "by type of", "gaussian": "Gaussian", "laplace": "Laplace", "student_t": "Student t"}
+NAMES = {
+    "auto": "by type of",
+    "gaussian": "Gaussian",
+    "laplace": "Laplace",
+    "student_t": "Student t",
+    "mixture": "mixtures of logistics for",
+}
+MOST_WHOLE = 1000
+"""Largest range of a column of whole numbers in which a mixture gives each number the probability of its cell."""
 
 
-class Mixed(LikelihoodPart):
-    """p(x|z) of a table, column by column: densities of numbers, probabilities of categories (Nazábal et al. 2020)."""
+class TableLikelihoodPart(LikelihoodPart):
+    """p(x|z) of a table: densities of numbers, probabilities of categories."""
 
     data_kind: ClassVar[DataKind] = "table"
 
-    kind: Literal["mixed"] = "mixed"
-    numeric: Literal["auto", "gaussian", "laplace", "student_t"] = "gaussian"
+    numeric: Literal["auto", "gaussian", "laplace", "student_t", "mixture"] = "gaussian"
     """Density of numeric columns, or of what a column's curve makes of them; on a log curve a gaussian is a log-normal.
-    auto: Poisson for counts and Bernoulli for truth values that `data.transform` leaves as they are, else gaussian. The
-    unit is a standard deviation of the column, whatever its curve: such scores are comparable, but for point masses."""
+    auto: Poisson for counts and Bernoulli for truth values that `data.transform` leaves as they are, else gaussian.
+    mixture: five logistics in place of the gaussian, for numbers with several modes; whole numbers of a range up to 1,000
+    that a curve bends have the probabilities of their cells. The unit is a standard deviation of the column, whatever its
+    curve: such scores are comparable, but for point masses."""
     ordered: Literal["categorical", "ordinal"] = "categorical"
     """Probabilities of categories that have an order. ordinal: cumulative logits, with thresholds from the decoder."""
 
@@ -67,38 +78,64 @@ class Mixed(LikelihoodPart):
     def build(self, examples: ExampleSpec) -> Likelihood:
         if examples.kind != self.data_kind:
             raise ConfigError(
-                "model.likelihood: mixed scores the columns of a table, and the examples are "
+                f"model.likelihood: {self.kind} scores the columns of a table, and the examples are "
                 f"{transform_of(examples).described}; use bernoulli or another likelihood of pixels"
             )
-        return TableLikelihood(self._groups(examples.columns or ()))
+        return self.module(examples.columns or ())
 
-    def _groups(self, columns: Sequence[Column]) -> list[tuple[Family, list[int]]]:
+    @abstractmethod
+    def module(self, columns: Sequence[Column]) -> TableLikelihood:
+        """Returns the module for such columns."""
+
+    def families(self, columns: Sequence[Column]) -> list[tuple[Family, list[int]]]:
         """Returns all numbers of one form together, then categorical columns, those with as many categories together."""
         groups: dict[tuple[Any, ...], list[int]] = {}
         for index, column in enumerate(columns):
             form = (column.curve.kind, len(column.curve.numbers), column.curve.mass is not None) if column.curve else ()
             is_ordinal = self.is_ordinal and column.type == "ordered" and len(column.categories or ()) > 1
             is_truth = bool(form) and column.type == "boolean"
-            groups.setdefault((len(column.categories or ()), is_ordinal, form, is_truth), []).append(index)
+            key = len(column.categories or ()), is_ordinal, form, is_truth, self._has_cells(column)
+            groups.setdefault(key, []).append(index)
         return [
             (self._family([columns[index] for index in groups[key]], is_ordinal=key[1]), groups[key])
             for key in sorted(groups)
         ]
+
+    def _has_cells(self, column: Column) -> bool:
+        """Returns whether each whole number of a column has the probability of its cell."""
+        if (
+            self.numeric != "mixture"
+            or column.type not in WHOLE
+            or column.curve is None
+            or column.curve.kind == "shift"
+        ):
+            return False
+        return (column.largest or 0) - (column.smallest or 0) <= MOST_WHOLE
 
     def _family(self, columns: Sequence[Column], *, is_ordinal: bool) -> Family:
         first = columns[0]
         if first.categories is not None:
             return (OrdinalFamily if is_ordinal else CategoryFamily)(len(first.categories))
         is_whole = first.curve is not None and first.curve.kind == "shift"
-        if is_whole and self.numeric == "auto":
+        if is_whole and self.numeric in ("auto", "mixture"):
             return (TruthFamily if first.type == "boolean" else CountFamily)(columns)
         # Scales start at one standard deviation of the column.
-        family = NUMERIC[self.numeric](anywhere, DecodedScale(1.0))
+        is_mixture = self.numeric == "mixture"
+        family = MixtureFamily() if is_mixture else NUMERIC[self.numeric](anywhere, DecodedScale(1.0))
         if first.curve is None or is_whole:
             return family
         ((_, curves),) = curves_of(columns)
-        curved = CurvedFamily(family, curves, columns)
+        curved = (WholeMixtureFamily if self._has_cells(first) else CurvedFamily)(family, curves, columns)
         return curved if first.curve.mass is None else PointMassFamily(curved, columns)
+
+
+class Mixed(TableLikelihoodPart):
+    """p(x|z) of a table whose columns are independent given z (Nazábal et al. 2020)."""
+
+    kind: Literal["mixed"] = "mixed"
+
+    def module(self, columns: Sequence[Column]) -> TableLikelihood:
+        return TableLikelihood(self.families(columns))
 
 
 class TableLikelihood(Likelihood):
