@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pipelines.data.sources import array_files, digits, folder, idx, parquet_images, sprites
+from pipelines.data.sources import array_files, digits, folder, idx, parquet_images, sprites, tar_shards
 from pipelines.data.sources.asides import counted, describe_aside, is_companion, patterns_of
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
@@ -30,15 +30,15 @@ __all__ = [
 ]
 
 SOURCES: tuple[Source, ...] = (
-    *(kind.SOURCE for kind in (digits, sprites, idx, folder, array_files, parquet_images)),
+    *(kind.SOURCE for kind in (digits, sprites, idx, folder, array_files, parquet_images, tar_shards)),
     *tables.SOURCES,
 )
 """Every kind of source. A file belongs to the first one that claims it."""
 _SHOWN = 5
 """Most files that are named where none can be read; more are counted."""
 EXPECTED = (
-    "Expected IDX (*-ubyte, *.gz), images (png, jpeg, bmp, gif, tiff, webp), arrays (.npy, .npz) or tables (.csv and its "
-    "relatives, .parquet, .jsonl, .xlsx)"
+    "Expected IDX (*-ubyte, *.gz), images (png, jpeg, bmp, gif, tiff, webp), arrays (.npy, .npz), tar files of images, "
+    "or tables (.csv and its relatives, .parquet, .jsonl, .xlsx)"
 )
 
 
@@ -58,7 +58,7 @@ def survey_source(config: IngestConfig) -> Survey:
         raise unreadable(config.source, error, [listing.location(path).path for path in listing.paths]) from error
     if config.attributes and not survey.attributes:
         raise DataError(
-            f"{config.source}: attributes come beside images in an .npz file or in Parquet files, found "
+            f"{config.source}: attributes come beside images in an .npz file, Parquet files or tar files, found "
             "another kind of source. Leave attributes out, or write such a file"
         )
     survey = replace(survey, notes=(*listing.notes, *notes, *survey.notes))

@@ -21,6 +21,7 @@ from pipelines.data.sources.survey import Block
 from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP")
 _TIFF_BITS_PER_SAMPLE = 258
 _SHOWN_SIZES = 10

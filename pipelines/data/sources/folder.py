@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, notes_on, probe, too_large
+from pipelines.data.sources.decoding import (
+    SUFFIXES,
+    BadImage,
+    ImageShape,
+    common_shape,
+    decode_rows,
+    notes_on,
+    probe,
+    too_large,
+)
 from pipelines.data.sources.folders import SPLIT_NAMES
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
@@ -20,7 +29,6 @@ from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import Location, locate, sha256_of
 
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 _NUM_READERS = 8
 
 
@@ -52,7 +60,7 @@ class FolderReader:
 
 def survey(config: IngestConfig, listing: Listing) -> Survey:
     """Surveys the images; see `Source.survey`."""
-    paths = listing.matching(_SUFFIXES)
+    paths = listing.matching(SUFFIXES)
     own_splits, classes, labels = _read_folders(paths, listing.root)
     files, shapes, problems = _probe_all(listing, paths, config)
     example = common_shape(shapes, config, listing.root, problems)
@@ -71,7 +79,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     )
 
 
-SOURCE = Source("images", lambda config, listing: listing.matching(_SUFFIXES), survey)
+SOURCE = Source("images", lambda config, listing: listing.matching(SUFFIXES), survey)
 """A folder of images, or one image."""
 
 

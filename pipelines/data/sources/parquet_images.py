@@ -7,7 +7,7 @@ the files.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import BadImage, ImageShape, common_shape, decode_rows, notes_on, probe
+from pipelines.data.sources.decoding import common_shape, notes_on
+from pipelines.data.sources.encoded import EncodedReader, probe_images
 from pipelines.data.sources.folders import HiveKeys, notes_on_keys, own_splits
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.segments import load_once, starts_of
-from pipelines.data.sources.survey import Block, Listing, Source, Survey, read_unchanged
+from pipelines.data.sources.segments import starts_of
+from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from pipelines.data.sources.tables.parquet import SUFFIXES, read_schema, unfold
 from pipelines.data.sources.tables.raw import check_same_columns
 from pipelines.data.sources.tables.survey import RowLocator, group_files
@@ -49,27 +50,15 @@ class EncodedGroup:
 
 
 @dataclass(frozen=True)
-class EncodedReader:
-    """A reader of encoded images in the rows of Parquet files."""
+class ColumnPlaces:
+    """Places of the values of one column."""
 
-    groups: tuple[EncodedGroup, ...]
-    starts: tuple[int, ...]
-    """First row of each group."""
-    names: RowLocator
+    rows: RowLocator
     column: str
-    example: ExampleSpec
-    config: IngestConfig
 
-    def read(self, rows: NDArray[np.int64]) -> Block:
-        """Reads and decodes the images at some positions; see `Reader.read`."""
-        owners = np.searchsorted(self.starts, rows, side="right") - 1
-        encoded = [b""] * len(rows)
-        for owner in np.unique(owners).tolist():
-            column = load_once(self.groups[owner])
-            for index in np.flatnonzero(owners == owner).tolist():
-                encoded[index] = column[int(rows[index]) - self.starts[owner]].as_py() or b""
-        problem = lambda row, what: self.names.problem(row, what, self.column)  # noqa: E731
-        return decode_rows(rows, encoded, self.example, self.config, problem)
+    def problem(self, row: int, what: str) -> Problem:
+        """Returns a problem of one value."""
+        return self.rows.problem(row, what, self.column)
 
 
 def survey(config: IngestConfig, listing: Listing) -> Survey:
@@ -84,10 +73,10 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         files.append(file)
         check_same_columns(schema, read_schema(data, path, config), paths[0], path)
         table = unfold(data, path, config.max_memory_bytes, [*others, *([] if column in others else [column])])
-        for row, probed in enumerate(_probed(table[column], config)):
-            shapes.append(probed if isinstance(probed, ImageShape) else None)
-            if isinstance(probed, BadImage):
-                problems.append(Problem(path, str(probed), row, column))
+        images = (image.as_py() or b"" for image in _bytes_of(table[column]))
+        places = ColumnPlaces(RowLocator((path,), (np.arange(len(table)),)), column)
+        for found, into in zip(probe_images(images, config, places.problem), (shapes, problems), strict=True):
+            into.extend(found)
         tables.append(table.select(others))  # the images do not stay in memory
         sizes.append(len(table))
     if not shapes:
@@ -136,15 +125,7 @@ def _reader(
     encoded = tuple(EncodedGroup(listing, group.files, column) for group in groups)
     starts = tuple(starts_of([group.num_rows for group in groups]).tolist())
     names = RowLocator(tuple(file.path for file in files), tuple(np.arange(size) for size in sizes))
-    return EncodedReader(encoded, starts, names, column, example, config), group_of_row
-
-
-def _probed(images: pa.ChunkedArray, config: IngestConfig) -> Iterator[ImageShape | BadImage]:
-    for image in _bytes_of(images):
-        try:
-            yield probe(image.as_py() or b"", config)
-        except BadImage as error:
-            yield error
+    return EncodedReader(encoded, starts, ColumnPlaces(names, column), example, config), group_of_row
 
 
 def _first_schema(listing: Listing, paths: Sequence[str]) -> pa.Schema:
