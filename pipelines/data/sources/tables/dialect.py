@@ -35,6 +35,7 @@ _WORDS = re.compile(r"[^\W_][\w .'’()/&:%#@+*=!?-]*")
 _NAME = re.compile(r"[^\W\d][\w .()/%-]{0,40}")
 _TIME = re.compile("[0-9]{1,2}:[0-9]{2}.*")
 _LINE_END = re.compile("\r\n|\r|\n")
+_PIECE_CHARS = 1 << 20
 
 
 class Block(NamedTuple):
@@ -67,7 +68,7 @@ class Dialect:
         """
         csv.field_size_limit(max(csv.field_size_limit(), len(text)))
         lines: list[str] = []
-        reader, before, end = self._reader(io.StringIO(text, newline="")), 0, 0
+        reader, before, end = self._reader(_lines(text)), 0, 0
         block = Block([], [], [])
         while True:
             rows: list[list[str]] = []
@@ -81,7 +82,7 @@ class Dialect:
             block.rows.extend([[f for f in row if f] for row in rows] if self.delimiter == " " else rows)
             block.lines.extend(numbers)
             if fault and not (is_cut and fault == "unexpected end of data"):
-                lines = lines or list(io.StringIO(text, newline=""))
+                lines = lines or list(_lines(text))
                 self._mend(lines[end], end + 1, block)
                 before = end = end + 1
                 reader = self._reader(map(lines.__getitem__, range(end, len(lines))))
@@ -137,6 +138,19 @@ class Dialect:
         field = re.compile(rf" *(?:{self.quote}({inside}){self.quote}{end}|([^{delimiter}]*){end})")
         found = field.findall(line + self.delimiter)
         block.rows.append([(quoted or plain).replace(self.quote * 2, self.quote) for quoted, plain in found])
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Yields the lines of a text with their ends. In pieces: a whole `StringIO` takes four bytes for each character."""
+    start = 0
+    while start < len(text):
+        middle = start + _PIECE_CHARS
+        end = text.find("\n", middle)
+        if end < 0:
+            end = text.find("\r", middle)  # lines may end in CR alone
+        stop = len(text) if end < 0 else end + 1
+        yield from io.StringIO(text[start:stop], newline="")
+        start = stop
 
 
 def _numbers(rows: Sequence[list[str]], before: int, end: int | None) -> tuple[Sequence[int], int]:

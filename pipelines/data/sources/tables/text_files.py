@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -17,6 +18,7 @@ from pipelines.data.sources.tables.dialect import Block
 from pipelines.data.sources.tables.encoding import COMPRESSIONS, decoded, decompressed
 from pipelines.data.sources.tables.layout import MOST_FOOTNOTES, Layout, find_layout, footnotes, is_comment
 from pipelines.data.sources.tables.raw import RawTable
+from pipelines.data.sources.tables.spill import Spill
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -25,6 +27,7 @@ SUFFIXES = tuple(
     ending + compression for ending in (".csv", ".tsv", ".txt", ".tab", ".psv") for compression in ("", *COMPRESSIONS)
 )
 _SHOWN_TEXT = 80
+_SPILLED_ROWS = 1 << 14
 
 
 def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
@@ -45,12 +48,10 @@ def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
         )
     malformed = np.zeros(len(rows.lines), bool)
     malformed[[row for row, _ in rows.problems]] = True
-    table = pa.Table.from_batches(rows.blocks, pa.schema([(name, pa.string()) for name in layout.names]))
-    columns = [pc.utf8_trim_whitespace(column) for column in table.combine_chunks().columns]
-    table = pa.Table.from_arrays(columns, table.column_names)
+    table = rows.table()
     problems = tuple(problem for _, problem in rows.problems)
     said = (*notes, *found, *rows.notes)
-    return RawTable(table, np.array(rows.lines, np.int64), malformed, problems, said, is_text=True)
+    return RawTable(table, np.frombuffer(rows.lines, np.int64), malformed, problems, said, is_text=True)
 
 
 class _Sorter:
@@ -63,8 +64,10 @@ class _Sorter:
 
     def __init__(self, layout: Layout, path: str) -> None:
         self.layout, self.path = layout, path
-        self.blocks: list[pa.RecordBatch] = []
-        self.lines: list[int] = []
+        self._blocks: list[pa.RecordBatch] = []
+        self._spill = Spill(pa.schema([(name, pa.string()) for name in layout.names]))
+        self._num_written = 0
+        self.lines = array("q")
         """Line of each row."""
         self.problems: list[tuple[int, Problem]] = []
         """Rows of another width, and their problems."""
@@ -124,9 +127,22 @@ class _Sorter:
             return
         if lines[-1] - lines[0] >= len(lines):
             self._note_spans(rows, lines)
-        self.lines += lines
+        self.lines.extend(lines)
         columns = [pa.array(column, pa.string()) for column in islice(zip(*rows, strict=True), len(self.layout.names))]
-        self.blocks.append(pa.RecordBatch.from_arrays(columns, names=list(self.layout.names)))
+        self._blocks.append(pa.RecordBatch.from_arrays(columns, schema=self._spill.schema))
+        if len(self.lines) - self._num_written >= _SPILLED_ROWS:
+            self._write()
+
+    def _write(self) -> None:
+        rows = pa.Table.from_batches(self._blocks, self._spill.schema).combine_chunks()
+        trimmed = [pc.utf8_trim_whitespace(column.combine_chunks()) for column in rows.columns]
+        self._spill.write(pa.RecordBatch.from_arrays(trimmed, schema=self._spill.schema))
+        self._blocks, self._num_written = [], len(self.lines)
+
+    def table(self) -> pa.Table:
+        """Returns all rows as text, without blanks around it."""
+        self._write()
+        return self._spill.table()
 
     def _left_out_of(self, rows: Sequence[list[str]], odd: Sequence[int]) -> set[int]:
         """Returns the places of records that are no rows, and counts them."""
