@@ -96,6 +96,8 @@ def locate(uri: str) -> Location:
         return Location(fs.LocalFileSystem(), path, path)
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
+    except ImportError as error:
+        raise DataError(f"cannot use {uri}: huggingface_hub is missing. pip install 'betaline[hub]'") from error
     except (pa.ArrowInvalid, OSError, ValueError) as error:
         raise DataError(
             f"cannot use {uri}: {error}. Expected a path, or a URI such as file://…, s3://…, gs://… or hdfs://…"

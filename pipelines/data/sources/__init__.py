@@ -11,7 +11,7 @@ from pipelines.data.sources.asides import counted, describe_aside, is_companion,
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
 from pipelines.data.sources.segments import forget_segments
-from pipelines.data.sources.survey import Block, Listing, Source, Survey, list_source
+from pipelines.data.sources.survey import HUB, Block, Listing, Source, Survey, list_source
 from pipelines.data.sources.tables import survey as tables
 from pipelines.data.sources.walking import unreadable
 from vae.errors import DataError
@@ -54,7 +54,12 @@ def survey_source(config: IngestConfig) -> Survey:
             listing = list_source(config.source)
         source, files, notes = _choose(config, _selected(config, listing))
         survey = source.survey(config, files)
-    except OSError as error:
+    except DataError:
+        raise
+    except Exception as error:
+        # The errors of a hub's connection have no class of their own.
+        if not isinstance(error, OSError) and not config.source.startswith(HUB):
+            raise
         raise unreadable(config.source, error, [listing.location(path).path for path in listing.paths]) from error
     if config.attributes and not survey.attributes:
         raise DataError(

@@ -74,7 +74,8 @@ class IngestConfig(BaseModel):
     source: str = Field(
         description="A folder of IDX files (`*-ubyte`, gzipped or not), a folder of images (class "
         "subfolders, or flat), a table (CSV and the like, .jsonl, .xlsx, .parquet) or a folder of them, an .npz file, "
-        "`sklearn:digits`, `sprites` or `sprites:colour`. A path, or any pyarrow filesystem URI.",
+        "`.npy` files, webdataset `.tar` files, `sklearn:digits`, `sprites` or `sprites:colour`. A path, any pyarrow "
+        "filesystem URI, or `hf://datasets/USER/NAME`.",
         min_length=1,
     )
     files: tuple[str, ...] = Field(

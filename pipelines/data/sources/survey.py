@@ -22,6 +22,9 @@ from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 from vae.storage import Location, locate
 
+HUB = "hf://"
+"""Beginning of the address of a dataset on the Hugging Face Hub."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -125,7 +128,11 @@ def list_source(uri: str) -> Listing:
     if info.type == fs.FileType.NotFound:
         is_link = location.is_local and os.path.islink(location.path)
         target = f", a symbolic link to {os.readlink(location.path)}" if is_link else ""
-        raise DataError(f"no such source: {uri}{target}. Give a file, a folder, or one of {', '.join(BUILT_IN)}")
+        names = f"a file, a folder, or one of {', '.join(BUILT_IN)}"
+        advice = (
+            "hf://datasets/USER/NAME; log in to read a private one: hf auth login" if uri.startswith(HUB) else names
+        )
+        raise DataError(f"no such source: {uri}{target}. Give {advice}")
     if info.type == fs.FileType.File:
         return Listing(location.parent.uri, (info.base_name,), (info.size,))
     if location.is_local:

@@ -36,17 +36,17 @@ def walk(root: str) -> tuple[list[tuple[str, int]], list[str]]:
     return sorted(files), [_lost_links(root, lost)] if lost else []
 
 
-def unreadable(source: str, error: OSError, paths: Sequence[str] = ()) -> DataError:
+def unreadable(source: str, error: Exception, paths: Sequence[str] = ()) -> DataError:
     """Returns the error for a source that the system does not let us read.
 
     Args:
         source: The source as the user named it.
-        error: The system's error.
+        error: Error of the system, or of a connection.
         paths: Full paths of all local files of the source.
     """
     if not isinstance(error, PermissionError):
-        name = f" {error.filename}" if error.filename else ""
-        return DataError(f"{source}: cannot be read:{name} {error.strerror or error}. Fetch the source again")
+        name = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) and error.filename else error
+        return DataError(f"{source}: cannot be read: {name}. Try again, or fetch the source once more")
     closed = [path for path in paths if not os.access(path, os.R_OK, effective_ids=True)] or [
         str(error.filename or source)
     ]
