@@ -129,7 +129,7 @@ def read_image(subject: Subject, data: bytes) -> NDArray[np.uint8]:
         frames="first", bit_depth="scale", max_pixels=MOST_PIXELS,
     )  # fmt: skip
     try:
-        return decode(data, config)[None]
+        return decode(data, config, channels)[None]
     except BadImage as error:
         raise DataError(f"the file cannot be used: {str(error).partition(' (--set')[0]}") from None
 
