@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from itertools import islice
 
 
 class BetalineError(Exception):
@@ -60,9 +61,13 @@ class RegistryError(BetalineError):
     """A model or a version was not found, or was refused."""
 
 
+MOST_CHOICES = 5_000
+"""Names that are looked at for one that a person may have meant: more take seconds."""
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Returns " (did you mean `CHOICE`?)" with the choice most like a name, or "" where none is like it."""
-    by_lower = {choice.lower(): choice for choice in choices}
+    by_lower = {choice.lower(): choice for choice in islice(choices, MOST_CHOICES)}
     nearest = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f" (did you mean `{by_lower[nearest[0]]}`?)" if nearest else ""
 

@@ -23,6 +23,7 @@ from vae.data.schema import Column, without_absurd
 from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.answering import Request, as_scored, inputs_of
+from vae.inference.memory import affordable_rows
 from vae.model import VAE
 
 REFERENCE = "reference.json"
@@ -106,6 +107,7 @@ def profile_of(
         DataError: If the rows are not of the kind that the model takes, or there are fewer than two.
     """
     check_fits(model.examples, dataset.manifest.example, dataset.uri, categories=False)
+    max_rows = affordable_rows(model, NUM_SAMPLES, max_rows)
     parts = [_measured(model, rows, ranges) for rows in _rows(model, dataset, splits, max_rows)]
     if sum(len(nll_N) for nll_N, _, _ in parts) < 2:
         raise DataError(f"{dataset.uri} has fewer than 2 rows in {', '.join(splits)}: there is nothing to compare")

@@ -23,9 +23,10 @@ from vae.data.transforms import transform_of
 from vae.data.transforms.times import DAY_SECONDS
 from vae.errors import DataError
 from vae.inference.answering import abilities
+from vae.inference.memory import affordable_rows
 from vae.metrics.likelihood import Bound
 from vae.metrics.tables import Array, associations, column_distance, observed, shares
-from vae.metrics.uses import HIDDEN_SHARE, fill_in
+from vae.metrics.uses import HIDDEN_SHARE, NUM_SAMPLES, fill_in
 
 SEED = 0
 MOST_MARGINALS, MOST_ASSOCIATIONS, MOST_GAPS = 16, 24, 24
@@ -250,14 +251,15 @@ def plan_imputation(evidence: Evidence) -> Plan:
         raise LeftOut(str(nothing_to_hide)) from None
     better, total = sum(gap.error < gap.simple for gap in errors), len(errors)
     shown = sorted(errors, key=lambda gap: gap.error - gap.simple)[:MOST_GAPS]
+    rows = affordable_rows(evidence.runnable(), NUM_SAMPLES, evidence.num_rows)
     most = f" These are the {MOST_GAPS} columns in which the model gains most." if total > MOST_GAPS else ""
     return Plan(
         lambda theme: column_charts.imputation(shown, theme),
         f"Error of imputed entries in {total} columns; the model beats the simplest answer in {better}.",
-        f"{100 * HIDDEN_SHARE:.0f} % of the observed entries of {evidence.num_rows} {evidence.split} rows were hidden and "
-        "filled in again by the mean of 100 importance samples. Numbers: root mean squared error in standard deviations of "
-        "the training split. Categories: share of wrong entries. The diamond is the error of the column's mean, or of its "
-        f"commonest category; the model is better in {better} of {total} columns.{most}",
+        f"{100 * HIDDEN_SHARE:.0f} % of the observed entries of {rows} {evidence.split} rows were hidden and "
+        f"filled in again by the mean of {NUM_SAMPLES} importance samples. Numbers: root mean squared error in standard "
+        "deviations of the training split. Categories: share of wrong entries. The diamond is the error of the column's "
+        f"mean, or of its commonest category; the model is better in {better} of {total} columns.{most}",
     )
 
 

@@ -92,10 +92,10 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     variance = deviation.square().sum(0) / count
     noise, own, nats = config.model.likelihood.collapsed_decoder(mean, variance)
     # The Fisher information of a category's probabilities p is diag(1/p).
-    noise, nats = torch.where(is_number, noise, mean), torch.where(is_number, nats, torch.special.entr(mean))
+    noise, nats = torch.where(is_number, noise, mean), torch.where(is_number, nats, 0.0)
     keep = variance > 1e-6
     if int(keep.sum()) < 2:
-        return Scale((0.0,), float(nats.sum()))
+        return Scale((0.0,), float(nats.sum()) + values.category_nats)
     hollowness = _hollowness(deviation)
     y, own = deviation[:, keep] / noise[keep].sqrt(), own[keep] / noise[keep]
     counts = count[keep]
@@ -104,7 +104,7 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
         own = F.pad(own, (0, y.shape[1] - len(own)))
         counts = torch.cat([counts, count[keep & is_number]])
     total_variance = float((y.square().sum(0) / counts + own).sum())
-    marginal_nats = float((nats * there.float().mean(0)).sum())
+    marginal_nats = float((nats * there.float().mean(0)).sum()) + values.category_nats
     return Scale(_eigenvalues(y, own), marginal_nats, total_variance, hollowness)
 
 
@@ -117,6 +117,8 @@ class _Values(NamedTuple):
     """Whether each value is observed, bool [N,D]."""
     is_number: Tensor
     """Whether each column holds numbers or pixels, not a category, bool [D]."""
+    category_nats: float
+    """Sum of the entropies of the categorical columns, per example."""
 
 
 def _values(config: RunConfig, dataset: Dataset) -> _Values:
@@ -127,7 +129,16 @@ def _values(config: RunConfig, dataset: Dataset) -> _Values:
     transform = transform_of(example_spec(dataset, config.data.missing, config.data.transform))
     x, observed = transform.prepare(rows.values)  # grey: a binarisation's draws would be noise of the estimate
     x, there = transform.as_numbers(x, rows.observed if observed is None else observed)
-    return _Values(x, there, transform.is_number())
+    columns = enumerate(transform.examples.columns or ())
+    codes = (rows.values[:, number] for number, column in columns if column.categories)
+    nats = sum(_entropy(codes_N[~codes_N.isnan()].long(), len(rows)) for codes_N in codes)
+    return _Values(x, there, transform.is_number(), nats)
+
+
+def _entropy(codes_M: Tensor, num_rows: int) -> float:
+    """Returns the entropy of the observed codes of a column, in nats per row."""
+    share_K = torch.bincount(codes_M).double() / max(len(codes_M), 1)
+    return float(torch.special.entr(share_K).sum()) * len(codes_M) / max(num_rows, 1)
 
 
 def _spread_statistic(y_ND: Tensor, there_ND: Tensor) -> Tensor:

@@ -24,6 +24,9 @@ BUDGET_BYTES = 256 << 20
 MEASURED_ROWS = 2
 """Rows whose memory is measured, beside one for the tensors that all rows share."""
 
+MOST_PROBABILITIES = 200_000_000
+"""Largest number of probabilities of categories that are decoded for one figure of a report."""
+
 _ROW_BYTES: weakref.WeakKeyDictionary[VAE, int] = weakref.WeakKeyDictionary()
 
 
@@ -77,6 +80,20 @@ def chunks(model: VAE, num_rows: int, num_samples: int = 1) -> Iterator[slice]:
     """
     size = max(1, rows_within(model) // num_samples) if num_rows > 1 else 1
     return (slice(start, start + size) for start in range(0, max(num_rows, 1), size))
+
+
+def affordable_rows(model: VAE, num_samples: int, most: int) -> int:
+    """Returns how many rows to decode so that a figure's cost does not grow with the categories of a table's columns.
+
+    They have `MOST_PROBABILITIES` probabilities of categories at most, which takes some ten seconds; there are 20 at least.
+
+    Args:
+        model: The model.
+        num_samples: Latents that are decoded for each row.
+        most: Number of rows of a model without categories.
+    """
+    categories = sum(len(column.categories or ()) for column in model.examples.columns or ())
+    return min(most, max(20, MOST_PROBABILITIES // max(1, num_samples * categories)))
 
 
 def _peak_bytes(run: Callable[[], object]) -> int:

@@ -94,8 +94,10 @@ def _cramers_v(one_N: NDArray[np.int64], other_N: NDArray[np.int64]) -> float:
     """Returns √(χ² of the table of counts / its largest possible value)."""
     if not len(one_N) or not np.ptp(one_N) or not np.ptp(other_N):
         return math.nan
-    table = np.zeros((one_N.max() + 1, other_N.max() + 1))
-    np.add.at(table, (one_N, other_N), 1)
-    table = table[table.any(1)][:, table.any(0)]
-    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
-    return math.sqrt(((table - expected) ** 2 / expected).sum() / table.sum() / (min(table.shape) - 1))
+    (_, one_N), (_, other_N) = (np.unique(codes_N, return_inverse=True) for codes_N in (one_N, other_N))
+    count_K, count_L = np.bincount(one_N), np.bincount(other_N)
+    # Σ (n − e)²/e = Σ n²/e − N, where only cells that occur have a term: as many as rows, not as pairs of categories.
+    cells_C, count_C = np.unique(one_N * len(count_L) + other_N, return_counts=True)
+    expected_C = count_K[cells_C // len(count_L)] * count_L[cells_C % len(count_L)] / len(one_N)
+    excess = (count_C**2 / expected_C).sum() / len(one_N) - 1
+    return math.sqrt(max(excess, 0.0) / (min(len(count_K), len(count_L)) - 1))

@@ -17,7 +17,7 @@ from vae.data.schema import Column
 from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
-from vae.inference.memory import rows_within
+from vae.inference.memory import affordable_rows, rows_within
 from vae.metrics.imputation import (
     Array,
     CategoricalImputation,
@@ -33,6 +33,8 @@ from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
 
 HIDDEN_SHARE = 0.2
+NUM_SAMPLES = 100
+"""Importance samples of each row whose hidden entries are filled in."""
 LEAST_ROWS_AT_ONCE = 8192
 """Minimum number of decoded rows in the memory budget for which `fill_in` improves the proposals of `inference.impute`."""
 
@@ -153,7 +155,8 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
     samples;
     rows of a table that need it get the better proposal and more samples of `inference.impute`, unless fewer than
     `LEAST_ROWS_AT_ONCE` decoded rows fit the memory budget: for those, and for images, more would take minutes to hours.
-    Numbers count in standard deviations of the training split, pixels in their range.
+    Numbers count in standard deviations of the training split, pixels in their range. Of a table with many categories only
+    the first rows count, as many as `affordable_rows` says.
 
     Args:
         model: A model trained with missing entries.
@@ -164,6 +167,7 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
         DataError: If no observed entry can be hidden.
     """
     generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 2))
+    rows = rows.take(slice(affordable_rows(model, NUM_SAMPLES, len(rows))))
     whole = model.inputs(rows.values, rows.labels, rows.attributes, rows.observed, generator=generator)
     observed = torch.ones_like(whole.x, dtype=torch.bool) if whole.observed is None else whole.observed
     hidden = observed & (torch.rand(whole.x.shape, generator=generator) < HIDDEN_SHARE)
@@ -174,7 +178,7 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
         )
     inputs = whole._replace(observed=observed & ~hidden)
     is_quick = transform_of(model.examples).refines_imputation and rows_within(model) >= LEAST_ROWS_AT_ONCE
-    imputed = inference.impute(model, inputs, num_samples=100, seed=seed, improve=is_quick)
+    imputed = inference.impute(model, inputs, num_samples=NUM_SAMPLES, seed=seed, improve=is_quick)
     unit = transform_of(model.examples).standardised
     return Filled(
         columns=model.examples.columns or (),

@@ -17,6 +17,8 @@ from vae.data.schema import Column
 from vae.errors import ConfigError
 
 Method = Literal["means", "probe"]
+MOST_CATEGORIES = 64
+"""Categories of an attribute that get a direction, at most: the most frequent. A fit takes the cube of their number."""
 
 
 class Directions(nn.Module):
@@ -109,7 +111,9 @@ def _contrasts(column: Column, values_N: NDArray[np.float64]) -> Iterator[_Contr
         if spread := values_N.std():
             yield _Contrast(column.name, (values_N - values_N.mean()) / spread, None)
         return
-    for code, category in enumerate(column.categories):
+    frequency_K = np.bincount(values_N[~np.isnan(values_N)].astype(int), minlength=len(column.categories))
+    for code in sorted(np.argsort(-frequency_K, kind="stable")[:MOST_CATEGORIES].tolist()):
+        category = column.categories[code]
         member_N = values_N == code
         if 0 < (share := float(member_N.mean())) < 1:
             yield _Contrast(f"{column.name}={category}", member_N - share, share)

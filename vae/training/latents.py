@@ -14,7 +14,7 @@ from torch import Tensor
 from vae import inference
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
-from vae.inference.memory import rows_within
+from vae.inference.memory import affordable_rows, rows_within
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.aggregate import fit_aggregate
@@ -54,8 +54,9 @@ def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
     if directions.names:
         model.directions = directions.to(device)
         condition_NK = model.condition(latents.labels, latents.attributes)
-        z_NL = latents.mean[:EFFECT_ROWS].to(device)
-        condition_NK = None if condition_NK is None else condition_NK[:EFFECT_ROWS].to(device)
+        few = slice(affordable_rows(model, 2 * len(directions.names), EFFECT_ROWS))
+        z_NL = latents.mean[few].to(device)
+        condition_NK = None if condition_NK is None else condition_NK[few].to(device)
         directions.effects = {
             method: effects(model, directions, method, z_NL, condition_NK) for method in get_args(Method)
         }

@@ -135,6 +135,10 @@ def _erased(image: NDArray[np.uint8]) -> dict[str, Any]:
     return {"holes": write_holes(image[0, 0] > 127), "do": "impute"}
 
 
+MOST_OPTIONS = 500
+"""Categories up to which a cell is chosen from a list; the name of one of more is typed in."""
+
+
 class _Cells:
     """A field for each cell of a table's row."""
 
@@ -155,6 +159,8 @@ class _Cells:
 
         if column.categories is None:
             return Field("number", column.name, "", edit, step="any", placeholder="missing")
+        if len(column.categories) > MOST_OPTIONS:
+            return Field("text", column.name, "", edit, placeholder="missing")
         return Field("select", column.name, "", edit, [("", "missing"), *((name, name) for name in column.categories)])
 
     def _rows(self) -> tuple[pd.DataFrame, pd.DataFrame]:

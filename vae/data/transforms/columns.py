@@ -117,9 +117,7 @@ class Categories:
             ValueError: If a text is none of the categories.
         """
         if unknown := sorted(set(texts) - self.codes.keys()):
-            raise ValueError(
-                f"{where}: unknown {self.column.name} {', '.join(unknown)}: expected {', '.join(self.names)}"
-            )
+            raise ValueError(f"{where}: unknown {self.column.name} {listed(unknown)}: expected {listed(self.names)}")
         return np.array([self.codes[text] for text in texts], np.float32)
 
     def text(self, value: float) -> str:
@@ -143,7 +141,8 @@ def recoded(values_N: NDArray[Any], source: tuple[str, ...] | None, target: tupl
     """Returns codes of one column's categories as those of another's, NaN where that lacks the category."""
     if source is None or target is None or source == target:
         return values_N
-    codes = np.array([*(target.index(name) if name in target else np.nan for name in source), np.nan])
+    places = {name: code for code, name in enumerate(target)}
+    codes = np.array([*(places.get(name, np.nan) for name in source), np.nan])
     return codes[np.where(np.isnan(values_N), -1, values_N).astype(int)]
 
 

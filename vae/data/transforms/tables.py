@@ -25,6 +25,9 @@ from vae.errors import did_you_mean
 
 log = logging.getLogger(__name__)
 
+MOST_ONE_HOT = 256
+"""Largest number of columns of zeros and ones that stand for the categories of a column."""
+
 
 class TableTransform:
     """Conversions of a table's rows: numbers in their own unit and codes in a dataset, standardised in a model.
@@ -123,12 +126,15 @@ class TableTransform:
         return units.model_numbers(values).float().masked_fill(~observed, 0), observed
 
     def as_numbers(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns prepared rows with a column of zeros and ones for each category, and which entries are observed."""
+        """Returns prepared rows with a column of zeros and ones for each category, and which entries are observed.
+
+        More than `MOST_ONE_HOT` categories of a column share that many columns, so that the width has a bound.
+        """
         observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
         parts, masks = [], []
         for number, size in enumerate(self._sizes):
             column = x[:, number]
-            parts.append(F.one_hot(column.long(), size).float() if size else column[:, None])
+            parts.append(F.one_hot(column.long() % size, size).float() if size else column[:, None])
             masks.append(observed[:, number, None].expand_as(parts[-1]))
         return torch.cat(parts, 1), torch.cat(masks, 1)
 
@@ -138,8 +144,8 @@ class TableTransform:
 
     @property
     def _sizes(self) -> list[int]:
-        """Number of categories of each column; 0 for numbers."""
-        return [len(column.categories or ()) for column in self.columns]
+        """Number of columns that `as_numbers` makes of the categories of each column; 0 for numbers."""
+        return [min(len(column.categories or ()), MOST_ONE_HOT) for column in self.columns]
 
     def in_units(self, x: Tensor) -> Tensor:
         """Returns prepared rows [...,D] in the columns' own units and in float64, categories as codes."""

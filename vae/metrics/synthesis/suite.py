@@ -14,6 +14,7 @@ from vae import inference
 from vae.data.batches import Batch
 from vae.data.schema import Column, without_absurd
 from vae.data.transforms import transform_of
+from vae.inference.memory import affordable_rows
 from vae.metrics.synthesis.likeness import category_coverage, column_shapes, pair_trends
 from vae.metrics.synthesis.privacy import membership_auroc, nearer_to_training, nearest_distances, spreads
 from vae.metrics.synthesis.usefulness import downstream
@@ -21,8 +22,8 @@ from vae.metrics.tables import Array
 from vae.model import VAE
 from vae.seeds import Stream, derive
 
-SCORED_ROWS = 1_000
-"""Rows of either kind whose log p(x) is taken, at most."""
+SCORED_ROWS, NUM_SAMPLES = 1_000, 100
+"""Rows of either kind whose log p(x) is taken, at most, and importance samples of each."""
 
 
 def synthesis_suite(model: VAE, train: Batch, held_out: Batch, *, seed: int = 0) -> dict[str, float]:
@@ -75,7 +76,7 @@ def _usefulness(model: VAE, tables: list[Array], train: Batch, held_out: Batch) 
 
 def _scores(model: VAE, rows: Batch, seed: int) -> Array:
     """Returns log p(x) of the first rows in nats."""
-    few = rows.take(slice(SCORED_ROWS))
+    few = rows.take(slice(affordable_rows(model, 2 * NUM_SAMPLES, SCORED_ROWS)))
     generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 5))
     inputs = model.inputs(few.values, few.labels, few.attributes, few.observed, generator=generator)
-    return inference.score(model, inputs, seed=seed).double().cpu().numpy()
+    return inference.score(model, inputs, num_samples=NUM_SAMPLES, seed=seed).double().cpu().numpy()
