@@ -28,7 +28,7 @@ ONE_COLUMN = "\x1f"
 _BLOCK = 1 << 8
 _SAMPLE_CHARS, _SAMPLE_RECORDS, _SAMPLE_CELLS = 1 << 17, 200, 4000
 # A file of one column scores as much as two columns of words in half of the lines.
-_ONE_COLUMN_SCORE = 0.1
+_ONE_COLUMN_SCORE = 0.12
 # Words have blanks between them as well.
 _BLANKS_FACTOR = 0.6
 _WORDS = re.compile(r"[^\W_][\w .'’()/&:%#@+*=!?-]*")
@@ -177,53 +177,54 @@ def find_dialect(text: str, delimiter: str | None) -> Dialect:
         text: The text.
         delimiter: The delimiter, if it is known.
     """
+    # As Excel marks it.
+    marked = re.match("(?i)sep=(.)[\r\n]", text)
+    delimiter = delimiter or (marked[1] if marked else None)
     is_cut = len(text) > _SAMPLE_CHARS
     sample = text[:_SAMPLE_CHARS]
     sample = sample[: max(sample.rfind("\n"), sample.rfind("\r")) + 1] or sample if is_cut else sample
-    best, most = Dialect(delimiter or ONE_COLUMN), 0.0 if delimiter else _ONE_COLUMN_SCORE
-    for sign in [delimiter] if delimiter else [sign for sign in DELIMITERS if sign in sample]:
-        for dialect in _dialects(sign, sample):
-            score = _score(dialect, sample, is_cut)
-            if score > most:
-                best, most = dialect, score
-    return best
+    signs = [delimiter] if delimiter else [ONE_COLUMN, *(sign for sign in DELIMITERS if sign in sample)]
+    scores = {dialect: _score(dialect, sample, is_cut) for sign in signs for dialect in _dialects(sign, sample)}
+    return max(scores, key=lambda dialect: scores[dialect])
 
 
 def _dialects(delimiter: str, sample: str) -> Iterator[Dialect]:
-    """Yields the dialects with a delimiter for which something in a sample speaks, the plain one first."""
+    """Yields the dialects with a delimiter for which something in a sample speaks, the likelier ones first."""
     before, after = rf"(?:^|{re.escape(delimiter)}) *", rf" *(?:{re.escape(delimiter)}|$)"
-    is_single = len(re.findall(rf"{before}'[^'\n]*'(?={after})", sample, re.MULTILINE)) > 1
-    for quote in ('"', "'") if is_single else ('"',):
-        yield Dialect(delimiter, quote)
+    single = re.findall(rf"{before}'(?:[^'\n]|'')*'(?={after})", _LINE_END.sub("\n", sample), re.MULTILINE)
+    for quote in ('"', "'") if len(single) > ('"' in sample) else ('"',):
         if "\\" + quote in sample or "\\" + delimiter in sample:
             yield Dialect(delimiter, quote, "\\")
+        yield Dialect(delimiter, quote)
 
 
 def _score(dialect: Dialect, sample: str, is_cut: bool) -> float:
+    """Returns how well a dialect fits a sample, from 0 to about 1."""
     block = next(dialect.blocks(sample, size=_SAMPLE_RECORDS, is_cut=is_cut), Block([], [], []))
     rows = [fields for fields in ([field.strip() for field in row] for row in block.rows) if any(fields)]
     rows = [row for row in rows if not row[0].startswith("#") or len(row) > 1]
+    if dialect.delimiter == ONE_COLUMN:
+        quoted = sum(re.match("(['\"]).*\\1$", row[0]) is not None for row in rows)
+        return _ONE_COLUMN_SCORE * (1 - 0.5 * min(1, (len(block.mended) + quoted) / max(1, len(rows))))
     wide = [place for place, row in enumerate(rows) if len(row) > 1]
-    if not wide:
+    if not wide or (dialect.delimiter == "," and _is_decimals(rows[: wide[0]], rows[wide[0] :])):
         return 0.0
     # Lines without a delimiter above and below may be a title and notes.
     table = rows[wide[0] : wide[-1] + 1]
     counts = Counter(map(len, table))
-    width = max(counts, key=lambda width: (counts[width] * (width - 1), width))
+    width = max(counts, key=lambda width: (counts[width] if width > 1 else 0, width))
     cells = [field for row in table if len(row) == width for field in row]
     cells = cells[:: 1 + len(cells) // _SAMPLE_CELLS]
     valued = sum(map(is_valued, cells)) / len(cells)
     words = sum(_WORDS.fullmatch(cell) is not None or not cell for cell in cells if not is_valued(cell)) / len(cells)
     alike = counts[width] / len(table) * (1 - 0.5 * min(1, len(block.mended) / len(table)))
-    if dialect.delimiter == " " and (valued < 0.5 or _is_times(table)):
-        return 0.0
-    if dialect.delimiter == "," and _is_decimals(rows[: wide[0]], table):
-        return 0.0
-    least = 0.0
-    if dialect.delimiter != " " and len(table[0]) == width and all(map(_NAME.fullmatch, table[0])):
-        least = _ONE_COLUMN_SCORE * (1 + alike)
-    factor = _BLANKS_FACTOR if dialect.delimiter == " " else 1.0
-    return max(least, factor * alike**2 * (valued + 0.75 * words + 0.05) * (width - 1) / width)
+    if dialect.delimiter == " ":
+        return 0.0 if valued < 0.5 or _is_times(table) else _BLANKS_FACTOR * alike**2 * valued * (width - 1) / width
+    score = alike**2 * len(table) / len(rows) * (valued + 0.75 * words + 0.05) * (width - 1) / width
+    # A line of names without other signs says most of a small or ragged file.
+    is_prose = f"{dialect.delimiter} " in sample
+    has_names = not is_prose and alike > 0.3 and len(table[0]) == width and all(map(_NAME.fullmatch, table[0]))
+    return max(score, _ONE_COLUMN_SCORE * (1 + alike) if has_names else 0.0)
 
 
 def _is_decimals(above: Sequence[list[str]], table: Sequence[list[str]]) -> bool:

@@ -22,8 +22,17 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16-le",
     codecs.BOM_UTF16_BE: "utf-16-be",
 }
+_MAGIC = {
+    b"\x1f\x8b": "compressed by gzip. Let its name end in .gz",
+    b"\x28\xb5\x2f\xfd": "compressed by Zstandard. Let its name end in .zst",
+    b"PK\x03\x04": "an archive or a workbook. Unpack it, or let its name end in .xlsx",
+    b"\xd0\xcf\x11\xe0": "an old workbook. Save it as .xlsx",
+    b"PAR1": "a Parquet file. Let its name end in .parquet",
+}
+"""First bytes of other formats, and what to do."""
 _CHUNK = 1 << 20
 _CONTROLS = re.compile("[\x80-\x9f]")
+_BAD_BYTES, _BEYOND_ASCII = re.compile("[\udc80-\udcff]"), re.compile("[^\\x00-\\x7f]")
 _BINARY = re.compile("[\x00-\x08\x0e-\x1a\x1c-\x1f]")
 _SAMPLE = 1 << 16
 
@@ -72,9 +81,17 @@ def decoded(data: bytes, path: str) -> tuple[str, list[str]]:
             "Save it as UTF-8, or fetch it again"
         ) from error
     if found := _BINARY.search(text[:_SAMPLE]):
+        for magic, advice in _MAGIC.items():
+            if data.startswith(magic):
+                raise DataError(f"{path}: no text, but {advice}")
         raise DataError(
             f"{path}: no text: it holds the control character {ord(found.group()):#04x}. Give a CSV file as text, or "
             "another format by its own ending (.parquet, .xlsx, .npy)"
+        )
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise DataError(
+            f"{path}, line {line}: holds a zero byte, which no text does. Remove it, or fetch the file again"
         )
     if not text.isascii() and _CONTROLS.search(text):
         text, number = _CONTROLS.subn(_as_windows, text)
@@ -95,6 +112,10 @@ def _encoding(data: bytes) -> tuple[str, bytes, list[str]]:
         codecs.decode(data, "utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
+        text = data.decode("utf-8", "surrogateescape")
+        if len(_BAD_BYTES.findall(text)) < 0.5 * len(_BEYOND_ASCII.findall(text)):
+            rest = _BAD_BYTES.sub(lambda found: bytes([ord(found.group()) - 0xDC00]).decode("cp1252", "replace"), text)
+            return "utf-8", rest.encode(), [f"line {line} has a byte that is not UTF-8: such were read as Windows-1252"]
         # Five bytes mean nothing in Windows-1252, and a control character in Latin-1.
         name = "latin-1" if re.search(rb"[\x81\x8d\x8f\x90\x9d]", data) else "cp1252"
         shown = "Latin-1" if name == "latin-1" else "Windows-1252"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from vae.errors import DataError
 _HEAD = 400
 """Records that the structure is found in."""
 _MOST_PREAMBLE, MOST_FOOTNOTES = 50, 50
-_HAS_DIGIT = re.compile("^[^0-9]*[0-9]").match
 _IS_YEAR = re.compile("(1[89]|20)[0-9]{2}")
 _IS_DATE = re.compile("^[0-9]{1,4}([/.-])[0-9]{1,2}\\1[0-9]{1,4}")
 _LEAST_VALUED = 0.8
@@ -67,7 +67,7 @@ def find_layout(text: str, path: str, config: IngestConfig) -> tuple[Layout, lis
     notes += [] if quote == '"' else [f"fields are quoted by {quote}"]
     notes += [f"{dialect.escape} stands before a sign that is text"] if dialect.escape else []
     notes += _one_column_notes(records) if delimiter == ONE_COLUMN else []
-    if not any(map(any, records)):
+    if not re.search(r"\w", text) or not any(map(any, records)):
         raise DataError(f"{path}: 0 examples. Its lines hold nothing")
     width = _width(records, head.lines, path)
     start = _first_of_table(records, width)
@@ -91,7 +91,7 @@ def _one_column_notes(records: Sequence[list[str]]) -> list[str]:
         least = 2 if sign == " " else 1
         holding = [text for text in texts if text.count(sign) >= least]
         if len(holding) > 0.5 * len(texts) and (sign != " " or any(map(is_valued, holding[-1].split()))):
-            return [f"read as one column, though lines hold {name}: --set delimiter={sign!r} reads them as delimiters"]
+            return [f"read as one column: if the {name} separate fields, use --set 'delimiter={json.dumps(sign)}'"]
     return []
 
 
@@ -102,7 +102,8 @@ def _width(records: Sequence[list[str]], lines: Sequence[int], path: str) -> int
     counts = Counter(len(record) for record, _ in filled)
     # The commonest; of equally common ones the largest.
     width, number = max(counts.items(), key=lambda item: (item[1], item[0]))
-    several = sorted(width for width, count in counts.items() if count > 0.2 * len(filled) and count > 5)
+    few = min(max(5, 0.2 * len(filled)), max(2, 0.8 * number))
+    several = sorted(width for width, count in counts.items() if count > few)
     places = {len(record): line for record, line in reversed(filled)}
     if len(several) > 1:
         shown = " and of ".join(f"{width} (from line {places[width]})" for width in several)
@@ -125,8 +126,13 @@ def _first_of_table(records: Sequence[list[str]], width: int) -> int:
         following = records[number + 1] if number + 1 < len(records) else []
         if len(record) == width - 1 and _are_names(record) and len(following) == width and not _are_names(following):
             return number  # names without one for the numbers of the rows
-        if len(record) == width and sum(map(bool, record)) >= min(2, width):
+        if record and re.match("%|//", record[0]):
+            continue  # a comment
+        filled = list(filter(None, record))
+        if len(record) == width and len(filled) >= min(2, width):
             return number
+        if len(record) == width and filled and is_valued(filled[0]) and not _are_names(following):
+            return number  # a row with one number
     return 0
 
 
@@ -160,7 +166,7 @@ def _header_score(top: list[str], body: Sequence[list[str]], width: int) -> floa
     score = 0.0
     steps = _are_steps(top, body)
     for column, name in enumerate(top):
-        values = [record[column] for record in body if len(record) == width and record[column]]
+        values = [record[column] for record in body if len(record) == width and not is_missing(record[column])]
         if not values:
             continue
         if sum(map(is_valued, values)) > 0.5 * len(values):
@@ -168,19 +174,25 @@ def _header_score(top: list[str], body: Sequence[list[str]], width: int) -> floa
                 score += 1 if steps else -1
             else:
                 score += bool(name) and not is_missing(name)
-        elif not name or name in values:
-            score -= 0.5
         else:
-            score += 1 if _is_unlike(name, values) else 0.1
+            score += _name_score(name, values)
     return score
 
 
-def _is_unlike(name: str, values: Sequence[str]) -> bool:
-    """Returns whether a text differs from the texts below it, which are alike: a few categories, or codes with digits."""
-    codes = sum(_HAS_DIGIT(value) is not None for value in values)
-    return (len(values) > 5 and len(set(values)) < 0.5 * len(values)) or (
-        codes > 0.9 * len(values) > 0.9 and not _HAS_DIGIT(name)
-    )
+def _name_score(name: str, values: Sequence[str]) -> float:
+    """Returns how much a text above texts speaks for a line of names: it differs from categories, or from codes."""
+    if not name or name in values:
+        return -0.5
+    shape, number = Counter(map(_shape, values)).most_common(1)[0]
+    if "9" in shape and number > 0.9 * len(values) > 2:
+        return -1.0 if _shape(name) == shape else 1.0
+    is_category = len(values) > 5 and len(set(values)) < 0.5 * len(values)
+    return 1.0 if is_category else 0.1
+
+
+def _shape(text: str) -> str:
+    """Returns a text with each run of letters as A, and of digits as 9."""
+    return re.sub(r"[^\W\d_]+", "A", re.sub("[0-9]+", "9", text))
 
 
 def _are_steps(top: Sequence[str], body: Sequence[list[str]]) -> bool:
@@ -265,14 +277,14 @@ def _fitted(names: list[str] | None, width: int, body: Sequence[list[str]]) -> t
 
 def different(names: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Returns names that are all there and all differ, and what to say of those that were changed."""
-    counts, taken, result = Counter(names), set[str](), []
+    counts, numbers, result = Counter(names), dict[str, int](), dict[str, None]()
     for place, name in enumerate(names):
-        new, number = name or f"column_{place + 1}", 1
-        while new in taken or (number > 1 and new in counts):
+        new, number = name or f"column_{place + 1}", numbers.get(name, 1)
+        while new in result or (number > 1 and new in counts):
             number += 1
             new = f"{name}_{number}"
-        taken.add(new)
-        result.append(new)
+        numbers[name] = number
+        result[new] = None
     repeated = sorted(name for name, count in counts.items() if name and count > 1)
     notes = [f"columns of one name were numbered: {_list(repeated)}"] if repeated else []
     made = [new for name, new in zip(names, result, strict=True) if not name]
