@@ -90,9 +90,9 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     mean = (values.x * there).sum(0) / count
     deviation = (values.x - mean) * there
     variance = deviation.square().sum(0) / count
-    noise, own, nats = config.model.likelihood.collapsed_decoder(mean, variance)
-    # The Fisher information of a category's probabilities p is diag(1/p).
-    noise, nats = torch.where(is_number, noise, mean), torch.where(is_number, nats, 0.0)
+    noise, own, _ = config.model.likelihood.collapsed_decoder(mean, variance)
+    noise = torch.where(is_number, noise, mean)  # the Fisher information of a category's probabilities p is diag(1/p)
+    nats = torch.where(is_number, _nats_of_numbers(config, values), 0.0)
     keep = variance > 1e-6
     if int(keep.sum()) < 2:
         return Scale((0.0,), float(nats.sum()) + values.category_nats)
@@ -108,6 +108,22 @@ def scale_of(config: RunConfig, dataset: Dataset) -> Scale:
     return Scale(_eigenvalues(y, own), marginal_nats, total_variance, hollowness)
 
 
+def _nats_of_numbers(config: RunConfig, values: _Values) -> Tensor:
+    """Returns the nats of each column's numbers where the latent is ignored, [D]; of categories they mean nothing.
+
+    −log p(u) = −log p(x) − log dx/du for x = curve(u). Entries at a point mass have a probability, the others a density.
+    """
+    dense = values.there & ~values.log_slope.isnan()
+    count, num_dense = values.there.sum(0).clamp(min=1), dense.sum(0)
+    weight = dense / num_dense.clamp(min=1)
+    mean = (values.x * weight).sum(0)
+    variance = ((values.x - mean).square() * weight).sum(0)
+    _, _, nats = config.model.likelihood.collapsed_decoder(mean, variance)
+    share = num_dense / count
+    nats = share * (nats - (values.log_slope.nan_to_num(0.0) * weight).sum(0))
+    return nats + torch.special.entr(share) + torch.special.entr(1 - share)
+
+
 class _Values(NamedTuple):
     """The values of some training rows; a categorical column is one column of zeros and ones for each category."""
 
@@ -117,6 +133,8 @@ class _Values(NamedTuple):
     """Whether each value is observed, bool [N,D]."""
     is_number: Tensor
     """Whether each column holds numbers or pixels, not a category, bool [D]."""
+    log_slope: Tensor
+    """log dx/du of each value's curve, [N,D]; NaN at a point mass."""
     category_nats: float
     """Sum of the entropies of the categorical columns, per example."""
 
@@ -128,11 +146,12 @@ def _values(config: RunConfig, dataset: Dataset) -> _Values:
     rows = share.load(0, min(MOST_ROWS, share.num_rows))
     transform = transform_of(example_spec(dataset, config.data.missing, config.data.transform))
     x, observed = transform.prepare(rows.values)  # grey: a binarisation's draws would be noise of the estimate
+    log_slope = transform.log_slopes(x)
     x, there = transform.as_numbers(x, rows.observed if observed is None else observed)
     columns = enumerate(transform.examples.columns or ())
     codes = (rows.values[:, number] for number, column in columns if column.categories)
     nats = sum(_entropy(codes_N[~codes_N.isnan()].long(), len(rows)) for codes_N in codes)
-    return _Values(x, there, transform.is_number(), nats)
+    return _Values(x, there, transform.is_number(), log_slope, nats)
 
 
 def _entropy(codes_M: Tensor, num_rows: int) -> float:

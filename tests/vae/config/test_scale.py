@@ -141,6 +141,26 @@ def test_categories_count_by_the_fisher_information_of_their_probabilities(
     assert found.critical_beta == pytest.approx(1, abs=0.1)
 
 
+@pytest.mark.parametrize("transform", ["auto", "parametric"])
+@pytest.mark.parametrize("zeros", [0.0, 0.4])
+def test_marginal_nats_of_curved_columns_are_their_entropies(
+    transform: str, zeros: float, publish_table: Publish, tmp_path: Path
+) -> None:
+    """A log-normal amount in standard deviations has its differential entropy, whatever curve; zeros have a probability."""
+    rng = np.random.default_rng(0)
+    spread, is_zero = 0.8, rng.random((2, ROWS + 10)) < zeros
+    amounts = np.where(is_zero, 0.0, np.exp(1 + spread * rng.normal(size=is_zero.shape)))
+    columns = [Column(name, type="money") for name in ("one", "other")]
+    dataset = publish_table(
+        tmp_path, pa.table(dict(zip(("one", "other"), amounts, strict=True))), columns, None, SPLITS
+    )
+    found = scale(dataset, {"kind": "mixed", "numeric": "gaussian"}, **{"data.transform": transform})
+    of_zero = zeros * np.log(zeros) + (1 - zeros) * np.log(1 - zeros) if zeros else 0.0
+    density = 1 + 0.5 * np.log(2 * np.pi * np.e * spread**2) - np.log(amounts.std(1))
+    expected = float(((1 - zeros) * density - of_zero).sum())
+    assert found.marginal_nats == pytest.approx(expected, abs=0.06)
+
+
 @pytest.mark.parametrize("likelihood", [{"kind": "bernoulli"}, LEARNED, PER_PIXEL])
 def test_constant_dataset_is_worth_no_latent(likelihood: dict[str, Any], publish: Publish, tmp_path: Path) -> None:
     """Where no value varies, every β is too heavy, and every figure is finite."""

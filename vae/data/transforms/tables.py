@@ -142,6 +142,12 @@ class TableTransform:
         """Returns which columns of `as_numbers` are not of categories."""
         return torch.tensor([not size for size in self._sizes for _ in range(max(size, 1))])
 
+    def log_slopes(self, x: Tensor) -> Tensor:
+        """Returns the log dx/du of the curve at each number of `as_numbers`: 0 without a curve, NaN at a point mass."""
+        slopes = self._units_on(x.device).log_slope(x)
+        parts = [slopes[:, number, None].expand(-1, max(size, 1)) for number, size in enumerate(self._sizes)]
+        return torch.cat(parts, 1)
+
     @property
     def _sizes(self) -> list[int]:
         """Number of columns that `as_numbers` makes of the categories of each column; 0 for numbers."""

@@ -57,6 +57,14 @@ class Units(nn.Module):
         values = mean_D + self.standardised(x) * std_D
         return torch.where(x == mass_x_D, mass_D, values) if self.members else values
 
+    def log_slope(self, x_ND: Tensor) -> Tensor:
+        """Returns log dx/du of a model's numbers, [N,D]: 0 without a curve, NaN at a point mass."""
+        slope_ND = torch.zeros_like(x_ND)
+        for members, curves in zip(self.members, self.curves, strict=True):
+            assert isinstance(curves, Curves)
+            slope_ND[:, members] = curves.log_slope(x_ND[:, members].double()).float()
+        return slope_ND.masked_fill(x_ND == self.rows_6D[5], torch.nan)
+
     def plausible(self, values_ND: Tensor) -> Tensor:
         """Returns which values are within their column's plausible range, bool [N,D]; NaN is not."""
         _, _, lowest_D, highest_D, _, _ = self.rows_6D
