@@ -18,6 +18,7 @@ from vae.data.moments import ROUNDING
 from vae.data.parquet import Dataset
 from vae.data.rows import SOURCE_ROW
 from vae.data.schema import ExampleSpec, plausible_bounds
+from vae.data.transforms.columns import transform_of_column
 
 FACTOR = 1000.0
 """An absurd value is more than this many times as far from the median as every plausible one."""
@@ -125,7 +126,8 @@ class AbsurdValue:
     """Row number in the split, from 0."""
     source_row: int
     """Row number in the source that was ingested, from 0."""
-    value: float
+    value: str
+    """The number as messages show it; a time as a date."""
 
 
 @dataclass(frozen=True)
@@ -166,8 +168,8 @@ def absurd_values(dataset: Dataset, spec: ExampleSpec, splits: Sequence[str] = S
             count += len(rows)
             for row, column in zip(rows[: MOST_NAMED - len(named)].tolist(), columns.tolist(), strict=False):
                 source_row = _source_row(dataset, split, start + row)
-                value = float(block.values[row, column])
-                named.append(AbsurdValue(spec.columns[column].name, split, start + row, source_row, value))
+                shown = transform_of_column(spec.columns[column]).shown(float(block.values[row, column]))
+                named.append(AbsurdValue(spec.columns[column].name, split, start + row, source_row, shown))
             start += len(block.values)
     return AbsurdValues(tuple(named), count)
 

@@ -161,7 +161,7 @@ def judge_data(config: RunConfig, dataset: Dataset, model: VAE) -> Iterator[Find
     if absurd.count:
         named = "; ".join(
             f"column {one.column!r}, row {one.row} of the {one.split} split (row {one.source_row} of the source) holds "
-            f"{one.value:g}"
+            f"{one.value}"
             for one in absurd.named[:MOST_NAMED]
         )
         more = f"; and {absurd.count - MOST_NAMED} more" if absurd.count > MOST_NAMED else ""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pipelines.explorer.kinds import Content, Kind, Panel, check_size
 from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms import TableTransform, transform_of
+from vae.data.transforms.columns import transform_of_column
 from vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -50,7 +51,8 @@ class Tables(Kind):
 
     def blank(self, subject: Subject) -> pd.DataFrame:
         columns = columns_of(subject)
-        return pd.DataFrame({c.name: [c.categories[0] if c.categories else round(c.mean, 4)] for c in columns})
+        values = [0.0 if column.categories else round(column.mean, 4) for column in columns]
+        return self.rows(subject.model.examples, np.array([values]))
 
     def rows(self, examples: ExampleSpec, values: NDArray[Any]) -> pd.DataFrame:
         return transform_of(examples.untyped()).write_values(values)  # pyright: ignore[reportReturnType]
@@ -131,7 +133,12 @@ def cell_text(value: Any) -> str:
     """Returns a table's cell for the eye; empty for a missing one."""
     if pd.isna(value):
         return ""
-    return f"{value:.5g}" if isinstance(value, float | np.floating) else str(value)
+    return f"{value:.5g}" if isinstance(value, float | np.floating) else plain_text(value)
+
+
+def plain_text(value: Any) -> str:
+    """Returns a value as a person would write it: a day without its midnight."""
+    return str(value).removesuffix(" 00:00:00") if isinstance(value, pd.Timestamp) else str(value)
 
 
 def read_row(subject: Subject, data: bytes, number: int = 0) -> tuple[pd.DataFrame, int]:
@@ -232,6 +239,8 @@ def _cell(value: Any, column: Column) -> Any:
         if str(value) not in column.categories:
             raise DataError(f"{column.name}: unknown {str(value)[:40]!r}; expected {', '.join(column.categories[:50])}")
         return str(value)
+    if column.type == "time":
+        return _time(value, column)
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -241,7 +250,25 @@ def _cell(value: Any, column: Column) -> Any:
     return number
 
 
+def _time(value: Any, column: Column) -> Any:
+    transform = transform_of_column(column)
+    try:
+        return transform.write(transform.read(pd.Series([str(value)]), "cells"))[0]
+    except ValueError:
+        raise DataError(
+            f"{column.name}: expected a date such as 2024-03-01, or nothing for a gap, got {str(value)[:40]!r}"
+        ) from None
+
+
 def _values_of(row: pd.DataFrame) -> dict[str, Any]:
     """Returns the cells of a row as JSON has them, None for missing ones."""
     values = ((name, row[name].iloc[0]) for name in row.columns)
-    return {n: None if pd.isna(v) else v.item() if isinstance(v, np.generic) else v for n, v in values}
+    return {name: _json_of(value) for name, value in values}
+
+
+def _json_of(value: Any) -> Any:
+    if pd.isna(value):
+        return None
+    if isinstance(value, pd.Timestamp):
+        return plain_text(value)
+    return value.item() if isinstance(value, np.generic) else value

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pipelines.explorer.given import example_of
 from pipelines.explorer.kinds.image import from_data_url, read_holes, read_image, write_holes, write_image
-from pipelines.explorer.kinds.table import columns_of, with_cells, write_cells
+from pipelines.explorer.kinds.table import columns_of, plain_text, with_cells, write_cells
 from pipelines.explorer.looking import Shown
 from pipelines.explorer.page.chooser import Chooser, add_condition
 from pipelines.explorer.page.results import Results
@@ -55,7 +55,7 @@ def written(value: Any) -> str:
         return ""
     if isinstance(value, float | np.floating):
         return np.format_float_positional(value, precision=12, fractional=False, trim="-")
-    return str(value)
+    return plain_text(value)
 
 
 def _task_of(visit: Visit, x: str) -> dict[str, Any]:
@@ -157,6 +157,8 @@ class _Cells:
         def edit(text: str) -> Any:
             return self._edit(column.name, text)
 
+        if column.type == "time":
+            return Field("text", column.name, "", edit, placeholder="missing")
         if column.categories is None:
             return Field("number", column.name, "", edit, step="any", placeholder="missing")
         if len(column.categories) > MOST_OPTIONS:

@@ -6,6 +6,8 @@ import io
 import re
 import struct
 import zlib
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +17,13 @@ from PIL import Image
 from pipelines.explorer.given import example_of
 from pipelines.explorer.kinds import MOST_BYTES
 from pipelines.explorer.kinds.image import KIND, read_holes, read_image, write_holes, write_image
-from pipelines.explorer.kinds.table import read_row, write_row
+from pipelines.explorer.kinds.table import KIND as TABLES
+from pipelines.explorer.kinds.table import read_row, with_cells, write_row
 from pipelines.explorer.looking import look
 from pipelines.explorer.models import Subject
 from pipelines.explorer.views import Repair
 from tests.pipelines.explorer.conftest import HOLES, HOSTILE, Shelf
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 
 
@@ -152,6 +156,22 @@ def test_hostile_cells_are_refused(cells: dict[str, str], words: str, shelf: She
     """The message names the column and what it takes; a formula is no number."""
     with pytest.raises(DataError, match=re.escape(words)):
         read_row(shelf["wine"], csv_of_row(shelf["wine"], **cells))
+
+
+def test_dates_of_a_row_are_dates() -> None:
+    """The typical row has a date for a mean; dates survive a link, a gap stays one, and other texts are refused."""
+    columns = (Column("day", mean=1709164800.0, std=86_400, dtype="date32[day]"), Column("age", mean=38.6))
+    model: Any = SimpleNamespace(examples=ExampleSpec.of_table(columns))
+    subject: Any = SimpleNamespace(model=model, kind=TABLES, rows=None)
+    typical = example_of(subject, "").values
+    assert write_row(typical) == 'json:{"day":"2024-02-29","age":38.6}'
+    pd.testing.assert_frame_equal(example_of(subject, write_row(typical)).values, typical, check_dtype=False)
+    row, _ = read_row(subject, b"age,day\n41,2024-03-01\n")
+    assert row["day"].tolist() == [pd.Timestamp("2024-03-01")]
+    assert "<td>2024-03-01</td>" in TABLES.html(TABLES.panels(row, ["row"]))
+    assert with_cells(row, '{"day":null}', columns)["day"].isna().all()
+    with pytest.raises(DataError, match="day: expected a date such as 2024-03-01, or nothing for a gap, got 'soon'"):
+        read_row(subject, b"age,day\n41,soon\n")
 
 
 def test_noise_repeats_for_a_seed(shelf: Shelf) -> None:

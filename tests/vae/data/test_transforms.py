@@ -180,3 +180,14 @@ def test_texts_of_times_are_dates() -> None:
         day.parse(["soon"], "generate")
     with pytest.raises(ValueError, match="row 1: expected dates such as 2024-03-01, found 'soon'"):
         day.read(pd.Series(["2024-02-29", "soon"]), "impute")
+
+
+def test_messages_show_times_as_dates(caplog: pytest.LogCaptureFixture) -> None:
+    """An absurd date is named as a date, with the range around it; so is one that costs much."""
+    noon = dt.datetime(2024, 2, 29, 12, tzinfo=dt.UTC).timestamp()
+    column = Column("at", mean=noon, std=3600, dtype="timestamp[us]", lowest=noon - 1e13, highest=noon + 86_400)
+    transform = table_of((column,))
+    transform.take(torch.tensor([[noon + 2 * 86_400]], dtype=torch.float64), "impute")
+    assert "2024-03-02T12:00:00 is not within -283229-" in caplog.text
+    assert caplog.text.rstrip().endswith("to 2024-03-01T12:00:00")
+    assert transform.costly(torch.zeros(1, 1), 0, 0) == (", column 'at', holds 2024-02-29T12:00:00 and", "")

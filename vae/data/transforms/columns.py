@@ -124,6 +124,10 @@ class Categories:
         """Returns the text of a value in a condition."""
         return self.names[int(value)]
 
+    def shown(self, value: float) -> str:
+        """Returns the text of a value in a message."""
+        return self.text(value)
+
     def features(self, values_N: Tensor) -> Tensor:
         """Returns the codes as one-hot vectors, [N,F]."""
         return F.one_hot(values_N.long(), len(self.names)).float()

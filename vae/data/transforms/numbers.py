@@ -127,6 +127,10 @@ class Numbers:
         """Returns the text of a value in a condition."""
         return str(np.float32(value))
 
+    def shown(self, value: float) -> str:
+        """Returns the text of a value in a message."""
+        return f"{value:g}"
+
     def features(self, values_N: Tensor) -> Tensor:
         """Returns the standardised values, [N,1]."""
         return ((values_N - self.column.mean) / self.column.std)[:, None]

@@ -180,7 +180,7 @@ class TableTransform:
     def costly(self, x: Tensor, position: int, entry: int) -> tuple[str, str]:
         """Describes one value of a batch: a clause that goes on after the row's name, and the place of the value."""
         value = self.in_units(x)[position, entry].item()
-        return f", column {self.names[entry]!r}, holds {value:g} and", ""
+        return f", column {self.names[entry]!r}, holds {self.transforms[entry].shown(value)} and", ""
 
     def aligned(self, values: NDArray[Any], data: ExampleSpec) -> NDArray[np.float64]:
         """Returns the values of a dataset in the order of these columns and by their codes; NaN for other categories."""
@@ -226,10 +226,11 @@ class TableTransform:
         assert observed_ND is not None, "tables have a mask"
         if absurd := (~observed_ND & ~values_ND.isnan()).nonzero().tolist():
             row, number = absurd[0]
-            column = self.columns[number]
+            column, shown = self.columns[number], self.transforms[number].shown
+            texts = [shown(value or 0.0) for value in (values_ND[row, number].item(), column.lowest, column.highest)]
             log.warning(
-                "%s: %d values are absurd and count as missing; the first: column %r, row %d: %g is not within %g to %g",
-                *(where, len(absurd), column.name, row, values_ND[row, number], column.lowest, column.highest),
+                "%s: %d values are absurd and count as missing; the first: column %r, row %d: %s is not within %s to %s",
+                *(where, len(absurd), column.name, row, *texts),
             )
         return x, observed_ND
 

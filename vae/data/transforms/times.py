@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from vae.data.transforms.numbers import Numbers
 
 DAY_SECONDS = 86_400
+_MOST_SECONDS = 9e12
+"""Seconds from 1970 that int64 holds in microseconds."""
 
 
 class Times(Numbers):
@@ -79,6 +81,10 @@ class Times(Numbers):
         """Returns a time in ISO 8601, to a day or a second."""
         (moment,) = self.write(np.array([value], np.float64))
         return str(moment.astype("datetime64[D]" if self.unit_seconds == DAY_SECONDS else "datetime64[s]"))
+
+    def shown(self, value: float) -> str:
+        """Returns a time in ISO 8601, one beyond the years that microseconds reach as the nearest of those."""
+        return self.text(min(max(value, -_MOST_SECONDS), _MOST_SECONDS))
 
     def _moments(self, values_N: NDArray[np.float64]) -> NDArray[np.datetime64]:
         """Returns times in microseconds, NaT where missing."""
