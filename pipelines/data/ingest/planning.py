@@ -72,7 +72,8 @@ def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[n
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
     group_rows, chunks = _cut(order, survey.example.row_bytes)
     understood = {"understood": [one.reading() for one in survey.understood]} if survey.understood else {}
-    identity = derive_dataset_id(sources, config.identity() | understood)
+    reading = {"reading": list(survey.reading)} if survey.reading else {}
+    identity = derive_dataset_id(sources, config.identity() | understood | reading)
     lean = replace(survey, files=(), own_splits=None, excluded=None, groups=None, problems=(), understood=())
     return ChunkWork(identity, lean, order, chunks, group_rows)
 

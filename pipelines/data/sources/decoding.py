@@ -156,6 +156,8 @@ def common_shape(
         DataError: If no image is good, or they differ and the configuration does not make them one shape.
     """
     good = [shape for shape in shapes if shape is not None]
+    if not shapes:
+        raise DataError(f"{root}: 0 examples. The files hold no image")
     if not good:
         shown = "; ".join(str(problem) for problem in problems[:5])
         raise DataError(f"{root}: 0 examples: all {len(shapes):,} images are bad ({shown})")
@@ -175,15 +177,15 @@ def common_shape(
     return ExampleSpec((max(channels), height, width))
 
 
-def notes_on(shapes: Sequence[ImageShape | None]) -> tuple[str, ...]:
-    """Returns what to say of images that are not read as they are written."""
+def readings_of(shapes: Sequence[ImageShape | None]) -> dict[str, str]:
+    """Returns the ways in which images are not read as they are written, and what to say of each."""
     good = [shape for shape in shapes if shape is not None]
     turned = sum(shape.is_turned for shape in good)
     grey = sum(shape.has_grey_palette for shape in good)
-    notes = [f"{turned:,} × image turned upright by its EXIF orientation"] if turned else []
+    readings = {"upright": f"{turned:,} × image turned upright by its EXIF orientation"} if turned else {}
     if grey and all(shape.channels == 1 for shape in good):
-        notes.append(f"{grey:,} × image with a palette of greys read as grey")
-    return tuple(notes)
+        readings["grey palette"] = f"{grey:,} × image with a palette of greys read as grey"
+    return readings
 
 
 def _histogram(counts: dict[str, int]) -> str:

@@ -17,8 +17,8 @@ from pipelines.data.sources.decoding import (
     ImageShape,
     common_shape,
     decode_rows,
-    notes_on,
     probe,
+    readings_of,
     too_large,
 )
 from pipelines.data.sources.folders import SPLIT_NAMES
@@ -65,6 +65,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     files, shapes, problems = _probe_all(listing, paths, config)
     example = common_shape(shapes, config, listing.root, problems)
     digests = b"".join(bytes.fromhex(file.sha256) for file in files)
+    readings = readings_of(shapes)
     return Survey(
         files=files,
         example=example,
@@ -75,7 +76,8 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         own_splits=own_splits,
         excluded=np.array([shape is None for shape in shapes]),
         problems=tuple(problems),
-        notes=notes_on(shapes),
+        notes=tuple(readings.values()),
+        reading=tuple(readings),
     )
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import common_shape, notes_on
+from pipelines.data.sources.decoding import common_shape, readings_of
 from pipelines.data.sources.encoded import EncodedReader, probe_images
 from pipelines.data.sources.folders import HiveKeys, notes_on_keys, own_splits
 from pipelines.data.sources.problems import Problem
@@ -79,13 +79,12 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
             into.extend(found)
         tables.append(table.select(others))  # the images do not stay in memory
         sizes.append(len(table))
-    if not shapes:
-        raise DataError(f"{paths[0]}: 0 examples. The file has no rows")
+    example = common_shape(shapes, config, listing.root, problems)
     table = pa.concat_tables(tables)
     classes, labels = (None, None) if label is None else _classes(table[label], schema, paths[0], label)
     columns, values = _attributes(table, listing.root, config)
-    example = common_shape(shapes, config, listing.root, problems)
     reader, groups = _reader(listing, files, sizes, column, example, config)
+    readings = readings_of(shapes)
     return Survey(
         files=tuple(files),
         example=example,
@@ -99,7 +98,8 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         excluded=np.array([shape is None for shape in shapes]),
         groups=groups,
         problems=tuple(problems),
-        notes=(*notes_on_keys(paths, HiveKeys()), *notes_on(shapes)),
+        notes=(*notes_on_keys(paths, HiveKeys()), *readings.values()),
+        reading=tuple(readings),
     )
 
 

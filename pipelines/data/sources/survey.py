@@ -74,6 +74,8 @@ class Survey:
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
     """Messages for the user: what was left aside, and why."""
+    reading: tuple[str, ...] = ()
+    """Ways of reading that change the examples, and that neither the files nor the configuration tell."""
     understood: tuple[Understood, ...] = ()
     """Columns of a table as they were understood, with those that are left out."""
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
 from pipelines.data.sources.decoding import SUFFIXES as IMAGE_SUFFIXES
-from pipelines.data.sources.decoding import ImageShape, common_shape, notes_on
+from pipelines.data.sources.decoding import ImageShape, common_shape, readings_of
 from pipelines.data.sources.encoded import EncodedReader, probe_images
 from pipelines.data.sources.folders import own_splits
 from pipelines.data.sources.problems import Problem
@@ -179,6 +179,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         example,
         config,
     )
+    readings = readings_of(content.shapes)
     return Survey(
         files=tuple(content.files),
         example=example,
@@ -192,7 +193,8 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         excluded=np.array([shape is None for shape in content.shapes]) | unlabelled,
         groups=group_of_row,
         problems=tuple(problems),
-        notes=(*content.notes(), *notes_on(content.shapes)),
+        notes=(*content.notes(), *readings.values()),
+        reading=tuple(readings),
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shlex
+import stat
 from collections.abc import Sequence
 
 from vae.errors import DataError
@@ -20,18 +22,23 @@ def walk(root: str) -> tuple[list[tuple[str, int]], list[str]]:
     """
     files: list[tuple[str, int]] = []
     lost: list[str] = []
+    root = root.rstrip("/")
+    start = len(root) + 1
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".") and not _is_loop(folder, name, lost)]
         for name in names:
             if name.startswith("."):
                 continue
-            path = os.path.join(folder, name)
+            path = f"{folder}/{name}"
             try:
-                size = os.stat(path).st_size
-            except FileNotFoundError:
+                facts = os.stat(path)
+            except OSError as error:
+                if error.errno not in (errno.ENOENT, errno.ELOOP):
+                    raise
                 lost.append(path)
                 continue
-            files.append((os.path.relpath(path, root) if folder != root else name, size))
+            if stat.S_ISREG(facts.st_mode):
+                files.append((path[start:], facts.st_size))
     _refuse_strange_names(root, [path for path, _ in files])
     return sorted(files), [_lost_links(root, lost)] if lost else []
 

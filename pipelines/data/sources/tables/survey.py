@@ -126,7 +126,8 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
 
     surveyed = survey_rows(whole, locator, files, segments, where, config)
     notes = (*notes_on_splits(paths), *notes_on_keys(paths, keys), *surveyed.notes)
-    return replace(surveyed, groups=group_of_row, notes=notes)
+    reading = () if whole.splits is None else ("splits by path",)
+    return replace(surveyed, groups=group_of_row, notes=notes, reading=reading)
 
 
 def survey_rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,12 +28,13 @@ def png(image: np.ndarray) -> bytes:
 
 @pytest.fixture
 def look() -> Callable[..., tuple[Survey, Block]]:
-    """Surveys a source and reads every row that is not excluded."""
+    """Surveys a source and reads every row that is not excluded, as another process would."""
 
     def survey_and_read(source: Path | str, **options: object) -> tuple[Survey, Block]:
         forget_segments()
         survey = survey_source(IngestConfig.model_validate({"source": str(source), "name": "d", **options}))
         rows = np.arange(survey.num_rows)
-        return survey, survey.reader.read(rows if survey.excluded is None else rows[~survey.excluded])
+        reader = pickle.loads(pickle.dumps(survey.reader))  # as another process gets it
+        return survey, reader.read(rows if survey.excluded is None else rows[~survey.excluded])
 
     return survey_and_read

@@ -295,3 +295,13 @@ def test_folder_deep_images_are_scaled_by_their_brightest_value(tmp_path, look, 
     if top > 1:
         [problem] = look(tmp_path, max_value=4)[1].problems
         assert problem.what == "expected values from 0 to 4, found 0 to 65535. Use --set max_value=N"
+
+
+def test_folder_of_turned_images_has_an_identity_of_its_own(tmp_path, look) -> None:
+    """Ways of reading that neither bytes nor configuration tell are in the survey, for the dataset's identity."""
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    save(tmp_path / "a.jpg", picture(0, (16, 24)), exif=exif)
+    assert look(tmp_path)[0].reading == ("upright",)
+    save(tmp_path / "a.jpg", picture(0, (16, 24)))
+    assert look(tmp_path)[0].reading == ()
