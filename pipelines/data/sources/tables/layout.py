@@ -168,6 +168,7 @@ def _header_score(top: list[str], body: Sequence[list[str]], width: int) -> floa
     for column, name in enumerate(top):
         values = [record[column] for record in body if len(record) == width and not is_missing(record[column])]
         if not values:
+            score += 0.05 * (bool(name) and not is_valued(name))
             continue
         if sum(map(is_valued, values)) > 0.5 * len(values):
             if is_valued(name):

@@ -162,6 +162,7 @@ def test_escapes_are_read() -> None:
         ("text\nHello, world, and you\nNo sign here\nOne, two\n", ["text"]),
         ("a\n2020-01-01 01:02:03\n2020-01-02 01:02:03\n", ["a"]),
         (" x    y\n 1.0  2.0\n11.0  2.5\n", ["x", "y"]),
+        ("title,name\n,\n-,\n", ["title", "name"]),
         ("sep=;\nx;y\n1;2\n3;4\n", ["x", "y"]),
         ("'x'|'y'\n'a|b'|'1'\n'c'|'2'\n", ["x", "y"]),
     ],
