@@ -85,12 +85,13 @@ class RegisteredVAE(PythonModel):
     single channel [N,H,W], or as uint8 in 0…255. Pairs are [N,2,…].
 
     Rows of a table are a data frame with the model's columns: numbers in their own unit, categories as their text, None or
-    NaN where missing. They may also come as a structured array, as names with their values, or as an array [N,D] in the
-    order of the columns. A number outside of its column's plausible range (`lowest` to `highest`, 1,000 times as far from
-    the median as any value in training) counts as missing, as it did in training and in evaluation: `reconstruct` and the
-    other tasks answer as if the cell were empty, `score` leaves it out, `impute` does not look at it and gives it back
-    unchanged. Each call logs a warning that names the first such number. Pairs are two successive rows. Where a row gives
-    several, they follow each other, and the index says which is which.
+    NaN where missing. Any pandas type will do, and so will Polars frames, Arrow tables and record batches, structured
+    arrays, names with their values, a list of such rows, or an array [N,D] in the order of the columns. Columns go by name;
+    those that the model does not have are ignored with a warning. A number outside of its column's plausible range
+    (`lowest` to `highest`, 1,000 times as far from the median as any value in training) counts as missing, as it did in
+    training and in evaluation: `reconstruct` and the other tasks answer as if the cell were empty, `score` leaves it out,
+    `impute` does not look at it and gives it back unchanged. Each call logs a warning that names the first such number.
+    Pairs are two successive rows. Where a row gives several, they follow each other, and the index says which is which.
 
     `condition` is one entry for each row, or one for all, where the model is conditional: `cat` for a model with one
     condition, `class=cat, size=0.5` for one with several. `beta` is for models with β gates.

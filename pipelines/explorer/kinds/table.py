@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from pipelines.explorer.kinds import Content, Kind, Panel, check_size
 from vae.data.schema import Column, ExampleSpec
-from vae.data.transforms import TableTransform, transform_of
+from vae.data.transforms import transform_of
 from vae.data.transforms.columns import transform_of_column
+from vae.data.transforms.frames import frame_of
 from vae.errors import DataError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def read_row(subject: Subject, data: bytes, number: int = 0) -> tuple[pd.DataFra
     """Returns a row of a CSV file, with None for an empty cell, and the number of rows in the file.
 
     Raises:
-        DataError: If the file is too large or no CSV, if a column is unknown or missing, if a cell does not fit its column,
+        DataError: If the file is too large or no CSV, if a column is missing, if a cell does not fit its column,
             or if the row does not exist.
     """
     columns = columns_of(subject)
@@ -157,10 +158,12 @@ def read_row(subject: Subject, data: bytes, number: int = 0) -> tuple[pd.DataFra
         names = ", ".join(column.name for column in columns)
         raise DataError(f"the file has {len(header):,} columns, the model takes {len(columns)}: {names}"[:MOST_WORDS])
     try:
-        TableTransform(subject.model.examples, columns).values_of(pd.DataFrame(columns=header), "the file")
+        frame_of(pd.DataFrame(columns=header), [column.name for column in columns], "the file", warn=False)
     except ValueError as error:
         raise DataError(str(error)[:MOST_WORDS]) from None
-    return with_cells(_empty_row(columns), json.dumps(dict(zip(header, row, strict=True))), columns), num_rows
+    names = {column.name for column in columns}
+    cells = {name: cell for name, cell in zip(header, row, strict=True) if name in names}
+    return with_cells(_empty_row(columns), json.dumps(cells), columns), num_rows
 
 
 def _row_of(data: bytes, number: int) -> tuple[list[str], list[str], int]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -22,6 +24,7 @@ from tests.vae.inference.served import (
 from vae import inference
 from vae.config import ModelConfig
 from vae.data.schema import Experience
+from vae.data.transforms import transform_of
 from vae.inference.answering import abilities
 from vae.model import VAE, Column, ExampleSpec
 from vae.parts.terms import Inputs
@@ -85,13 +88,81 @@ def test_tables_come_back_in_their_own_units(task: str) -> None:
         lambda frame: frame.astype({"age": "Float64", "level": "float"}),
         lambda frame: frame.astype({"colour": "category", "level": "str"}),
         lambda frame: frame.assign(age=["20", None, "61.5"]),
+        lambda frame: frame.astype({"age": "Float64", "level": "Int64", "colour": "string[pyarrow]"}),
+        lambda frame: frame.astype({"age": "category", "level": "category"}),
+        lambda frame: frame.to_dict("records"),
+        pa.Table.from_pandas,
+        lambda frame: pa.RecordBatch.from_pandas(frame),
+        lambda frame: pytest.importorskip("polars").from_pandas(frame),
     ],
-    ids=["another order", "dict", "records", "array", "lists", "nullable", "categories", "text"],
+    ids=[
+        "another order",
+        "dict",
+        "records",
+        "array",
+        "lists",
+        "nullable",
+        "categories",
+        "text",
+        "pyarrow text",
+        "numbers as categories",
+        "list of rows",
+        "Arrow table",
+        "Arrow batch",
+        "Polars",
+    ],
 )
 def test_tables_may_come_in_several_forms(convert: Any) -> None:
     """Whatever holds the same rows gives the same result."""
     expected, found = predict(PEOPLE, TABLE), predict(convert(PEOPLE), TABLE)
     pd.testing.assert_frame_equal(found, expected)
+
+
+def test_other_columns_are_ignored_with_a_warning() -> None:
+    """Columns that the model does not have change nothing, and the warning names them."""
+    with pytest.warns(
+        UserWarning, match=r"task reconstruct: columns that the model does not have are ignored: id, note"
+    ):
+        found = predict(PEOPLE.assign(id=[7, 8, 9], note="x"), TABLE)
+    pd.testing.assert_frame_equal(found, predict(PEOPLE, TABLE))
+
+
+def test_one_row_may_come_as_names_with_their_values() -> None:
+    """A mapping of single values is one row."""
+    found = predict({"age": 20.0, "colour": "red", "level": 2}, TABLE, task="score", num_samples=5)
+    assert np.array_equal(found, predict(PEOPLE[:1], TABLE, task="score", num_samples=5))
+
+
+DAYS = ["2024-03-01", "2024-03-02", None, "2024-03-05"]
+
+
+@pytest.mark.parametrize(
+    "days",
+    [
+        pd.Series(DAYS),
+        pd.Series(DAYS).astype("datetime64[ns]"),
+        pd.Series(DAYS).astype("datetime64[ns, UTC]"),
+        pd.Series([day and date.fromisoformat(day) for day in DAYS], dtype=object),
+        pd.Series(pd.array(DAYS, "string[pyarrow]")),
+        pd.Series(DAYS, dtype="category"),
+        pd.Series(pd.array([day and date.fromisoformat(day) for day in DAYS], pd.ArrowDtype(pa.date32()))),
+    ],
+    ids=["text", "datetime64", "with a zone", "dates", "pyarrow text", "categories", "Arrow dates"],
+)
+def test_dates_may_come_in_several_forms(days: pd.Series) -> None:
+    """Days as text, dates or moments are the same days."""
+    column = Column("day", dtype="date32[day]")
+    transform = transform_of(ExampleSpec.of_table([column]))
+    expected = np.array([1709251200.0, 1709337600, np.nan, 1709596800])
+    np.testing.assert_array_equal(transform.values_of(pd.DataFrame({"day": days}), "x")[:, 0], expected)  # pyright: ignore
+
+
+def test_imputed_categories_may_be_new_to_the_frame() -> None:
+    """A frame's own categories grow by what is filled in, and keep their type."""
+    rows = GUESTS.assign(level=pd.Series([2, None, 2], dtype="category"))
+    found = predict(rows, typed(missing=True), task="impute", output="sample", n=9, num_samples=20)["level"]
+    assert isinstance(found.dtype, pd.CategoricalDtype)
+    assert set(found) == {1, 2}
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 
 from vae.data.binarization import Binarization
 from vae.data.schema import Column, ExampleSpec
-from vae.data.transforms.columns import listed, recoded, transform_of_column
+from vae.data.transforms.columns import recoded, transform_of_column
+from vae.data.transforms.frames import filled, frame_of
 from vae.data.transforms.units import Units
-from vae.errors import did_you_mean
 
 log = logging.getLogger(__name__)
 
@@ -203,14 +203,13 @@ class TableTransform:
         """Reads a caller's rows as a dataset holds them, [N,D].
 
         Args:
-            rows: A data frame, a structured array, or names with their values, in any order; or an array [N,D] in the order
-                of the columns. None, NaN and NA are missing.
+            rows: Rows as `frame_of` takes them. None, NaN and NA are missing.
             where: Name of the request in messages.
 
         Raises:
-            ValueError: If a column or a category is unknown, a column is missing, or a value is no number.
+            ValueError: If a column is missing, a category is unknown, or a value is no number.
         """
-        frame = self._frame(rows, where)
+        frame = frame_of(rows, self.names, where)
         columns: Any = frame
         return _stacked([one.read(columns[one.column.name], where) for one in self.transforms], len(frame))
 
@@ -280,44 +279,12 @@ class TableTransform:
             given: N rows, as `values_of` takes them.
             where: Name of the request in messages.
         """
-        frame = self._frame(given, where)
+        frame = frame_of(given, self.names, where, warn=False)
         kept = {}
         for name in self.names:
             own = frame[name].repeat(len(written) // max(len(frame), 1)).set_axis(written.index)
-            kept[name] = _filled(own, written[name])
+            kept[name] = filled(own, written[name])
         return pd.DataFrame(kept, index=written.index)
-
-    def _frame(self, rows: Any, where: str) -> pd.DataFrame:
-        """Returns rows as a data frame with the table's columns, and refuses any others."""
-        if not isinstance(rows, pd.DataFrame):
-            rows = self._frame_of_others(rows, where)
-        frame = rows.set_axis([str(name) for name in rows.columns], axis=1)
-        given = list(frame.columns)
-        missing = [name for name in self.names if name not in given]
-        faults = []
-        for name in dict.fromkeys(given):
-            if name not in self.names:
-                faults.append(f"unknown column {name!r}{did_you_mean(name, missing or self.names)}")
-            elif given.count(name) > 1:
-                faults.append(f"column {name!r} is there {given.count(name)} times")
-        faults += [f"column {name!r} is missing" for name in missing]
-        if faults:
-            raise ValueError(f"{where}: {listed(faults)}; expected the columns {listed(self.names)}")
-        return frame
-
-    def _frame_of_others(self, rows: Any, where: str) -> pd.DataFrame:
-        if isinstance(rows, Mapping) or getattr(getattr(rows, "dtype", None), "names", None):
-            try:
-                return pd.DataFrame(rows)
-            except ValueError as error:
-                raise ValueError(f"{where}: these columns are no table: {error}") from None
-        array = np.array(rows, object) if isinstance(rows, Sequence) else np.asarray(rows)  # lists keep what they hold
-        if array.ndim != 2 or array.shape[1] != len(self.columns):
-            raise ValueError(
-                f"{where}: expected a data frame, or an array of shape (N, {len(self.columns)}) with the columns "
-                f"{listed(self.names)}; found shape {array.shape}"
-            )
-        return pd.DataFrame(array, columns=self.names)
 
 
 def encode(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float64]:
@@ -328,16 +295,6 @@ def encode(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float64]:
     """
     stored = [transform_of_column(column).from_arrow(table.column(column.name)) for column in columns]
     return _stacked(stored, table.num_rows)
-
-
-def _filled(given: pd.Series, answers: Any) -> pd.Series:
-    """Returns given values with the answers in their gaps, in the type of the given ones."""
-    if pd.api.types.is_float_dtype(given.dtype) and pd.api.types.is_integer_dtype(answers.dtype):
-        if (given.dropna() % 1 == 0).all():  # pandas keeps whole numbers with gaps as fractional ones
-            return given.fillna(answers).astype(answers.dtype)
-    elif given.dtype != object and not isinstance(given.dtype, pd.CategoricalDtype):
-        answers = answers.astype(given.dtype)
-    return given.where(given.notna(), answers)
 
 
 def _stacked(columns: Sequence[NDArray[np.float64]], num_rows: int) -> NDArray[np.float64]:
