@@ -8,6 +8,8 @@ import pytest
 from prefect.serializers import JSONSerializer
 from pydantic_core import to_jsonable_python
 
+from pipelines.data.sources.tables.columns import Understood
+from pipelines.data.sources.tables.values import Numerals
 from pipelines.stages.ingest import IngestResult, WatchResult
 from pipelines.stages.promote import PendingPromotion
 from pipelines.stages.report import ReportResult
@@ -16,7 +18,8 @@ from tuning.frontier import Trial
 from tuning.space import SearchConfig
 from vae.config import RunConfig
 
-DATASET = IngestResult("id", "uri", "digits", {"train": 3}, ("a",), False, 0, None, (), 1.0, 1.0, 1.0, 0)
+COLUMN = Understood("x", "feature", "money", numerals=Numerals(",", is_plain=False), remarks=("decimal comma",))
+DATASET = IngestResult("id", "uri", "digits", {"train": 3}, ("a",), False, 0, None, (), (COLUMN,), 1.0, 1.0, 1.0, 0)
 BEST = Trial("a", {"objective.beta": 1.0}, "finished", 1, distortion=1.0, rate=2.0, negative_bound=3.0)
 SEARCH = TuneResult(
     run="search", mlflow_run_id="run-1", dataset="uri", trials=(BEST,), pareto=("a",), best=BEST, config=RunConfig(),
