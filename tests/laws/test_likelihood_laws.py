@@ -378,17 +378,14 @@ def test_stacks_of_models_score_as_each_alone(case: Case) -> None:
     observed = torch.rand(x.shape, generator=generator()) < 0.5
 
     def score(state: Any, *inputs: Tensor) -> Tensor:
-        return functional_call(
-            Score(models[0]), {f"likelihood.{k}": v for part in state for k, v in part.items()}, inputs
-        )
+        named = {f"likelihood.{k}": v for part in state for k, v in part.items()}
+        return functional_call(Score(models[0]), named, inputs)
 
     for inputs in ((x, outputs), (x, outputs, observed)):
         stacked = vmap(score)(state, *inputs)
         alone = torch.stack([model.log_prob(*each) for model, *each in zip(models, *inputs, strict=True)])
         torch.testing.assert_close(stacked, alone)
-        torch.testing.assert_close(
-            torch.autograd.grad(stacked.sum(), outputs), torch.autograd.grad(alone.sum(), outputs)
-        )
+        torch.testing.assert_close(*(torch.autograd.grad(scores.sum(), outputs) for scores in (stacked, alone)))
 
 
 class Score(torch.nn.Module):
