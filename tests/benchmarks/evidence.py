@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from scipy.stats import t
@@ -67,10 +67,27 @@ def interval_claim(
 
 
 def by_seed(outcomes: Sequence[Outcome], row: str, figure: str, setting: str | None = None) -> dict[int, float]:
-    """Returns a row's figure of each seed; `setting=None` takes every setting."""
-    return {o.seed: o.figures[figure] for o in outcomes if o.row == row and setting in (None, o.setting)}
+    """Returns a row's figure of each seed that has it; `setting=None` takes every setting."""
+    own = [o for o in outcomes if o.row == row and setting in (None, o.setting)]
+    return {o.seed: o.figures[figure] for o in own if figure in o.figures}
 
 
 def paired(first: Mapping[int, float], second: Mapping[int, float]) -> list[float]:
     """Returns the difference first − second of each seed that both have, in the order of the seeds."""
     return [first[seed] - second[seed] for seed in sorted(first.keys() & second.keys())]
+
+
+def paired_claim(
+    text: str, ours: Mapping[int, float], theirs: Mapping[int, float], side: Literal["above", "below"]
+) -> Claim | None:
+    """Returns the claim that our figures lie on one side of theirs, by the differences of equal seeds; None without any.
+
+    A mean on the other side refutes it, whatever the interval.
+    """
+    if not (differences := paired(ours, theirs)):
+        return None
+    claim = interval_claim(text, differences, side, decimals=3)
+    means = f"{statistics.fmean(ours.values()):.3f} against {statistics.fmean(theirs.values()):.3f}"
+    mean = statistics.fmean(differences)
+    is_worse = mean >= 0 if side == "below" else mean <= 0
+    return replace(claim, found=f"{means}, difference {claim.found}", holds=False if is_worse else claim.holds)

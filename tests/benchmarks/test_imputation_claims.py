@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
+from tests.benchmarks.reproduce.baselines import completed, forest_completed
 from tests.benchmarks.reproduce.imputation import BUDGETS, MEAN, OURS, RIDGE, claims
 from tests.benchmarks.reproduce.incomplete import complete_table, hidden
 from tests.benchmarks.work import Outcome
@@ -59,3 +61,16 @@ def test_page_measures_every_share_of_holes() -> None:
     """The page has all three tables with 10, 50 and 90 % hidden, and two whose entries are missing at random."""
     shares = {f"{name}{share}" for name in ("breast", "red wine", "white wine") for share in ("", ", 10 %", ", 90 %")}
     assert shares | {"breast, MAR", "red wine, MAR"} <= set(BUDGETS["cpu"].epochs)
+
+
+def test_forest_imputes_a_category_from_a_number() -> None:
+    """Hidden codes that a number decides are found by the trees and not by the mode; what is observed stays."""
+    rng = np.random.default_rng(0)
+    number_N = rng.normal(size=400)
+    truth_ND = np.stack([number_N, np.digitize(number_N, [-0.5, 0.5])], axis=1)
+    hidden_ND = rng.random((400, 2)) < [0.0, 0.3]
+    seen_ND = np.where(hidden_ND, np.nan, truth_ND)
+    found_ND = forest_completed(seen_ND, (0, 3), seed=0, trees=20, rounds=1)
+    assert (found_ND == truth_ND)[~hidden_ND].all()
+    assert (found_ND == truth_ND)[hidden_ND].mean() > 0.95
+    assert (completed(MEAN, seen_ND, (0, 3), 0, 20) == truth_ND)[hidden_ND].mean() < 0.5

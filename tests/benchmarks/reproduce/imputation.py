@@ -6,9 +6,8 @@ Shapes: N rows, D columns, M imputations, B rows at once.
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -17,9 +16,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from tests.benchmarks.evidence import by_seed, interval_claim, paired
+from tests.benchmarks.evidence import by_seed, paired_claim
 from tests.benchmarks.page import Claim, Table, grid, read_words, summary
-from tests.benchmarks.reproduce.baselines import BASELINES, KNN, MEAN, NEIGHBOURS, RIDGE, TREES, TUNING_ROWS, widened  # noqa: F401
+from tests.benchmarks.reproduce.baselines import BASELINES, KNN, MEAN, NEIGHBOURS, RIDGE, TREES, TUNING_ROWS, completed  # noqa: F401
 from tests.benchmarks.reproduce.incomplete import MIXED, Values, complete_table, hidden, publish, scores
 from tests.benchmarks.work import Budget, Figures, Job, Outcome, device, inputs_of, train
 from vae.config import override
@@ -166,13 +165,15 @@ def impute_by_model(name: str, seed: int, settings: Settings, changes: Mapping[s
     return {**scores(table, mean_ND, missing_ND), "coverage": coverage, "few draws": few}
 
 
-def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tuple[Values, Values, Values]:
+def imputations(
+    model: VAE, dataset: Dataset, num_draws: int, seed: int, split: str = "train"
+) -> tuple[Values, Values, Values]:
     """Returns conditional means [N,D], multiple imputations [M,N,D] in the columns' units, and effective draws [N].
 
     The effective number of draws is the smaller one of both.
     """
     means, many, effective = [], [], []
-    for number, batch in enumerate(InOrder(Share.of(dataset, "train", device=device()), batch_size=512)):
+    for number, batch in enumerate(InOrder(Share.of(dataset, split, device=device()), batch_size=512)):
         inputs: Inputs = inputs_of(model, batch, seed)
         mean = impute(model, inputs, num_samples=num_draws, seed=seed + number)
         drawn = impute_many(model, inputs, NUM_IMPUTATIONS, num_samples=num_draws, seed=seed + number)
@@ -184,19 +185,12 @@ def imputations(model: VAE, dataset: Dataset, num_draws: int, seed: int) -> tupl
 
 
 def impute_by_baseline(name: str, seed: int, row: str, settings: Settings) -> Figures:
-    """Imputes with scikit-learn, from standardised columns; a category has a column for each code."""
+    """Imputes with scikit-learn."""
     table = complete_table(name)
     missing_ND = hidden(name, table, seed)
     seen_ND = np.where(missing_ND, np.nan, table.values)
-    wide = np.column_stack([widened(seen_ND[:, d], count) for d, count in enumerate(table.num_categories)])
-    mean, std = np.nanmean(wide, 0), np.nanstd(wide, 0)
-    wide = (wide - mean) / std
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # warning that ten rounds were not enough
-        wide = BASELINES[row](wide, seed, settings.trees).fit_transform(wide) * std + mean
-    ends = np.cumsum([max(1, count) for count in table.num_categories])[:-1]
-    imputed = [part[:, 0] if part.shape[1] == 1 else part.argmax(1) for part in np.split(wide, ends, axis=1)]
-    return scores(table, np.column_stack(imputed), missing_ND)
+    imputed_ND = completed(row, seen_ND, table.num_categories, seed, settings.trees)
+    return scores(table, imputed_ND, missing_ND)
 
 
 # --- the page -------------------------------------------------------------------------------------------------------
@@ -270,14 +264,10 @@ def _against(
     """Returns a claim for each baseline on one table, by a figure that is better on one side."""
     out = []
     for other in _rows(settings, name):
-        ours, theirs = (by_seed(outcomes, row, figure, name) for row in (OURS, other))
-        if other == OURS or not (differences := paired(ours, theirs)):
-            continue
         text = f"{name}: {figure} of MIWAE {side} that of {other}, paired by seed"
-        claim = interval_claim(text, differences, side, decimals=3)
-        means = f"{fmean(ours.values()):.3f} against {fmean(theirs.values()):.3f}, difference {claim.found}"
-        is_worse = fmean(differences) >= 0 if side == "below" else fmean(differences) <= 0
-        out.append(replace(claim, found=means, holds=False if is_worse else claim.holds))
+        ours, theirs = (by_seed(outcomes, row, figure, name) for row in (OURS, other))
+        if other != OURS and (claim := paired_claim(text, ours, theirs, side)):
+            out.append(claim)
     return out
 
 

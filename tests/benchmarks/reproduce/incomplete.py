@@ -1,6 +1,8 @@
 """Tables with entries hidden on purpose, by the name of the table and the pattern of its holes: `breast` has half of its
 entries hidden completely at random, `breast, 90 %` nine in ten, `breast, MAR` half of them at random.
 
+The files are read from BETALINE_TEST_DATA (default `../shared/data` beside the checkout), folders `uci` and `tables`.
+
 Shapes: N rows, D columns.
 """
 
@@ -27,6 +29,10 @@ Mask = NDArray[np.bool_]
 MISSING_SHARE = 0.5
 """Share of hidden entries, unless the name of a table gives another."""
 MIXED = "breast, mixed"
+CODED = {"Adult": "adult-train.csv", "German credit": "german.csv", "abalone": "abalone.csv"}
+"""Files of tables with numbers and categories."""
+MOST_ROWS = 10_000
+"""Rows of a file of `CODED` that are read: the first ones without gaps."""
 
 
 class Complete(NamedTuple):
@@ -51,9 +57,24 @@ def complete_table(name: str) -> Complete:
             if name == MIXED
             else Complete(values_ND, (0,) * 30)
         )
+    if source in CODED:
+        return _read_coded(data_folder().parent / "tables" / CODED[source])
     file = data_folder().parent / "uci" / f"wine_{source.removesuffix(' wine')}.csv"
     values_ND = np.loadtxt(file, delimiter=",")
     return Complete(values_ND, (0,) * values_ND.shape[1])
+
+
+def _read_coded(file: Path) -> Complete:
+    """Returns the first complete rows of a file without header; texts, and columns of two values, are categories."""
+    lines = [[field.strip() for field in line.split(",")] for line in file.read_text().splitlines()]
+    columns = list(zip(*[line for line in lines if "?" not in line][:MOST_ROWS], strict=True))
+    values, counts = [], []
+    for column in columns:
+        names, code_N = np.unique(column, return_inverse=True)
+        is_number = all(name.replace(".", "", 1).isdigit() for name in names) and len(names) > 2
+        values.append(np.array(column, np.float64) if is_number else code_N.astype(np.float64))
+        counts.append(0 if is_number else len(names))
+    return Complete(np.column_stack(values), tuple(counts))
 
 
 def _with_categories(values_ND: Values, diagnosis_N: Values) -> Complete:
@@ -95,14 +116,15 @@ def scores(table: Complete, imputed_ND: Values, missing_ND: Mask) -> dict[str, f
     return figures
 
 
-def publish(table: Complete, missing_ND: Mask, folder: Path) -> Dataset:
-    """Publishes all rows without their hidden entries as the training split, and a few again to validate."""
+def publish(table: Complete, missing_ND: Mask, folder: Path, num_test: int = 1) -> Dataset:
+    """Publishes all rows without their hidden entries as the training split, and the first again to validate and test."""
     columns, specs = {}, []
     for d, count in enumerate(table.num_categories):
-        names = tuple("abc"[:count])
+        names = tuple(f"{code:02d}" for code in range(count))
         values: Any = np.array(names)[table.values[:, d].astype(int)] if count else table.values[:, d]
         columns[f"x{d}"] = pa.array(values, mask=missing_ND[:, d])
         specs.append(Column(f"x{d}", names or None, dtype="string" if count else "double"))
     rows = pa.table(columns)
-    both = pa.concat_tables([rows, rows.slice(0, 64)]).combine_chunks()
-    return _publish_table(folder, both, specs, None, {"train": rows.num_rows, "validation": 64})
+    splits = {"train": rows.num_rows, "validation": 64, "test": num_test}
+    every = pa.concat_tables([rows.slice(0, count) for count in splits.values()]).combine_chunks()
+    return _publish_table(folder, every, specs, None, splits)
