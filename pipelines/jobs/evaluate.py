@@ -54,7 +54,7 @@ def run(job: Job[PromoteRequest]) -> Evaluation:
         if request.search:
             known = _with_search(known, parse(TuneResult, job.result_of(request.search), request.search))
         dataset = Dataset.open(trained.dataset)
-        known = replace(known, dataset=dataset.manifest)
+        known = run_report.noted(replace(known, dataset=dataset.manifest), dataset)
         check_families(dataset, request.metrics)
         if not dataset.num_rows("test"):
             raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")

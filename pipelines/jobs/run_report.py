@@ -16,6 +16,7 @@ from pipelines.jobs.job import Job
 from pipelines.models import tracking
 from pipelines.report import Evidence
 from vae.data.batches import Batch, InOrder, Share
+from vae.data.fitting import worth_knowing
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError
 from vae.metrics.likelihood import bound_sums
@@ -67,6 +68,16 @@ def left_on_failure(
         message = f"{type(error).__name__}: {error}" if is_ours else traceback.format_exc()
         leave(job, run_id, lambda: make(message), folder)
         raise
+
+
+def noted(known: Evidence, dataset: Dataset) -> Evidence:
+    """Returns the evidence with what is worth knowing about the data, which the job's log says too."""
+    likelihood, transform = known.config.model.likelihood, known.config.data.transform
+    densities = likelihood.scores_by_densities and transform == "standard"
+    notes = list(worth_knowing(dataset, densities=densities))
+    for note in notes:
+        print(f"worth knowing: {note}", flush=True)
+    return replace(known, notes=notes)
 
 
 def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:

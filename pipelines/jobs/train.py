@@ -44,7 +44,7 @@ def run(job: Job[TrainRequest]) -> TrainResult:
         params={**config.model_dump(mode="json"), "dataset": uri},
         tags={tracking.DATASET: dataset.manifest.dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
     )
-    known = _known(job.request, config, dataset, run_id)
+    known = run_report.noted(_known(job.request, config, dataset, run_id), dataset)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
     def failed(message: str) -> Evidence:

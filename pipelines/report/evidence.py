@@ -61,6 +61,8 @@ class Evidence:
     """Metrics of the model's uses on the split, by the names of `vae.metrics.suite.measure`."""
     findings: Sequence[Finding] = ()
     """Verdict on the run; empty for a sound run, and for one that trained no model."""
+    notes: Sequence[str] = ()
+    """Facts about the data that a reader should know; see `vae.data.fitting.worth_knowing`."""
     trials: Sequence[Trial] = ()
     """Trials of the search that chose the configuration."""
     chosen_trial: str | None = None

@@ -121,6 +121,7 @@ def remarks(evidence: Evidence) -> list[str]:
     elif evidence.stage == "search" and evidence.model is not None:
         lines.append(f"Scores and pictures are those of the chosen trial's model, on {evidence.split} data.")
     lines += [str(finding) for finding in evidence.findings]
+    lines += [note[:1].upper() + note[1:] for note in evidence.notes]
     if bound is not None and 0 < 2 * bound.active_units <= (dimensions := config.model.latent_dim):
         lines.append(
             f"{dimensions - bound.active_units} of {dimensions} latent dimensions are not in use; a smaller "

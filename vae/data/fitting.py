@@ -1,15 +1,23 @@
-"""The check that examples fit a model: shapes, columns, and conditions."""
+"""The check that examples fit a model: shapes, columns, and conditions; and facts to know of them before training."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+import numpy as np
+
+from vae.data.manifest import SPLITS
+from vae.data.parquet import Dataset
 from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms import transform_of
 from vae.errors import DataError
 
 MOST_LISTED = 12
 """Names that a message lists."""
+FEW_ROWS = 10
+"""Rows of a class below which a split has few of it."""
+LOOKED_ROWS = 1 << 16
+"""Rows of the training split, which ingest has shuffled, that columns are judged by."""
 
 
 def mismatches(known: ExampleSpec, data: ExampleSpec, *, categories: bool = True) -> list[str]:
@@ -69,6 +77,50 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
     """Returns the first names of many in words, with their number."""
     shown = separator.join(names[:MOST_LISTED])
     return shown if len(names) <= MOST_LISTED else f"{shown} … ({len(names):,} in all)"
+
+
+def worth_knowing(dataset: Dataset, *, densities: bool) -> Iterator[str]:
+    """Yields facts about a dataset that a training does not refuse, one sentence each.
+
+    They are classes with few rows in a split, columns that are constant or empty, and numbers that are 0 or 1 or counts and
+    are scored by a density. Columns are judged by the first `LOOKED_ROWS` rows of the training split.
+
+    Args:
+        dataset: Images or a table.
+        densities: Whether the likelihood scores all numbers by densities.
+    """
+    example, counts = dataset.manifest.example, dataset.manifest.class_counts
+    for split in SPLITS:
+        few = [
+            f"{name} ({count})"
+            for name, count in zip(example.classes or (), counts.get(split, ()), strict=False)
+            if count < FEW_ROWS
+        ]
+        if few and dataset.num_rows(split):
+            yield f"the {split} split has fewer than {FEW_ROWS} rows of {_some('class', 'es', few)}."
+    if example.columns is None or not (rows := dataset.num_rows("train")):
+        return
+    values_ND = dataset.read_rows("train", 0, min(rows, LOOKED_ROWS)).values
+    constant: list[str] = []
+    whole: list[str] = []
+    for column, values_N in zip(example.columns, values_ND.T, strict=True):
+        distinct = np.unique(values_N[~np.isnan(values_N)])
+        if len(distinct) < 2:
+            constant.append(column.name)
+        elif column.categories is None and (column.type == "count" or np.isin(distinct, (0, 1)).all()):
+            whole.append(column.name)
+    if constant:
+        yield f"{_some('column', 's', constant)} with one value or none in the training split: nothing can be learned."
+    if whole and densities:
+        yield (
+            f"{_some('column', 's', whole)} of counts or of 0 and 1 scored by a density, as if any number between could "
+            "occur; try --set 'model.likelihood={kind: mixed, numeric: auto}' --set data.transform=parametric."
+        )
+
+
+def _some(noun: str, plural: str, names: Sequence[str]) -> str:
+    """Returns the number of some names and the first of them, in words."""
+    return f"{len(names):,} {noun}{plural * (len(names) > 1)} ({listed(names)})"
 
 
 def _differences(

@@ -67,6 +67,11 @@ class LikelihoodPart(Part):
         return True
 
     @property
+    def scores_by_densities(self) -> bool:
+        """Whether all numbers of a table have densities, also those that are counts or truth values."""
+        return False
+
+    @property
     def decodes_scale(self) -> bool:
         """Whether the decoder gives the distance that each number may have from its mean."""
         return False

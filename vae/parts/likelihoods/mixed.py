@@ -68,6 +68,10 @@ class TableLikelihoodPart(LikelihoodPart):
         return self.ordered == "ordinal"
 
     @property
+    def scores_by_densities(self) -> bool:
+        return self.numeric in ("gaussian", "laplace", "student_t")
+
+    @property
     def decodes_scale(self) -> bool:
         return True
 
