@@ -66,7 +66,8 @@ class RegisteredVAE(PythonModel):
     decode: latents [N,L] → examples, made as those of `generate`.
     generate: None → `n` examples, with `seed` and `temperature`, from latents of the `sampler`: the prior, or the mixture
         that was fitted to the aggregate posterior. Rows of a table are draws of p(x|z), images its mean; `output` "mean" or
-        "sample" asks for one of them.
+        "sample" asks for one of them. With `where`, such as "sex=F,age>60" or JSON, rows of a table meet constraints: rows
+        are drawn until `n` fit, 100 · n at most but 100,000 at least; a warning says if few do.
     score: examples → log p(x) in nats, [N], from `num_samples` importance samples; of what is observed of each. With
         `output` "ess" the effective number of those samples, [N].
     denoise: noisy examples, pixels of any value → clean ones, the mean over `num_samples` draws; with `output` "std" how

@@ -98,13 +98,15 @@ class Pulled:
         temperature: float = 1.0,
         sampler: Sampler = "prior",
         sample: bool | None = None,
+        where: str = "",
         beta: float = 1.0,
     ) -> Data:
         """Returns `n` new rows; the same seed gives the same bytes on machines of one kind.
 
-        They are draws with `sample`, means of the likelihood without; by default draws of tables and means of images.
+        They are draws with `sample`, means of the likelihood without; by default draws of tables and means of images. Rows
+        of a table can be asked to meet constraints, such as `where="sex=F,age>60"`.
         """
-        drawn = {"temperature": temperature, "sampler": sampler, "output": OUTPUTS[sample]}
+        drawn = {"temperature": temperature, "sampler": sampler, "output": OUTPUTS[sample], "where": where}
         return self._ask("generate", None, n=n, condition=condition, seed=seed, beta=beta, **drawn)
 
     def score(

@@ -112,9 +112,14 @@ class Numbers:
         Raises:
             ValueError: If a text is no finite number.
         """
-        return np.array([self._number(text, where) for text in texts], np.float32)
+        return np.array([self.number(text, where) for text in texts], np.float32)
 
-    def _number(self, text: str, where: str) -> float:
+    def number(self, text: str, where: str) -> float:
+        """Reads a value as a person writes it.
+
+        Raises:
+            ValueError: If the text is no finite number.
+        """
         try:
             number = float(text)
         except ValueError:

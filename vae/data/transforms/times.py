@@ -71,7 +71,12 @@ class Times(Numbers):
         """Returns times rounded to those that the dataset's type can hold, NaN where missing."""
         return np.round(values_N / DAY_SECONDS) * DAY_SECONDS if self.unit_seconds == DAY_SECONDS else values_N
 
-    def _number(self, text: str, where: str) -> float:
+    def number(self, text: str, where: str) -> float:
+        """Reads a value as a person writes it.
+
+        Raises:
+            ValueError: If the text is no date.
+        """
         moment = pd.to_datetime(text.strip(), errors="coerce", utc=True, format="ISO8601")
         if pd.isna(moment):
             raise ValueError(f"{where}: {self.column.name} must be a date such as 2024-03-01, got {text!r}")

@@ -38,7 +38,7 @@ def answer(model: VAE, inputs: Any, params: Mapping[str, Any]) -> Any:
         ValueError: If a parameter, the inputs, or the model do not fit the task; says what would.
     """
     task, request = checked(model, params)
-    return written(model, task.run(model, task.read(model, inputs, request), request), inputs, request.where)
+    return written(model, task.run(model, task.read(model, inputs, request), request), inputs, request.place)
 
 
 def checked(model: VAE, params: Mapping[str, Any]) -> tuple[Task, Request]:
@@ -53,13 +53,15 @@ def checked(model: VAE, params: Mapping[str, Any]) -> tuple[Task, Request]:
         choose(name, getattr(request, name), choices)
     task = TASKS[request.task]
     if refusal := task.refusal(model):
-        raise ValueError(f"{request.where}: {refusal}")
+        raise ValueError(f"{request.place}: {refusal}")
     request = replace(request, output=task.output(model, request))
     if request.output not in task.outputs:
-        raise ValueError(f"{request.where}: output must be {' or '.join(task.outputs)}, got {request.output!r}")
+        raise ValueError(f"{request.place}: output must be {' or '.join(task.outputs)}, got {request.output!r}")
+    if request.where and (request.task != "generate" or not model.examples.columns):
+        raise ValueError(f"{request.place}: where is for generate and models of tables, got {request.where!r}")
     for name, least in task.at_least.items():
         if getattr(request, name) < least:
-            raise ValueError(f"{request.where}: {name} must be at least {least}, got {getattr(request, name)}")
+            raise ValueError(f"{request.place}: {name} must be at least {least}, got {getattr(request, name)}")
     return task, request
 
 

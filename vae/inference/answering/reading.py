@@ -40,13 +40,13 @@ def read_inputs(
     Raises:
         ValueError: If the rows or their conditions do not fit the model.
     """
-    x, observed = transform_of(model.examples).read(examples, request.where, noisy=noisy)
+    x, observed = transform_of(model.examples).read(examples, request.place, noisy=noisy)
     return inputs_of(model, x, observed, request, told=told, empty=empty)
 
 
 def read_pairs(model: VAE, pairs: Any, request: Request, *, told: bool = True) -> tuple[Inputs, Inputs]:
     """Reads the first and the second row of each pair: images [N,2,…], or two successive rows of a table."""
-    both = inputs_of(model, *transform_of(model.examples).read_pairs(pairs, request.where), request, told=told)
+    both = inputs_of(model, *transform_of(model.examples).read_pairs(pairs, request.place), request, told=told)
     return _every_second(both, 0), _every_second(both, 1)
 
 
@@ -81,7 +81,7 @@ def inputs_of(
     """
     if observed is not None and not empty and not (any_N := observed.flatten(1).any(1)).all():
         raise ValueError(
-            f"{request.where}: nothing is observed of {_rows((~any_N).nonzero().flatten().tolist())}; leave such rows "
+            f"{request.place}: nothing is observed of {_rows((~any_N).nonzero().flatten().tolist())}; leave such rows "
             "out, or draw new ones with generate"
         )
     device, condition_NF = _device(model), None
@@ -109,14 +109,14 @@ def as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
 
 def read_latents(model: VAE, latents: Any, request: Request) -> Tensor:
     """Reads latents [N,L], complete and finite."""
-    z_NL = as_array(latents, request.where)
+    z_NL = as_array(latents, request.place)
     latent_dim = model.config.latent_dim
     if z_NL.ndim != 2 or z_NL.shape[1] != latent_dim:
         raise ValueError(
-            f"{request.where}: expected latents of shape (N, {latent_dim}), found {shape_text(z_NL.shape)}"
+            f"{request.place}: expected latents of shape (N, {latent_dim}), found {shape_text(z_NL.shape)}"
         )
     if wrong := z_NL.size - int(np.isfinite(z_NL).sum()):
-        raise ValueError(f"{request.where}: {wrong} of {z_NL.size} values are not finite; give complete latents")
+        raise ValueError(f"{request.place}: {wrong} of {z_NL.size} values are not finite; give complete latents")
     return torch.from_numpy(z_NL.astype(np.float32))
 
 
@@ -125,7 +125,7 @@ def read_condition(
 ) -> Tensor | None:
     """Reads the condition [N,F] of rows from a parameter of the request; None for a model without one."""
     entries = [str(entry) for entry in (request.condition if given is None else given)]
-    where = request.where if name == "condition" else f"{request.where}, {name}"
+    where = request.place if name == "condition" else f"{request.place}, {name}"
     return _encoded(model, read_conditions(entries, model.conditions, rows, where))
 
 
@@ -137,12 +137,12 @@ def _encoded(model: VAE, conditions_NK: NDArray[np.float32]) -> Tensor | None:
 def read_log_beta(model: VAE, request: Request, rows: int) -> Tensor | None:
     """Reads log β of rows, [N,1]; None for a model without β gates."""
     if not 0 < request.beta < math.inf:
-        raise ValueError(f"{request.where}: beta must be above 0, got {request.beta}")
+        raise ValueError(f"{request.place}: beta must be above 0, got {request.beta}")
     if model.config.beta_gates:
         return torch.full((rows, 1), math.log(request.beta), device=_device(model))
     if request.beta != 1:
         raise ValueError(
-            f"{request.where}: this model was trained at one beta and takes no other, got {request.beta}; one that was "
+            f"{request.place}: this model was trained at one beta and takes no other, got {request.beta}; one that was "
             "trained with model.beta_gates does"
         )
     return None

@@ -35,6 +35,8 @@ class Request:
     num_samples: int = 100
     """Draws of the latent for each row."""
     sampler: Sampler = "prior"
+    where: str = ""
+    """Constraints that generated rows of a table meet, such as `sex=F,age>60`; see `vae.data.constraints`."""
     beta: float = 1.0
     """Weight of the rate, for models with β gates."""
     path: Interpolation = "linear"
@@ -50,7 +52,7 @@ class Request:
     """Method by which the direction was learned."""
 
     @property
-    def where(self) -> str:
+    def place(self) -> str:
         """Name of the request in messages."""
         return f"task {self.task}"
 

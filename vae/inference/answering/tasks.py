@@ -10,18 +10,24 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from vae import inference
+from vae.data.constraints import fitting, read_constraints
 from vae.data.transforms import transform_of
 from vae.errors import ConfigError
 from vae.inference.answering.reading import as_scored, inputs_of, read_condition, read_inputs, read_latents, read_pairs
 from vae.inference.answering.request import Output, Request, choose
 from vae.inference.answering.results import Made, Result, Spread
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
+from vae.inference.restricted import draw_fitting
 from vae.model import VAE
 from vae.parts.terms import Inputs
+
+FEW_FITTING = 0.01
+"""Share of drawn rows that meet the constraints of a request below which a warning says so."""
 
 
 def _reconstruct(model: VAE, inputs: Inputs, request: Request) -> Result:
@@ -45,18 +51,49 @@ def _made_by(request: Request) -> Literal["mean", "sample"]:
 
 def _generate(model: VAE, nothing: Inputs, request: Request) -> Result:
     if not 0 < request.temperature < math.inf:
-        raise ValueError(f"{request.where}: temperature must be above 0 and finite, got {request.temperature}")
-    generated = inference.generate(
+        raise ValueError(f"{request.place}: temperature must be above 0 and finite, got {request.temperature}")
+    if request.where:
+        return Made(_restricted(model, nothing, request))
+    return Made(_drawn(model, nothing, request, request.seed))
+
+
+def _drawn(model: VAE, nothing: Inputs, request: Request, seed: int) -> Tensor:
+    return inference.generate(
         model,
         len(nothing.x),
         nothing.condition,
-        seed=request.seed,
+        seed=seed,
         temperature=request.temperature,
         output=_made_by(request),
         sampler=request.sampler,
         log_beta_N1=nothing.log_beta,
     )
-    return Made(generated)
+
+
+def _restricted(model: VAE, nothing: Inputs, request: Request) -> Tensor:
+    """Returns new rows of a table that meet the request's constraints, and warns where few drawn rows do."""
+    transform, place = transform_of(model.examples), f"{request.place}, where"
+    constraints = read_constraints(request.where, model.examples.columns or (), place)
+    groups = [0] * len(nothing.x)
+    if nothing.condition is not None:
+        groups = torch.unique(nothing.condition, dim=0, return_inverse=True)[1].tolist()
+    try:
+        made = draw_fitting(
+            lambda rows_B, seed: _drawn(model, nothing.take(rows_B.to(nothing.x.device)), request, seed),
+            lambda x: torch.from_numpy(fitting(transform.restore(x).astype(np.float64), constraints)),
+            groups,
+            request.seed,
+        )
+    except ValueError as error:
+        raise ValueError(f"{place}: {error} {request.where!r}; ask for less, such as a range of a number") from None
+    if made.num_repeated or made.num_fitting < FEW_FITTING * made.num_drawn:
+        repeated = f"; {made.num_repeated:,} of the {len(groups):,} rows repeat others" * bool(made.num_repeated)
+        warnings.warn(
+            f"{place}: {made.num_fitting:,} of {made.num_drawn:,} drawn rows fit, "
+            f"{100 * made.num_fitting / made.num_drawn:.2g} %{repeated}",
+            stacklevel=2,
+        )
+    return made.x
 
 
 def _score(model: VAE, inputs: Inputs, request: Request) -> Result:
@@ -89,7 +126,7 @@ def _warn_of_few_draws(inputs: Inputs, effective_N: Tensor, request: Request) ->
     unreliable_N = (effective_N < LEAST_EFFECTIVE_DRAWS) & ~inputs.observed.flatten(1).all(1)
     if count := int(unreliable_N.sum()):
         warnings.warn(
-            f"{request.where}: {count:,} of {len(effective_N):,} rows rest on fewer than {LEAST_EFFECTIVE_DRAWS:.0f} "
+            f"{request.place}: {count:,} of {len(effective_N):,} rows rest on fewer than {LEAST_EFFECTIVE_DRAWS:.0f} "
             "effective draws, so their values and standard deviations are unreliable; "
             f"params {{'output': 'ess'}} gives each row's figure, and num_samples above {request.num_samples} raises it",
             stacklevel=2,
@@ -104,9 +141,9 @@ def _traverse(model: VAE, inputs: Inputs, request: Request) -> Result:
     latent_dim = model.config.latent_dim
     if wrong := [number for number in request.dimensions if not 0 <= number < latent_dim]:
         listed = ", ".join(map(str, wrong))
-        raise ValueError(f"{request.where}: dimensions must be 0 to {latent_dim - 1}, got {listed}")
+        raise ValueError(f"{request.place}: dimensions must be 0 to {latent_dim - 1}, got {listed}")
     if not 0 < request.extent < math.inf:
-        raise ValueError(f"{request.where}: extent must be above 0 and finite, got {request.extent}")
+        raise ValueError(f"{request.place}: extent must be above 0 and finite, got {request.extent}")
     dimensions = tuple(dict.fromkeys(request.dimensions))
     made = inference.traverse(model, inputs, dimensions=dimensions, extent=request.extent, num_points=request.n)
     beside = {"dimensions": made.dimensions, "kl": made.kl, "values": made.values}
@@ -116,7 +153,7 @@ def _traverse(model: VAE, inputs: Inputs, request: Request) -> Result:
 def _edit(model: VAE, inputs: Inputs, request: Request) -> Result:
     choose("attribute", request.attribute, inference.directions_of(model).names)
     if not math.isfinite(request.strength):
-        raise ValueError(f"{request.where}: strength must be finite, got {request.strength}")
+        raise ValueError(f"{request.place}: strength must be finite, got {request.strength}")
     return Made(inference.edit(model, inputs, request.attribute, request.strength, request.method))
 
 
