@@ -166,9 +166,8 @@ def build(name: str) -> Case:
         is_category[number] = column.categories is not None
         own = column_grid(column, grid, is_typed=getattr(part, "numeric", "") in ("auto", "mixture"))
         values[:, number], weights[:, number] = own.values, own.weights
-    return Case(
-        likelihood, outputs, values, weights, is_category, unit if spec is TABLE else torch.clone, part.is_factorised
-    )
+    to_unit = unit if spec is TABLE else torch.clone
+    return Case(likelihood, outputs, values, weights, is_category, to_unit, part.is_factorised)
 
 
 def column_grid(column: Column, line: Grid, *, is_typed: bool) -> Grid:
@@ -220,9 +219,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 @pytest.fixture
 def factorised(case: Case) -> Case:
-    if not case.is_factorised:
-        pytest.skip("entries depend on each other")
-    return case
+    return case if case.is_factorised else pytest.skip("entries depend on each other")
 
 
 def test_likelihood_sums_to_one(case: Case) -> None:
@@ -297,7 +294,7 @@ def test_gradient_is_that_of_finite_differences(case: Case) -> None:
         assert torch.autograd.gradcheck(
             lambda outputs, *_, mask=mask: case.likelihood.log_prob(x, outputs, mask),
             inputs,
-            fast_mode=not case.is_factorised,  # which has thousands of parameters
+            fast_mode=not case.is_factorised,
         )
 
 

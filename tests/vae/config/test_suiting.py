@@ -46,7 +46,7 @@ CONV_3 = {"kind": "conv", "channels": [32, 64, 64]}
                 "training.batch_size": 16,
             },
         ),
-        (Facts(1000, (12,)), "table_vae", {}),
+        (Facts(1000, (12,)), "table_vae", {"training.batch_size": 64}),
         (Facts(1000, (12,), missing_share=0.01), "miwae", {}),
         (Facts(200, (12,), missing_share=0.01), "miwae", {"training.batch_size": 16}),
     ],

@@ -5,8 +5,9 @@ Shapes: S samples, B batch, D columns, F features of the columns, U hidden units
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from itertools import islice
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -112,27 +113,29 @@ class AutoregressiveLikelihood(TableLikelihood):
         return super().log_prob_entries(x, self.given(outputs, x))
 
     def mean(self, outputs: Tensor) -> Tensor:
-        return self._in_order(outputs, super().mean)
+        return self._in_order(outputs, lambda family, params: family.mean(params))
 
     def std(self, outputs: Tensor) -> Tensor:
         return super().std(self.given(outputs))
 
     def sample(self, outputs: Tensor, generator: torch.Generator) -> Tensor:
-        return self._in_order(outputs, lambda one: super(AutoregressiveLikelihood, self).sample(one, generator))
+        return self._in_order(outputs, lambda family, params: family.sample(params, generator))
 
     def complete(self, outputs: Tensor, x: Tensor, observed: Tensor, generator: torch.Generator) -> Tensor:
-        return self._in_order(
-            outputs, lambda one: super(AutoregressiveLikelihood, self).sample(one, generator), x, observed
-        )
+        return self._in_order(outputs, lambda family, params: family.sample(params, generator), x, observed)
 
     def _in_order(
-        self, outputs: Tensor, value_of: Any, x: Tensor | None = None, observed: Tensor | None = None
+        self,
+        outputs: Tensor,
+        value_of: Callable[[Family, Tensor], Tensor],
+        x: Tensor | None = None,
+        observed: Tensor | None = None,
     ) -> Tensor:
         """Returns rows [...,D] whose columns get their values one after the other.
 
         Args:
             outputs: Outputs of the decoder, [...,O].
-            value_of: Function from outputs [...,O] to a value of each column, [...,D].
+            value_of: Function from a family and its parameters [P,...,columns of the group] to values of its columns.
             x: Values of the observed columns, [...,D].
             observed: Whether a column has its value already, bool [...,D].
         """
@@ -140,7 +143,9 @@ class AutoregressiveLikelihood(TableLikelihood):
         columns: list[Tensor] = []
         for index in range(len(self.sizes)):
             rows = torch.stack([*columns, *[later] * (len(self.sizes) - index)], -1)
-            value = value_of(self.given(outputs, rows))[..., index]
+            group = next(number for number, members in enumerate(self.columns) if index in members)
+            family, params = next(islice(self._groups(self.given(outputs, rows)), group, None))
+            value = value_of(family, params)[..., self.columns[group].index(index)]
             if x is not None and observed is not None:
                 value = torch.where(observed[..., index], x[..., index].to(value.dtype), value)
             columns.append(value)

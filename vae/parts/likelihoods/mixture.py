@@ -23,8 +23,8 @@ COMPONENTS = 5
 LOG_SCALE_FLOOR = math.log(0.01)
 """Lower bound of the logarithm of a scale, in the unit of x: values that many entries share would make the density
 unbounded."""
-FARTHEST_NODE = 9
-"""Scales from a component's location to the last node of an expectation; nodes are one scale apart."""
+NODES = tuple(1.5 * place for place in range(-6, 7))
+"""Scales from a component's location to the nodes of an expectation."""
 
 
 class MixtureFamily(NumberFamily):
@@ -81,7 +81,7 @@ class MixtureFamily(NumberFamily):
     def nodes(self, params: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
         logits, location, log_scale = self._parts(params)
         for share, middle, scale in zip(logits.softmax(0), location, log_scale.exp(), strict=True):
-            for noise in range(-FARTHEST_NODE, FARTHEST_NODE + 1):
+            for noise in NODES:
                 weight = 1 / (2 * math.cosh(noise / 2)) ** 2
                 yield middle + scale * noise, weight * share
 
