@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tests.benchmarks.command import fill, make_parser
 from tests.benchmarks.page import RESULTS
-from tests.benchmarks.tables import imputation, marginals, reading
+from tests.benchmarks.tables import imputation, marginals, reading, synthesis
 
-PARTS = {"imputation": imputation.table, "marginals": marginals.table}
+PARTS = {"imputation": imputation.table, "marginals": marginals.table, "synthesis": synthesis.table}
 """Parts that train: functions from an empty folder and the number of seeds to the table to fill in."""
 
 
