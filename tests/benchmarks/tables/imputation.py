@@ -38,8 +38,8 @@ WORDS = {"error": "error of numbers", "wrong": "wrong categories"}
 FIGURES = {
     "error": "Error of numbers (normalised RMSE, the mean of the columns)",
     "wrong": "Share of wrong categories",
-    "coverage": f"Share of hidden numbers within the {LEVEL:.0%} intervals",
-    "width": f"Mean width of the {LEVEL:.0%} intervals, in standard deviations of the columns",
+    "coverage": f"Share of hidden numbers within the {100 * LEVEL:.0f} % intervals",
+    "width": f"Mean width of the {100 * LEVEL:.0f} % intervals, in standard deviations of the columns",
     "few draws": f"Share of rows with fewer than {LEAST_EFFECTIVE_DRAWS:.0f} effective draws",
 }
 
@@ -135,7 +135,7 @@ def _claims(outcomes: Sequence[Outcome]) -> list[Claim]:
         for name in TABLES:
             if found := by_seed(outcomes, row, "coverage", name):
                 mean = fmean(found.values())
-                text = f"{name}: coverage of the {LEVEL:.0%} intervals of {row}"
+                text = f"{name}: coverage of the {100 * LEVEL:.0f} % intervals of {row}"
                 holding.append(Claim(text, f"{low} to {high}", f"{mean:.3f}", low <= mean <= high))
     return [*sorted(against, key=lambda claim: claim.holds is not False), *holding]
 
