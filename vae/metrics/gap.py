@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae import inference
 from vae.data.transforms import transform_of
-from vae.inference.memory import BUDGET_BYTES, chunks
+from vae.inference.memory import BUDGET_BYTES, affordable_rows, chunks
 from vae.model import VAE
 from vae.parts.terms import Inputs
 from vae.seeds import Stream, derive
@@ -22,6 +22,8 @@ DRAWS = 4
 """Number of samples, and of draws from the posterior, for each row."""
 MOST_ROWS = 500
 """Maximum number of rows that a gap is measured on; fewer if examples are large."""
+FEWEST_ROWS = 100
+"""Minimum number of rows that a gap is measured on, however many categories a table has."""
 COPIES = 4
 """Number of copies of a decoded draw that are in memory at once."""
 
@@ -30,6 +32,12 @@ def rows_within_budget(num_values: int) -> int:
     """Returns the number of rows to measure the gap on within `BUDGET_BYTES`, 2 at least, by the values of a row."""
     row_bytes = torch.float32.itemsize * num_values * DRAWS * COPIES
     return min(MOST_ROWS, max(2, BUDGET_BYTES // row_bytes))
+
+
+def rows_to_measure(model: VAE) -> int:
+    """Returns the number of rows to measure the gap of a model on: fewer if its table has many categories."""
+    most = rows_within_budget(model.examples.num_values)
+    return min(most, max(FEWEST_ROWS, affordable_rows(model, 2 * DRAWS, most)))
 
 
 @torch.no_grad()

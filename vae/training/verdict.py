@@ -17,7 +17,7 @@ from vae.config.scale import Scale, scale_of
 from vae.config.suiting import facts_of, misfits
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
-from vae.metrics.gap import generation_gap, rows_within_budget
+from vae.metrics.gap import generation_gap, rows_to_measure
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.controllers.cyclical import Cyclical
@@ -125,7 +125,7 @@ def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
     if num_examples < 2:
         return Measured(scale, num_examples)
     device = next(model.parameters()).device
-    num_rows = min(num_examples, rows_within_budget(model.examples.num_values))
+    num_rows = min(num_examples, rows_to_measure(model))
     rows = share_of(config, dataset, "train", device=device).load(0, num_rows)
     was_training = model.training
     gap = generation_gap(model.eval(), inputs_of(model, rows, torch.Generator(device).manual_seed(0)))

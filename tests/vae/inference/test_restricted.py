@@ -121,9 +121,9 @@ def test_rows_beyond_the_budget_repeat_fitting_ones_of_their_group() -> None:
 
 
 def test_each_group_gets_the_candidates_of_its_own_rows() -> None:
-    """Where every candidate fits, each row is its own, and rows are those without constraints."""
-    made = draw_fitting(lambda rows_B, seed: rows_B.float(), lambda x: x >= 0, [5, 9, 5, 7], 0)
-    assert made.x.tolist() == [0, 1, 2, 3]
+    """The row whose own candidates never fit gets that of its group; if all fit, rows are those without constraints."""
+    made = draw_fitting(lambda rows_B, seed: rows_B.float(), lambda x: x > 0, [5, 9, 5, 7], 0)
+    assert made.x.tolist() == [2, 1, 2, 3]
     free, all_fit = (
         predict(None, TABLE, task="generate", n=9, seed=2, **asked) for asked in ({}, {"where": "age>-1e9"})
     )
