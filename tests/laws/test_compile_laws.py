@@ -29,10 +29,11 @@ COMPILED_PAIRS = (
 
 
 def _compiled() -> dict[str, Config]:
-    """Every pair above with a likelihood, a body and a condition of images, in turn; and a table."""
+    """Every pair above with a likelihood, a body and a condition of images, in turn; and tables by each likelihood."""
     images = parts.IMAGE_LIKELIHOODS
     bodies, conditions = ("mlp", "gated mlp", "conv", "residual conv"), ("concatenation", "film and gates")
-    models = {"table": MODELS["table, concatenation"]}
+    table = MODELS["table, concatenation"]
+    models = {"table": table, "table by column": {**table, "likelihood": parts.LIKELIHOODS["autoregressive"]}}
     for pair, likelihood, body, condition in zip(
         COMPILED_PAIRS, images, itertools.cycle(bodies), itertools.cycle(conditions), strict=False
     ):

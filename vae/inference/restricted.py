@@ -72,7 +72,6 @@ def draw_fitting(
         fitting = [x for row, x in found.items() if groups[row] == group]
         if of_group and not fitting:
             raise ValueError(f"none of {num_drawn:,} drawn rows fits")
-        for row in of_group:
-            found[row] = fitting[int(torch.randint(len(fitting), (), generator=generator))]
-    num_repeated = sum(map(len, pending.values()))
-    return Restricted(torch.stack([found[row] for row in range(len(groups))]), num_drawn, num_fitting, num_repeated)
+        found |= {row: fitting[int(torch.randint(len(fitting), (), generator=generator))] for row in of_group}
+    x = torch.stack([found[row] for row in range(len(groups))])
+    return Restricted(x, num_drawn, num_fitting, sum(map(len, pending.values())))

@@ -32,6 +32,8 @@ MOST_WORDS = 1000
 """Characters of a message about a file; the rest is cut off."""
 MOST_DIGITS = 10
 ROW_INCHES = 0.2
+MOST_FIELD_CHARACTERS = 1 << 17
+"""Longest field of an uploaded table; a longer one is refused."""
 
 
 class Tables(Kind):
@@ -174,6 +176,7 @@ def _row_of(data: bytes, number: int) -> tuple[list[str], list[str], int]:
         raise DataError("the file cannot be used: it is no text in UTF-8; save the table as CSV, in UTF-8") from None
     # Office programs of some countries write semicolons or tabs instead of commas.
     delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    csv.field_size_limit(MOST_FIELD_CHARACTERS)
     lines = (line for line in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if line)
     num_rows, row = 0, None
     try:
