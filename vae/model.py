@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from vae.config.model import ModelConfig
 from vae.data.conditions import annotation_values, encode_conditions
 from vae.data.schema import Column, ExampleSpec, Experience
+from vae.draws import Source
 from vae.errors import ConfigError, DataError
 from vae.parts.aggregate import AggregateMixture
 from vae.parts.bodies.body import Context, ContextDims
@@ -103,7 +104,7 @@ class VAE(nn.Module):
         attributes_BA: Tensor | None = None,
         observed: Tensor | None = None,
         *,
-        generator: torch.Generator,
+        generator: Source,
     ) -> Inputs:
         """Returns a batch of the dataset as the model takes it.
 

@@ -31,7 +31,7 @@ class PipelineRequest(Promotion):
     @model_validator(mode="after")
     def _final_training_fits(self) -> Self:
         if self.search is not None:
-            self.final(self.search.base)  # refuses a batch that does not divide among the workers
+            self.final(self.search.base)  # refuses a batch that is smaller than the workers
         return self
 
     def final(self, base: RunConfig) -> RunConfig:

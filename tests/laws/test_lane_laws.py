@@ -13,7 +13,9 @@ from tests.laws import parts
 from tests.laws.parts import Config
 from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generator
 from vae.config import ObjectiveConfig, RunConfig, parse
+from vae.draws import RowDraws
 from vae.model import VAE
+from vae.seeds import Stream
 from vae.training.lanes import refusal
 from vae.training.stack import LaneNoise, Stack, StackGradients
 from vae.training.step import Step, draw, present
@@ -58,15 +60,20 @@ def _assert_like_each_alone(
     capacities: Tensor,
 ) -> None:
     examples = batch(models[0])
-    inputs = present(models[0], objective, examples.gather(torch.arange(len(examples)).roll(seed)), generator(seed))
-    draws = [draw(models[0], objective, inputs, generator(10 * seed + lane)) for lane in range(LANES)]
+    rolled = examples.gather(torch.arange(len(examples)).roll(seed))
+    inputs = present(models[0], objective, rolled, RowDraws(seed, Stream.PRESENTATION))
+    seeds = [10 * seed + lane for lane in range(LANES)]
+    draws = [draw(models[0], objective, inputs, RowDraws(one, Stream.STEP)) for one in seeds]
+    every = draw(models[0], objective, inputs, RowDraws(seeds, Stream.STEP))
     alone = []
     for model, one, beta, capacity in zip(models, draws, betas, capacities, strict=True):
         model.zero_grad()
         result = Step(model, objective, EXAMPLES)(one, beta, capacity)
         result.loss.backward()
         alone.append(result)
-    loss_K, parts_K2 = gradients(inputs, LaneNoise.of(draws), betas, capacities)
+    loss_K, parts_K2 = gradients(
+        inputs, LaneNoise(every.noise, every.inputs.log_beta, every.reference), betas, capacities
+    )
     torch.testing.assert_close(loss_K, torch.stack([one.loss for one in alone]), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(parts_K2, torch.stack([one.parts for one in alone]), rtol=1e-5, atol=1e-5)
     for name, stacked in gradients.stack.parameters.items():

@@ -18,10 +18,12 @@ from tests.laws import parts
 from tests.laws.parts import BOUNDS, CONTROLLERS, CORRUPTIONS, LATENT, REGULARIZERS, ROWS, Config, build, complete
 from vae.config import ModelConfig, ObjectiveConfig, parse
 from vae.data.batches import Batch
+from vae.draws import RowDraws
 from vae.model import VAE
 from vae.parts.bounds.bound import bound_loss
 from vae.parts.regularizers.adversary import Discriminator
 from vae.parts.regularizers.regularizer import penalty
+from vae.seeds import Stream
 from vae.training.step import Step, StepInputs, StepResult, draw, present
 
 EXAMPLES = 100
@@ -78,9 +80,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, generator: torch.Generator) -> StepInputs:
+def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, seed: int = 0) -> StepInputs:
     """A batch as the model takes it, and what a step draws for it."""
-    return draw(model, objective, present(model, objective, examples, generator), generator)
+    draws = RowDraws(seed, Stream.STEP)
+    return draw(model, objective, present(model, objective, examples, draws), draws)
 
 
 def discriminator_of(objective: ObjectiveConfig) -> Discriminator | None:
@@ -94,7 +97,7 @@ def take(
     model: VAE, objective: ObjectiveConfig, wrap: Callable[[Step], Callable[..., StepResult]] = lambda step: step
 ) -> StepResult:
     step = Step(model, objective, EXAMPLES, discriminator_of(objective))
-    drawn = drawn_for(model, objective, batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model))
     return wrap(step)(drawn, torch.tensor(2.0), torch.tensor(1.5))
 
 
@@ -120,7 +123,7 @@ def test_step_tells_distortion_rate_and_draws_without_gradient(config: Config) -
     objective = parse(ObjectiveConfig, config)
     model = model_of(objective)
     result = take(model, objective)
-    drawn = drawn_for(model, objective, batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model))
     terms = model(drawn.inputs, drawn.noise)
     assert not result.parts.requires_grad
     assert not result.z.requires_grad
@@ -133,7 +136,7 @@ def test_step_is_the_bound_and_its_regularizers(config: Config) -> None:
     """Loss and gradient are the bound's, with each example's own β under multi_rate, plus each regulariser's penalty."""
     objective = parse(ObjectiveConfig, config)
     model = model_of(objective)
-    drawn = drawn_for(model, objective, batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model))
     terms = model(drawn.inputs, drawn.noise)
     beta = torch.tensor(2.0)
     if drawn.inputs.log_beta is not None:
@@ -167,13 +170,13 @@ def test_autocast_leaves_the_loss_in_full(config: Config) -> None:
 
 
 @EVERY_OBJECTIVE
-def test_everything_drawn_for_a_step_repeats_with_its_generator(config: Config) -> None:
+def test_everything_drawn_for_a_step_repeats_with_its_seed(config: Config) -> None:
     """The same seed draws the same bits, another one others; the global generator is neither read nor moved."""
     objective = parse(ObjectiveConfig, config)
     model = model_of(objective)
 
     def drawn(seed: int) -> list[Tensor]:
-        inputs, noise, reference = drawn_for(model, objective, batch(model), generator(seed))
+        inputs, noise, reference = drawn_for(model, objective, batch(model), seed)
         return [each for each in (*inputs, noise, reference) if each is not None]
 
     before = torch.random.get_rng_state()
@@ -187,8 +190,8 @@ def test_everything_drawn_for_a_step_repeats_with_its_generator(config: Config) 
 def test_corruption_is_what_the_encoder_sees(corruption: Config) -> None:
     """The likelihood is of the clean example: only the encoder's input is corrupted, and its code changes."""
     objective, model = parse(ObjectiveConfig, {"corruption": corruption}), build(complete()).eval()
-    drawn = drawn_for(model, objective, batch(model), generator())
-    clean = drawn_for(model, ObjectiveConfig(), batch(model), generator())
+    drawn = drawn_for(model, objective, batch(model))
+    clean = drawn_for(model, ObjectiveConfig(), batch(model))
     assert torch.equal(drawn.inputs.x, clean.inputs.x)
     assert drawn.inputs.seen is not None
     assert not torch.equal(drawn.inputs.seen, drawn.inputs.x)
@@ -202,7 +205,7 @@ def test_multi_rate_draws_beta_uniformly_in_the_logarithm() -> None:
     objective = parse(ObjectiveConfig, {"controller": {"kind": "multi_rate", "low": 0.01, "high": 100.0}})
     model = build(complete(**parts.CONDITIONS["gates"]))
     many = Batch(parts.values(model).repeat(400, 1, 1, 1))
-    log_beta = drawn_for(model, objective, many, generator()).inputs.log_beta
+    log_beta = drawn_for(model, objective, many).inputs.log_beta
     assert log_beta is not None
     assert log_beta.shape == (400 * ROWS, 1)
     assert math.log(0.01) <= log_beta.min() < -4.4
@@ -217,7 +220,7 @@ def test_prior_is_drawn_for_a_discrepancy_alone(name: str) -> None:
     objective = parse(ObjectiveConfig, OBJECTIVES[name])
     model = model_of(objective)
     wanted = any(regularizer.compares_with_prior for regularizer in objective.regularizers)
-    assert (drawn_for(model, objective, batch(model), generator()).reference is not None) is wanted
+    assert (drawn_for(model, objective, batch(model)).reference is not None) is wanted
 
 
 def test_discrepancy_is_to_the_models_own_prior() -> None:
@@ -235,7 +238,7 @@ def test_discrepancy_is_to_the_models_own_prior() -> None:
     found = []
     for mean in (3.0, 0.0):
         _say(model.posterior.head, mean)
-        drawn = drawn_for(model, objective, many, generator())
+        drawn = drawn_for(model, objective, many)
         step = Step(model, objective, EXAMPLES)(drawn, torch.tensor(0.0), torch.tensor(0.0))
         found.append((step.loss - step.parts[0]).item())  # at β = 0 the loss is distortion and penalty
     assert abs(found[0]) < 0.02
@@ -250,7 +253,7 @@ def test_discrepancy_teaches_the_posterior_and_not_the_prior() -> None:
     )
     gradients = []
     for objective in (weighted, plain):
-        drawn = drawn_for(model, objective, batch(model), generator())
+        drawn = drawn_for(model, objective, batch(model))
         loss = Step(model, objective, EXAMPLES)(drawn, torch.tensor(0.0), torch.tensor(0.0)).loss
         gradients.append(torch.autograd.grad(loss, [*model.prior.parameters(), model.posterior.head.weight]))
     *to_prior, to_posterior = zip(*gradients, strict=True)

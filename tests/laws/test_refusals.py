@@ -204,10 +204,10 @@ REFUSALS: dict[str, Refusal] = {
         "objective.regularizers",
         [{"objective.regularizers": [{"kind": "adversary"}]}],
     ),
-    "batch that does not divide": Refusal(
-        {"training": {"batch_size": 7}, "scaling": {"num_workers": 2}},
+    "batch smaller than the workers": Refusal(
+        {"training": {"batch_size": 7}, "scaling": {"num_workers": 8}},
         "training.batch_size",
-        [{"training.batch_size": 8}],
+        [{"training.batch_size": 8}, {"scaling.num_workers": 7}],
     ),
 }
 UNSAID = {"standard_normal", "constant", "mcar", "class"}

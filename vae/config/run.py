@@ -37,7 +37,7 @@ class TrainingConfig(Section):
     epochs: Positive = 100
     """Largest number of passes over the training split."""
     batch_size: Positive = 128
-    """Examples per optimiser step over all workers; must divide evenly among them."""
+    """Examples per optimiser step over all workers, one for each at least."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Learning rate of AdamW."""
     learning_rate_schedule: Literal["constant", "cosine"] = "constant"
@@ -68,12 +68,13 @@ class TrainingConfig(Section):
     compile: Literal["auto", "off", "on"] = "auto"
     """Whether to use torch.compile with CUDA graphs; auto is on with a GPU and off without one."""
     feed: Literal["auto", "resident", "streaming"] = "auto"
-    """Way to feed the data. resident: a worker holds its share. streaming: it reads row groups through a shuffle window.
-    auto: resident while the share fits `memory_budget_bytes`."""
+    """Way to feed the data. resident: a worker holds its rows. streaming: it reads them through a shuffle window.
+    auto: resident where the training split fits `memory_budget_bytes`."""
     memory_budget_bytes: Positive = 2 * 1024**3
-    """Most bytes of data that a worker holds."""
+    """Most bytes of data that all workers together hold. With seed and batch size it sets the order of the examples: a
+    split within it is shuffled as a whole, a larger one in windows of a third of it."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """Seed of every draw (weights, permutations, noise), together with the rank and the step."""
+    """Seed of every draw (weights, order, noise), together with the step and an example's place in the batch."""
     data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None
     """Seed of the order of the examples and of the draws for them: binarisation, corruption, the noise of the validation.
     Runs with one `data_seed` see the same batches. None stands for `seed`."""
@@ -112,11 +113,11 @@ class RunConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _batch_divides_among_workers(self) -> Self:
+    def _batch_has_an_example_for_each_worker(self) -> Self:
         batch, workers = self.training.batch_size, self.scaling.num_workers
-        if batch % workers:
+        if batch < workers:
             raise ValueError(
-                f"training.batch_size must divide evenly among scaling.num_workers, got {batch} examples for "
-                f"{workers} workers; the nearest that does is {max(1, round(batch / workers)) * workers}"
+                f"training.batch_size: expected an example for each of scaling.num_workers at least, got {batch} examples "
+                f"for {workers} workers; use a batch of {workers} or more, or {batch} workers or fewer"
             )
         return self

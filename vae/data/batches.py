@@ -1,16 +1,15 @@
 """Batches: the ways of a worker's share of a split to the model, resident in memory or streamed, behind one interface.
 
 Shapes: N rows of the share, B rows of a batch, C channels, H height, W width, D columns of a table (or values of an image),
-A attributes. Both feeds follow one rule: the share is a
-contiguous range of rows, an epoch is an order of it derived from (seed, rank, epoch), and step k of the epoch is rows
-[k·B, (k+1)·B) of that order. A position is therefore one number, and resuming in mid-epoch is arithmetic.
+A attributes. Both feeds walk one `Order` of the split, in which each rank has some places of every batch. A position in it
+is one number, and resuming in mid-epoch, on any number of ranks, is arithmetic.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -20,11 +19,11 @@ from torch import Tensor
 
 from vae.data.binarization import Binarization
 from vae.data.missing import Logistic, MissingConfig, fit_logistic, without_hidden
+from vae.data.order import Order, places_of
 from vae.data.parquet import Dataset
 from vae.data.rows import Rows, empty_rows, fill, holds_gaps
 from vae.data.transforms import transform_of
 from vae.errors import ConfigError
-from vae.seeds import Stream, derive
 
 BLOCK_BYTES = 1 << 20
 """Bytes read at a time."""
@@ -67,13 +66,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Share:
-    """One rank's part of a split: a contiguous range of rows, which ingest has already shuffled."""
+    """A contiguous range of a split's rows, which ingest has already shuffled."""
 
     dataset: Dataset
     split: str
     start: int
     stop: int
-    rank: int
     device: torch.device
     binarization: Binarization | None = None
     """Policy of a Bernoulli likelihood; None for likelihoods over grey pixels."""
@@ -87,21 +85,23 @@ class Share:
         cls,
         dataset: Dataset,
         split: str,
-        rank: int = 0,
-        world_size: int = 1,
         device: torch.device | str = "cpu",
         binarization: Binarization | None = None,
         missing: MissingConfig | None = None,
     ) -> Share:
-        """Returns the share of one of `world_size` ranks; shares differ by one row at most.
+        """Returns a whole split.
 
         Raises:
             ConfigError: If such a dataset's entries cannot go missing in that way.
         """
-        rows = dataset.num_rows(split)
-        start, stop = rows * rank // world_size, rows * (rank + 1) // world_size
         logistic = None if missing is None else fit_logistic(dataset, missing)
-        return cls(dataset, split, start, stop, rank, torch.device(device), binarization, missing, logistic)
+        return cls(dataset, split, 0, dataset.num_rows(split), torch.device(device), binarization, missing, logistic)
+
+    def batches_of(self, rank: int, world_size: int, batch_size: int) -> Share:
+        """Returns one rank's rows where each rank takes whole batches of the share."""
+        count = -(-self.num_rows // batch_size)
+        start, stop = (min(self.num_rows, count * one // world_size * batch_size) for one in (rank, rank + 1))
+        return replace(self, start=self.start + start, stop=self.start + stop)
 
     @property
     def num_rows(self) -> int:
@@ -165,126 +165,108 @@ class Share:
 class Feed(Protocol):
     """Source of the training loop's batches."""
 
-    steps_per_epoch: int
-    """Steps of an epoch; the same on every rank."""
+    order: Order
+    """Rows of every step."""
+    places: range
+    """Places of this rank in each batch of all ranks."""
     held_bytes: int
     """Bytes of data that the feed may hold at once."""
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yields the batches of an epoch from a step on, in the order that (seed, rank, epoch) gives."""
-        ...
-
-    def row_numbers(self, epoch: int, step: int) -> Tensor:
-        """Returns the numbers in the split of the rows of one batch, int64 [B]."""
+        """Yields this rank's part of the batches of an epoch, from a step on."""
         ...
 
 
 def open_feed(
-    share: Share, *, world_size: int, batch_size: int, seed: int, mode: str = "auto", memory_budget_bytes: int
+    share: Share,
+    *,
+    rank: int = 0,
+    world_size: int = 1,
+    batch_size: int,
+    seed: int,
+    mode: str = "auto",
+    memory_budget_bytes: int,
 ) -> Feed:
-    """Returns the feed of one rank's share.
+    """Returns the feed of one rank.
 
     Args:
-        share: The rank's rows.
-        world_size: Ranks that share the split.
-        batch_size: Rows per step on this rank.
-        seed: Seed of the permutations.
-        mode: `resident`, `streaming`, or `auto`, which is resident while the share fits the budget.
-        memory_budget_bytes: Data that this rank may hold. A streaming feed takes a few MB at least, whatever it is.
+        share: The split.
+        rank: The rank, which takes its places of every batch.
+        world_size: Ranks that share every batch.
+        batch_size: Rows of a step over all ranks.
+        seed: Seed of the order.
+        mode: `resident`, `streaming`, or `auto`, which is resident where the split fits the budget.
+        memory_budget_bytes: Data that all ranks may hold together. A streaming feed takes a few MB at least.
 
     Raises:
         ConfigError: If the split has fewer rows than one step takes.
     """
-    rows = share.dataset.num_rows(share.split)
-    steps = (rows // world_size) // batch_size
-    if not steps:
+    rows, size = share.num_rows, share.num_rows * share.row_bytes
+    if batch_size > rows:
         raise ConfigError(
-            f"training.batch_size: one step takes {batch_size * world_size} examples, the {share.split} split of "
+            f"training.batch_size: one step takes {batch_size} examples, the {share.split} split of "
             f"{share.dataset.uri} has {rows}; use a smaller batch"
         )
-    fits = share.num_rows * share.row_bytes <= memory_budget_bytes
+    fits = size <= memory_budget_bytes
+    # A third of the budget is for the window in use, one for the window being read, and one for what reading takes: pages,
+    # and blocks on their way into the window.
+    window_rows = rows if fits else memory_budget_bytes // (3 * share.row_bytes)
+    order = Order(rows, share.dataset.row_groups(share.split), batch_size, seed, window_rows)
+    places = places_of(rank, world_size, batch_size)
     if mode == "resident" or (mode == "auto" and fits):
-        return ResidentFeed(share, steps, batch_size, seed)
-    return StreamingFeed(share, steps, batch_size, seed, memory_budget_bytes)
+        return ResidentFeed(share, order, places)
+    return StreamingFeed(share, order, places, min(size, memory_budget_bytes))
 
 
 class ResidentFeed:
-    """The whole share in one contiguous tensor on the device, indexed by a permutation."""
+    """The rows that a rank's places may take in one contiguous tensor on the device, indexed by the order."""
 
-    def __init__(self, share: Share, steps_per_epoch: int, batch_size: int, seed: int) -> None:
-        self.rank = share.rank
-        self.start = share.start
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rows = share.load(share.start, share.stop)
-        self.held_bytes = share.num_rows * share.row_bytes
+    def __init__(self, share: Share, order: Order, places: range) -> None:
+        self.order, self.places = order, places
+        # In a single window the places keep their rows from epoch to epoch.
+        self.is_fixed = order.num_windows == 1
+        ranges = [*order.ranges(0, 0, places)] if self.is_fixed else [(0, order.num_rows)]
+        self.rows = share.load(ranges[0][0], ranges[-1][1])
+        self.held_bytes = len(self.rows) * share.row_bytes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yields the batches of an epoch from a step on."""
-        order = permutation(len(self.rows), self.seed, self.rank, epoch).to(self.rows.values.device)
-        for step in range(first_step, self.steps_per_epoch):
-            yield self.rows.gather(order[step * self.batch_size : (step + 1) * self.batch_size])
-
-    def row_numbers(self, epoch: int, step: int) -> Tensor:
-        """Returns the numbers in the split of the rows of one batch, int64 [B]."""
-        order = permutation(len(self.rows), self.seed, self.rank, epoch)
-        return self.start + order[step * self.batch_size : (step + 1) * self.batch_size]
+        """Yields this rank's part of the batches of an epoch, from a step on."""
+        order, device = self.order, self.rows.values.device
+        number, skipped = divmod(first_step, order.steps_per_window)
+        for window in range(number, order.num_windows):
+            rows = order.rows(epoch, window, self.places)
+            if not self.is_fixed:
+                rows = torch.cat([torch.arange(*one) for one in order.ranges(epoch, window, self.places)])[rows]
+            for rows_P in rows[skipped:].to(device):
+                yield self.rows.gather(rows_P)
+            skipped = 0
 
 
 class StreamingFeed:
-    """Row groups read in the background into shuffle windows, for shares that do not fit in memory.
+    """Row groups read in the background into windows, for splits that do not fit in memory."""
 
-    An epoch is a permutation of the share's row groups, cut into windows of whole batches; rows are permuted inside a
-    window. A third of the budget is for the window in use, one for the window being read, and one for what reading takes:
-    pages, and blocks on their way into the window.
-    """
-
-    def __init__(
-        self, share: Share, steps_per_epoch: int, batch_size: int, seed: int, memory_budget_bytes: int
-    ) -> None:
-        self.share = share
-        self.steps_per_epoch = steps_per_epoch
-        self.batch_size = batch_size
-        self.seed = seed
-        self.held_bytes = memory_budget_bytes
-        self.steps_per_window = max(1, memory_budget_bytes // (3 * share.row_bytes * batch_size))
-        self.groups = [
-            (max(start, share.start), min(stop, share.stop))
-            for start, stop in share.dataset.row_groups(share.split)
-            if stop > share.start and start < share.stop
-        ]
+    def __init__(self, share: Share, order: Order, places: range, held_bytes: int) -> None:
+        self.share, self.order, self.places = share, order, places
+        self.held_bytes = held_bytes
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        """Yields the batches of an epoch from a step on."""
-        number = first_step // self.steps_per_window
+        """Yields this rank's part of the batches of an epoch, from a step on."""
+        number, skipped = divmod(first_step, self.order.steps_per_window)
         for window in self._windows(epoch, number):
-            order = permutation(len(window), self.seed, self.share.rank, epoch, number + 1)
-            order = order.to(window.values.device)
-            start = number * self.steps_per_window
-            for step in range(max(first_step, start), min(start + self.steps_per_window, self.steps_per_epoch)):
-                yield window.gather(order[(step - start) * self.batch_size : (step - start + 1) * self.batch_size])
-            number += 1
+            rows = self.order.rows(epoch, number, self.places)
+            for rows_P in rows[skipped:].to(window.values.device):
+                yield window.gather(rows_P)
+            number, skipped = number + 1, 0
             del window  # as `enumerate` would not: there would be three while the next but one is read
 
-    def row_numbers(self, epoch: int, step: int) -> Tensor:
-        """Returns the numbers in the split of the rows of one batch, int64 [B]."""
-        number, place = divmod(step, self.steps_per_window)
-        first = number * self.steps_per_window * self.batch_size
-        length = min(self.steps_per_window * self.batch_size, self.share.num_rows - first)
-        ranges = [torch.arange(start, stop) for start, stop in self._ranges(epoch, first)]
-        order = permutation(length, self.seed, self.share.rank, epoch, number + 1)
-        return torch.cat(ranges)[:length][order[place * self.batch_size : (place + 1) * self.batch_size]]
-
     def _windows(self, epoch: int, first: int) -> Iterator[Batch]:
-        """Yields the epoch's windows from the first on, in the order they are read; the next one is read ahead."""
-        window_rows = self.steps_per_window * self.batch_size
-        # Rows that are left over for less than a batch need not be read.
-        starts = range(first * window_rows, self.steps_per_epoch * self.batch_size, window_rows)
-        counts = [min(window_rows, self.share.num_rows - start) for start in starts]
+        """Yields the rows of this rank's places in each window from the first on; the next one is read ahead."""
+        numbers = range(first, self.order.num_windows)
+        ranges = [list(self.order.ranges(epoch, number, self.places)) for number in numbers]
+        counts = [sum(stop - start for start, stop in window) for window in ranges]
         if not counts:
             return
-        rows = _Concatenated(self.share, self._ranges(epoch, first * window_rows))
+        rows = _Concatenated(self.share, joined(chain.from_iterable(ranges)))
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-feed") as reader:
             ahead = reader.submit(rows.take, counts[0])
             for following in [*counts[1:], 0]:
@@ -294,13 +276,19 @@ class StreamingFeed:
                     ahead = reader.submit(rows.take, following)
                 yield window
 
-    def _ranges(self, epoch: int, skip: int) -> Iterator[tuple[int, int]]:
-        """Yields the row groups in the epoch's order, without their first `skip` rows."""
-        for index in permutation(len(self.groups), self.seed, self.share.rank, epoch).tolist():
-            start, stop = self.groups[index]
-            if skip < stop - start:
-                yield start + skip, stop
-            skip = max(0, skip - (stop - start))
+
+def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Yields ranges, with those that go on where the one before ends as one."""
+    begun: tuple[int, int] | None = None
+    for start, stop in ranges:
+        if begun is not None and begun[1] == start:
+            begun = begun[0], stop
+            continue
+        if begun is not None:
+            yield begun
+        begun = start, stop
+    if begun is not None:
+        yield begun
 
 
 class _Concatenated:
@@ -328,7 +316,7 @@ class InOrder:
     """Every row of a share once, in the order of the dataset, as often as it is iterated; for evaluation.
 
     Args:
-        share: The rank's rows.
+        share: The rows.
         batch_size: Rows per batch; the last one may be shorter.
         memory_budget_bytes: A share within it is read once and kept.
     """
@@ -347,9 +335,3 @@ class InOrder:
                 yield self.share.to_device(reader.take(stop - start))
             else:
                 yield self.rows.take(slice(start, stop))
-
-
-def permutation(size: int, seed: int, *keys: int) -> Tensor:
-    """Returns a permutation of range(size), int64, that depends on the seed and the keys alone."""
-    generator = torch.Generator().manual_seed(derive(seed, Stream.PERMUTATION, *keys))
-    return torch.randperm(size, generator=generator)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.data.batches import Batch
+from vae.draws import RowDraws, Source
 from vae.errors import ConfigError
 from vae.inference import importance
 from vae.inference.memory import BUDGET_BYTES, chunks
@@ -120,29 +121,35 @@ class Bound:
 
 
 @torch.no_grad()
-def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, rank: int = 0, bound: BoundConfig = ONE_DRAW) -> Sums:
+def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, bound: BoundConfig = ONE_DRAW, first: int = 0) -> Sums:
     """Returns the sums of a bound on the evidence at β = 1 over some batches.
 
     Protocol: z is sampled as often as the bound states, never replaced by the posterior mean, which would give no
-    bound. Draws
-    derive from (seed, rank, batch), so two epochs are compared on the same noise. A dynamic binarisation policy applies to
-    the targets as well. Missing entries are left out. `ciwae` is measured by its importance-weighted part, the tighter one.
+    bound. Draws derive from (seed, row), so two epochs are compared on the same noise, in whatever batches. A dynamic
+    binarisation policy applies to the targets as well. Missing entries are left out. `ciwae` is measured by its
+    importance-weighted part, the tighter one.
+
+    Args:
+        model: The model.
+        batches: Batches of a split, one after the other.
+        seed: Seed of the draws.
+        bound: Bound to measure.
+        first: Number in the split of the first row.
     """
     model.eval()
     device = next(model.parameters()).device
-    generator = torch.Generator(device)
     latent_dim = model.config.latent_dim
     total = torch.zeros(Sums.width(latent_dim), dtype=torch.float64, device=device)
-    for number, batch in enumerate(batches):
-        generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
-        inputs = inputs_of(model, batch, generator)
-        noise = torch.randn(bound.samples, len(batch), model.noise_dim, generator=generator, device=device)
+    for batch in batches:
+        draws = RowDraws(seed, Stream.VALIDATION, first=first, device=device)
+        inputs, first = inputs_of(model, batch, draws), first + len(batch)
+        noise = draws.normal(len(batch), bound.samples, model.noise_dim).transpose(0, 1).contiguous()
         for rows in chunks(model, len(batch), bound.samples):
             total += batch_sums(model(inputs.take(rows), noise[:, rows]), bound)
     return Sums(total)
 
 
-def inputs_of(model: VAE, batch: Batch, generator: torch.Generator) -> Inputs:
+def inputs_of(model: VAE, batch: Batch, generator: Source) -> Inputs:
     """Returns a batch as the model takes it."""
     return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
 

@@ -22,13 +22,10 @@ def share_of(
     config: RunConfig,
     dataset: Dataset,
     split: str,
-    rank: int = 0,
-    size: int = 1,
     device: torch.device | str = "cpu",
 ) -> Share:
-    """Returns a rank's share of a split, binarised for the likelihood and without the entries that the run hides."""
-    policy = config.model.likelihood.binarization_policy
-    return Share.of(dataset, split, rank, size, device, policy, config.data.missing)
+    """Returns a split, binarised for the likelihood and without the entries that the run hides."""
+    return Share.of(dataset, split, device, config.model.likelihood.binarization_policy, config.data.missing)
 
 
 def open_feeds(
@@ -41,18 +38,20 @@ def open_feeds(
     """
     training = config.training
     feed = open_feed(
-        share_of(config, dataset, "train", rank, size, device),
+        share_of(config, dataset, "train", device),
+        rank=rank,
         world_size=size,
-        batch_size=training.batch_size // size,
+        batch_size=training.batch_size,
         seed=training.seed_of_data,
         mode=training.feed,
         memory_budget_bytes=training.memory_budget_bytes,
     )
     remaining = training.memory_budget_bytes - feed.held_bytes
-    # A regulariser compares all pairs of a batch, which takes memory by its square.
-    batch_size = 256 if config.objective.regularizers else 1024
-    share = share_of(config, dataset, "validation", rank, size, device)
-    return feed, InOrder(share, batch_size, memory_budget_bytes=remaining)
+    share = share_of(config, dataset, "validation", device)
+    # A regulariser compares all pairs of a batch, which takes memory by its square. The batches are those of any number of
+    # ranks, so there are some for each of a few.
+    batch_size = 256 if config.objective.regularizers else max(64, min(1024, -(-share.num_rows // 8)))
+    return feed, InOrder(share.batches_of(rank, size, batch_size), batch_size, memory_budget_bytes=remaining)
 
 
 def identity_of(config: RunConfig) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The course of a run through its epochs, which a single training and a stack of lanes have in common.
 
-Every draw derives from a seed and the step, and every position from the step alone, so that a resumed run repeats the
-uninterrupted one bit for bit on a CPU with the same number of ranks.
+Every draw derives from a seed, the step and the example's place in the batch of all ranks. So a resumed run repeats the
+uninterrupted one: bit for bit on a CPU with the same number of ranks, and but for the rounding of sums with another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,6 @@ class EpochLoop(ABC):
         config: The run, or the first lane of a stack.
         feed: The training batches.
         device: Device of the model.
-        examples_per_step: Examples of one optimiser step over all ranks.
         store: The run's checkpoints; None keeps none.
 
     Raises:
@@ -45,15 +44,14 @@ class EpochLoop(ABC):
         config: RunConfig,
         feed: Feed,
         device: torch.device,
-        examples_per_step: int,
         store: CheckpointStore | None,
     ) -> None:
         self.settings = config.training
-        self.feed, self.device, self.examples_per_step, self.store = feed, device, examples_per_step, store
-        self.total_steps = feed.steps_per_epoch * self.settings.epochs
+        self.feed, self.device, self.store = feed, device, store
+        self.steps_per_epoch = feed.order.steps_per_epoch
+        self.total_steps = self.steps_per_epoch * self.settings.epochs
         check_schedule(config.objective, self.total_steps)
         check_warmup(self.settings, self.total_steps)
-        self.generator = torch.Generator(device)
         self.steps_done = 0
 
     @property
@@ -88,11 +86,11 @@ class EpochLoop(ABC):
     def train(self) -> None:
         """Trains from the current step to the end of the run."""
         started = self.last_checkpoint = time.monotonic()
-        per_epoch = self.feed.steps_per_epoch
+        per_epoch = self.steps_per_epoch
         while not self.is_over:
             epoch, first_step = divmod(self.steps_done, per_epoch)
             seconds = self._train_epoch(epoch, first_step)
-            examples = (per_epoch - first_step) * self.examples_per_step
+            examples = (per_epoch - first_step) * self.settings.batch_size
             reports = self.end_epoch(epoch, examples / seconds, time.monotonic() - started)
             is_due = time.monotonic() - self.last_checkpoint >= self.settings.checkpoint_seconds
             if is_due or self._is_checkpoint_step() or self.is_over:
@@ -107,11 +105,11 @@ class EpochLoop(ABC):
             self.train_step(batch)
             self.steps_done += 1
             # After an epoch's last step the checkpoint waits for the validation that belongs to it.
-            if self._is_checkpoint_step() and self.steps_done % self.feed.steps_per_epoch:
+            if self._is_checkpoint_step() and self.steps_done % self.steps_per_epoch:
                 self._checkpoint(in_epoch=True)
             if time.monotonic() - last_progress > PROGRESS_SECONDS:
                 last_progress = time.monotonic()
-                rate = number * self.examples_per_step / (last_progress - started)
+                rate = number * self.settings.batch_size / (last_progress - started)
                 self.announce_progress(Progress(epoch + 1, self.steps_done, self.total_steps, rate))
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the last steps are queued, not done
@@ -127,7 +125,7 @@ class EpochLoop(ABC):
 
     def failure_of_step(self, loss: float) -> str:
         """Returns what is not finite in the step that comes next, and where."""
-        epoch, step = divmod(self.steps_done, self.feed.steps_per_epoch)
+        epoch, step = divmod(self.steps_done, self.steps_per_epoch)
         what = "a gradient is not finite" if math.isfinite(loss) else f"the loss became {loss}"
         return f"{what} at step {self.steps_done + 1} (epoch {epoch + 1}, batch {step + 1})"
 

@@ -19,11 +19,12 @@ from torch import Tensor
 from vae.config import RunConfig, differences
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.errors import ConfigError, Diverged
 from vae.model import VAE
 from vae.parts.controllers.controller import Controller
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.training.epochs import EpochLoop
 from vae.training.guard import SMALL, diverged
@@ -87,8 +88,8 @@ def bytes_of_a_lane(config: RunConfig, dataset: Dataset) -> int:
     # The weights, their gradient, AdamW's two moments, the best epoch's weights, and the moving average if there is one.
     copies = 5 if training.ema_decay is None else 6
     batch = share_of(config, dataset, "train").load(0, min(training.batch_size, dataset.num_rows("train")))
-    generator = torch.Generator().manual_seed(0)
-    inputs = present(model, config.objective, batch, generator)
+    draws = RowDraws(0, Stream.STEP)
+    inputs = present(model, config.objective, batch, draws)
     kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ def bytes_of_a_lane(config: RunConfig, dataset: Dataset) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         step = Step(model, config.objective, dataset.num_rows("train"))
-        step(draw(model, config.objective, inputs, generator), torch.ones(()), torch.zeros(()))
+        step(draw(model, config.objective, inputs, draws), torch.ones(()), torch.zeros(()))
     return copies * weights + sum(kept.values())
 
 
@@ -135,7 +136,7 @@ class LaneTraining(EpochLoop):
         self.averaged = Stack(models) if training.ema_decay else None
         feed, self.validation = open_feeds(self.base, dataset, device=device)
         store = None if checkpoints is None else self._open_store(checkpoints)
-        super().__init__(self.base, feed, torch.device(device), training.batch_size, store)
+        super().__init__(self.base, feed, torch.device(device), store)
         self.step = Step(self.stack.template, self.base.objective, dataset.num_rows("train"))
         self.autocast = partial(autocast_of, training, self.device)
         self.gradients = StackGradients(self.stack, self.step, self.autocast)
@@ -212,14 +213,16 @@ class LaneTraining(EpochLoop):
 
     def _draw(self, batch: Batch) -> tuple[Inputs, LaneNoise]:
         """Returns the batch as all lanes take it, and the noise of each lane."""
-        training, generator, template = self.base.training, self.generator, self.stack.template
-        generator.manual_seed(derive(training.seed_of_data, Stream.PRESENTATION, 0, self.steps_done))
-        inputs = present(template, self.base.objective, batch, generator)
-        drawn = []
-        for lane in self.alive:
-            generator.manual_seed(derive(self.configs[lane].training.seed, Stream.STEP, 0, self.steps_done))
-            drawn.append(draw(template, self.base.objective, inputs, generator))
-        return inputs, LaneNoise.of(drawn)
+        objective, template, step, device = self.base.objective, self.stack.template, self.steps_done, self.device
+        inputs = present(
+            template,
+            objective,
+            batch,
+            RowDraws(self.base.training.seed_of_data, Stream.PRESENTATION, step, device=device),
+        )
+        seeds = [self.configs[lane].training.seed for lane in self.alive]
+        drawn = draw(template, objective, inputs, RowDraws(seeds, Stream.STEP, step, device=device))
+        return inputs, LaneNoise(drawn.noise, drawn.inputs.log_beta, drawn.reference)
 
     @torch.no_grad()
     def _check_finite(self, loss_K: Tensor) -> None:
@@ -252,7 +255,7 @@ class LaneTraining(EpochLoop):
 
     def end_epoch(self, epoch: int, examples_per_second: float, elapsed_seconds: float) -> Mapping[int, EpochReport]:
         """Validates and records an epoch of each lane; lanes that are over or have failed leave the stack."""
-        train_K2 = (self.sums.double() / self.feed.steps_per_epoch).tolist()
+        train_K2 = (self.sums.double() / self.steps_per_epoch).tolist()
         if self.averaged is not None:
             self.averaged.buffers = {name: value.clone() for name, value in self.stack.buffers.items()}
         reports: dict[int, EpochReport] = {}
@@ -286,7 +289,7 @@ class LaneTraining(EpochLoop):
         template, objective = self.stack.template.eval(), self.base.objective
         settled = [self.controllers[lane].settled() for lane in self.alive]
         beta_K, capacity_K = (torch.stack(values) for values in zip(*settled, strict=True))
-        batches = drawn_batches(template, objective, self.validation, self.base.training.seed_of_data, 0, self.device)
+        batches = drawn_batches(template, objective, self.validation, self.base.training.seed_of_data)
         vectors = (self.validation_vectors(self.shipped, *drawn, beta_K, capacity_K) for drawn in batches)
         total = next(vectors)
         for vector in vectors:

@@ -15,9 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 from vae.config import RunConfig, differences
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.errors import CheckpointError, ConfigError, Diverged
 from vae.model import VAE
 from vae.parts.controllers.controller import Controller
+from vae.parts.ranks import sharing, weight_of
 from vae.parts.regularizers.adversary import Discriminator
 from vae.seeds import Stream, derive
 from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
@@ -72,7 +74,7 @@ class Training(EpochLoop):
         self.averaged = copy.deepcopy(self.model).requires_grad_(False) if training.ema_decay else None
         feed, self.validation = open_feeds(config, dataset, self.world.rank, size, device)
         store = None if checkpoints is None else open_store(config, dataset, checkpoints)
-        super().__init__(config, feed, device, training.batch_size // size * size, store)
+        super().__init__(config, feed, device, store)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
         )
@@ -126,8 +128,11 @@ class Training(EpochLoop):
         training, model, controller = self.config.training, self.model, self.controller
         inputs = self._draw(batch)
         controller.prepare(self.steps_done)
-        with self.autocast:
+        with self.autocast, sharing(training.batch_size):
             loss, parts, z_BL = self.step(inputs, controller.beta, controller.capacity)
+            weight = weight_of(len(batch))
+        if weight != 1:  # where the ranks' parts of a batch differ in size
+            loss, parts = weight * loss, weight * parts
         loss.backward()
         self.guard.look(loss if self.world.size == 1 else None)
         if self._looks_now() and self.guard.is_raised:
@@ -140,31 +145,37 @@ class Training(EpochLoop):
         if self.averaged is not None and training.ema_decay is not None:
             move_averages(self.averaged.parameters(), model.parameters(), training.ema_decay, self.steps_done)
         if self.discriminator is not None:
-            self.discriminator.learn(z_BL, self.generator)
+            with sharing(training.batch_size):
+                self.discriminator.learn(z_BL, self._draws(training.seed, Stream.DISCRIMINATOR))
         controller.observe(*parts)
         self.sums += parts
 
     def _draw(self, batch: Batch) -> StepInputs:
         """Returns the batch as the model takes it, with the noise of the step."""
-        training, objective, rank = self.config.training, self.config.objective, self.world.rank
-        self.generator.manual_seed(derive(training.seed_of_data, Stream.PRESENTATION, rank, self.steps_done))
-        inputs = present(self.model, objective, batch, self.generator)
-        self.generator.manual_seed(derive(training.seed, Stream.STEP, rank, self.steps_done))
-        return draw(self.model, objective, inputs, self.generator)
+        training, objective = self.config.training, self.config.objective
+        inputs = present(
+            self.model,
+            objective,
+            batch,
+            self._draws(training.seed_of_data, Stream.PRESENTATION, self.feed.places.start),
+        )
+        return draw(self.model, objective, inputs, self._draws(training.seed, Stream.STEP, self.feed.places.start))
+
+    def _draws(self, seed: int, stream: Stream, first: int = 0) -> RowDraws:
+        """Returns the draws of the step for the places of the batch of all ranks from `first` on."""
+        return RowDraws(seed, stream, self.steps_done, first=first, device=self.device)
 
     def end_epoch(self, epoch: int, examples_per_second: float, elapsed_seconds: float) -> Mapping[int, EpochReport]:
         """Validates and records an epoch; every rank returns the same report."""
         # Rank 0's clock goes through the sum, so that every rank reports, and decides, the same.
         clock = torch.tensor([examples_per_second, elapsed_seconds], dtype=torch.float64) * (self.world.rank == 0)
-        train = self.sums.double() / (self.feed.steps_per_epoch * self.world.size)
+        train = self.sums.double() / (self.steps_per_epoch * self.world.size)
         if self.averaged is not None:  # buffers, such as a codebook, are averages already
             for average, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
                 average.copy_(current)
         training = self.config.training
         step = Step(self.shipped, self.config.objective, self.dataset.num_rows("train"), self.discriminator)
-        vector = validation_vector(
-            step, self.validation, training.seed_of_data, self.world.rank, *self.controller.settled()
-        )
+        vector = validation_vector(step, self.validation, training.seed_of_data, *self.controller.settled())
         total = self.world.total(torch.cat([vector, train, clock.to(self.device)]))
         distortion, rate, examples_per_second, elapsed_seconds = total[len(vector) :].tolist()
         figures = validated(total[: len(vector)])
@@ -209,7 +220,7 @@ class Training(EpochLoop):
         """Returns the error for a step whose loss or gradient is not finite; the same on every rank."""
         what, failure = None, self.failure_of_step(loss)
         if not math.isfinite(loss) or self.world.size == 1:
-            rows = self.feed.row_numbers(*divmod(self.steps_done, self.feed.steps_per_epoch))
+            rows = self.feed.order.row_numbers(*divmod(self.steps_done, self.steps_per_epoch), self.feed.places)
             what = costliest(self.model, inputs, rows, self.dataset)
         detailed = self.world.first(None if what is None else f"{failure}: {what}")
         return diverged(detailed or failure, self.config.training)

@@ -100,15 +100,6 @@ class LaneNoise(NamedTuple):
     reference: Tensor | None
     """Noise of the prior, [K,B,N]; None unless a regulariser compares with the prior."""
 
-    @classmethod
-    def of(cls, lanes: Sequence[StepInputs]) -> LaneNoise:
-        """Stacks the noise of the lanes."""
-        return cls(
-            torch.stack([lane.noise for lane in lanes]),
-            _stacked([lane.inputs.log_beta for lane in lanes]),
-            _stacked([lane.reference for lane in lanes]),
-        )
-
 
 def stack_losses(
     stack: Stack, step: Step, inputs: Inputs, drawn: LaneNoise, beta_K: Tensor, capacity_K: Tensor
@@ -250,8 +241,3 @@ class _Validation(nn.Module):
 
     def forward(self, clean: Inputs, inputs: StepInputs, beta: Tensor, capacity: Tensor) -> Tensor:
         return batch_vector(self.step, clean, inputs, beta, capacity)
-
-
-def _stacked(values: Sequence[Tensor | None]) -> Tensor | None:
-    tensors = [value for value in values if value is not None]
-    return torch.stack(tensors) if tensors else None

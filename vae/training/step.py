@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from vae.config import ObjectiveConfig
 from vae.data.batches import Batch
+from vae.draws import RowDraws
 from vae.model import VAE
 from vae.parts.bounds.bound import Losses, bound_loss
 from vae.parts.regularizers.adversary import Discriminator
@@ -30,24 +31,24 @@ class StepInputs(NamedTuple):
     """Noise of the prior, [B,N], for a regulariser that compares with the prior; else None."""
 
 
-def present(model: VAE, objective: ObjectiveConfig, batch: Batch, generator: torch.Generator) -> Inputs:
-    """Returns a batch as the model takes it at a training step; the generator is on the batch's device."""
-    inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
+def present(model: VAE, objective: ObjectiveConfig, batch: Batch, draws: RowDraws) -> Inputs:
+    """Returns a batch as the model takes it at a training step; the draws are on the batch's device."""
+    inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=draws)
     if objective.corruption is not None:
-        inputs = inputs._replace(seen=objective.corruption.corrupt(inputs.x, generator))
+        inputs = inputs._replace(seen=objective.corruption.corrupt(inputs.x, draws))
     return inputs
 
 
-def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, generator: torch.Generator) -> StepInputs:
-    """Draws the noise of a training step on a batch; the generator is on the batch's device."""
-    count, device = len(inputs.x), inputs.x.device
-    noise = torch.randn(objective.bound.samples, count, model.noise_dim, generator=generator, device=device)
-    log_beta = objective.controller.draw_log_beta(count, generator)
+def draw(model: VAE, objective: ObjectiveConfig, inputs: Inputs, draws: RowDraws) -> StepInputs:
+    """Draws the noise of a training step on a batch, for each seed of the draws; they are on the batch's device."""
+    count = len(inputs.x)
+    noise = draws.normal(count, objective.bound.samples, model.noise_dim).transpose(-3, -2).contiguous()
+    log_beta = objective.controller.draw_log_beta(count, draws)
     if log_beta is not None:
         inputs = inputs._replace(log_beta=log_beta)
     reference = None
     if any(regularizer.compares_with_prior for regularizer in objective.regularizers):
-        reference = torch.randn(count, model.prior.noise_dim, generator=generator, device=device)
+        reference = draws.normal(count, model.prior.noise_dim)
     return StepInputs(inputs, noise, reference)
 
 

@@ -5,19 +5,19 @@ Shapes: B batch, L latent, N noise.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae.config import ObjectiveConfig
-from vae.data.batches import Batch
+from vae.data.batches import Batch, InOrder
+from vae.draws import RowDraws
 from vae.metrics.likelihood import Bound, Sums, batch_sums, inputs_of
 from vae.model import VAE
-from vae.parts.ranks import alone
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 from vae.training.step import Step, StepInputs, draw
 
 
@@ -36,29 +36,27 @@ def validated(vector: Tensor) -> Validated:
     return Validated(Sums(vector[:-2]).bound(), total / max(count, 1.0))
 
 
-def draw_validation(
-    model: VAE, objective: ObjectiveConfig, batch: Batch, generator: torch.Generator
-) -> tuple[Inputs, StepInputs]:
-    """Returns a batch as it is, and the inputs of a training step on it, from one generator."""
-    clean = inputs_of(model, batch, generator)
-    inputs = draw(model, objective, clean, generator)
+def draw_validation(model: VAE, objective: ObjectiveConfig, batch: Batch, draws: RowDraws) -> tuple[Inputs, StepInputs]:
+    """Returns a batch as it is, and the inputs of a training step on it, from one source of draws."""
+    clean = inputs_of(model, batch, draws)
+    inputs = draw(model, objective, clean, draws)
     if objective.corruption is not None:
-        corrupted = inputs.inputs._replace(seen=objective.corruption.corrupt(clean.x, generator))
+        corrupted = inputs.inputs._replace(seen=objective.corruption.corrupt(clean.x, draws))
         inputs = inputs._replace(inputs=corrupted)
     return clean, inputs
 
 
 def drawn_batches(
-    model: VAE, objective: ObjectiveConfig, batches: Iterable[Batch], seed: int, rank: int, device: torch.device
+    model: VAE, objective: ObjectiveConfig, batches: InOrder, seed: int
 ) -> Iterator[tuple[Inputs, StepInputs]]:
-    """Yields the result of `draw_validation` for each batch, on noise that derives from (seed, rank, batch).
+    """Yields the result of `draw_validation` for each batch, on noise that derives from (seed, row of the split).
 
-    Two epochs are thus compared on the same noise.
+    Two epochs are thus compared on the same noise, and so are runs on different numbers of ranks.
     """
-    generator = torch.Generator(device)
-    for number, batch in enumerate(batches):
-        generator.manual_seed(derive(seed, Stream.VALIDATION, rank, number))
-        yield draw_validation(model, objective, batch, generator)
+    first, device = batches.share.start, batches.share.device
+    for batch in batches:
+        yield draw_validation(model, objective, batch, RowDraws(seed, Stream.VALIDATION, first=first, device=device))
+        first += len(batch)
 
 
 def batch_vector(step: Step, clean: Inputs, inputs: StepInputs, beta: Tensor, capacity: Tensor) -> Tensor:
@@ -89,9 +87,7 @@ def batch_vector(step: Step, clean: Inputs, inputs: StepInputs, beta: Tensor, ca
 
 
 @torch.no_grad()
-def validation_vector(
-    step: Step, batches: Iterable[Batch], seed: int, rank: int, beta: Tensor, capacity: Tensor
-) -> Tensor:
+def validation_vector(step: Step, batches: InOrder, seed: int, beta: Tensor, capacity: Tensor) -> Tensor:
     """Returns the sum of `batch_vector` over this rank's validation batches.
 
     The noise is that of `drawn_batches`. z is sampled as often as the bound states, never replaced by the posterior mean,
@@ -99,10 +95,9 @@ def validation_vector(
     """
     model = step.model.eval()
     total: Tensor | None = None
-    with alone():
-        for clean, inputs in drawn_batches(model, step.objective, batches, seed, rank, beta.device):
-            vector = batch_vector(step, clean, inputs, beta, capacity)
-            total = vector if total is None else total + vector
+    for clean, inputs in drawn_batches(model, step.objective, batches, seed):
+        vector = batch_vector(step, clean, inputs, beta, capacity)
+        total = vector if total is None else total + vector
     if total is None:  # fewer rows than ranks
         total = torch.zeros(Sums.width(model.config.latent_dim) + 2, dtype=torch.float64, device=beta.device)
     return total

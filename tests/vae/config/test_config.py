@@ -98,12 +98,11 @@ def test_parse_refuses_a_body_without_layers(body: dict[str, Any], field: str) -
     assert message.startswith(f"configuration: model.encoder.{field}: tuple should have at least 1 item")
 
 
-def test_parse_refuses_a_batch_that_does_not_divide() -> None:
-    """A batch that the workers cannot share evenly is refused, with one that they can."""
-    assert refusal({"training": {"batch_size": 7}, "scaling": {"num_workers": 2}}) == (
-        "configuration: training.batch_size must divide evenly among scaling.num_workers, got 7 examples for "
-        "2 workers; the nearest that does is 8"
-    )
+def test_parse_refuses_a_batch_that_is_smaller_than_the_workers() -> None:
+    """Each worker needs an example of every batch; a batch need not divide among them."""
+    message = refusal({"training": {"batch_size": 7}, "scaling": {"num_workers": 8}})
+    assert message.startswith("configuration: training.batch_size: expected an example for each of scaling.num_workers")
+    parse(RunConfig, {"training": {"batch_size": 7}, "scaling": {"num_workers": 3}})
 
 
 def test_parse_says_where_the_values_came_from() -> None:

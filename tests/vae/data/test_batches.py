@@ -20,7 +20,6 @@ from vae.data.batches import (
     Share,
     StreamingFeed,
     open_feed,
-    permutation,
 )
 from vae.data.binarization import static_binarization
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom, hide
@@ -49,8 +48,9 @@ def numbered(publish: Callable[..., Dataset], tmp_path_factory: pytest.TempPathF
 def feed(
     dataset: Dataset, mode: str, rank: int = 0, size: int = 1, seed: int = 0, budget: int = BUDGET, batch: int = BATCH
 ) -> Feed:
-    share = Share.of(dataset, "train", rank, size)
-    return open_feed(share, world_size=size, batch_size=batch, seed=seed, mode=mode, memory_budget_bytes=budget)
+    share = Share.of(dataset, "train")
+    ranks = {"rank": rank, "world_size": size}
+    return open_feed(share, **ranks, batch_size=batch, seed=seed, mode=mode, memory_budget_bytes=budget)
 
 
 def rows_of(feed: Feed, epoch: int, first_step: int = 0) -> list[list[int]]:
@@ -66,37 +66,36 @@ def rows_of(feed: Feed, epoch: int, first_step: int = 0) -> list[list[int]]:
     return steps
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("rank", "size"), [(0, 1), (0, 3), (1, 3), (2, 3)])
-def test_epoch_covers_its_share_at_most_once(numbered: Dataset, mode: str, rank: int, size: int) -> None:
-    """An epoch's batches are full, repeat no row, stay in the rank's share, and miss fewer rows than one batch."""
-    steps = rows_of(feed(numbered, mode, rank, size), epoch=0)
-    rows = list(itertools.chain(*steps))
-    share = range(ROWS * rank // size, ROWS * (rank + 1) // size)
-    assert {len(step) for step in steps} == {BATCH}
-    assert len(rows) == len(set(rows))
-    assert set(rows) <= set(share)
-    assert len(share) - len(rows) < BATCH
+@pytest.mark.parametrize("budget", [BUDGET, 10**6])
+def test_any_number_of_ranks_walks_one_order(numbered: Dataset, budget: int) -> None:
+    """1 to 8 ranks have the same batches in either feed, each rank its part, and an epoch repeats no row."""
+    for epoch in range(2):
+        alone = rows_of(feed(numbered, "resident", budget=budget), epoch)
+        rows = list(itertools.chain(*alone))
+        assert {len(step) for step in alone} == {BATCH}
+        assert len(rows) == len(set(rows))
+        assert ROWS - len(rows) < BATCH
+        for mode in MODES:
+            for size in (1, 2, 3, 4, 8):
+                parts = [rows_of(feed(numbered, mode, rank, size, budget=budget), epoch) for rank in range(size)]
+                assert [list(itertools.chain(*step)) for step in zip(*parts, strict=True)] == alone
+                assert max(len(part[0]) for part in parts) - min(len(part[0]) for part in parts) <= 1
 
 
-@pytest.mark.parametrize("size", [1, 2, 3, 4])
-def test_shares_of_all_ranks_partition_the_split(numbered: Dataset, size: int) -> None:
-    """Shares cover every row once and differ by one row at most."""
-    shares = [Share.of(numbered, "train", rank, size) for rank in range(size)]
-    assert shares[0].start == 0
-    assert shares[-1].stop == ROWS
-    assert all(a.stop == b.start for a, b in itertools.pairwise(shares))
-    assert max(s.num_rows for s in shares) - min(s.num_rows for s in shares) <= 1
+def test_ranks_hold_and_read_their_rows_alone(numbered: Dataset, blocks_read: list[int]) -> None:
+    """Where the split fits, a rank holds a range of its own in every epoch; in windows it reads its rows of each."""
+    held = [feed(numbered, "resident", rank, 3, budget=10**6) for rank in range(3)]
+    assert sum(one.held_bytes for one in held) == ROWS * ROW_BYTES
+    list(feed(numbered, "streaming", 1, 4).epoch(0))
+    assert sum(blocks_read) <= ROWS / 4 + BATCH
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("size", [1, 2, 4])
-def test_every_rank_takes_the_same_number_of_steps(numbered: Dataset, mode: str, size: int) -> None:
-    """Unequal shares give equal step counts, announced and taken, and as many as one rank with the whole batch."""
-    batch = 64 // size
-    feeds = [feed(numbered, mode, rank, size, batch=batch) for rank in range(size)]
-    assert {f.steps_per_epoch for f in feeds} == {ROWS // 64}
-    assert {len(list(f.epoch(0))) for f in feeds} == {ROWS // 64}
+def test_every_row_is_left_out_alike(numbered: Dataset) -> None:
+    """Rows that are left over for less than a batch differ between epochs."""
+    one = feed(numbered, "resident", budget=10**6)
+    left = [set(range(ROWS)) - set(itertools.chain(*rows_of(one, epoch))) for epoch in range(20)]
+    assert {len(rows) for rows in left} == {ROWS % BATCH}
+    assert len(set.union(*left)) > ROWS % BATCH
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -159,7 +158,7 @@ def test_streaming_keeps_its_memory_budget(
     pixels = np.random.default_rng(0).integers(256, size=(20_480, 1, 32, 32), dtype=np.uint8)
     dataset = publish(tmp_path, pixels, np.arange(len(pixels)) % 7, {"train": len(pixels)}, group_rows=4096)
     share = Share.of(dataset, "train", binarization=binarization)
-    streaming = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode="streaming", memory_budget_bytes=budget)
+    streaming = open_feed(share, batch_size=BATCH, seed=0, mode="streaming", memory_budget_bytes=budget)
     before = pa.default_memory_pool()
     pool = pa.proxy_memory_pool(before)
     pa.set_memory_pool(pool)
@@ -200,7 +199,7 @@ def test_streaming_reports_a_reader_that_fails(numbered: Dataset, monkeypatch: p
 
 @pytest.mark.parametrize(("budget", "kind"), [(ROWS * ROW_BYTES, ResidentFeed), (ROWS * ROW_BYTES - 1, StreamingFeed)])
 def test_auto_is_resident_while_the_share_fits(numbered: Dataset, budget: int, kind: type) -> None:
-    """The budget counts the bytes of the rank's own rows, to the byte."""
+    """The budget counts the bytes of the split's rows, to the byte."""
     assert type(feed(numbered, "auto", budget=budget)) is kind
 
 
@@ -217,12 +216,21 @@ def test_batch_larger_than_the_split_is_refused(numbered: Dataset) -> None:
 @pytest.mark.parametrize("budget", [10**9, 1])
 def test_in_order_gives_every_row_once(numbered: Dataset, budget: int) -> None:
     """Evaluation sees the share's rows once, in order, the last batch shorter, whether they are kept or read again."""
-    share = Share.of(numbered, "validation", 1, 2)
+    share = Share.of(numbered, "validation").batches_of(1, 2, 10)
     batches = InOrder(share, batch_size=10, memory_budget_bytes=budget)
     for _ in range(2):
         rows = [batch.values.flatten(1)[:, :2].long() @ torch.tensor([256, 1]) for batch in batches]
-        assert [len(row) for row in rows] == [10, 10, 5]
-        assert torch.cat(rows).tolist() == list(range(ROWS + 25, ROWS + 50))
+        assert [len(row) for row in rows] == [10, 10, 10]
+        assert torch.cat(rows).tolist() == list(range(ROWS + 20, ROWS + 50))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_ranks_share_whole_batches(numbered: Dataset, size: int) -> None:
+    """Each rank evaluates whole batches of the split, which together are all of it; some ranks may have none."""
+    shares = [Share.of(numbered, "validation").batches_of(rank, size, 15) for rank in range(size)]
+    assert [shares[0].start, shares[-1].stop] == [0, 50]
+    assert all(a.stop == b.start for a, b in itertools.pairwise(shares))
+    assert all(share.start % 15 == 0 for share in shares if share.num_rows)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -231,7 +239,7 @@ def test_static_share_is_the_same_in_every_epoch_and_feed(numbered: Dataset, mod
     share = Share.of(numbered, "train", binarization="static")
     raw = numbered.read_rows("train", 0, ROWS).values
     expected = {tuple(row) for row in static_binarization(raw, 0, "train").tolist()}
-    feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=BUDGET)
+    feed = open_feed(share, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=BUDGET)
     for epoch in range(2):
         for batch in feed.epoch(epoch):
             assert {tuple(row) for row in batch.values.flatten(1).tolist()} <= expected
@@ -242,7 +250,7 @@ def test_grey_pixels_without_a_policy_are_refused(numbered: Dataset, mode: str) 
     """A Bernoulli likelihood over grey data is refused where the data is read, with where it is."""
     share = Share.of(numbered, "train", binarization="none")
     with pytest.raises(DataError, match=rf"^{numbered.uri}, train rows \d+ to \d+: \d+ of \d+ pixels are neither"):
-        next(iter(open_feed(share, world_size=1, batch_size=8, seed=0, mode=mode, memory_budget_bytes=BUDGET).epoch(0)))
+        next(iter(open_feed(share, batch_size=8, seed=0, mode=mode, memory_budget_bytes=BUDGET).epoch(0)))
 
 
 def test_feeds_work_without_labels(publish: Callable[..., Dataset], tmp_path: Path) -> None:
@@ -263,15 +271,15 @@ def as_set(*columns: torch.Tensor | None) -> set[bytes]:
 @pytest.mark.parametrize("missing", [None, MissingCompletelyAtRandom(), MissingAtRandom(), MissingNotAtRandom()])
 def test_table_feeds_give_its_rows(people: Dataset, mode: str, missing) -> None:
     """Resident and streamed, in any epoch, a table's batches are its rows with their labels, with the same holes."""
-    share = Share.of(people, "train", 1, 2, missing=missing)
+    share = Share.of(people, "train", missing=missing)
     budget = 3 * 64 * share.row_bytes
-    feed = open_feed(share, world_size=2, batch_size=30, seed=0, mode=mode, memory_budget_bytes=budget)
-    whole = share.load(450, 900)
-    assert (whole.values.dtype, whole.values.shape, whole.observed) == (torch.float64, (450, 4), None)
+    feed = open_feed(share, batch_size=30, seed=0, mode=mode, memory_budget_bytes=budget)
+    whole = share.load(0, 900)
+    assert (whole.values.dtype, whole.values.shape, whole.observed) == (torch.float64, (900, 4), None)
     assert share.row_bytes == whole.values[0].nbytes == 32
     for epoch in range(2):
         seen = [as_set(batch.values, batch.labels) for batch in feed.epoch(epoch)]
-        assert len(seen) == 15
+        assert len(seen) == 30
         assert set.union(*seen) == as_set(whole.values, whole.labels)
     ordered = [batch.values for batch in InOrder(share, batch_size=100, memory_budget_bytes=1)]
     np.testing.assert_array_equal(torch.cat(ordered), whole.values)
@@ -286,7 +294,7 @@ def test_hidden_pixels_are_black_and_told(numbered: Dataset, mode: str) -> None:
     raw = numbered.read_rows("train", 0, ROWS).values
     observed = hide(raw, missing, split="train", first_row=0)
     expected = as_set(torch.from_numpy(raw * observed), torch.from_numpy(observed))
-    feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=2 * BUDGET)
+    feed = open_feed(share, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=2 * BUDGET)
     for batch in feed.epoch(0):
         assert batch.observed is not None
         assert (batch.observed.shape, batch.observed.dtype) == (batch.values.shape, torch.bool)
@@ -303,17 +311,8 @@ def test_attributes_stay_with_their_rows(publish: Callable[..., Dataset], tmp_pa
     dataset = publish(tmp_path, pixels, None, {"train": 200}, 30, columns, values)
     share = Share.of(dataset, "train")
     assert share.row_bytes == 16 + 8
-    feed = open_feed(share, world_size=1, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=3 * 48 * 24)
+    feed = open_feed(share, batch_size=BATCH, seed=0, mode=mode, memory_budget_bytes=3 * 48 * 24)
     for batch in [*feed.epoch(0), *InOrder(share, 50, 1), *InOrder(share, 50)]:
         rows = batch.values[:, 0, 0, 0].float()
         assert batch.attributes is not None
         assert torch.equal(batch.attributes, torch.stack([rows, rows % 3], dim=1))
-
-
-def test_permutation_depends_on_every_key() -> None:
-    """The same keys give the same order; any other key, another."""
-    first = permutation(50, 0, 1, 2)
-    assert sorted(first.tolist()) == list(range(50))
-    assert torch.equal(first, permutation(50, 0, 1, 2))
-    for keys in [(1, 1, 2), (0, 2, 2), (0, 1, 3), (0, 2, 1), (0, 1, 2, 0)]:
-        assert not torch.equal(first, permutation(50, *keys))

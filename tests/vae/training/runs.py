@@ -46,18 +46,18 @@ class CutFeed(Feed):
 
     def __init__(self, feed: Feed, batches: int) -> None:
         self.feed = feed
-        self.steps_per_epoch, self.held_bytes = feed.steps_per_epoch, feed.held_bytes
+        self.order, self.places, self.held_bytes = feed.order, feed.places, feed.held_bytes
         self.left = batches
+        self.taken: list[tuple[int, int]] = []
+        """Epoch and step of each batch."""
 
     def epoch(self, epoch: int, first_step: int = 0) -> Iterator[Batch]:
-        for batch in self.feed.epoch(epoch, first_step):
+        for step, batch in enumerate(self.feed.epoch(epoch, first_step), first_step):
             if not self.left:
                 raise Killed
             self.left -= 1
+            self.taken.append((epoch, step))
             yield batch
-
-    def row_numbers(self, epoch: int, step: int) -> Tensor:
-        return self.feed.row_numbers(epoch, step)
 
 
 def train(config: RunConfig, dataset: Dataset, **options: Any) -> TrainingResult:

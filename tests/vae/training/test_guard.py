@@ -107,7 +107,7 @@ def test_row_numbers_are_those_of_the_batches(digits: Dataset) -> None:
         changes: dict[str, Any] = {"training.feed": feed, "training.memory_budget_bytes": 3 * 64 * 300}
         training = Training(override(BASE, changes), digits)
         for step, batch in enumerate(training.feed.epoch(1)):
-            numbers = training.feed.row_numbers(1, step)
+            numbers = training.feed.order.row_numbers(1, step, training.feed.places)
             expected = np.concatenate([digits.read_rows("train", n, n + 1).values for n in numbers.tolist()])
             assert np.array_equal(batch.values.flatten(1).numpy(), expected)
 

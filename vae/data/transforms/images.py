@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vae.data.binarization import Binarization, binarize, check_binary, static_binarization
 from vae.data.schema import ExampleSpec
+from vae.draws import Source
 from vae.errors import DataError
 
 IMAGE = "image"
@@ -99,18 +100,18 @@ class ImageTransform:
         return static_binarization(values_ND, first_row, split, out)
 
     def prepare(
-        self, values: Tensor, policy: Binarization | None = None, generator: torch.Generator | None = None
+        self, values: Tensor, policy: Binarization | None = None, source: Source | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Returns a batch's pixels as the likelihood scores them, and None: a mask of missing pixels is the batch's own.
 
         Args:
             values: uint8 [N,C,H,W].
             policy: Policy by which grey pixels become binary; None keeps them grey.
-            generator: Source of the draws of a dynamic policy.
+            source: Source of the draws of a dynamic policy.
         """
         if policy == "dynamic":
-            assert generator is not None, "a dynamic policy draws"
-            return binarize(values, generator), None
+            assert source is not None, "a dynamic policy draws"
+            return binarize(values, source), None
         return values.float().div_(255), None
 
     def as_numbers(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:

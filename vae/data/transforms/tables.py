@@ -22,6 +22,7 @@ from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms.columns import recoded, transform_of_column
 from vae.data.transforms.frames import filled, frame_of
 from vae.data.transforms.units import Units
+from vae.draws import Source
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class TableTransform:
         return values_ND
 
     def prepare(
-        self, values: Tensor, policy: Binarization | None = None, generator: torch.Generator | None = None
+        self, values: Tensor, policy: Binarization | None = None, source: Source | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Returns a batch's values as the likelihood scores them, and which of them are observed, [N,D] each.
 

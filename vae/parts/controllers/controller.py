@@ -11,6 +11,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, distributed
 
+from vae.draws import Source
 from vae.errors import ConfigError
 from vae.parts.part import Part
 from vae.parts.terms import Beta, Terms
@@ -103,8 +104,8 @@ class ControllerPart(Part):
             return (beta * terms.rate).mean()
         return beta * rate
 
-    def draw_log_beta(self, count: int, generator: torch.Generator) -> Tensor | None:
-        """Draws log β of each example, [count,1], on the generator's device; None for one β."""
+    def draw_log_beta(self, count: int, source: Source) -> Tensor | None:
+        """Draws log β of each example, [count,1], on the source's device; None for one β."""
         return None
 
     def prepare(self, run: Controller, step: int) -> None:
@@ -165,7 +166,7 @@ class Controller:
         return self.config.controller.settled(self)
 
     def observe(self, distortion: Tensor, rate: Tensor) -> None:
-        """Takes in a step's mean distortion and rate on this rank, in nats per example."""
+        """Takes in a step's distortion and rate, in nats per example: terms of this rank whose mean over ranks is meant."""
         if not (self.config.controller.holds_constraint and self.config.controller.moves_beta):
             return
         means = torch.stack([distortion.detach(), rate.detach()])

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, ClassVar, Literal, Self
 
-import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from vae.draws import Source, uniform
 from vae.parts.controllers.controller import ControllerPart
 
 
@@ -37,7 +37,6 @@ class MultiRate(ControllerPart):
     def rate_in_words(self, beta: float) -> str:
         return "β · rate"
 
-    def draw_log_beta(self, count: int, generator: torch.Generator) -> Tensor:
+    def draw_log_beta(self, count: int, source: Source) -> Tensor:
         low, high = math.log(self.low), math.log(self.high)
-        share = torch.rand(count, 1, generator=generator, device=generator.device)
-        return low + (high - low) * share
+        return low + (high - low) * uniform(source, count, 1)

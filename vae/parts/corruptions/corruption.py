@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-import torch
 from torch import Tensor
 
+from vae.draws import Source
 from vae.parts.part import Part
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ class CorruptionPart(Part):
         return f"the encoder sees {self.kind.replace('_', ' ')}"
 
     @abstractmethod
-    def corrupt(self, x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
+    def corrupt(self, x_BCHW: Tensor, source: Source) -> Tensor:
         """Returns noisy images of the same shape and type; outside [0, 1] only by Gaussian noise.
 
         Args:
             x_BCHW: Pixels in [0, 1].
-            generator: Source of each image's draw, on the images' device.
+            source: Source of each image's draw, on the images' device.
         """
 
     def check_objective(self, model: ModelConfig, objective: ObjectiveConfig, batch_size: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import torch
 from pydantic import Field
 from torch import Tensor
 
+from vae.draws import Source, normal
 from vae.parts.corruptions.corruption import CorruptionPart
 
 
@@ -18,6 +18,5 @@ class GaussianNoise(CorruptionPart):
     sigma: Annotated[float, Field(gt=0)] = 0.25
     """Standard deviation of the noise, in units of the pixel range."""
 
-    def corrupt(self, x_BCHW: Tensor, generator: torch.Generator) -> Tensor:
-        noise = torch.randn(x_BCHW.shape, generator=generator, device=x_BCHW.device, dtype=x_BCHW.dtype)
-        return x_BCHW + self.sigma * noise
+    def corrupt(self, x_BCHW: Tensor, source: Source) -> Tensor:
+        return x_BCHW + self.sigma * normal(source, *x_BCHW.shape).to(x_BCHW.dtype)

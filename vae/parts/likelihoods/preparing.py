@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from vae.data.schema import ExampleSpec
 from vae.data.transforms import transform_of
+from vae.draws import Source
 from vae.parts.likelihoods.likelihood import LikelihoodPart
 
 
 def prepare(
-    values: Tensor, config: LikelihoodPart, examples: ExampleSpec, generator: torch.Generator
+    values: Tensor, config: LikelihoodPart, examples: ExampleSpec, source: Source
 ) -> tuple[Tensor, Tensor | None]:
     """Returns a batch's values as the likelihood scores them, and which of them are observed.
 
@@ -19,9 +19,9 @@ def prepare(
         values: uint8 [B,C,H,W] of images; float64 [B,D] of tables, NaN where missing.
         config: Configuration that says how grey pixels become binary.
         examples: Schema of the values.
-        generator: Source of the pixels that are drawn anew; tables draw nothing.
+        source: Source of the pixels that are drawn anew; tables draw nothing.
 
     Returns:
         x in float32, and a mask; see `vae.data.transforms`.
     """
-    return transform_of(examples).prepare(values, config.binarization_policy, generator)
+    return transform_of(examples).prepare(values, config.binarization_policy, source)

@@ -13,7 +13,9 @@ from torch import Tensor, distributed, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from vae.draws import Source, uniform
 from vae.parts.part import HiddenUnits
+from vae.parts.ranks import gather, own_places, weight_of
 from vae.parts.regularizers.regularizer import RegularizerPart
 from vae.parts.terms import Terms
 
@@ -92,14 +94,20 @@ class Discriminator:
         frozen = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
         return self.config.weight * functional_call(self.network, frozen, (z_BL,)).float().mean()
 
-    def learn(self, z_BL: Tensor, generator: torch.Generator) -> Tensor:
-        """Takes one step on draws, cut off from the encoder; returns the cross entropy in nats."""
+    def learn(self, z_BL: Tensor, source: Source) -> Tensor:
+        """Takes one step on this rank's draws, cut off from the encoder; returns their cross entropy in nats.
+
+        Dimensions are permuted over the draws of all ranks; the source is the same on each.
+        """
         z_BL = z_BL.detach()
-        logits = self.network(torch.cat([z_BL, permute_dimensions(z_BL, generator)])).float().squeeze(-1)
+        permuted_BL = permute_dimensions(gather(z_BL), source)
+        if (own := own_places()) is not None:
+            permuted_BL = permuted_BL[own.start : own.stop]
+        logits = self.network(torch.cat([z_BL, permuted_BL])).float().squeeze(-1)
         targets = torch.cat([torch.ones_like(logits[: len(z_BL)]), torch.zeros_like(logits[len(z_BL) :])])
         loss = F.binary_cross_entropy_with_logits(logits, targets)
-        loss.backward()
-        if distributed.is_available() and distributed.is_initialized():
+        (weight_of(len(z_BL)) * loss).backward()
+        if own is not None:
             self._average_gradients()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -114,7 +122,7 @@ class Discriminator:
             gradient.copy_(averaged.view_as(gradient))
 
 
-def permute_dimensions(z_BL: Tensor, generator: torch.Generator) -> Tensor:
+def permute_dimensions(z_BL: Tensor, source: Source) -> Tensor:
     """Returns each dimension permuted over the batch: draws of the product of the marginals (algorithm 1)."""
-    keys = torch.rand(z_BL.shape, generator=generator, device=z_BL.device)
+    keys = uniform(source, *z_BL.shape)
     return z_BL.gather(0, keys.argsort(dim=0))

@@ -1,4 +1,4 @@
-"""What each rank of the two-rank laws runs: `python -m tests.laws.two_ranks RANK FOLDER`.
+"""What each rank of the laws of three ranks runs: `python -m tests.laws.three_ranks RANK FOLDER`.
 
 The same functions, without a process group and on the whole batch, are the oracle.
 """
@@ -16,17 +16,22 @@ from torch.nn.parallel import DistributedDataParallel
 from tests.laws import parts
 from tests.laws.parts import CONTROLLERS, LATENT, REGULARIZERS, Config, complete
 from vae.config import ObjectiveConfig, parse
+from vae.data.order import places_of
+from vae.draws import RowDraws
 from vae.model import VAE
 from vae.parts.controllers.control import ControlVae
 from vae.parts.controllers.controller import Controller
 from vae.parts.controllers.geco import Geco
+from vae.parts.ranks import sharing, weight_of
 from vae.parts.regularizers.adversary import Adversary, Discriminator
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 from vae.training.step import Step, StepInputs
 
-BATCH, EXAMPLES = 64, 1000
+RANKS, BATCH, EXAMPLES = 3, 64, 1000
+"""The ranks' parts of the batch are of 21, 21 and 22 examples."""
 CAPACITY = 0.725
-"""In nats, between the rates of the two halves of the batch, 0.711 and 0.732, and above that of the whole, 0.721."""
+"""In nats, between the rates of the parts of the batch, and above that of the whole, 0.721."""
 WHOLE = slice(None)
 OBJECTIVES: dict[str, Config] = {
     "elbo": {},
@@ -63,7 +68,8 @@ def gradients(part: slice) -> Found:
             step = DistributedDataParallel(step)
         noise, reference = normal(objective.bound.samples, BATCH, LATENT, seed=1), normal(BATCH, LATENT, seed=2)
         draws = StepInputs(inputs_of(part), noise[:, part], reference[part] if "mmd" in name else None)
-        loss = step(draws, torch.tensor(2.0), torch.tensor(CAPACITY)).loss
+        with sharing(BATCH):
+            loss = weight_of(len(draws.inputs.x)) * step(draws, torch.tensor(2.0), torch.tensor(CAPACITY)).loss
         loss.backward()
         found[f"{name}: gradient"] = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
         found[f"{name}: loss"] = _mean(loss.detach())
@@ -91,18 +97,20 @@ def controllers(part: slice) -> Found:
         controller = Controller(config, 100)
         for step, (distortion_B, rate_B) in enumerate(zip(distortion_SB, rate_SB, strict=True)):
             controller.prepare(step)
-            controller.observe(distortion_B[part].mean(), rate_B[part].mean())
+            with sharing(BATCH):
+                weight = weight_of(len(rate_B[part]))
+            controller.observe(weight * distortion_B[part].mean(), weight * rate_B[part].mean())
         found[f"{name}: state"], found[f"{name}: beta"] = controller.state, controller.beta
     return found
 
 
 def discriminator(part: slice) -> Found:
-    """Its weights after five steps, each on the rank's own draws and permutations."""
+    """Its weights after five steps, each on the rank's own draws."""
     config = Adversary(hidden=(8,), learning_rate=1e-2)
     made = Discriminator(config, LATENT, seed=0)
-    rank = distributed.get_rank() if distributed.is_initialized() else 0
     for step in range(5):
-        made.learn(normal(BATCH, LATENT, seed=step)[part], torch.Generator().manual_seed(100 + 10 * step + rank))
+        with sharing(BATCH):
+            made.learn(normal(BATCH, LATENT, seed=step)[part], RowDraws(0, Stream.DISCRIMINATOR, step))
     return {"discriminator": nn.utils.parameters_to_vector(made.network.parameters()).detach()}
 
 
@@ -119,9 +127,9 @@ def _mean(value: Tensor) -> Tensor:
 
 def main(rank: int, folder: Path) -> None:
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    half = BATCH // 2
-    torch.save(everything(slice(half * rank, half * (rank + 1))), folder / f"rank-{rank}.pt")
+    distributed.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=RANKS)
+    own = places_of(rank, RANKS, BATCH)
+    torch.save(everything(slice(own.start, own.stop)), folder / f"rank-{rank}.pt")
     distributed.barrier()
     os._exit(0)  # gloo's threads may outlive the interpreter, and then end it with an abort
 
