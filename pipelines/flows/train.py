@@ -23,7 +23,7 @@ def train(request: TrainRequest, run: str | None = None) -> TrainResult:
     asked = request.model_dump(mode="json", exclude={"alias", "approve"})
     scaling = request.scaling
     workers = Resources(
-        num_workers=scaling.num_workers,
+        num_workers=scaling.least_workers,
         cpus_per_worker=scaling.cpus_per_worker,
         gpus_per_worker=scaling.gpus_per_worker,
     )

@@ -58,9 +58,10 @@ class TrainingConfig(Section):
     """Gaussians of the mixture that is fitted to the aggregate posterior after training, as a sampler beside the prior; 0
     fits none."""
     checkpoint_steps: Positive | None = None
-    """Optimiser steps between checkpoints; None writes them only at the ends of epochs."""
+    """Optimiser steps between checkpoints, beside those that come by the clock; None leaves it to the clock."""
     checkpoint_seconds: Annotated[float, Field(ge=0)] = 10.0
-    """Minimum seconds between checkpoints at the ends of epochs. A resumed run is exact from any checkpoint."""
+    """Minimum seconds between checkpoints; inside of an epoch they take a twentieth of the time at most. A resumed run is
+    exact from any."""
     keep_checkpoints: Annotated[int, Field(ge=2)] = 3
     """Number of newest checkpoints to keep, at least two, so that a damaged one has a predecessor."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -90,12 +91,28 @@ class ScalingConfig(Section):
 
     num_workers: Positive = 1
     """Number of processes that train in step, each on its share of every batch."""
+    min_workers: Positive | None = None
+    """Fewest processes that a run starts with, or goes on with when nodes are lost; it takes in more as room comes, up to
+    `num_workers`. None: always `num_workers`."""
     cpus_per_worker: Positive = 1
     """CPUs of each worker, and its threads of torch."""
     gpus_per_worker: Annotated[int, Field(ge=0, le=1)] = 0
     """GPUs of each worker: 0 or 1."""
     max_failures: Annotated[int, Field(ge=0)] = 3
     """Restarts of the worker group before the job fails."""
+
+    @property
+    def least_workers(self) -> int:
+        """Fewest processes that the run needs."""
+        return self.num_workers if self.min_workers is None else self.min_workers
+
+    @model_validator(mode="after")
+    def _fewest_are_no_more_than_all(self) -> Self:
+        if self.least_workers > self.num_workers:
+            raise ValueError(
+                f"scaling.min_workers: expected at most scaling.num_workers, got {self.min_workers} and {self.num_workers}"
+            )
+        return self
 
 
 class RunConfig(Section):

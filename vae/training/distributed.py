@@ -118,7 +118,9 @@ def _trainer(spec: TrainSpec, on_report: OnReport | None, on_event: OnEvent | No
         train_loop_config={"spec": _to_json(spec), "on_event": on_event},
         torch_config=_OnNodeAddresses(),
         scaling_config=ray.train.ScalingConfig(
-            num_workers=scaling.num_workers, use_gpu=scaling.gpus_per_worker > 0, resources_per_worker=_wanted(scaling)
+            num_workers=_num_workers(scaling),
+            use_gpu=scaling.gpus_per_worker > 0,
+            resources_per_worker=_wanted(scaling),
         ),
         run_config=ray.train.RunConfig(
             name=spec.name,
@@ -128,6 +130,11 @@ def _trainer(spec: TrainSpec, on_report: OnReport | None, on_event: OnEvent | No
             worker_runtime_env={"env_vars": environment},
         ),
     )
+
+
+def _num_workers(scaling: ScalingConfig) -> int | tuple[int, int]:
+    least, most = scaling.least_workers, scaling.num_workers
+    return most if least == most else (least, most)
 
 
 @dataclass
@@ -173,11 +180,12 @@ def _missing(scaling: ScalingConfig) -> str | None:
     """Returns the resources that the cluster lacks for the workers, such as "2 CPUs, have 1: …"; None if all fit."""
     wanted = _wanted(scaling)
     room = places(wanted)
-    if room >= scaling.num_workers:
+    least = scaling.least_workers
+    if room >= least:
         return None
-    need = " and ".join(f"{scaling.num_workers * amount} {name}s" for name, amount in wanted.items())
+    need = " and ".join(f"{least * amount} {name}s" for name, amount in wanted.items())
     have = " and ".join(f"{sum(node.get(name, 0) for node in living()):g}" for name in wanted)
-    return f"{need}, have {have}: room for {room} of {scaling.num_workers} workers"
+    return f"{need}, have {have}: room for {room} of {least} workers"
 
 
 @contextmanager
@@ -298,6 +306,10 @@ class _WorkerHooks(Hooks):
         """Passes on the progress."""
         if self.on_event:
             self.on_event("progress", asdict(progress))
+
+    def is_leaving(self) -> bool:
+        """Asks Ray Train, which watches the nodes for a notice that they are drained."""
+        return ray.train.get_preemption_info() is not None
 
     def flush(self) -> None:
         """Reports the pending epochs to Ray Train."""

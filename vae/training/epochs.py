@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -24,6 +24,10 @@ from vae.training.validation import Validated
 
 PROGRESS_SECONDS = 1.0
 """Minimum seconds between two progress reports."""
+BEAT_SECONDS = 2.0
+"""Seconds between two moments at which all ranks agree on what the clock asks for."""
+MOST_OF_TIME = 0.05
+"""Share of the time that checkpoints inside of an epoch may take, beside those at `checkpoint_steps`."""
 
 
 class EpochLoop(ABC):
@@ -53,6 +57,11 @@ class EpochLoop(ABC):
         check_schedule(config.objective, self.total_steps)
         check_warmup(self.settings, self.total_steps)
         self.steps_done = 0
+        self.beat_step, self.beat_steps = 0, 1
+        """Step of the last beat, and the steps to the next one; the same on every rank."""
+        self.checkpoint_pause = 0.0
+        """Least seconds between two checkpoints inside of an epoch, from how long the last one took."""
+        self.has_seen_leaving = False
 
     @property
     @abstractmethod
@@ -76,6 +85,14 @@ class EpochLoop(ABC):
     def save(self, *, in_epoch: bool) -> None:
         """Writes a checkpoint, if the run keeps any; `in_epoch` if the epoch goes on after it."""
 
+    def agree(self, values: Sequence[float]) -> Sequence[float]:
+        """Returns the values of rank 0, on every rank."""
+        return values
+
+    def is_leaving(self) -> bool:
+        """Tells whether a node of the run is about to go; every rank asks as often, and is told the same."""
+        return False
+
     def announce_progress(self, progress: Progress) -> None:  # noqa: B027  optional
         """Passes a progress report to the hooks; the default does nothing."""
 
@@ -85,15 +102,14 @@ class EpochLoop(ABC):
 
     def train(self) -> None:
         """Trains from the current step to the end of the run."""
-        started = self.last_checkpoint = time.monotonic()
-        per_epoch = self.steps_per_epoch
+        started = self.last_checkpoint = self.last_beat = time.monotonic()
+        self.beat_step, per_epoch = self.steps_done, self.steps_per_epoch
         while not self.is_over:
             epoch, first_step = divmod(self.steps_done, per_epoch)
             seconds = self._train_epoch(epoch, first_step)
             examples = (per_epoch - first_step) * self.settings.batch_size
             reports = self.end_epoch(epoch, examples / seconds, time.monotonic() - started)
-            is_due = time.monotonic() - self.last_checkpoint >= self.settings.checkpoint_seconds
-            if is_due or self._is_checkpoint_step() or self.is_over:
+            if self._is_due(self.settings.checkpoint_seconds) or self._is_checkpoint_step() or self.is_over:
                 self._checkpoint(in_epoch=False)
             self.announce_epoch(reports)
 
@@ -104,8 +120,11 @@ class EpochLoop(ABC):
         for number, batch in enumerate(self.feed.epoch(epoch, first_step), start=1):
             self.train_step(batch)
             self.steps_done += 1
+            wants = self._is_checkpoint_step()
+            if self.steps_done - self.beat_step >= self.beat_steps:
+                wants = self._beat() or wants
             # After an epoch's last step the checkpoint waits for the validation that belongs to it.
-            if self._is_checkpoint_step() and self.steps_done % self.steps_per_epoch:
+            if wants and self.steps_done % self.steps_per_epoch:
                 self._checkpoint(in_epoch=True)
             if time.monotonic() - last_progress > PROGRESS_SECONDS:
                 last_progress = time.monotonic()
@@ -119,9 +138,28 @@ class EpochLoop(ABC):
         every = self.settings.checkpoint_steps
         return every is not None and self.steps_done % every == 0
 
+    def _beat(self) -> bool:
+        """Agrees with all ranks on the steps to the next beat, and on whether a checkpoint is due; returns the latter."""
+        now, pause = time.monotonic(), max(self.settings.checkpoint_seconds, self.checkpoint_pause)
+        seconds, is_due = self.agree([now - self.last_beat, float(self._is_due(pause))])
+        steps = (self.steps_done - self.beat_step) * BEAT_SECONDS / max(seconds, 1e-3)
+        self.last_beat, self.beat_step, self.beat_steps = (
+            now,
+            self.steps_done,
+            max(1, min(int(steps), 8 * self.beat_steps)),
+        )
+        if not self.is_leaving():
+            return bool(is_due)
+        is_new, self.has_seen_leaving = not self.has_seen_leaving, True
+        return is_new or bool(is_due)
+
+    def _is_due(self, pause: float) -> bool:
+        return time.monotonic() - self.last_checkpoint >= pause
+
     def _checkpoint(self, *, in_epoch: bool) -> None:
         self.last_checkpoint = time.monotonic()
         self.save(in_epoch=in_epoch)
+        self.checkpoint_pause = (time.monotonic() - self.last_checkpoint) / MOST_OF_TIME
 
     def failure_of_step(self, loss: float) -> str:
         """Returns what is not finite in the step that comes next, and where."""

@@ -75,3 +75,7 @@ class Hooks:
 
     def on_progress(self, progress: Progress) -> None:
         """Receives the progress at most once a second, on rank 0."""
+
+    def is_leaving(self) -> bool:
+        """Tells whether a node of the run is about to go. Every rank asks as often, and is told the same."""
+        return False

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -188,6 +188,16 @@ class Training(EpochLoop):
             self.best_weights = {name: value.detach().clone() for name, value in self.shipped.state_dict().items()}
         self.sums.zero_()
         return {0: self.record.history[-1]}
+
+    def agree(self, values: Sequence[float]) -> Sequence[float]:
+        """Returns the values of rank 0, on every rank."""
+        if self.world.size == 1:
+            return values
+        return self.world.total(torch.tensor(values, device=self.device) * (self.world.rank == 0)).tolist()
+
+    def is_leaving(self) -> bool:
+        """Asks the hooks of every rank whether a node of the run is about to go."""
+        return self.hooks.is_leaving()
 
     def announce_progress(self, progress: Progress) -> None:
         """Passes a progress report to the hooks of rank 0."""

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from tests.vae.training.runs import BASE, PER_EPOCH, ROWS, STEPS, Killed, assert_same_run, kill_after, train
 from vae.config import override
+from vae.data.batches import Batch
 from vae.data.parquet import Dataset
+from vae.training import epochs
 from vae.training.hooks import EpochReport, Hooks
 from vae.training.loop import Training, unfinished
 
@@ -142,3 +145,54 @@ def test_early_stopping_survives_a_resume(small: Dataset, tmp_path: Path) -> Non
     often = override(config, {"training.checkpoint_steps": 1})
     kill_after(unbroken.best.epoch + 1, often, small, tmp_path)
     assert_same_run(train(often, small, checkpoints=str(tmp_path)), unbroken)
+
+
+def test_notice_leaves_one_checkpoint_in_mid_epoch(digits: Dataset, tmp_path: Path) -> None:
+    """A run that is told of a node that goes writes a checkpoint at the next beat, once, and trains on."""
+
+    class Notice(Hooks):
+        def is_leaving(self) -> bool:
+            return training.steps_done >= 3
+
+    training = Training(BASE, digits, checkpoints=str(tmp_path), hooks=Notice())
+    written: list[int] = []
+    inner = training.save
+
+    def save(*, in_epoch: bool) -> None:
+        written.append(training.steps_done)
+        inner(in_epoch=in_epoch)
+
+    training.save = save
+    training.run()
+    first, *others = written
+    assert 3 <= first <= 12
+    assert others == [training.total_steps]
+
+
+def test_checkpoints_come_by_the_clock_in_a_long_epoch(
+    digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are as far apart as asked for, and as a twentieth of the time allows; a run that goes on from one is exact."""
+    config = override(BASE, {"training.checkpoint_seconds": 10.0, "training.batch_size": 8, "training.epochs": 1})
+    now = 0.0
+    monkeypatch.setattr(epochs.time, "monotonic", lambda: now)
+    training = Training(config, digits, checkpoints=str(tmp_path))
+    written: list[float] = []
+    step, save = training.train_step, training.save
+
+    def slow_step(batch: Batch) -> None:
+        nonlocal now
+        now += 1.0
+        step(batch)
+
+    def slow_save(*, in_epoch: bool) -> None:
+        nonlocal now
+        save(in_epoch=in_epoch)
+        written.append(now)
+        now += 1.0
+
+    training.train_step, training.save = slow_step, slow_save
+    training.run()
+    gaps = np.diff([0.0, *written[:-1]])
+    assert 10 <= gaps[0] <= 10 + 2 * epochs.BEAT_SECONDS
+    assert all(20 <= gap <= 20 + 2 * epochs.BEAT_SECONDS for gap in gaps[1:])
