@@ -11,6 +11,8 @@ import errno
 import hashlib
 import os
 import re
+import stat
+import tempfile
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -137,6 +139,25 @@ def sha256_of(location: Location) -> str:
         while piece := stream.read(1 << 20):
             digest.update(piece)
     return digest.hexdigest()
+
+
+def mark_of(location: Location, digest: str) -> Path | None:
+    """Returns the file by which this machine remembers that a local file, as it now is, has a digest; None elsewhere.
+
+    It is in a folder of the user's own below the machine's temporary files, so that each process need not hash again.
+    """
+    if not location.is_local:
+        return None
+    folder = Path(tempfile.gettempdir()) / f"betaline-checked-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        owner, state = folder.lstat(), os.stat(location.path)
+    except OSError:
+        return None
+    if owner.st_uid != os.getuid() or not stat.S_ISDIR(owner.st_mode) or owner.st_mode & 0o077:
+        return None
+    facts = (location.path, digest, state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+    return folder / hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 def write_whole(location: Location, data: bytes | pa.Buffer, *, overwrite: bool = True, synced: bool = True) -> bool:

@@ -136,6 +136,21 @@ def image_size(text: str | None) -> dict[str, tuple[int, ...]]:
     return {"resize": tuple(_parts("--resize", text, "x", {"height": int, "width": int}).values())} if text else {}
 
 
+def worker_counts(text: str | None) -> Values:
+    """Returns the fields of `--workers`: a number, or the fewest and the most."""
+    if text is None:
+        return {}
+    counts = text.split(":")
+    if len(counts) > 2 or not all(count.isdecimal() and int(count) for count in counts):
+        raise ConfigError(
+            f"--workers: expected a number such as 4, or the fewest and the most such as 1:8, got {text!r}"
+        )
+    fewest, most = int(counts[0]), int(counts[-1])
+    if fewest > most:
+        raise ConfigError(f"--workers: the fewest come first, got {text}; use {most}:{fewest}")
+    return {"scaling.num_workers": most, "scaling.min_workers": fewest if len(counts) > 1 else None}
+
+
 def _parts(option: str, text: str, separator: str, kinds: Mapping[str, Callable[[str], Any]]) -> Values:
     try:
         parts = zip(kinds.items(), text.split(separator), strict=True)

@@ -152,7 +152,9 @@ def train(
     preset: PresetName = None,
     config: ConfigFile = None,
     settings: Settings = None,
-    workers: Annotated[int | None, Option(help="Number of workers; short for --set scaling.num_workers.")] = None,
+    workers: Annotated[
+        str | None, Option(metavar="N|MIN:MAX", help="Workers; a range goes on with MIN, and takes up to MAX.")
+    ] = None,
     register: Register = None,
     start_from: Annotated[
         str | None, Option(help="Run, such as one that diverged, whose weights and configuration to start from.")
@@ -168,7 +170,7 @@ def train(
 
     screen, given = Screen(as_json, home), options.Given(preset, config, settings)
     name = name or options.name_of(dataset)
-    extra = {} if workers is None else {"scaling.num_workers": workers}
+    extra = options.worker_counts(workers)
     base = options.configuration_of(home, start_from) if start_from else None
     values = {"dataset": options.absolute(dataset), "name": name, **given.training(extra, base), "alias": register}
     request = parse(TrainRequest, {**values, "start_from": start_from, "projection": projection}, "train")

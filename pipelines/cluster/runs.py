@@ -74,19 +74,25 @@ class RunFolder:
             self.location.filesystem.delete_file((self.location / name).path)
 
     def refuse_another_spec(self, wanted: Mapping[str, Any]) -> None:
-        """Checks that the folder holds no run of another specification.
+        """Checks that the folder holds no run of another specification; its workers may be others.
 
         Raises:
             ConfigError: If it does, with the differences.
         """
         stored = self.read(SPEC)
-        if stored is None or stored == wanted:
+        if stored is None or not (differing := differences(_without_workers(stored), _without_workers(wanted))):
             return
-        differing = differences(stored, wanted)
         raise ConfigError(
             f"{self.uri} holds a run of another specification; {len(differing)} of its values differ: "
             f"{'; '.join(differing[:DIFFERENCES_SHOWN])}. Give this run another name, or remove that folder"
         )
+
+
+def _without_workers(values: Any) -> Any:
+    """Returns a specification without the section `scaling` of any configuration in it."""
+    if not isinstance(values, Mapping):
+        return values
+    return {name: _without_workers(value) for name, value in values.items() if name.split(".")[0] != "scaling"}
 
 
 @dataclass(frozen=True, kw_only=True)

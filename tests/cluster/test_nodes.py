@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipelines.services import commands
 from pipelines.services.process import LOOPBACK, Process, tree
 from tests.cluster.clients import Client, Fault
-from tests.cluster.nodes import head, joined
+from tests.cluster.nodes import Head, head, joined
 from tests.cluster.servers import running
 from tests.faults.table import Measured
 from tests.processes import command_of
@@ -82,3 +85,54 @@ def test_training_with_too_few_nodes_left_ends_and_says_so(
     assert resumed["resumed_from_step"] > 0
     kept = f"ends after 2 x {START_SECONDS} s, resumed by the same command"
     measured(ROW, noticed_seconds=fault.noticed_seconds, redone=fault.redone(resumed), kept=kept)
+
+
+def like(found: dict[str, Any], unbroken: dict[str, Any]) -> None:
+    """Asserts that the curves of two trainings agree but for the rounding of sums."""
+    for left, right in zip(found["history"], unbroken["history"], strict=True):
+        for figure in ("validation_negative_bound", "train_distortion"):
+            assert left[figure] == pytest.approx(right[figure], rel=1e-4)
+
+
+def test_elastic_training_goes_on_without_a_node_and_takes_the_next_in(
+    client: Client, two_workers: RunConfig, tmp_path: Path, measured: Measured
+) -> None:
+    """With `min_workers` 1 the loss of a node leaves one worker at work; its curve is the undisturbed one's."""
+    config = override(two_workers, {"scaling.min_workers": 1})
+    with ExitStack() as nodes:
+        node = nodes.enter_context(joined(client.head, tmp_path, num_cpus=1, name="leaving"))
+        unbroken = client.train(two_workers, "undisturbed")
+        fault = Fault(lambda: kill_raylet(node), at_step=900, word="worker group size")
+        elastic = client.train(config, "elastic", fault)
+    assert elastic["resumed_from_step"] > 0
+    like(elastic, unbroken)
+    kept = "goes on with the workers that are left; the curve is equal but for the rounding of sums"
+    measured(ROW, noticed_seconds=fault.noticed_seconds, redone=fault.redone(elastic), kept=kept)
+
+
+def test_training_leaves_a_checkpoint_where_a_node_is_drained(
+    client: Client, two_workers: RunConfig, tmp_path: Path
+) -> None:
+    """A notice that a node goes in 20 s: the run writes a checkpoint at once, beside those it would write."""
+    config = override(two_workers, {"scaling.min_workers": 1, "training.checkpoint_steps": None})
+    with joined(client.head, tmp_path, num_cpus=1, name="drained"):
+        fault = Fault(lambda: drain_last_node(client.head, 20), at_step=900, word="preemption detected")
+        drained = client.train(config, "drained", fault)
+    assert fault.step <= drained["resumed_from_step"]
+    assert drained["resumed_from_step"] % 718
+    assert drained["history"][-1]["epoch"] == config.training.epochs
+
+
+def drain_last_node(head: Head, seconds: int) -> None:
+    """Announces that the node that joined last goes after some seconds, as a preemption does."""
+    [node] = [one for one in head.cluster.state("nodes") if one["state"] == "ALIVE" and not one["is_head_node"]]
+    notice = [
+        "--reason",
+        "DRAIN_NODE_REASON_PREEMPTION",
+        "--reason-message",
+        "spot",
+        "--deadline-remaining-seconds",
+        f"{seconds}",
+    ]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", head.gcs_address]
+    subprocess.run([*command, "--node-id", node["node_id"], *notice], env=head.node_environment, check=True)

@@ -15,6 +15,7 @@ from pipelines.data.ingest import IngestResult
 from pipelines.flows.train import train
 from tests.faults.conftest import flip_a_byte
 from tests.pipelines.conftest import run_flow
+from vae.config import override
 from vae.errors import CorruptData
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.ci, pytest.mark.timeout(1800)]
@@ -47,3 +48,24 @@ def test_training_refuses_a_damaged_shard(
         redone="nothing",
         kept=f"no step was trained on it: the shard is named, {'its size' if damage is cut_short else 'its hash'} is told",
     )
+
+
+def test_training_that_streams_names_a_shard_that_is_damaged_on_the_way(
+    home: Path, digits: IngestResult, asked: Any, tmp_path: Path
+) -> None:
+    """One of two ranks meets it in the middle of a run: every rank ends, and the error is the shard's, not Ray's."""
+    copy = shutil.copytree(digits.uri, tmp_path / "digits")
+    shard = next(copy.glob("train-*.parquet"))
+    asked_for = asked(2)
+    changes = {"training.feed": "streaming", "training.memory_budget_bytes": 30_000}
+    config = override(asked_for.config, changes)
+
+    def damage(kind: str, event: Event) -> None:
+        if event.kind == "epoch" and event.fields["epoch"] == 2:
+            content = bytearray(shard.read_bytes())
+            content[100:-5000] = bytes(len(content) - 5100)
+            shard.write_bytes(content)
+
+    request = asked_for.model_copy(update={"dataset": str(copy), "config": config})
+    with pytest.raises(CorruptData, match=str(shard)):
+        run_flow(train, request, run="damaged-on-the-way", listener=damage)

@@ -10,29 +10,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, pairwise
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 from pydantic import ValidationError
 
+from vae.data.integrity import Integrity
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, Manifest, Shard
 from vae.data.rows import Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
-from vae.data.transforms import transform_of
 from vae.errors import CorruptData, DataError
-from vae.storage import Location, locate, sha256_of, write_whole
+from vae.storage import Location, locate, write_whole
 
 ROW_GROUP_BYTES = 4 << 20
 ROW_GROUP_ROWS = 8192
-# What a row group may hold beside its pixels: labels, source rows, page headers.
-_ROW_OVERHEAD_BYTES, _GROUP_OVERHEAD_BYTES = 16, 1 << 16
 _READ_BUFFER_BYTES = 1 << 16
 
 
@@ -49,24 +46,31 @@ class _Piece:
 
 
 class Dataset:
-    """A published dataset, opened by its manifest. Safe to use from several threads, and picklable."""
+    """A published dataset, opened by its manifest. Safe to use from several threads, and picklable.
 
-    def __init__(self, uri: str, manifest: Manifest) -> None:
+    Args:
+        uri: The folder, as a path or any pyarrow filesystem URI.
+        manifest: Its manifest.
+        checks_shards: Whether a shard's SHA-256 is checked before the first of its rows is read.
+    """
+
+    def __init__(self, uri: str, manifest: Manifest, *, checks_shards: bool = False) -> None:
         self.uri = uri
         self.manifest = manifest
+        self.checks_shards = checks_shards
         self._location = locate(uri)
-        self._footers: dict[str, pq.FileMetaData] = {}
-        self._lock = threading.Lock()
+        self._integrity = Integrity(self._location, manifest)
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Dataset, (self.uri, self.manifest)
+        return partial(Dataset, checks_shards=self.checks_shards), (self.uri, self.manifest)
 
     @classmethod
-    def open(cls, uri: str) -> Dataset:
+    def open(cls, uri: str, *, checks_shards: bool = False) -> Dataset:
         """Opens a dataset's folder.
 
         Args:
             uri: The folder, as a path or any pyarrow filesystem URI.
+            checks_shards: Whether a shard's SHA-256 is checked before the first of its rows is read.
 
         Raises:
             DataError: If there is no manifest.
@@ -81,7 +85,7 @@ class Dataset:
                 f"no dataset at {location.uri}: it has no {MANIFEST_NAME}. Give the folder that `betaline "
                 "ingest` printed, or run the ingest again: a dataset is published only once it is complete"
             ) from error
-        return cls(location.uri, _parse_manifest(text, manifest.uri))
+        return cls(location.uri, _parse_manifest(text, manifest.uri), checks_shards=checks_shards)
 
     def num_rows(self, split: str) -> int:
         """Returns the rows of a split; 0 where the dataset has no such split."""
@@ -103,9 +107,9 @@ class Dataset:
         """
         shards = [shard for split in splits or SPLITS for shard in self._shards(split)]
         with ThreadPoolExecutor(_num_threads(len(shards))) as pool:
-            faults = [fault for fault in pool.map(self._find_fault, shards) if fault]
+            faults = [fault for fault in pool.map(self._integrity.find_fault, shards) if fault]
         if faults:
-            raise CorruptData("; ".join(faults) + self._advice())
+            raise CorruptData("; ".join(faults) + self._integrity.advice)
 
     def check_sizes(self) -> None:
         """Checks that every shard exists with its size; quick, because it reads none of them.
@@ -114,9 +118,9 @@ class Dataset:
             CorruptData: If a shard is missing or has another size.
         """
         shards = [shard for split in SPLITS for shard in self._shards(split)]
-        faults = [fault for shard in shards if (fault := self._find_size_fault(shard))]
+        faults = [fault for shard in shards if (fault := self._integrity.find_size_fault(shard))]
         if faults:
-            raise CorruptData("; ".join(faults) + self._advice())
+            raise CorruptData("; ".join(faults) + self._integrity.advice)
 
     def read_rows(self, split: str, start: int, stop: int, *, verify: bool = False) -> Rows:
         """Reads a range of rows from the row groups that overlap it.
@@ -220,14 +224,14 @@ class Dataset:
     def _read_whole(self, shard: Shard) -> bytes:
         """Reads a shard's bytes and checks them against the manifest."""
         location = self._location / shard.path
-        fault = self._find_size_fault(shard)
+        fault = self._integrity.find_size_fault(shard)
         if fault is None:
             data = location.read()
             found = hashlib.sha256(data).hexdigest()
             if found == shard.sha256:
                 return data
             fault = f"{location.uri}: expected SHA-256 {shard.sha256}, found {found}"
-        raise CorruptData(fault + self._advice())
+        raise CorruptData(fault + self._integrity.advice)
 
     def _read_groups(
         self, shard: Shard, groups: list[int], columns: list[str] | None, data: bytes | None = None
@@ -247,11 +251,13 @@ class Dataset:
     @contextmanager
     def _reader(self, shard: Shard, data: bytes | None, *, buffered: bool = False) -> Iterator[pq.ParquetFile]:
         location = self._location / shard.path
+        if self.checks_shards and data is None:
+            self._integrity.check_once(shard)
         try:
             with pa.BufferReader(data) if data is not None else _open(location) as file:
                 yield pq.ParquetFile(
                     file,
-                    metadata=self._checked_footer(shard, file),
+                    metadata=self._integrity.checked_footer(shard, file),
                     # One coalesced request for each group where a read is a round trip; pointless on a disk.
                     pre_buffer=data is None and not location.is_local,
                     buffer_size=_READ_BUFFER_BYTES if buffered and location.is_local else 0,
@@ -259,61 +265,9 @@ class Dataset:
                     page_checksum_verification=data is None,
                 )
         except FileNotFoundError as error:
-            raise CorruptData(f"{location.uri} is missing{self._advice()}") from error
+            raise CorruptData(f"{location.uri} is missing{self._integrity.advice}") from error
         except (OSError, pa.ArrowException) as error:
-            raise CorruptData(f"{location.uri} cannot be read: {error}{self._advice()}") from error
-
-    def _checked_footer(self, shard: Shard, file: pa.NativeFile) -> pq.FileMetaData:
-        with self._lock:
-            footer = self._footers.get(shard.path)
-        if footer is None:
-            size = file.size()
-            if size != shard.bytes:
-                raise CorruptData(self._size_fault(shard, size) + self._advice())
-            footer = pq.read_metadata(file)
-            self._check_footer(shard, footer)
-            with self._lock:
-                self._footers[shard.path] = footer
-        return footer
-
-    def _check_footer(self, shard: Shard, footer: pq.FileMetaData) -> None:
-        # Before any page is read: a small file can unfold to far more memory than the manifest promises.
-        path = (self._location / shard.path).uri
-        found = tuple(footer.row_group(index).num_rows for index in range(footer.num_row_groups))
-        if found != shard.row_groups:
-            raise CorruptData(f"{path}: expected row groups of {shard.row_groups} rows, found {found}{self._advice()}")
-        value_bytes = transform_of(self.manifest.example).stored_row_bytes
-        if value_bytes is None:
-            return
-        row_bytes = value_bytes + 4 * len(self.manifest.attributes) + _ROW_OVERHEAD_BYTES
-        group_bytes = _GROUP_OVERHEAD_BYTES * (1 + len(self.manifest.attributes))
-        for index, rows in enumerate(found):
-            allowed = rows * row_bytes + group_bytes
-            size = footer.row_group(index).total_byte_size
-            if size > allowed:
-                raise CorruptData(
-                    f"{path}: row group {index} unfolds to {size:,} bytes, expected at most {allowed:,}{self._advice()}"
-                )
-
-    def _find_fault(self, shard: Shard) -> str | None:
-        fault = self._find_size_fault(shard)
-        if fault:
-            return fault
-        location = self._location / shard.path
-        found = sha256_of(location)
-        return None if found == shard.sha256 else f"{location.uri}: expected SHA-256 {shard.sha256}, found {found}"
-
-    def _find_size_fault(self, shard: Shard) -> str | None:
-        info = (self._location / shard.path).info()
-        if info.type != fs.FileType.File:
-            return f"{(self._location / shard.path).uri} is missing"
-        return None if info.size == shard.bytes else self._size_fault(shard, info.size)
-
-    def _size_fault(self, shard: Shard, found: int) -> str:
-        return f"{(self._location / shard.path).uri}: expected {shard.bytes:,} bytes, found {found:,}"
-
-    def _advice(self) -> str:
-        return f". Remove the folder {self.uri} and run the ingest again"
+            raise CorruptData(f"{location.uri} cannot be read: {error}{self._integrity.advice}") from error
 
 
 def _parse_manifest(text: bytes, where: str) -> Manifest:

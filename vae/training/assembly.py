@@ -17,6 +17,9 @@ from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.seeds import Stream, derive
 
+DRAWS = 2
+"""Version of the order of the rows and of the draws, which must not change between a checkpoint and its resume."""
+
 
 def share_of(
     config: RunConfig,

@@ -6,10 +6,11 @@ betaline's own (see `state.py`), because Ray Train's are neither hashed nor exac
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,7 +23,7 @@ from ray.train.torch.config import _TorchBackend
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
-from vae.storage import locate
+from vae.storage import Location, locate, write_whole
 from vae.training.hooks import EpochReport, Hooks, Progress
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
@@ -33,6 +34,8 @@ from vae.training.world import World, set_up_process
 REPORT_SECONDS = 2.0
 """Minimum seconds between two reports. Ray Train fetches reports when it polls its workers; more reports would stall
 training."""
+FAULT = "fault.json"
+"""Name of the file in a run's folder with an error that one rank met while others trained."""
 COUNT_SECONDS = 2.0
 """Seconds between two counts of the living nodes, which show what the workers wait for."""
 
@@ -86,7 +89,9 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         BetalineError: The error of a worker that another attempt would repeat; such a run is not retried.
         ClusterError: If the workers failed, or waited in vain for resources, more often than `scaling.max_failures`.
     """
-    scaling = spec.config.scaling
+    scaling, folder = spec.config.scaling, locate(spec.folder)
+    with suppress(FileNotFoundError):  # what ended an earlier job may be mended
+        folder.filesystem.delete_file((folder / FAULT).path)
     try:
         with _announcing_shortage(scaling):
             answer = _trainer(spec, on_report, on_event).fit().return_value
@@ -230,12 +235,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     hooks = _WorkerHooks(world, config["on_event"])
     training, error = None, None
     try:
-        dataset = Dataset.open(spec.dataset)
-        if ray.train.get_context().get_local_rank() == 0:
-            dataset.verify(["train", "validation"])
-        training = Training(spec.config, dataset, world, spec.checkpoints, hooks, spec.start)
-        if world.rank == 0:
-            hooks.watch(training)
+        training = _prepared(spec, world, hooks)
     except BetalineError as raised:
         error = _as_answer(raised)
     # The error of any rank stops all of them, so that none waits for another.
@@ -249,6 +249,10 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         if isinstance(raised, Diverged) and world.rank == 0:
             _save_last_good(training, (folder / "model").uri)
         return {**_as_answer(raised), "epochs": [asdict(report) for report in training.record.history]}
+    except BetalineError as raised:
+        # Of this rank alone, such as a damaged shard: the next attempt says it on every rank.
+        write_whole(folder / FAULT, json.dumps(_as_answer(raised)).encode())
+        raise
     hooks.flush()
     model = (folder / "model").uri
     if world.rank == 0:
@@ -261,12 +265,32 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     )
 
 
+def _prepared(spec: TrainSpec, world: World, hooks: _WorkerHooks) -> Training:
+    """Returns the training of this rank; raises what ended the attempt before on one of its ranks."""
+    if (fault := _fault_before(locate(spec.folder))) is not None:
+        raise rebuild(fault["error"], fault["message"])
+    dataset = Dataset.open(spec.dataset, checks_shards=True)
+    dataset.check_sizes()
+    training = Training(spec.config, dataset, world, spec.checkpoints, hooks, spec.start)
+    if world.rank == 0:
+        hooks.watch(training)
+    return training
+
+
 def _save_last_good(training: Training, uri: str) -> None:
     """Saves the best epoch's model of a run that diverged; nothing in the first epoch, which has no validated weights."""
     if training.record.history:
         model = training.best_model()
         fit_latents(model, training.config, training.dataset)
         save_model(model, uri)
+
+
+def _fault_before(folder: Location) -> dict[str, str] | None:
+    """Returns the error that ended the attempt before this one on one of its ranks; None if there was none."""
+    try:
+        return json.loads((folder / FAULT).read())
+    except FileNotFoundError:
+        return None
 
 
 def _as_answer(error: BetalineError) -> dict[str, Any]:

@@ -90,7 +90,7 @@ class EpochLoop(ABC):
         return values
 
     def is_leaving(self) -> bool:
-        """Tells whether a node of the run is about to go; every rank asks as often, and is told the same."""
+        """Returns whether a node of the run is about to go. Every rank asks as often, and gets the same answer."""
         return False
 
     def announce_progress(self, progress: Progress) -> None:  # noqa: B027  optional

@@ -77,5 +77,5 @@ class Hooks:
         """Receives the progress at most once a second, on rank 0."""
 
     def is_leaving(self) -> bool:
-        """Tells whether a node of the run is about to go. Every rank asks as often, and is told the same."""
+        """Returns whether a node of the run is about to go. Every rank asks as often, and gets the same answer."""
         return False

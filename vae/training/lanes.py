@@ -25,7 +25,7 @@ from vae.model import VAE
 from vae.parts.controllers.controller import Controller
 from vae.parts.terms import Inputs
 from vae.seeds import Stream
-from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
+from vae.training.assembly import DRAWS, autocast_of, build_model, check_validation, identity_of, open_feeds, share_of
 from vae.training.epochs import EpochLoop
 from vae.training.guard import SMALL, diverged
 from vae.training.hooks import EpochReport, TrainingResult
@@ -153,7 +153,7 @@ class LaneTraining(EpochLoop):
 
     def _open_store(self, checkpoints: str) -> CheckpointStore:
         lanes = [identity_of(config) for config in self.configs]
-        identity = {"lanes": lanes, "dataset_id": self.dataset.manifest.dataset_id}
+        identity = {"lanes": lanes, "dataset_id": self.dataset.manifest.dataset_id, "draws": DRAWS}
         return CheckpointStore(checkpoints, identity, self.base.training.keep_checkpoints)
 
     # --- the loop ---------------------------------------------------------------------------------------------------

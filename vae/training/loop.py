@@ -22,7 +22,7 @@ from vae.parts.controllers.controller import Controller
 from vae.parts.ranks import sharing, weight_of
 from vae.parts.regularizers.adversary import Discriminator
 from vae.seeds import Stream, derive
-from vae.training.assembly import autocast_of, build_model, check_validation, identity_of, open_feeds
+from vae.training.assembly import DRAWS, autocast_of, build_model, check_validation, identity_of, open_feeds
 from vae.training.epochs import EpochLoop
 from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
 from vae.training.hooks import EpochReport, Hooks, Progress, TrainingResult
@@ -318,7 +318,7 @@ class Training(EpochLoop):
 
 def open_store(config: RunConfig, dataset: Dataset, checkpoints: str) -> CheckpointStore:
     """Returns the checkpoints of a run in a folder, which is a path or URI."""
-    identity = {"config": identity_of(config), "dataset_id": dataset.manifest.dataset_id}
+    identity = {"config": identity_of(config), "dataset_id": dataset.manifest.dataset_id, "draws": DRAWS}
     return CheckpointStore(checkpoints, identity, config.training.keep_checkpoints)
 
 

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import GROUPS, app, models, operating
 from pipelines.cli.console import Screen
-from pipelines.cli.options import Given, assignments, check_subject, scheduled_request
+from pipelines.cli.options import Given, assignments, check_subject, scheduled_request, worker_counts
 from pipelines.data.sources import IngestConfig
 from pipelines.models import registry
 from pipelines.stages.train import TrainRequest
@@ -57,6 +57,30 @@ def test_bad_arguments_are_refused_in_one_message(
     assert message in said
     assert "Traceback" not in said
     assert not (tmp_path / "home" / "services.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [(None, {}), ("4", (4, None)), ("1:8", (8, 1)), ("2:2", (2, 2))],
+    ids=["none", "one", "range", "equal"],
+)
+def test_workers_are_a_number_or_a_range(text: str | None, counts: Any) -> None:
+    """A range gives the fewest and the most; a number leaves no choice, also where the configuration had one."""
+    fields = ("scaling.num_workers", "scaling.min_workers")
+    assert worker_counts(text) == (dict(zip(fields, counts, strict=True)) if counts else {})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("8:1", "the fewest come first, got 8:1; use 1:8"),
+        *[(text, "such as 1:8, got") for text in ("0:4", "0", "a", "1:2:3", "", "-1")],
+    ],
+)
+def test_workers_that_cannot_be_are_refused(text: str, said: str) -> None:
+    """In one sentence, with what is expected."""
+    with pytest.raises(ConfigError, match=f"^--workers: .*{said}"):
+        worker_counts(text)
 
 
 def test_dry_run_prints_a_plan_and_writes_nothing(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pickle
 import re
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from vae.data import integrity
 from vae.data.manifest import Manifest
 from vae.data.parquet import Dataset, rows_per_group
 from vae.data.rows import arrow_schema
 from vae.data.schema import ExampleSpec
 from vae.errors import CorruptData, DataError
+from vae.storage import locate, mark_of, sha256_of
 
 
 @pytest.fixture
@@ -253,3 +257,41 @@ def test_shards_have_page_checksums_and_lz4(dataset) -> None:
 def test_manifest_of_the_fixture_is_complete(dataset) -> None:
     """The manifest on disk is the one in hand."""
     assert Manifest.model_validate_json((Path(dataset.uri) / "manifest.json").read_bytes()) == dataset.manifest
+
+
+def test_shard_is_checked_before_its_first_row(
+    publish: Callable[..., Dataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each shard is hashed once on a machine, when it is first read; a damaged one is named, and the others can be read."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    pixels = np.zeros((60, 1, 4, 4), np.uint8)
+    uri = publish(tmp_path / "data", pixels, None, {"train": 40, "test": 20}, 10).uri
+    hashed: list[str] = []
+    monkeypatch.setattr(integrity, "sha256_of", lambda location: hashed.append(location.path) or sha256_of(location))
+    for _ in range(2):
+        dataset = Dataset.open(uri, checks_shards=True)
+        assert dataset.read_rows("train", 5, 15).values.shape == (10, 16)
+        assert sum(len(block.values) for block in pickle.loads(pickle.dumps(dataset)).blocks("train", 0, 40, 8)) == 40
+    assert len(hashed) == 1
+    [shard] = dataset.manifest.splits["test"]
+    file = Path(uri) / shard.path
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    dataset.read_rows("train", 0, 1)
+    with pytest.raises(CorruptData, match=f"{file}: expected SHA-256 {shard.sha256}, found"):
+        next(dataset.blocks("test", 0, 20, 8))
+
+
+def test_mark_is_of_the_file_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Written again, a file has another mark; a folder of marks that others may write to is not used."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    file = tmp_path / "shard"
+    file.write_bytes(b"one")
+    first = mark_of(locate(str(file)), "digest")
+    assert first == mark_of(locate(str(file)), "digest") != mark_of(locate(str(file)), "other")
+    file.write_bytes(b"two")
+    assert mark_of(locate(str(file)), "digest") != first
+    assert first is not None
+    first.parent.chmod(0o777)
+    assert mark_of(locate(str(file)), "digest") is None
