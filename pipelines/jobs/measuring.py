@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pipelines.cluster.runs import emit
 from pipelines.jobs import run_report
-from pipelines.jobs.contest import Rows, bound_on, compete
+from pipelines.jobs.contest import Rows, bound_on, compete, cut
 from pipelines.jobs.job import Job
 from pipelines.jobs.scoring import Subject, champion_subject, open_model, protocol
 from pipelines.jobs.workers import Call, Workers
@@ -65,19 +65,26 @@ class Measuring:
         corruption = self.known.config.objective.corruption or NOISE
         checked = workers.start(_verify, dataset)
         # Beside the likelihood, as one call each.
-        beside = [
-            workers.start(_judge, replace(self.known, model=None), self.subject),
-            workers.start(_reference, self.subject),
-            workers.start(_task_metrics, self.subject, families, corruption),
-        ]
+        judged = workers.start(_judge, replace(self.known, model=None), self.subject)
+        metrics = workers.start(_task_metrics, self.subject, families, corruption)
+        extremes = self._start_extremes()
         workers.result(checked)
         share = Share.of(dataset, "test", missing=self.subject.missing)
         self.known = replace(self.known, rows=run_report.fixed_rows(share))
         self.known = replace(self.known, bound=bound_on(workers, self.subject, request.exact))
         yield self.known
+        done = [call.result for call in workers.finish(extremes)]
+        ranges = drift.ranges_of(done, model.examples.columns or ())
+        reference = workers.start(_reference, self.subject, ranges)
         self._compete()
         yield self.known
-        yield self._with(families, *beside)
+        yield self._with(families, judged, reference, metrics)
+
+    def _start_extremes(self) -> list[Call]:
+        """Starts to look for the extremes of the training split, on all workers."""
+        dataset, columns = self.subject.dataset, self.model.examples.columns or ()
+        parts = cut(0, dataset.num_rows("train"), drift.BLOCK_ROWS, self.workers.room)
+        return [self.workers.start(drift.extremes_of, dataset, columns, *part) for part in parts]
 
     def _compete(self) -> None:
         """Scores the candidate, and the champion on the same rows."""
@@ -138,8 +145,8 @@ def _judge(known: Evidence, subject: Subject) -> list[Finding]:
     return list(run_report.judged(known, subject.dataset, open_model(subject.model)).findings)
 
 
-def _reference(subject: Subject) -> drift.Reference:
-    return drift.reference_of(open_model(subject.model), subject.dataset)
+def _reference(subject: Subject, ranges: tuple[drift.Range, ...]) -> drift.Reference:
+    return drift.reference_of(open_model(subject.model), subject.dataset, ranges)
 
 
 def _task_metrics(
