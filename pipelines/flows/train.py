@@ -20,7 +20,7 @@ def train(request: TrainRequest, run: str | None = None) -> TrainResult:
         run: Name of the run; the same name resumes an earlier run. None derives a new name.
     """
     identity = own_identity("train", run)
-    asked = request.model_dump(mode="json", exclude={"alias", "approve"})
+    asked = request.model_dump(mode="json", exclude={"alias", "approve", "exact"})
     scaling = request.scaling
     workers = Resources(
         num_workers=scaling.least_workers,
