@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,40 +91,6 @@ def job_of(home: Path, request: Any) -> Job:
     return Job(RunFolder(str(home), "one").write(SPEC, spec), type(request))
 
 
-class InProcess:
-    """The workers of a job in this process, without a cluster."""
-
-    device, room = "cpu", 2
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        pass
-
-    def start(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Calls a function at once."""
-        from pipelines.jobs.workers import Call
-
-        call = Call(function, arguments, is_done=True)
-        try:
-            call.result = function(*arguments)
-        except Exception as error:
-            call.error = error
-        return call
-
-    def finish(self, calls: Iterable[Any]) -> Iterator[Any]:
-        """Yields the calls, or raises their errors."""
-        for call in calls:
-            if call.error is not None:
-                raise call.error
-            yield call
-
-    def result(self, call: Any) -> Any:
-        """Returns what a call returned."""
-        return next(self.finish([call])).result
-
-
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pages that MLflow was given, by a job that neither Ray nor MLflow runs; what is logged is kept in mind."""
@@ -132,6 +98,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     from pipelines.jobs import evaluate
     from pipelines.models import registry, tracking
+    from tests.workers import InProcess
 
     found: list[str] = []
     epochs: dict[int, dict[str, Any]] = {}

@@ -11,7 +11,7 @@ import pytest
 from pipelines.jobs import contest
 from pipelines.jobs.contest import Rows, compete, cut
 from pipelines.jobs.scoring import RowScores, Subject
-from tests.pipelines.conftest import InProcess
+from tests.workers import InProcess
 
 TOTAL = 5000
 NOISE_N = np.random.default_rng(0).normal(0, 1, TOTAL)

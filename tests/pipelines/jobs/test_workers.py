@@ -14,7 +14,8 @@ import ray
 from pipelines.jobs.contest import Rows, bound_on
 from pipelines.jobs.scoring import Subject
 from pipelines.jobs.workers import Workers
-from tests.pipelines.conftest import QUICK, InProcess
+from tests.pipelines.conftest import QUICK
+from tests.workers import InProcess
 from vae.data.parquet import Dataset
 from vae.errors import CorruptData
 from vae.model import VAE
