@@ -131,7 +131,7 @@ def gaussian_nats(noise_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def level_nats(noise_D: Tensor, num_levels: int) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the three terms of `collapsed_decoder` for the probability of a pixel's level under such Gaussian noise."""
     noise_D, own_D, nats_D = gaussian_nats(noise_D)
-    return noise_D, own_D, (nats_D + math.log(num_levels - 1)).clamp(min=0)
+    return noise_D, own_D, (nats_D + math.log(num_levels * 255 / 256)).clamp(min=0)
 
 
 class Family(nn.Module, ABC):
