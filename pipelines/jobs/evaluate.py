@@ -56,7 +56,7 @@ def run(job: Job[PromoteRequest]) -> Evaluation:
     with run_report.left_on_failure(job, trained.mlflow_run_id, failed, tracking.FAILED_PROMOTION_FOLDER):
         if request.search:
             known = _with_search(known, parse(TuneResult, job.result_of(request.search), request.search))
-        dataset = Dataset.open(trained.dataset)
+        dataset = Dataset.open(trained.dataset, checks_shards=True)
         known = run_report.noted(replace(known, dataset=dataset.manifest), dataset)
         check_families(dataset, request.metrics)
         if not dataset.num_rows("test"):

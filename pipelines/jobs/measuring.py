@@ -63,12 +63,10 @@ class Measuring:
         request, workers, dataset, model = self.request, self.workers, self.subject.dataset, self.model
         families: tuple[MetricFamily, ...] = tuple(dict.fromkeys((*claimed(model), *request.metrics)))
         corruption = self.known.config.objective.corruption or NOISE
-        checked = workers.start(_verify, dataset)
         # Beside the likelihood, as one call each.
         judged = workers.start(_judge, replace(self.known, model=None), self.subject)
         metrics = workers.start(_task_metrics, self.subject, families, corruption)
         extremes = self._start_extremes()
-        workers.result(checked)
         share = Share.of(dataset, "test", missing=self.subject.missing)
         self.known = replace(self.known, rows=run_report.fixed_rows(share))
         self.known = replace(self.known, bound=bound_on(workers, self.subject, request.exact))
@@ -82,7 +80,8 @@ class Measuring:
 
     def _start_extremes(self) -> list[Call]:
         """Starts to look for the extremes of the training split, on all workers."""
-        dataset, columns = self.subject.dataset, self.model.examples.columns or ()
+        checked, columns = self.subject.dataset, self.model.examples.columns or ()
+        dataset = Dataset(checked.uri, checked.manifest)  # the training has checked its own split
         parts = cut(0, dataset.num_rows("train"), drift.BLOCK_ROWS, self.workers.room)
         return [self.workers.start(drift.extremes_of, dataset, columns, *part) for part in parts]
 
@@ -135,10 +134,6 @@ class Measuring:
 
 
 # --- called by workers ----------------------------------------------------------------------------------------------
-
-
-def _verify(dataset: Dataset) -> None:
-    dataset.verify(["test"])
 
 
 def _judge(known: Evidence, subject: Subject) -> list[Finding]:
