@@ -32,7 +32,8 @@ from vae.storage import Location, locate, write_whole
 ROW_GROUP_BYTES = 4 << 20
 ROW_GROUP_ROWS = 8192
 # Each column of a row group takes half a kilobyte of its shard, and of the memory of its readers.
-_LEAST_TABLE_GROUP_ROWS = 1024
+_LEAST_TABLE_GROUP_ROWS, _LEAST_TABLE_BLOCK_ROWS = 1024, 512
+_BLOCK_BYTES = 1 << 20
 _READ_BUFFER_BYTES, _MOST_BUFFERS = 1 << 16, 512
 
 
@@ -302,6 +303,18 @@ def rows_per_group(example: ExampleSpec) -> int:
     """Returns the number of rows of a full row group."""
     least = 1 if example.columns is None else _LEAST_TABLE_GROUP_ROWS
     return max(least, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, example.row_bytes)))
+
+
+def rows_per_block(example: ExampleSpec, row_bytes: int | None = None) -> int:
+    """Returns the number of rows to read at once: a megabyte of them, and more of a table of many columns.
+
+    Args:
+        example: Schema of the rows.
+        row_bytes: Bytes of a row in memory; None for those of its values.
+    """
+    # Each column of a block takes as long as hundreds of its values.
+    least = 1 if example.columns is None else _LEAST_TABLE_BLOCK_ROWS
+    return max(least, _BLOCK_BYTES // max(1, row_bytes or example.row_bytes))
 
 
 def write_shard(location: Location, table: pa.Table, group_rows: int, repeated: Sequence[str] | None = None) -> Shard:

@@ -20,7 +20,7 @@ from tests.benchmarks.work import Figures, Job, Outcome
 
 BLOCK_VALUES = 1 << 21
 FACTOR = 2
-FLAT_BYTES, ROW_BYTES = 256e6, 40
+FLAT_BYTES, ROW_BYTES = 256e6, 48
 """Most memory beyond that of the libraries: whatever the rows, and for each row, as one column's understanding takes."""
 
 
