@@ -56,7 +56,7 @@ def search(
     """
     check_space(config)
     data, plan = Dataset.open(dataset), plan_stacks(config, division)
-    data.verify(["train", "validation"])
+    data.check_sizes()
     check_rule(config, data)
     if plan.reason is not None:
         log.warning("%s: every trial trains by itself", plan.reason)

@@ -61,7 +61,7 @@ def train_stack(
     """
     search = SearchConfig.model_validate(config)
     set_up_process(search.cpus_per_trial)
-    data, plan = Dataset.open(dataset), plan_stacks(search, division)
+    data, plan = Dataset.open(dataset, checks_shards=True), plan_stacks(search, division)
     configs = lane_configs(search, plan, parameters)
     checkpoints = checkpoints_of(folder, parameters)
     device = torch.device("cuda" if search.gpus_per_trial and torch.cuda.is_available() else "cpu")

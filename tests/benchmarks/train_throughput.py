@@ -102,7 +102,7 @@ class Bench:
 
     def checkout(self, folder: Path) -> list[float]:
         """Returns the examples per second of each epoch of a training by the code of a checkout."""
-        config = self.configuration(1, THREADS, BATCH_SIZE).model_dump(mode="json")
+        config = self.configuration(1, THREADS, BATCH_SIZE).model_dump(mode="json", exclude={"scaling"})
         values = {"config": config, "dataset": self.dataset.uri, "threads": THREADS}
         return run_loop("direct_loop.py", sys.executable, folder, **values)
 

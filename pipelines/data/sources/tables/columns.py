@@ -53,10 +53,9 @@ class Understood:
 
     def reading(self) -> dict[str, Any]:
         """Returns all that decides what the dataset stores, as JSON."""
-        signs = {"numerals": self.numerals, "dates": self.dates}
+        fields = asdict(self)
         return {
-            **{name: getattr(self, name) for name in ("name", "role", "type", "dtype", "order", "absent")},
-            **{name: None if one is None else asdict(one) for name, one in signs.items()},
+            name: fields[name] for name in ("name", "role", "type", "dtype", "numerals", "dates", "order", "absent")
         }
 
     def convert(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -70,8 +69,7 @@ class Understood:
                 return _as(self.numerals.convert(values), values, kind)
         if pa.types.is_floating(values.type):
             # NaN is what other tools write for missing.
-            present = pc.invert(pc.is_nan(values))
-            values = values if pc.all(present).as_py() else _if(present, values)
+            values = _if(pc.invert(pc.is_nan(values)), values)
         return values if values.type == kind else pc.cast(values, kind, safe=False)
 
     def column(self, values: pa.ChunkedArray) -> Column:
