@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: run test check format bench reproduce uses verdicts faults mutations clean
+.PHONY: run test check format bench reproduce uses verdicts faults chaos mutations clean
 
 run: $(STAMP)
 	$(BIN)/betaline run
@@ -52,6 +52,10 @@ verdicts: $(STAMP)
 faults: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.faults
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests --ignore tests/faults --ignore tests/cluster
+
+# Slow: half an hour of a seeded adversary. Its log is chaos.jsonl, which `--replay` does again.
+chaos: $(STAMP)
+	$(BIN)/python -m tests.chaos
 
 # Slow: plants faults of one line in copies of the code. The page goes to tests/benchmarks/results/mutations.md.
 mutations: $(STAMP)

@@ -13,6 +13,7 @@ from vae.config.scale import scale_of
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.errors import ConfigError
+from vae.parts.likelihoods.autoregressive import MOST_COLUMNS
 
 SAMPLE_ROWS = 256
 """Images that are looked at, of the training split's first, which ingest has shuffled."""
@@ -124,7 +125,11 @@ def suited(facts: Facts) -> Suited:
     if facts.shades is None:
         if facts.missing_share:
             return _with_batch("miwae", {}, facts, f"{facts.missing_share:.1%} of the table's entries are missing")
-        return _with_batch("table_vae", {}, facts, "the examples are rows of a table without missing entries")
+        why = "the examples are rows of a table without missing entries"
+        if math.prod(facts.shape) <= MOST_COLUMNS:
+            return _with_batch("table_vae", {}, facts, why)
+        factorised = {"model.likelihood": {"kind": "mixed", "numeric": "auto"}}
+        return _with_batch("table_vae", factorised, facts, f"{why}, of too many columns to draw one after the other")
     channels, height, width = facts.shape
     side = min(height, width)
     changes: dict[str, Any] = {}

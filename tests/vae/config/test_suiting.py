@@ -22,6 +22,7 @@ from vae.model import VAE
 from vae.parts.bodies.conv import Conv
 
 CONV_2 = {"kind": "conv", "channels": [32, 64]}
+FACTORISED = {"kind": "mixed", "numeric": "auto"}
 CONV_3 = {"kind": "conv", "channels": [32, 64, 64]}
 
 
@@ -47,6 +48,7 @@ CONV_3 = {"kind": "conv", "channels": [32, 64, 64]}
             },
         ),
         (Facts(1000, (12,)), "table_vae", {"training.batch_size": 64}),
+        (Facts(5000, (20_000,)), "table_vae", {"model.likelihood": FACTORISED, "training.batch_size": 128}),
         (Facts(1000, (12,), missing_share=0.01), "miwae", {}),
         (Facts(200, (12,), missing_share=0.01), "miwae", {"training.batch_size": 16}),
     ],

@@ -17,7 +17,8 @@ from torch import Tensor
 from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms import transform_of
 from vae.data.transforms.curves import fit_curve
-from vae.parts.likelihoods.autoregressive import Autoregressive
+from vae.errors import ConfigError
+from vae.parts.likelihoods.autoregressive import MOST_COLUMNS, Autoregressive
 from vae.parts.likelihoods.likelihood import Likelihood
 from vae.parts.likelihoods.mixed import Mixed
 
@@ -125,3 +126,12 @@ def test_whole_numbers_share_one_and_are_drawn_as_such() -> None:
     drawn = transform_of(examples).in_units(likelihood.sample(outputs[0].expand(1000, -1), torch.Generator()))
     torch.testing.assert_close(drawn, drawn.round(), atol=1e-3, rtol=0)
     assert math.isfinite(likelihood.std(outputs).item())
+
+
+def test_table_of_too_many_columns_is_refused() -> None:
+    """Its weights would grow with the square of the columns; the message names a likelihood that takes them."""
+    columns = [Column(str(number)) for number in range(MOST_COLUMNS + 1)]
+    with pytest.raises(
+        ConfigError, match=rf"{MOST_COLUMNS} at most, and the table has {MOST_COLUMNS + 1}; use .* mixed"
+    ):
+        Autoregressive(hidden=24).build(ExampleSpec.of_table(columns))

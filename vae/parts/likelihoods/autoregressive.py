@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae.data.schema import Column
+from vae.errors import ConfigError
 from vae.parts.likelihoods.likelihood import Family, in_full
 from vae.parts.likelihoods.mixed import TableLikelihood, TableLikelihoodPart
 
@@ -22,6 +23,8 @@ NUM_BINS = 16
 """Bins of a number among the features of the columns after it, of equal mass under a standard normal."""
 LEAST_UNITS = 4
 """Units of each hidden layer that a column has of its own, however many columns there are."""
+MOST_COLUMNS = 500
+"""Most columns: the weights grow with their square, and a draw takes a pass through all of them for each."""
 
 
 class Autoregressive(TableLikelihoodPart):
@@ -44,6 +47,11 @@ class Autoregressive(TableLikelihoodPart):
         return f"{super().summary}, each given the columns before it ({self.hidden} units)"
 
     def module(self, columns: Sequence[Column]) -> TableLikelihood:
+        if len(columns) > MOST_COLUMNS:
+            raise ConfigError(
+                f"model.likelihood: autoregressive draws column after column, {MOST_COLUMNS} at most, and the table has "
+                f"{len(columns):,}; use a likelihood of kind mixed, or leave columns out of the dataset by --columns"
+            )
         return AutoregressiveLikelihood(self.families(columns), columns, self.hidden)
 
 
