@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import cast
 
 from prefect import get_run_logger, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.concurrency.sync import concurrency
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 from pipelines.flows.job_events import linked_report
 from pipelines.flows.ray_job import folder_of, own_identity, ray_job, stage
@@ -35,10 +39,8 @@ def promote(request: PromoteRequest, run: str | None = None) -> PromoteResult:
     with linked_report("promote", folder_of(identity)) as report:
         evaluated = ray_job("evaluate", request.model_dump(mode="json", exclude={"approve"}), identity, Evaluation)
     decision = gate.judge(evaluated)
-    if decision.promote and request.approve:
-        approval = approvals.ask(evaluated, decision)
-        decision = approvals.answered(approval, gate.judge(evaluated))  # the alias may have moved meanwhile
-    decide(evaluated, decision)
+    approval = approvals.ask(evaluated, decision) if decision.promote and request.approve else None
+    decision = decide(evaluated, approval)
     version = evaluated.version
     create_markdown_artifact(
         f"**{version.name}** version {version.version} {'is now' if decision.promote else 'is not'} `{request.alias}`: "
@@ -54,7 +56,7 @@ def promote_if_asked(request: ModelRequest, run: str) -> PromoteResult | Pending
     """Promotes the model of a training or a search whose request names an alias; returns None for any other."""
     if request.alias is None:
         return None
-    shared = request.model_dump(include={"name", "alias", "approve", "exact", "projection"})
+    shared = request.model_dump(include={"name", "alias", "approve", "projection"})
     return hand_on(PromoteRequest(run=run, **shared), f"{run}-promote")
 
 
@@ -82,8 +84,35 @@ def hand_on(request: PromoteRequest, run: str) -> PromoteResult | PendingPromoti
 
 
 @task(name="gate", cache_policy=NO_CACHE, persist_result=False)
-def decide(evaluated: Evaluation, decision: gate.Decision) -> None:
-    """Moves the alias if that is the decision; a repeated call changes nothing."""
-    if decision.promote:
-        registry.move_alias(evaluated.version, evaluated.alias, decision.reason)
+def decide(evaluated: Evaluation, approval: approvals.Approval | None) -> gate.Decision:
+    """Returns the decision on the alias, as a step of the flow run."""
+    decision = settled(evaluated, approval)
     get_run_logger().info("version %s: %s", evaluated.version.version, decision.reason)
+    return decision
+
+
+def settled(evaluated: Evaluation, approval: approvals.Approval | None = None) -> gate.Decision:
+    """Judges by the registry as it is now, and moves the alias if that is the decision; a repeated call changes nothing."""
+    version, alias = evaluated.version, evaluated.alias
+    with one_at_a_time(f"alias-{version.name}@{alias}"):
+        decision = gate.judge(evaluated)
+        if approval is not None:
+            decision = approvals.answered(approval, decision)
+        if decision.promote:
+            registry.move_alias(version, alias, decision.reason)
+    return decision
+
+
+@contextmanager
+def one_at_a_time(name: str) -> Iterator[None]:
+    """Holds a lock of the Prefect server while the block runs; flow runs in other processes and on other machines wait.
+
+    The lock of a process that is killed is free after a minute.
+    """
+    with (
+        get_client(sync_client=True) as client,
+        suppress(ObjectAlreadyExists),
+    ):  # another flow run may make it meanwhile
+        client.upsert_global_concurrency_limit_by_name(name, 1)
+    with concurrency(name, strict=True, lease_duration=60):
+        yield
