@@ -35,6 +35,8 @@ from vae.errors import ClusterError, ClusterLost, rebuild
 
 T = TypeVar("T")
 PACKAGES = ("vae", "tuning", "pipelines")
+SOURCES = (".py", ".js", ".css", ".j2", ".ini", ".yaml")
+"""Endings of the files that a cluster elsewhere gets; data that lies beside them stays here."""
 ENTRYPOINT = ("-m", "pipelines.jobs")
 _NOT_FOR_JOBS = ("RAY_", "PREFECT_")
 """Prefixes of variables that jobs do not get: the cluster has its own, and these show it as this process sees it."""
@@ -68,8 +70,8 @@ class Submission:
     environment: Mapping[str, str] = field(default_factory=dict)
     """Variables of the job beside the cluster's own, such as MLFLOW_TRACKING_URI. No secrets: Ray shows them to holders
     of the cluster's token, logs them, and has them in command lines."""
-    resources: Resources | None = None
-    """Resources of its workers, checked before the job is submitted."""
+    needs: Callable[[], Resources | None] | None = None
+    """Called before the job is submitted, and only then: refuses it, or returns the resources of its workers to check."""
     entrypoint: Sequence[str] = ENTRYPOINT
     """Arguments of the Python interpreter, before KIND."""
 
@@ -188,8 +190,8 @@ def _last_attempt(client: JobSubmissionClient, identity: str) -> tuple[int, JobD
 
 
 def _submit(job: _Job, asked: Submission, folder: RunFolder, spec: Mapping[str, Any]) -> None:
-    if asked.resources is not None:
-        check_resources(asked.resources)
+    if asked.needs is not None and (resources := asked.needs()) is not None:
+        check_resources(resources)
     for outdated in (ERROR, REPORT):
         folder.remove(outdated)
     command = [*asked.entrypoint, asked.kind, "--spec", folder.write(SPEC, spec)]
@@ -220,8 +222,19 @@ def _runtime_environment(home: str, cluster: Cluster, environment: Mapping[str, 
     return "python", {
         "env_vars": variables,
         "py_modules": [str(SOURCE_ROOT / package) for package in PACKAGES],
-        "excludes": ["__pycache__", "*.pyc"],
+        "excludes": ["__pycache__", *_not_sources()],
     }
+
+
+def _not_sources() -> list[str]:
+    """Returns patterns, as in .gitignore, of the files in the packages that are no sources: Ray's upload has a limit."""
+    files = (file for package in PACKAGES for file in (SOURCE_ROOT / package).rglob("*"))
+    return sorted({_pattern(file) for file in files if file.suffix not in SOURCES and file.is_file()})
+
+
+def _pattern(file: Path) -> str:
+    """Returns a pattern for all files with a file's ending, or with its name if it has no ending."""
+    return "*" + "".join(f"[{letter}]" if letter in "*?[" else letter for letter in file.suffix or file.name)
 
 
 def _finish(

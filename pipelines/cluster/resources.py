@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,6 +18,7 @@ from vae.errors import ClusterError, ClusterLost
 from vae.training.room import Amounts, in_words, places, shortage, summed
 
 T = TypeVar("T")
+GIB = 1 << 30
 BACK_OFF_SECONDS = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
 """Seconds between attempts at a dashboard that does not answer; together about a minute."""
 
@@ -32,6 +33,10 @@ class Resources:
     """CPUs of each worker."""
     gpus_per_worker: float = 0.0
     """GPUs of each worker."""
+    memory_per_worker: float = 0.0
+    """Bytes that each worker needs at least; 0 if that is unknown."""
+    on_shortage: Callable[[float], str] = field(default=lambda most_bytes: "", compare=False)
+    """Returns what to do where a node has fewer bytes for each worker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +57,9 @@ class Cluster:
         """
         url = f"{self.address}{path}" + (f"?{urllib.parse.urlencode(query)}" if query else "")
         try:
-            with urllib.request.urlopen(urllib.request.Request(url, headers=self.headers), timeout=20) as answer:
+            # Not `urlopen`, which keeps the proxies of its first call.
+            opener, request = urllib.request.build_opener(), urllib.request.Request(url, headers=self.headers)
+            with opener.open(request, timeout=20) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -72,21 +79,26 @@ class Cluster:
         return self.get(f"/api/v0/{kind}", limit="10000", detail="1", **query)["data"]["result"]["result"]
 
     def nodes(self) -> list[Amounts]:
-        """Returns the resources of each living node; raises as `get` does."""
+        """Returns the resources of each living node, memory in bytes; raises as `get` does."""
         return [node["resources_total"] for node in self.state("nodes") if node["state"] == "ALIVE"]
 
 
 def current_cluster() -> Cluster:
-    """Returns the cluster that the environment names: RAY_ADDRESS, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
+    """Returns the cluster that RAY_ADDRESS names; raises as `cluster_at` does."""
+    return cluster_at(os.environ.get("RAY_ADDRESS", ""))
+
+
+def cluster_at(address: str) -> Cluster:
+    """Returns the cluster of a dashboard, with the token of RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH.
 
     Raises:
-        ClusterError: If RAY_ADDRESS names no dashboard, or the token cannot be read.
+        ClusterError: If the address is not that of a dashboard, or the token cannot be read.
     """
-    address = os.environ.get("RAY_ADDRESS", "").rstrip("/")
+    address = address.rstrip("/")
     if not address.startswith(("http://", "https://")):
         raise ClusterError(
-            f"RAY_ADDRESS must be the http(s) address of a Ray dashboard, got {address!r}; "
-            "start services of your own with betaline up, or set it"
+            f"RAY_ADDRESS must be the http(s) address of a Ray dashboard, got {address!r}. `ray start --head` prints it; "
+            "by default it is http://HOST:8265. Unset RAY_ADDRESS to use an embedded cluster"
         )
     token = os.environ.get("RAY_AUTH_TOKEN")
     path = os.environ.get("RAY_AUTH_TOKEN_PATH")
@@ -138,6 +150,26 @@ def check_resources(resources: Resources) -> None:
     if room < resources.num_workers:
         asked = f"{resources.num_workers} workers of {in_words(need)}"
         raise ClusterError(f"{shortage(asked, need, nodes, room)}; ask for at most {room}, or add nodes")
+    _check_memory(resources, need, nodes)
+
+
+def _check_memory(resources: Resources, need: Amounts, nodes: list[Amounts]) -> None:
+    """Refuses workers whose memory no placement on the nodes gives; nodes that do not say theirs are not judged."""
+    wanted = resources.memory_per_worker
+    if not wanted or not all(node.get("memory") for node in nodes):
+        return
+    room = places({**need, "memory": wanted}, nodes)
+    if room >= resources.num_workers:
+        return
+    # Workers are spread as evenly as they go: the most that each can have where that many are placed.
+    shares = sorted(
+        (node["memory"] / count for node in nodes for count in range(1, places(need, [node]) + 1)), reverse=True
+    )
+    most = shares[resources.num_workers - 1]
+    raise ClusterError(
+        f"each of {resources.num_workers} workers would need at least {wanted / GIB:.1f} GiB of memory, and the cluster "
+        f"has {most / GIB:.1f} GiB for each; {resources.on_shortage(most)}"
+    )
 
 
 def total_resources(cluster: Cluster) -> tuple[float, float, int]:

@@ -91,7 +91,11 @@ def _is_worth_a_retry(task: Any, run: Any, state: State[Any]) -> bool:
     persist_result=False,
 )
 def ray_job(
-    kind: str, request: Mapping[str, Any], identity: str, returns: type[ResultT], resources: Resources | None = None
+    kind: str,
+    request: Mapping[str, Any],
+    identity: str,
+    returns: type[ResultT],
+    needs: Callable[[], Resources | None] | None = None,
 ) -> ResultT:
     """Runs one job on the cluster and returns its typed result."""
     asked = Submission(
@@ -100,7 +104,7 @@ def ray_job(
         identity=identity,
         home=home(),
         environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
-        resources=resources,
+        needs=needs,
     )
     result = run_job(asked, partial(tell, kind), get_run_logger().info)
     return TypeAdapter(returns).validate_python(result)

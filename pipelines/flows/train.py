@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect.artifacts import create_markdown_artifact
 
-from pipelines.cluster.resources import Resources
+from pipelines.cluster.needs import needs_of
 from pipelines.flows.job_events import linked_report
 from pipelines.flows.promote import promote_if_asked
-from pipelines.flows.ray_job import folder_of, own_identity, ray_job, stage
+from pipelines.flows.ray_job import folder_of, home, own_identity, ray_job, stage
 from pipelines.stages.train import TrainRequest, TrainResult
 
 
@@ -20,15 +22,9 @@ def train(request: TrainRequest, run: str | None = None) -> TrainResult:
         run: Name of the run; the same name resumes an earlier run. None derives a new name.
     """
     identity = own_identity("train", run)
-    asked = request.model_dump(mode="json", exclude={"alias", "approve", "exact"})
-    scaling = request.scaling
-    workers = Resources(
-        num_workers=scaling.least_workers,
-        cpus_per_worker=scaling.cpus_per_worker,
-        gpus_per_worker=scaling.gpus_per_worker,
-    )
+    asked = request.model_dump(mode="json", exclude={"alias", "approve"})
     with linked_report("train", folder_of(identity)) as report:
-        result = ray_job("train", asked, identity, TrainResult, workers)
+        result = ray_job("train", asked, identity, TrainResult, partial(needs_of, request, home()))
     best = result.best
     chosen = f"{result.chosen.sentence}\n\n" if result.chosen else ""
     create_markdown_artifact(

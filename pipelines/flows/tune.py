@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 
 from prefect.artifacts import create_table_artifact
 
+from pipelines.cluster.needs import check_search
 from pipelines.flows.job_events import linked_report, progress_bar
 from pipelines.flows.promote import promote_if_asked
-from pipelines.flows.ray_job import folder_of, own_identity, ray_job, stage
+from pipelines.flows.ray_job import folder_of, home, own_identity, ray_job, stage
 from pipelines.stages.tune import TuneRequest, TuneResult
 
 
@@ -21,10 +23,10 @@ def tune(request: TuneRequest, run: str | None = None) -> TuneResult:
         run: Name of the search; the same name resumes an earlier search. None derives a new name.
     """
     identity = own_identity("tune", run)
-    asked = request.model_dump(mode="json", exclude={"alias", "approve", "exact"})
+    asked = request.model_dump(mode="json", exclude={"alias", "approve"})
     bar = progress_bar(f"Epochs done of search {identity}, in percent")
     with linked_report("tune", folder_of(identity)) as report, bar:
-        result = ray_job("tune", asked, identity, TuneResult)
+        result = ray_job("tune", asked, identity, TuneResult, partial(check_search, request, home()))
     rows = [asdict(trial) for trial in result.trials]
     create_table_artifact(
         table=[{**row.pop("parameters"), **row} for row in rows],

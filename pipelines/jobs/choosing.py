@@ -29,6 +29,11 @@ def search_of(job: Job[TuneRequest], dataset: Dataset) -> tuple[SearchConfig, Ch
     return job.request.search_around(chosen.config() if chosen else RunConfig()), _stated(chosen)
 
 
+def default_of(preset: str | None, dataset: Dataset) -> Suited:
+    """Returns the default configuration for a dataset: of a preset, or else of the one that suits it."""
+    return fitted(preset, dataset) if preset else suited(facts_of(dataset))
+
+
 def as_tag(chosen: Choice | None) -> dict[str, str]:
     """Returns the choice as a tag of the MLflow run."""
     return {} if chosen is None else {CHOSEN: chosen.sentence}
@@ -42,6 +47,6 @@ def _chosen(job: Job, dataset: Dataset, preset: str | None) -> Suited:
     """Returns the run's choice, pinned, so that a later attempt trains the same model."""
 
     def choose() -> str:
-        return json.dumps(asdict(fitted(preset, dataset) if preset else suited(facts_of(dataset))))
+        return json.dumps(asdict(default_of(preset, dataset)))
 
     return Suited(**json.loads(job.pinned("chosen", choose)))

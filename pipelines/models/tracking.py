@@ -13,9 +13,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import mlflow
+import requests
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
 
 from vae.config import dotted
 from vae.errors import Diverged, RegistryError
@@ -51,6 +54,32 @@ MAX_METRICS = 1000
 PARENT = "mlflow.parentRunId"
 
 
+def ask_server(uri: str, timeout_seconds: tuple[float, float]) -> requests.Response:
+    """Returns the answer of a tracking server to one request with this user's login, which is not repeated.
+
+    Args:
+        uri: Address of the server.
+        timeout_seconds: Seconds to wait for a connection, and for the answer.
+
+    Raises:
+        requests.RequestException: If there is no answer.
+    """
+    try:
+        answer: Any = http_request(
+            get_default_host_creds(uri),
+            "/api/2.0/mlflow/experiments/search",
+            "GET",
+            max_retries=0,
+            timeout=timeout_seconds,
+            raise_on_status=False,
+            params={"max_results": 1},
+        )
+        return answer
+    except MlflowException as error:
+        cause = error.__cause__ or error.__context__
+        raise cause if isinstance(cause, requests.RequestException) else requests.RequestException(error) from None
+
+
 # --- runs -----------------------------------------------------------------------------------------------------------
 
 
@@ -73,6 +102,30 @@ def open_run(
     run = client.create_run(experiment_id, run_name=identity, tags=all_tags)
     log_params(run.info.run_id, params or {})
     return run.info.run_id
+
+
+def refuse_deleted(experiment: str, runs: Iterable[str] = ()) -> None:
+    """Refuses an experiment, and runs, that were deleted in MLflow: nothing can be logged to them.
+
+    Args:
+        experiment: Name of the experiment, which need not exist.
+        runs: Ids of runs.
+
+    Raises:
+        RegistryError: If one of them was deleted, with the command that restores it.
+    """
+    client = MlflowClient()
+    known = client.get_experiment_by_name(experiment)
+    if known is not None and known.lifecycle_stage == "deleted":
+        raise RegistryError(
+            f"the experiment {experiment} was deleted in MLflow; restore it with `mlflow experiments restore "
+            f"--experiment-id {known.experiment_id}`, or give the model another name"
+        )
+    for run_id in runs:
+        if client.get_run(run_id).info.lifecycle_stage == "deleted":
+            raise RegistryError(
+                f"run {run_id} was deleted in MLflow; restore it with `mlflow runs restore --run-id {run_id}`"
+            )
 
 
 def run_of(experiment: str, identity: str) -> str:
@@ -163,14 +216,14 @@ def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> 
         client.log_artifact(run_id, str(file), folder)
 
 
-def read_file(run_id: str, path: str, scratch: Path) -> bytes:
-    """Returns the bytes of an artifact of a run.
+def read_file(run_id: str, path: str, scratch: Path) -> str:
+    """Returns an artifact of a run as text.
 
     Raises:
         RegistryError: If the run has no artifact of that name.
     """
     try:
-        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_bytes()
+        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text(encoding="utf-8")
     except (MlflowException, OSError) as error:
         raise RegistryError(f"run {run_id} has no artifact {path}; promote its training once more: {error}") from None
 

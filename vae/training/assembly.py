@@ -51,10 +51,14 @@ def open_feeds(
     )
     remaining = training.memory_budget_bytes - feed.held_bytes
     share = share_of(config, dataset, "validation", device)
-    # A regulariser compares all pairs of a batch, which takes memory by its square. The batches are those of any number of
-    # ranks, so there are some for each of a few.
-    batch_size = 256 if config.objective.regularizers else max(64, min(1024, -(-share.num_rows // 8)))
+    batch_size = validation_batch(config, share.num_rows)
     return feed, InOrder(share.batches_of(rank, size, batch_size), batch_size, memory_budget_bytes=remaining)
+
+
+def validation_batch(config: RunConfig, num_rows: int) -> int:
+    """Returns the rows of a validation batch: the same for any number of ranks, and some for each of a few."""
+    # A regulariser compares all pairs of a batch, which takes memory by its square.
+    return 256 if config.objective.regularizers else max(64, min(1024, -(-num_rows // 8)))
 
 
 def identity_of(config: RunConfig) -> dict[str, Any]:

@@ -152,7 +152,7 @@ def test_run_job_says_when_the_result_is_elsewhere(run: Runner) -> None:
 def test_run_job_checks_resources_before_it_submits(run: Runner, services: Services) -> None:
     """A job that is too large leaves nothing behind."""
     with pytest.raises(ClusterError, match="asked for 1000 workers of 1 CPU"):
-        run("pass", "large", resources=Resources(num_workers=1000))
+        run("pass", "large", needs=lambda: Resources(num_workers=1000))
     assert not (Path(services.home) / "runs" / "large").exists()
 
 
@@ -253,6 +253,22 @@ def second_head(services: Services, tmp_path_factory: pytest.TempPathFactory) ->
     commands.make_secrets(home)
     with head(home, commands.choose_ports(home), num_cpus=1) as second:
         yield second
+
+
+def test_upload_holds_sources_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Data left inside the packages stays here: with it the upload may be larger than Ray takes."""
+    from ray._private.runtime_env.packaging import _get_excludes
+
+    monkeypatch.setattr(launch, "SOURCE_ROOT", tmp_path)
+    kept = {"__init__.py", "parts/conv.py", "report/style.css", "report/card.md.j2"}
+    left = {"parts/weights.safetensors", "core", "a table.csv", "notes[1].tar.gz", "parts/__pycache__/conv.cpython.pyc"}
+    for name in kept | left:
+        file = tmp_path / "vae" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+    _, environment = launch._runtime_environment("s3://bucket/home", clusters.Cluster(address="", headers={}), {})
+    is_left = _get_excludes(tmp_path / "vae", environment["excludes"])
+    assert {name for name in kept | left if is_left(tmp_path / "vae" / name)} == left
 
 
 @pytest.mark.slow

@@ -186,3 +186,27 @@ leave("result.json", {"done": True})
     (Path(services.home) / "runs" / "lost" / "end").touch()
     monkeypatch.setenv("RAY_ADDRESS", services.ray_address)
     assert run(program, "lost") == {"done": True}
+
+
+@pytest.mark.parametrize(
+    ("workers", "gib", "most"),
+    [(2, 7.0, None), (4, 4.0, None), (2, 9.0, 8.0), (3, 5.0, None), (4, 5.0, 4.0), (1, 20.0, 16.0)],
+)
+def test_check_resources_refuses_workers_whose_memory_no_node_has(
+    workers: int, gib: float, most: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two nodes of 2 CPUs, with 16 and 8 GiB: the refusal names the most that so many workers can have, and the cure."""
+    nodes = [{"CPU": 2.0, "memory": 16.0 * clusters.GIB}, {"CPU": 2.0, "memory": 8.0 * clusters.GIB}]
+    monkeypatch.setenv("RAY_ADDRESS", "http://cluster.example")
+    monkeypatch.setattr(clusters.Cluster, "nodes", lambda cluster: nodes)
+    asked = Resources(
+        num_workers=workers,
+        memory_per_worker=gib * clusters.GIB,
+        on_shortage=lambda most: f"{most / clusters.GIB:g} fit",
+    )
+    if most is None:
+        check_resources(asked)
+        return
+    words = f"each of {workers} workers would need at least {gib:.1f} GiB of memory, and the cluster has {most:.1f} GiB"
+    with pytest.raises(ClusterError, match=f"{words} for each; {most:g} fit"):
+        check_resources(asked)

@@ -269,7 +269,7 @@ def test_search_promotes_its_best(monkeypatch: pytest.MonkeyPatch) -> None:
     )  # fmt: skip
     pending = PendingPromotion(reason="a person decides", flow_run="red-owl")
     asked: list[Any] = []
-    monkeypatch.setattr(tune_flow, "ray_job", lambda kind, request, identity, returns: asked.append(request) or result)
+    monkeypatch.setattr(tune_flow, "ray_job", lambda kind, request, *_: asked.append(request) or result)
     monkeypatch.setattr(tune_flow, "linked_report", lambda kind, folder: nullcontext(SimpleNamespace(url=None)))
     monkeypatch.setattr(tune_flow, "progress_bar", lambda description: nullcontext())
     monkeypatch.setattr(tune_flow, "create_table_artifact", lambda **_: None)
