@@ -13,6 +13,7 @@ import os
 import re
 import stat
 import tempfile
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -106,8 +107,21 @@ def locate(uri: str) -> Location:
         ) from error
     if "#" in uri and not isinstance(filesystem, fs.PyFileSystem):
         raise DataError(f"cannot use {uri}: what follows # would be lost. Write %23 for a # in a name")
+    filesystem = _through_proxy(filesystem)
     # A local file:// URI is shown as the path it means.
     return Location(filesystem, path, path if isinstance(filesystem, fs.LocalFileSystem) else uri)
+
+
+def _through_proxy(filesystem: fs.FileSystem) -> fs.FileSystem:
+    """Returns a bucket's filesystem by way of the environment's proxy, for which pyarrow does not look; or as it is."""
+    if filesystem.type_name != "s3":
+        return filesystem
+    options = filesystem.__reduce__()[1][0]  # its arguments, which it gives out nowhere else
+    host = options["endpoint_override"].partition(":")[0] or f"s3.{options['region']}.amazonaws.com"
+    proxy = urllib.request.getproxies().get(options["scheme"])
+    if not proxy or urllib.request.proxy_bypass(host):
+        return filesystem
+    return fs.S3FileSystem(**{**options, "proxy_options": proxy})
 
 
 def has_credentials(uri: str) -> bool:

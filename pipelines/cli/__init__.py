@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import sys
 from importlib.metadata import version
 from typing import Annotated, cast
@@ -12,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from pipelines.cli import models, operating, services, stages
-from vae.errors import BetalineError
+from pipelines.models.refusals import as_refusal
 
 app = typer.Typer(
     name="betaline",
@@ -49,12 +50,21 @@ def _options_before_the_command(
 
 
 def main() -> None:
-    """Runs the command. An error of betaline is printed without a traceback, and the exit status is 1."""
+    """Runs the command. An error of betaline is printed without a traceback, and the exit status is 1.
+
+    With `--json` standard output gets one JSON object also where the command fails.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal or file in ASCII or Latin-1 shows codes in place of signs that it has not.
         cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
     try:
         app()
-    except BetalineError as error:
+    except Exception as raised:
+        refusal = as_refusal(raised)
+        error = refusal or raised
+        if "--json" in sys.argv:
+            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}), flush=True)
+        if refusal is None:
+            raise
         Console(stderr=True).print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

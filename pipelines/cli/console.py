@@ -75,13 +75,18 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     """Yields the services, with a live view of what runs on them. A failed job's report is printed before the error."""
     prepare(home)
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    from pipelines.services.lease import connect, servers_of_environment
+    from pipelines.services.reaching import check
+
+    check(servers_of_environment(home))
     from pipelines.cli.live import watched
-    from pipelines.services import connect
 
     with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
         from pipelines.flows import job_events
+        from pipelines.operating.deployments import watch_for_silence
 
         try:
+            watch_for_silence()
             with job_events.session(view.on_event):
                 yield services
         except BetalineError:

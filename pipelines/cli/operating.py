@@ -22,7 +22,6 @@ from pipelines.cli.parameters import (
     Approve,
     ConfigFile,
     Dataset,
-    Exact,
     Home,
     Json,
     OnEvent,
@@ -45,12 +44,15 @@ app = Typer()
 
 @app.command()
 def deploy(
-    file: Annotated[Path, Option(help="File that lists the deployments.")] = Path("prefect.yaml"),
+    file: Annotated[
+        Path | None,
+        Option(help="File of deployments of your own; by default every flow is registered, to run in this folder."),
+    ] = None,
     pool: Pool = "betaline",
     home: Home = DEFAULT_HOME,
     as_json: Json = False,
 ) -> None:
-    """Register every flow of a prefect.yaml with Prefect, so that a worker can run it."""
+    """Register every flow with Prefect, so that a worker can run it."""
     screen = Screen(as_json, home)
     with connected(home, screen, "betaline deploy"):
         from pipelines.operating import deployments
@@ -100,7 +102,6 @@ def schedule(
     settings: ScheduledSettings = None,
     register: Register = None,
     approve: Approve = False,
-    exact: Exact = False,
     pause: Annotated[bool, Option("--pause", help="Start no more runs until --resume.")] = False,
     resume: Annotated[bool, Option("--resume", help="Start runs again after --pause.")] = False,
     remove: Annotated[bool, Option("--remove", help="Delete the schedule.")] = False,
@@ -108,9 +109,10 @@ def schedule(
     as_json: Json = False,
 ) -> None:
     """Schedule a flow: run it at times or on an event. `betaline schedules` lists the schedules."""
-    screen, name = Screen(as_json, home), name or options.name_of(subject)
+    screen = Screen(as_json, home)
+    name = name or options.name_of(subject)
     configured = options.Given(preset, config, settings)
-    request = options.scheduled_request(flow, subject, name, configured, register, approve, exact)
+    request = options.scheduled_request(flow, subject, name, configured, register, approve)
     times = {"cron": cron, "every_seconds": every, "on": on, "timezone": timezone, "overlap": overlap}
     if not (pause or resume or remove):
         options.check_subject(home, request, on)

@@ -159,9 +159,7 @@ def _parts(option: str, text: str, separator: str, kinds: Mapping[str, Callable[
         raise ConfigError(f"{option} {text}: expected {separator.join(map(str.upper, kinds))}") from None
 
 
-def scheduled_request(
-    flow: str, subject: str, name: str, given: Given, alias: str | None, approve: bool, exact: bool = False
-) -> Any:
+def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: str | None, approve: bool) -> Any:
     """Returns the request of each run of a scheduled flow.
 
     Args:
@@ -171,7 +169,6 @@ def scheduled_request(
         given: Configuration of a training or a search.
         alias: Alias that the trained model may take; None registers nothing.
         approve: Whether a person decides on the alias.
-        exact: Whether the promotion scores all test examples.
 
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
@@ -183,7 +180,7 @@ def scheduled_request(
     from vae.config import override, parse
 
     if flow in ("watch", "drift"):
-        _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve, exact=exact)
+        _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve)
     if approve and alias is None:
         raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
@@ -193,7 +190,7 @@ def scheduled_request(
     if flow == "drift":
         return override(parse(DriftRequest, values, "schedule"), assignments(given.settings), "--set")
     kind, config = (TuneRequest, given.searching({})) if flow == "tune" else (TrainRequest, given.training({}))
-    return parse(kind, {**values, **config, "alias": alias, "approve": approve, "exact": exact}, "schedule")
+    return parse(kind, {**values, **config, "alias": alias, "approve": approve}, "schedule")
 
 
 def _refuse(flow: str, **options: Any) -> None:

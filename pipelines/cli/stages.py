@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import time
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,15 +23,12 @@ from pipelines.cli.parameters import (
     ColumnsFile,
     ConfigFile,
     Dataset,
-    Exact,
     Home,
     IngestSettings,
     Json,
     Label,
-    Metrics,
     ModelName,
     NewDataset,
-    NumSamples,
     OnBad,
     PresetName,
     Projection,
@@ -59,18 +58,18 @@ app = Typer()
 
 
 @app.command()
-def run(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
+def run(run: RunName = None, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Run the whole pipeline on a small dataset of digits: ingest, search, train the best model, promote it."""
     from pipelines.cli import summary
     from pipelines.stages import demo
 
-    screen = Screen(as_json, home)
+    screen, run = Screen(as_json, home), run or f"pipeline-{uuid.uuid4().hex}"
     started = time.monotonic()
-    with connected(home, screen, "betaline run") as services:
+    with connected(home, screen, "betaline run") as services, _resumable(screen, run, has_report=False):
         ready = time.monotonic() - started
         from pipelines.flows.pipeline import pipeline
 
-        result = pipeline(demo.digits())
+        result = pipeline(demo.digits(), run=run)
     seconds = {"services": ready, **result.seconds, "total": time.monotonic() - started}
     promotion = summary.promotion_of(result)
     screen.say(*summary.pipeline_lines(result, services, seconds))
@@ -178,11 +177,8 @@ def train(
     values = {"dataset": options.absolute(dataset), "name": name, **given.training(extra, base), "alias": register}
     request = parse(TrainRequest, {**values, "start_from": start_from, "projection": projection}, "train")
     run = run or f"train-{uuid.uuid4().hex}"
-    try:
+    with _resumable(screen, run):
         result: TrainResult = run_flow("train", name, request, home, screen, run=run)
-    except KeyboardInterrupt:
-        _say_stopped(screen, run)
-        raise
     _say_trained(screen, result, name, register)
     following = f"betaline models {name}" if register else f"betaline promote {result.run} {name}"
     mend = options.mending(result.findings)
@@ -272,15 +268,19 @@ def promote(
     threshold: Annotated[
         float | None, Option(help="Highest negative log-likelihood allowed, in nats per example; by default any.")
     ] = None,
-    metrics: Metrics = None,
+    metrics: Annotated[
+        list[str] | None,
+        Option(
+            help="Metrics to measure as well: reconstruction, information, disentanglement, generation, denoising, "
+            "imputation, synthesis (repeatable)."
+        ),
+    ] = None,
     require: Annotated[
         list[str] | None, Option(help="Limit that a metric must keep, such as 'denoise_psnr_db >= 20' (repeatable).")
     ] = None,
     accept: Annotated[
         list[str] | None, Option(help="Finding that does not stop the promotion: collapsed or diverged (repeatable).")
     ] = None,
-    num_samples: NumSamples = 200,
-    exact: Exact = False,
     approve: Approve = False,
     projection: Projection = "pca",
     home: Home = DEFAULT_HOME,
@@ -293,7 +293,6 @@ def promote(
     screen = Screen(as_json, home)
     values = {"run": run_name, "name": name, "alias": alias, "threshold_nats": threshold, "approve": approve}
     lists = {"metrics": metrics, "require": require, "accept": accept}
-    values |= {"num_samples": num_samples, "exact": exact}
     values |= {"projection": projection, **{field: tuple(value or ()) for field, value in lists.items()}}
     request = parse(PromoteRequest, values, "promote")
     if approve:
@@ -321,13 +320,22 @@ def _say_chosen(screen: Screen, result: TrainResult | TuneResult) -> None:
         screen.say(escape(result.chosen.sentence))
 
 
-def _say_stopped(screen: Screen, run: str) -> None:
+@contextmanager
+def _resumable(screen: Screen, run: str, *, has_report: bool = True) -> Iterator[None]:
+    """Prints how to resume a run that Ctrl-C stops in the block."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _say_stopped(screen, run, has_report=has_report)
+        raise
+
+
+def _say_stopped(screen: Screen, run: str, *, has_report: bool = True) -> None:
     typed = options.typed_without()
     again = typed if f"--run {run}" in typed else f"{typed} --run {run}"
-    screen.say(
-        f"Stopped. To resume: [bold]{escape(again)}[/]",
-        f"To see how far it came: [bold]{escape(screen.hint(f'betaline report {run}'))}[/]",
-    )
+    screen.say(f"Stopped. To resume: [bold]{escape(again)}[/]")
+    if has_report:
+        screen.say(f"To see how far it came: [bold]{escape(screen.hint(f'betaline report {run}'))}[/]")
 
 
 def _say_promotion(screen: Screen, name: str, alias: str, result: Any) -> None:

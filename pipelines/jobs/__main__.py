@@ -12,7 +12,7 @@ from pydantic_core import to_jsonable_python
 
 from pipelines.cluster.runs import RESULT
 from pipelines.jobs.job import Job
-from vae.errors import BetalineError
+from pipelines.models.refusals import as_refusal
 
 # Ray reads these from its driver's environment when it is imported. By default Ray Train waits for ever for workers that
 # never come, and ten minutes for one that hangs, and Ray folds equal lines of several workers into one.
@@ -37,7 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     job = Job(chosen.spec, module.Request)
     try:
         result = module.run(job)
-    except BetalineError as error:
+    except Exception as raised:
+        error = as_refusal(raised)
+        if error is None:
+            raise
         print(f"{type(error).__name__}: {error}", file=sys.stderr, flush=True)  # first: a full disk takes no file
         job.folder.write_error(error)
         return 1

@@ -34,6 +34,7 @@ from pipelines.flows.train import train
 from pipelines.flows.tune import tune
 from pipelines.operating import heartbeats
 from pipelines.operating.triggers import TRIGGERS
+from pipelines.services.embedded import HEARTBEAT_SECONDS, HEARTBEATS
 from pipelines.stages.drift import DriftRequest
 from pipelines.stages.ingest import IngestConfig
 from pipelines.stages.train import TrainRequest
@@ -58,10 +59,18 @@ POOL = "betaline"
 """Name of the work pool."""
 TAG = "betaline-schedule"
 """Tag of deployments that the command line made."""
-JOB_VARIABLES = {"env": {"PREFECT_CLIENT_RETRY_EXTRA_CODES": "500", "PREFECT_CLIENT_MAX_RETRIES": "7"}}
+JOB_VARIABLES = {
+    "env": {
+        "PREFECT_CLIENT_RETRY_EXTRA_CODES": "500",
+        "PREFECT_CLIENT_MAX_RETRIES": "7",
+        HEARTBEATS: str(HEARTBEAT_SECONDS),
+    }
+}
 """Environment of a run's process, here and in `prefect.yaml`. A Prefect server whose database is away answers 500, which
 its clients take for final, and a run that ends at that moment would be shown as running for ever. With these variables
 the clients try again for about four minutes."""
+PREFECT_FILE = Path(__file__).with_name("prefect.yaml")
+"""Deployments of all flows."""
 
 
 @dataclass(frozen=True)
@@ -80,8 +89,13 @@ class Scheduled:
     """Time of the next run; None if it is paused, started by an event, or new to the scheduler."""
 
 
-def deploy(prefect_file: Path, pool: str = POOL) -> list[str]:
+def deploy(prefect_file: Path | None = None, pool: str = POOL) -> list[str]:
     """Registers every flow of a `prefect.yaml` on a process work pool, and creates the pool if it is missing.
+
+    Args:
+        prefect_file: File of the deployments, whose folder is the working directory of their runs; None means all flows,
+            which run in the current directory.
+        pool: Name of the work pool.
 
     Returns:
         The deployments of the server, as FLOW/NAME.
@@ -90,13 +104,14 @@ def deploy(prefect_file: Path, pool: str = POOL) -> list[str]:
         ConfigError: If there is no such file.
         ServiceError: If Prefect refuses.
     """
-    if not prefect_file.is_file():
-        raise ConfigError(f"{prefect_file}: there is no such file; give the prefect.yaml of a checkout with --file")
+    if prefect_file is not None and not prefect_file.is_file():
+        raise ConfigError(f"{prefect_file}: there is no such file; without --file every flow of betaline is registered")
     ensure_pool(pool)
+    file = (prefect_file or PREFECT_FILE).absolute()
     command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all", "--pool", pool]
     done = subprocess.run(
-        [*command, "--prefect-file", str(prefect_file.absolute())],
-        cwd=prefect_file.absolute().parent,
+        [*command, "--prefect-file", str(file)],
+        cwd=file.parent if prefect_file else Path.cwd(),
         capture_output=True,
         text=True,
     )
@@ -156,6 +171,12 @@ def ensure_promotion(pool: str = POOL) -> None:
         client.read_deployment_by_name(PROMOTION)
         return
     _deployment(flow, name, pool).apply()
+
+
+def watch_for_silence() -> None:
+    """Makes the server notice flow runs whose process or machine dies, also where nothing was ever deployed."""
+    with _client() as client:
+        heartbeats.watch(client, list(FLOWS))
 
 
 def ensure_pool(pool: str = POOL) -> None:

@@ -55,7 +55,7 @@ def watch(client: SyncPrefectClient, flows: Sequence[str]) -> None:
         ],
     )
     existing = client.read_automations_by_name(AUTOMATION)
-    if existing:
-        client.update_automation(existing[0].id, wanted)
-    else:
+    if not existing:
         client.create_automation(wanted)
+    elif existing[0].trigger != wanted.trigger:
+        client.update_automation(existing[0].id, wanted)

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipelines.services.process import LOOPBACK, NUM_PORTS, free_port
+from pipelines.services.proxies import spared
 from vae.errors import ServiceError
 
 NAMES = ("prefect", "mlflow", "ray")
@@ -25,6 +26,8 @@ OBJECT_STORE_BYTES = 1 << 30
 _CLIENT_PREFIXES = ("PREFECT_", "MLFLOW_", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "RAY_AUTH_", "RAY_JOB_")
 # What Ray adds, session_DATE_TIME_MICROSECONDS_PID/sockets/plasma_store, must fit a Unix socket's 107 bytes.
 _LONGEST_RAY_FOLDER = 40
+# What Python's multiprocessing adds, as in Ray's dashboard: /pymp-12345678/listener-12345678.
+_LONGEST_TEMPORARY_FOLDER = 75
 MLFLOW_USER = "betaline"
 _MLFLOW_LOGIN = ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
@@ -244,6 +247,8 @@ def _ray_settings(address: str, token_path: Path) -> dict[str, str]:
         "RAY_worker_niceness": "0",
         "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Even then Ray reports that it is disabled, to its makers. Nobody listens here.
+        "RAY_USAGE_STATS_REPORT_URL": f"http://{LOOPBACK}:1",
         # Ray Train asks the dashboard which processes live. Without this address it looks for a head on the machine, and
         # gives up if it finds two, so that the cleaner of a stopped run stays behind.
         "RAY_API_SERVER_ADDRESS": address,
@@ -258,6 +263,17 @@ def _ray_settings(address: str, token_path: Path) -> dict[str, str]:
         "REPORTER_UPDATE_INTERVAL_MS": "15000",
         "METRICS_RECORD_INTERVAL_S": "60",
     }
+
+
+def temporary_trouble() -> str | None:
+    """Returns why Ray cannot use the folder for temporary files, whose sockets have at most 107 bytes; None if it can."""
+    folder = tempfile.gettempdir()
+    if len(os.fsencode(folder)) <= _LONGEST_TEMPORARY_FOLDER:
+        return None
+    return (
+        f"the folder for temporary files has a name of {len(folder)} characters, {folder}, and Ray's sockets in it take at "
+        f"most {_LONGEST_TEMPORARY_FOLDER}; set TMPDIR to a shorter one, such as /tmp"
+    )
 
 
 def ray_folder(home: Path) -> Path:
@@ -305,4 +321,4 @@ def _get(url: str, headers: Mapping[str, str] | None = None) -> bytes | None:
 
 def _server_environment(extra: Mapping[str, str]) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_CLIENT_PREFIXES)}
-    return {**kept, **extra, "PYTHONUNBUFFERED": "1"}
+    return {**kept, **spared(environment=kept), **extra, "PYTHONUNBUFFERED": "1"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -19,6 +20,9 @@ from pipelines.cluster.resources import current_cluster, total_resources
 from pipelines.services import Services, commands, process
 from pipelines.services.commands import betaline
 from pipelines.services.embedded import STATE_FILE, VARIABLES, local_home, read
+from pipelines.services.lease import variables
+from pipelines.services.proxies import proxy_for, spared
+from pipelines.services.reaching import trouble, without_login
 from vae.errors import ClusterError, ServiceError
 
 DISTRIBUTION = "betaline"
@@ -54,7 +58,15 @@ def examine(home: str | Path) -> list[Check]:
     Args:
         home: BETALINE_HOME, a path or a URI.
     """
-    checks = [_python(), *_packages(), _accelerator(), _memory(), _shared_memory()]
+    with variables(spared([os.environ.get(VARIABLES["ray"], "")])):
+        return [*_installation(), *_of_home(home)]
+
+
+def _installation() -> list[Check]:
+    return [_python(), *_packages(), _accelerator(), _memory(), _shared_memory(), _temporary(), *_proxies()]
+
+
+def _of_home(home: str | Path) -> list[Check]:
     try:
         folder = local_home(home)
         running = read(folder)
@@ -62,8 +74,8 @@ def examine(home: str | Path) -> list[Check]:
         # A home elsewhere is fine if all three servers are elsewhere too, which is what the error asks for.
         is_well = "://" in str(home) and all(map(os.environ.get, VARIABLES.values()))
         found = f"{home}, with servers of your own" if is_well else str(error)
-        return [*checks, _check("home", found, is_well=is_well), *_cluster(None)]
-    return [*checks, _disk(folder), *_private_files(folder), *_services(folder, running), *_cluster(running)]
+        return [_check("home", found, is_well=is_well), *_external({}), *_cluster(None)]
+    return [*_disk(folder), *_private_files(folder), *_services(folder, running), *_cluster(running)]
 
 
 def _python() -> Check:
@@ -146,18 +158,44 @@ def _shared_memory() -> Check:
     )
 
 
-def _disk(folder: Path) -> Check:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not os.access(existing, os.W_OK):
-        mend = "choose another home with BETALINE_HOME, or change the folder's permissions"
-        return _check("home", f"{existing} cannot be written to", is_well=False, mend=mend)
-    free = shutil.disk_usage(existing).free
+def _temporary() -> Check:
+    trouble = commands.temporary_trouble()
     return _check(
+        "temporary files", trouble or tempfile.gettempdir(), is_well=trouble is None, mend="export TMPDIR=/tmp"
+    )
+
+
+def _proxies() -> Iterator[Check]:
+    """Says which servers are requested through a proxy of the environment, and which directly."""
+    if not spared():
+        return
+    addresses = {variable: os.environ[variable] for variable in VARIABLES.values() if os.environ.get(variable)}
+    ways = [f"{variable} through {proxy}" for variable, url in addresses.items() if (proxy := proxy_for(url))]
+    other = proxy_for("https://any.host.example") or "no proxy"
+    found = f"other hosts through {other}; this machine and the cluster directly, as NO_PROXY={os.environ['NO_PROXY']}"
+    yield _check("proxy", "; ".join([*ways, found]))
+
+
+def _disk(folder: Path) -> Iterator[Check]:
+    elsewhere = "choose another home with BETALINE_HOME"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        found = f"{existing} cannot be written to" if existing.is_dir() else f"{existing} is not a folder"
+        yield _check("home", found, is_well=False, mend=f"{elsewhere}, or change the folder's permissions")
+        return
+    if existing == folder and folder.stat().st_mode & 0o022:
+        found = f"{folder} has mode {folder.stat().st_mode & 0o777:o}: others can change what is in it"
+        yield _check("permissions of the home", found, is_well=False, otherwise="warn", mend=f"chmod go-w {folder}")
+    inodes = os.statvfs(existing)
+    if inodes.f_files and not inodes.f_favail:
+        yield _check("inodes", "none left for further files", is_well=False, mend=f"remove files, or {elsewhere}")
+    free = shutil.disk_usage(existing).free
+    yield _check(
         "home",
         f"{folder}, {free / GIB:.1f} GiB free",
         is_well=free >= COMFORTABLE_DISK_BYTES,
         otherwise="warn" if free >= LEAST_DISK_BYTES else "fail",
-        mend="free some space, or choose a home on another disk with BETALINE_HOME",
+        mend=f"free some space, or {elsewhere} on another disk",
     )
 
 
@@ -201,10 +239,7 @@ def _services(folder: Path, recorded: Services | None) -> Iterator[Check]:
             found = f"{names} run and answer" if is_well else f"{names} run and do not answer; logs: {folder / 'logs'}"
             yield _check("services", found, is_well=is_well, mend=again)
         yield from _listeners(folder, recorded)
-    for name in ("prefect", "mlflow"):
-        url = os.environ.get(VARIABLES[name])
-        if url and url not in addresses.values():
-            yield _server(name, url)
+    yield from _external(addresses)
 
 
 def _listeners(folder: Path, recorded: Services) -> Iterator[Check]:
@@ -217,16 +252,14 @@ def _listeners(folder: Path, recorded: Services) -> Iterator[Check]:
                 yield _check("listeners", found, is_well=False, mend=mend)
 
 
-def _server(name: str, url: str) -> Check:
-    """Checks whether a server that the environment names answers."""
-    variable = VARIABLES[name]
-    if not url.startswith(("http://", "https://")):
-        return _check(name, f"{variable} is {url}")
-    is_well = commands.is_healthy(url.rstrip("/"))
-    found = f"{url} answers" if is_well else f"{variable} is {url}, which does not answer"
-    return _check(
-        name, found, is_well=is_well, mend=f"start it, correct {variable}, or unset it to use an embedded one"
-    )
+def _external(embedded: dict[str, str]) -> Iterator[Check]:
+    """Checks whether the servers that the environment names answer a request with this user's login."""
+    for name in ("prefect", "mlflow"):
+        url = os.environ.get(VARIABLES[name])
+        if url and url not in embedded.values():
+            wrong = trouble(name, url)
+            mend = f"correct {VARIABLES[name]}, or unset it to use an embedded server"
+            yield _check(name, wrong or f"{without_login(url)} answers", is_well=wrong is None, mend=mend)
 
 
 def _cluster(recorded: Services | None) -> Iterator[Check]:

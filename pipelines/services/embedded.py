@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import ipaddress
 import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,7 @@ from pathlib import Path
 from pipelines.services import commands
 from pipelines.services.commands import NAMES, betaline
 from pipelines.services.process import LOOPBACK, Process, end, find, last_lines, spawn
+from pipelines.services.proxies import spared
 from vae.errors import ServiceError
 
 STATE_FILE = "services.json"
@@ -25,6 +28,8 @@ VARIABLES = {"prefect": "PREFECT_API_URL", "mlflow": "MLFLOW_TRACKING_URI", "ray
 """Environment variables that hold the services' addresses; each that a user sets replaces the embedded service."""
 SECRETS = ("PREFECT_API_AUTH_STRING", "MLFLOW_TRACKING_PASSWORD")
 """Variables of a client's environment that hold passwords; `--json` leaves them out."""
+HEARTBEATS, HEARTBEAT_SECONDS = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY", 30
+"""Variable with the seconds between the heartbeats of a flow run, and the fewest that Prefect accepts; it takes 180."""
 SOURCE_ROOT = Path(__file__).parents[2]
 STATE_FORMAT = 1
 ANSWER_SECONDS = 20.0
@@ -59,10 +64,11 @@ class Services:
         return any(process.name == name for process in self.processes)
 
     def environment(self) -> dict[str, str]:
-        """Returns the variables that lead a client process to the services, tokens included."""
+        """Returns the variables of a client process: addresses and tokens of the services, and the way past its proxies."""
         home = Path(self.home)
         variables = {VARIABLES[name]: address for name, address in self.addresses.items()}
-        variables["BETALINE_HOME"] = self.home
+        variables |= {"BETALINE_HOME": self.home, **spared([self.ray_address])}
+        variables[HEARTBEATS] = os.environ.get(HEARTBEATS, str(HEARTBEAT_SECONDS))
         if self.is_embedded("prefect"):
             variables["PREFECT_API_AUTH_STRING"] = commands.read_secret(home, "prefect_auth")
             # A profile in the user's own folder may hold a key for another server.
@@ -91,6 +97,33 @@ def local_home(home: str | Path) -> Path:
     return Path(text.removeprefix("file://")).expanduser().absolute()
 
 
+def made_home(home: str | Path) -> Path:
+    """Makes the folder of a home, unless it exists, and writes a file in it for a moment.
+
+    Raises:
+        ServiceError: If that fails, or the home is a URI of another filesystem.
+    """
+    folder = local_home(home)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(4096))
+    except OSError as error:
+        raise ServiceError(f"the home {folder} cannot be written to: {why_unwritable(folder, error)}") from None
+    return folder
+
+
+def why_unwritable(folder: Path, error: OSError) -> str:
+    """Returns why a file cannot be made in a folder, with what to do."""
+    elsewhere = "or choose another home with --home or BETALINE_HOME"
+    if error.errno != errno.ENOSPC:
+        return f"{error.strerror or error} ({error.filename or folder}). Change its permissions, {elsewhere}"
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if os.statvfs(existing).f_favail == 0:
+        return f"its disk has space and no inodes left, so it takes no further file. Remove files, {elsewhere}"
+    return f"its disk is full. Free some space, {elsewhere}"
+
+
 def start(
     home: str | Path,
     *,
@@ -113,12 +146,12 @@ def start(
         limit_seconds: Seconds to wait for all of them.
 
     Raises:
-        ServiceError: If `host` is not loopback; if a service does not start, in which case those already started are
-            stopped; or if running services that others may be using do not answer, in which case they are left alone.
+        ServiceError: If `host` is not loopback; if the home cannot be written to; if a service does not start, in which
+            case those already started are stopped; or if running services that others may be using do not answer, in
+            which case they are left alone.
     """
     _refuse_beyond_loopback(host)
-    folder = local_home(home)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_home(home)
     with locked(folder):
         if kept := _keep_or_clear(folder, lasting, names, min(limit_seconds, ANSWER_SECONDS)):
             return kept
@@ -166,13 +199,15 @@ def read(folder: Path) -> Services | None:
     """Returns the services that services.json records, whether or not they still run; None without a record.
 
     Raises:
-        ServiceError: If the file is not JSON, or another version of betaline wrote it.
+        ServiceError: If the file cannot be read or is not JSON, or another version of betaline wrote it.
     """
     path = folder / STATE_FILE
     try:
         record = json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except OSError as error:
+        raise ServiceError(f"the home {folder} cannot be read: {why_unwritable(folder, error)}") from None
     except ValueError as error:
         raise ServiceError(f"{path} is not JSON ({error}); remove it, and end its services yourself") from None
     if record.pop("format", None) != STATE_FORMAT:
@@ -202,6 +237,8 @@ def _launch(
         (folder / name).mkdir(exist_ok=True)
     commands.make_secrets(folder)
     if "ray" in names:
+        if trouble := commands.temporary_trouble():
+            raise ServiceError(trouble)
         shutil.rmtree(commands.ray_folder(folder), ignore_errors=True)  # what earlier heads of this home left
     ports = commands.choose_ports(folder)
     login = commands.mlflow_login(folder, embedded="mlflow" in names)

@@ -19,6 +19,7 @@ from pipelines.services.embedded import (
     attach,
     local_home,
     locked,
+    made_home,
     read,
     restart_leash,
     start,
@@ -41,25 +42,33 @@ def connect(
     Raises:
         ServiceError: If an embedded service is needed and does not start.
     """
-    external = {name: os.environ[variable] for name, variable in VARIABLES.items() if os.environ.get(variable)}
-    if len(external) < len(NAMES) or "://" not in str(home):
-        home = local_home(home)
-        if running := attach(home):
-            # The environment may name the embedded ones: it was set up for their clients.
-            ours = {name: url for name, url in running.addresses.items() if running.is_embedded(name)}
-            external = {name: url for name, url in external.items() if url != ours.get(name)}
+    external = servers_of_environment(home)
     needed = tuple(name for name in NAMES if name not in external)
     if not needed:
         nowhere = Services(home=str(home), prefect_url="", prefect_api_url="", mlflow_url="", ray_address="")
         with exported(_replaced(nowhere, external)) as services:
             yield services
         return
-    folder = local_home(home)
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = made_home(home)
     with _leased(folder):
         services = start(folder, on_progress=on_progress, lasting=False, names=needed, num_cpus=num_cpus)
         with exported(_replaced(services, external)) as services:
             yield services
+
+
+def servers_of_environment(home: str | Path) -> dict[str, str]:
+    """Returns the addresses that PREFECT_API_URL, MLFLOW_TRACKING_URI and RAY_ADDRESS name, but for a home's own services.
+
+    Raises:
+        ServiceError: If an embedded service is needed, and the home is a URI of another filesystem.
+    """
+    external = {name: os.environ[variable] for name, variable in VARIABLES.items() if os.environ.get(variable)}
+    if len(external) == len(NAMES) and "://" in str(home):
+        return external
+    running = attach(local_home(home))
+    # The environment may name the embedded ones: it was set up for their clients.
+    ours = {name: url for name, url in running.addresses.items() if running.is_embedded(name)} if running else {}
+    return {name: url for name, url in external.items() if url != ours.get(name)}
 
 
 @contextmanager
@@ -68,14 +77,19 @@ def exported(services: Services) -> Iterator[Services]:
     values: dict[str, str | None] = {**services.environment()}
     if services.is_embedded("ray"):
         values["RAY_AUTH_TOKEN"] = None  # belongs to another cluster; Ray would prefer it to the file
+    with variables(values):
+        yield services
+
+
+@contextmanager
+def variables(values: Mapping[str, str | None]) -> Iterator[None]:
+    """Sets variables of this process's environment while the block runs, and restores them; None removes one."""
     before = {name: os.environ.get(name) for name in values}
     _set(values)
-    _refresh_prefect()
     try:
-        yield services
+        yield
     finally:
         _set(before)
-        _refresh_prefect()
 
 
 def _set(values: Mapping[str, str | None]) -> None:
@@ -85,6 +99,7 @@ def _set(values: Mapping[str, str | None]) -> None:
             os.environ.pop(name, None)
         else:
             os.environ[name] = value
+    _refresh_prefect()
 
 
 def _refresh_prefect() -> None:

@@ -13,7 +13,7 @@ from pipelines.services import Services
 from tests.load.table import Carried
 from tests.pipelines.conftest import ended
 from tests.processes import wait_until
-from tests.servers import ROOT, worker
+from tests.servers import worker
 
 pytestmark = pytest.mark.servers("load")
 
@@ -26,7 +26,7 @@ def test_20_flow_runs_at_once_are_queued_and_all_end(services: Services, carried
     """Twenty ingests are submitted at once to a pool that runs two: never more run, each leaves a dataset of its own."""
     from pipelines.operating import deployments
 
-    deployments.deploy(ROOT / "prefect.yaml")
+    deployments.deploy()
     most = 0
     with get_client(sync_client=True) as client, worker():
         client.update_work_pool(deployments.POOL, WorkPoolUpdate(concurrency_limit=AT_ONCE))

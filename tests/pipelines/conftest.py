@@ -15,7 +15,7 @@ from pipelines.jobs.job import Job
 from pipelines.services import Services
 from pipelines.stages.demo import digits as example
 from pipelines.stages.pipeline import PipelineRequest
-from tests.servers import ROOT, worker
+from tests.servers import worker
 from tests.vae.conftest import _publish
 from tuning.space import Choice, SearchConfig
 from vae import serving
@@ -96,9 +96,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pages that MLflow was given, by a job that neither Ray nor MLflow runs; what is logged is kept in mind."""
     import ray
 
-    from pipelines.jobs import evaluate
-    from pipelines.models import registry, tracking
-    from tests.workers import InProcess
+    from pipelines.models import tracking
 
     found: list[str] = []
     epochs: dict[int, dict[str, Any]] = {}
@@ -110,8 +108,6 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         epochs.update({epoch["epoch"]: epoch for epoch in told})
 
     monkeypatch.setattr(ray, "init", lambda: None)
-    monkeypatch.setattr(evaluate, "Workers", InProcess)
-    monkeypatch.setattr(registry, "find", lambda *arguments: None)
     for name, stand_in in {
         "open_run": lambda *arguments, **named: "run-1",
         "close_run": lambda *arguments: None,
@@ -133,7 +129,7 @@ def prefect(services: Services) -> Iterator[SyncPrefectClient]:
 
     from pipelines.operating import deployments
 
-    assert "pipeline/default" in deployments.deploy(ROOT / "prefect.yaml")
+    assert "pipeline/default" in deployments.deploy()
     with worker(), get_client(sync_client=True) as client:
         yield client
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.recording import recording
 from vae.errors import DataError
 from vae.storage import has_credentials, locate, sha256_of, write_whole
 
@@ -104,3 +105,22 @@ def test_uri_with_a_fragment_is_refused() -> None:
     """What follows a # would be dropped without a word, and a file land in another folder."""
     with pytest.raises(DataError, match=r"what follows # would be lost\. Write %23"):
         locate("mock:///a#b")
+
+
+def test_bucket_is_reached_through_the_proxy_unless_it_is_spared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pyarrow reads no proxy from the environment; a host in NO_PROXY is reached directly."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "word"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with recording(404, "") as proxy:
+        monkeypatch.setenv("http_proxy", proxy.address)
+        with recording(404, "") as bucket:
+            endpoint = bucket.address.removeprefix("http://")
+            for spared, asked in (("", proxy), ("127.0.0.1", bucket)):
+                monkeypatch.setenv("no_proxy", spared)
+                other = bucket if asked is proxy else proxy
+                before = len(other.requests)
+                file = locate(f"s3://data/x?scheme=http&region=us-east-1&endpoint_override={endpoint}")
+                assert not file.exists()
+                assert any("/data/x" in request for request in asked.requests)
+                assert len(other.requests) == before

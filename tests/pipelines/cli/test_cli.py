@@ -17,13 +17,15 @@ from typing import Any
 
 import pytest
 import typer
+from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
-from pipelines.cli import GROUPS, app, models, operating
+from pipelines.cli import GROUPS, app, models, operating, stages
 from pipelines.cli.console import Screen
 from pipelines.cli.options import Given, assignments, check_subject, scheduled_request, worker_counts
 from pipelines.data.sources import IngestConfig
 from pipelines.models import registry
+from pipelines.models.refusals import as_refusal
 from pipelines.stages.train import TrainRequest
 from pipelines.stages.tune import TuneRequest
 from tests.processes import betaline
@@ -81,6 +83,44 @@ def test_workers_that_cannot_be_are_refused(text: str, said: str) -> None:
     """In one sentence, with what is expected."""
     with pytest.raises(ConfigError, match=f"^--workers: .*{said}"):
         worker_counts(text)
+
+
+def test_failing_command_prints_its_error_as_json(
+    refusal: Callable[..., str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With --json standard output holds one object, and the sentence is on stderr as without."""
+    said: list[str] = []
+    monkeypatch.setattr("builtins.print", lambda *words, **named: said.append(*words))
+    message = refusal("train", "digits", "--set", "objective.beta=-1", "--json")
+    [line] = said
+    error = json.loads(line)["error"]
+    assert error["type"] == "ConfigError"
+    assert " ".join(error["message"].split()) in message
+
+
+def test_errors_of_mlflow_are_refusals_and_defects_are_not() -> None:
+    """What MLflow refuses is one sentence, with the way to restore what was deleted; a bug keeps its traceback."""
+    deleted = as_refusal(MlflowException("The run 1 must be in the 'active' state. Current state is deleted."))
+    assert isinstance(deleted, RegistryError)
+    assert "mlflow runs restore --run-id ID" in str(deleted)
+    assert str(as_refusal(MlflowException("no\n such"))) == "MLflow refused: no such; see the log of its server"
+    assert as_refusal(KeyError("x")) is None
+
+
+def test_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """`betaline run` has a name, so that the same command with it goes on where Ctrl-C stopped it."""
+    named: list[str] = []
+
+    def interrupted(request: Any, run: str) -> None:
+        named.append(run)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stages, "connected", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr("pipelines.flows.pipeline.pipeline", interrupted)
+    monkeypatch.setattr(sys, "argv", ["betaline", "run"])
+    with contextlib.suppress(KeyboardInterrupt):
+        app(["run"], standalone_mode=False)
+    assert f"To resume: betaline run --run {named[0]}" in capsys.readouterr().out
 
 
 def test_dry_run_prints_a_plan_and_writes_nothing(tmp_path: Path) -> None:
@@ -220,8 +260,7 @@ def test_file_lies_over_a_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flow", ["train", "tune"])
 def test_scheduled_flow_registers_and_leaves_the_configuration_to_the_data(flow: str) -> None:
     """Each run looks at the dataset of its own time; the alias and the question to a person reach it."""
-    request = scheduled_request(flow, "digits", "digits", Given(), "champion", approve=True, exact=True)
-    assert request.exact
+    request = scheduled_request(flow, "digits", "digits", Given(), "champion", approve=True)
     assert (request.config if flow == "train" else request.search) is None
     assert (request.alias, request.approve) == ("champion", True)
 

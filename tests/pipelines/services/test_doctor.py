@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from importlib import metadata
 from pathlib import Path
@@ -108,6 +109,25 @@ def test_disk_check_fails_on_a_full_disk(tmp_path: Path, monkeypatch: pytest.Mon
     for free, status in ((doctor.GIB // 2, "fail"), (5 * doctor.GIB, "warn"), (50 * doctor.GIB, "ok")):
         usage = doctor.shutil._ntuple_diskusage(0, 0, free)  # type: ignore[attr-defined]
         monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path, usage=usage: usage)
-        check = doctor._disk(tmp_path)
+        [check] = doctor._disk(tmp_path)
         assert check.status == status
         assert ("BETALINE_HOME" in check.mend) == (status != "ok")
+
+
+def test_home_that_others_can_change_is_said(tmp_path: Path) -> None:
+    """A home of mode 777 works, and the doctor warns with the command that mends it."""
+    tmp_path.chmod(0o777)
+    check, _ = doctor._disk(tmp_path)
+    assert (check.status, check.mend) == ("warn", f"chmod go-w {tmp_path}")
+    assert "has mode 777: others can change what is in it" in check.found
+
+
+def test_home_without_inodes_or_below_a_file_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk with space and no inodes takes no file, and a file takes no folder."""
+    (tmp_path / "file").touch()
+    [check] = doctor._disk(tmp_path / "file" / "home")
+    assert (check.status, check.found) == ("fail", f"{tmp_path / 'file'} is not a folder")
+    facts = os.statvfs(tmp_path)
+    full = os.statvfs_result((*facts[:6], 0, 0, *facts[8:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    assert "none left" in named(list(doctor._disk(tmp_path)), "inodes").found

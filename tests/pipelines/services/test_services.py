@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,6 +46,40 @@ def test_start_refuses_a_remote_home() -> None:
     """A home on another filesystem cannot hold embedded services, and the message names the way out."""
     with pytest.raises(ServiceError, match=r"the home is s3://bucket/home.* set MLFLOW_TRACKING_URI, PREFECT_API_URL"):
         embedded.start("s3://bucket/home")
+
+
+@pytest.mark.parametrize("home", ["/proc/home", "/dev/null/home"])
+def test_home_that_cannot_be_made_is_one_sentence(home: str) -> None:
+    """A home below a file, or where nothing can be made, is refused with the reason and the variable to change."""
+    with pytest.raises(ServiceError, match=rf"the home {home} cannot be written to: [^\n]*BETALINE_HOME"):
+        embedded.start(home)
+
+
+@pytest.mark.parametrize("length", [75, 76])
+def test_long_name_of_the_temporary_folder_is_named_at_once(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray would say nothing for minutes; the longest name that works leaves room for the longest socket of Python's."""
+    folder = "/tmp/" + "x" * (length - 5)
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: folder)
+    assert (len(f"{folder}/pymp-12345678/listener-12345678") > 107) == (length > 75)
+    if length > 75:
+        with pytest.raises(
+            ServiceError, match=r"has a name of 76 characters, .* at most 75; set TMPDIR to a shorter one"
+        ):
+            embedded.start(tmp_path)
+    else:
+        assert commands.temporary_trouble() is None
+
+
+def test_full_disk_and_lack_of_inodes_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both are "No space left on device" to a program, and need another cure."""
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert embedded.embedded.why_unwritable(tmp_path / "new", error).startswith("its disk is full. Free some space")
+    facts = os.statvfs(tmp_path)
+    full = os.statvfs_result((*facts[:6], 0, 0, *facts[8:]))
+    monkeypatch.setattr(os, "statvfs", lambda path: full)
+    assert "no inodes left" in embedded.embedded.why_unwritable(tmp_path / "new", error)
 
 
 def test_start_reports_what_a_service_said_last(own_home: Path) -> None:
