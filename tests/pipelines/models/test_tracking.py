@@ -10,6 +10,7 @@ from mlflow.exceptions import MlflowException
 
 from pipelines.models import tracking
 from pipelines.services import Services
+from vae.errors import RegistryError
 
 pytestmark = pytest.mark.servers("services")
 
@@ -66,3 +67,23 @@ def test_address_of_an_artifact_holds_no_password(monkeypatch: pytest.MonkeyPatc
     assert tracking.artifact_url("3", "run", "report/report.html") == (
         "https://mlflow.example:8080/base/#/experiments/3/runs/run/artifacts/report/report.html"
     )
+
+
+def test_deleted_experiment_and_run_are_refused_with_the_way_back(services: Services) -> None:
+    """Before a job is submitted: nothing can be logged to what was deleted, and MLflow's own command restores it."""
+    client = MlflowClient()
+    tracking.refuse_deleted("never-made")
+    run_id = tracking.open_run("deleted", "deleted-1")
+    tracking.refuse_deleted("deleted", [run_id])
+    client.delete_run(run_id)
+    with pytest.raises(
+        RegistryError, match=f"run {run_id} was deleted in MLflow; .*`mlflow runs restore --run-id {run_id}`"
+    ):
+        tracking.refuse_deleted("deleted", [run_id])
+    experiment = client.get_experiment_by_name("deleted")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    with pytest.raises(RegistryError, match=r"the experiment deleted was deleted .*`mlflow experiments restore"):
+        tracking.refuse_deleted("deleted")
+    client.restore_experiment(experiment.experiment_id)
+    tracking.refuse_deleted("deleted")
