@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import typer
 from mlflow.exceptions import MlflowException
@@ -104,6 +105,8 @@ def test_errors_of_mlflow_are_refusals_and_defects_are_not() -> None:
     assert isinstance(deleted, RegistryError)
     assert "mlflow runs restore --run-id ID" in str(deleted)
     assert str(as_refusal(MlflowException("no\n such"))) == "MLflow refused: no such; see the log of its server"
+    lost = as_refusal(httpx.ConnectError("refused"))
+    assert str(lost).startswith("the connection to Prefect's server was lost: refused. ")
     assert as_refusal(KeyError("x")) is None
 
 
