@@ -47,7 +47,7 @@ def publish(folder: Path, spec: ExampleSpec, rows: int) -> Dataset:
     """Publishes images of noise, some row groups at a time."""
     folder.mkdir(parents=True)
     rng, schema, shards = np.random.default_rng(0), arrow_schema(spec), []
-    group_rows = rows_per_group(spec.row_bytes)
+    group_rows = rows_per_group(spec)
     for number, first in enumerate(range(0, rows, 20 * group_rows)):
         count = min(20 * group_rows, rows - first)
         pixels = pa.py_buffer(rng.integers(256, size=(count, spec.row_bytes), dtype=np.uint8))

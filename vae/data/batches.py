@@ -20,13 +20,10 @@ from torch import Tensor
 from vae.data.binarization import Binarization
 from vae.data.missing import Logistic, MissingConfig, fit_logistic, without_hidden
 from vae.data.order import Order, places_of
-from vae.data.parquet import Dataset
+from vae.data.parquet import Dataset, rows_per_block
 from vae.data.rows import Rows, empty_rows, fill, holds_gaps
 from vae.data.transforms import transform_of
 from vae.errors import ConfigError
-
-BLOCK_BYTES = 1 << 20
-"""Bytes read at a time."""
 
 
 @dataclass(frozen=True)
@@ -127,7 +124,9 @@ class Share:
 
         In NumPy and one thread: torch would open a second pool of threads here, which spins against the training's own.
         """
-        for block in self.dataset.blocks(self.split, start, stop, max(1, BLOCK_BYTES // self.row_bytes)):
+        for block in self.dataset.blocks(
+            self.split, start, stop, rows_per_block(self.dataset.manifest.example, self.row_bytes)
+        ):
             yield self._prepared(block, start)
             start += len(block.values)
 

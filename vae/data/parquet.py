@@ -25,12 +25,16 @@ from pydantic import ValidationError
 from vae.data.integrity import Integrity
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, Manifest, Shard
 from vae.data.rows import Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
+from vae.data.schema import ExampleSpec
 from vae.errors import CorruptData, DataError
 from vae.storage import Location, locate, write_whole
 
 ROW_GROUP_BYTES = 4 << 20
 ROW_GROUP_ROWS = 8192
-_READ_BUFFER_BYTES = 1 << 16
+# Each column of a row group takes half a kilobyte of its shard, and of the memory of its readers.
+_LEAST_TABLE_GROUP_ROWS, _LEAST_TABLE_BLOCK_ROWS = 1024, 512
+_BLOCK_BYTES = 1 << 20
+_READ_BUFFER_BYTES, _MOST_BUFFERS = 1 << 16, 512
 
 
 @dataclass(frozen=True)
@@ -242,7 +246,9 @@ class Dataset:
 
     def _group_blocks(self, shard: Shard, group: int, block_rows: int) -> Iterator[pa.Table]:
         """Yields one row group, some rows at a time."""
-        with self._reader(shard, None, buffered=True) as reader:
+        # Each column has a buffer of its own.
+        is_narrow = len(stored_columns(self.manifest.example)) <= _MOST_BUFFERS
+        with self._reader(shard, None, buffered=is_narrow) as reader:
             for batch in reader.iter_batches(
                 block_rows, [group], stored_columns(self.manifest.example), use_threads=False
             ):
@@ -293,9 +299,22 @@ def _parse_manifest(text: bytes, where: str) -> Manifest:
         raise CorruptData(f"{where} is damaged: {faults}. Remove its folder and run the ingest again") from error
 
 
-def rows_per_group(row_bytes: int) -> int:
-    """Returns the rows of a full row group, for rows of `row_bytes` bytes each."""
-    return max(1, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, row_bytes)))
+def rows_per_group(example: ExampleSpec) -> int:
+    """Returns the number of rows of a full row group."""
+    least = 1 if example.columns is None else _LEAST_TABLE_GROUP_ROWS
+    return max(least, min(ROW_GROUP_ROWS, ROW_GROUP_BYTES // max(1, example.row_bytes)))
+
+
+def rows_per_block(example: ExampleSpec, row_bytes: int | None = None) -> int:
+    """Returns the number of rows to read at once: a megabyte of them, and more of a table of many columns.
+
+    Args:
+        example: Schema of the rows.
+        row_bytes: Bytes of a row in memory; None for those of its values.
+    """
+    # Each column of a block takes as long as hundreds of its values.
+    least = 1 if example.columns is None else _LEAST_TABLE_BLOCK_ROWS
+    return max(least, _BLOCK_BYTES // max(1, row_bytes or example.row_bytes))
 
 
 def write_shard(location: Location, table: pa.Table, group_rows: int, repeated: Sequence[str] | None = None) -> Shard:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vae.data.manifest import SPLITS
 from vae.data.moments import ROUNDING
-from vae.data.parquet import Dataset
+from vae.data.parquet import Dataset, rows_per_block
 from vae.data.rows import SOURCE_ROW
 from vae.data.schema import ExampleSpec, plausible_bounds
 from vae.data.transforms.columns import transform_of_column
@@ -28,7 +28,8 @@ MOST_NAMED = 20
 """Absurd values that are named one by one."""
 CENTRE_ROWS = 16_384
 """Rows of the training split, which ingest has shuffled, that the median is taken of."""
-_BLOCK_BYTES = 1 << 20
+LEAST_ROWS, MOST_VALUES = 1 << 10, 1 << 25
+"""Rows of a table of many columns that are enough for statistics, and values that are read at once where they suffice."""
 _POWERS = 512
 """Powers of two that distances are counted by, from 2⁻²⁵⁶ on; smaller and larger distances count with the outermost."""
 
@@ -107,9 +108,11 @@ def plausible_ranges(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.
         CorruptData: If a shard is not what the manifest says.
     """
     columns, rows = dataset.manifest.example.columns or (), dataset.num_rows("train")
-    first_ND = dataset.read_rows("train", 0, min(CENTRE_ROWS, rows)).values
+    first_ND = dataset.read_rows(
+        "train", 0, min(CENTRE_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, len(columns))), rows)
+    ).values
     distances = Distances(medians(first_ND.astype(np.float64)))
-    for block in dataset.blocks("train", 0, rows, _block_rows(dataset)):
+    for block in dataset.blocks("train", 0, rows, rows_per_block(dataset.manifest.example)):
         distances.add(block.values.astype(np.float64))
     categorical_D = np.array([column.categories is not None for column in columns])
     lowest_D, highest_D = distances.ranges()
@@ -163,7 +166,7 @@ def absurd_values(dataset: Dataset, spec: ExampleSpec, splits: Sequence[str] = S
     count = 0
     for split in splits:
         start = 0
-        for block in dataset.blocks(split, 0, dataset.num_rows(split), _block_rows(dataset)):
+        for block in dataset.blocks(split, 0, dataset.num_rows(split), rows_per_block(dataset.manifest.example)):
             rows, columns = np.nonzero((block.values < lowest_D) | (block.values > highest_D))
             count += len(rows)
             for row, column in zip(rows[: MOST_NAMED - len(named)].tolist(), columns.tolist(), strict=False):
@@ -178,7 +181,3 @@ def _source_row(dataset: Dataset, split: str, row: int) -> int:
     groups = dataset.row_groups(split)
     group = bisect_right([start for start, _ in groups], row) - 1
     return dataset.read_group(split, group)[SOURCE_ROW][row - groups[group][0]].as_py()
-
-
-def _block_rows(dataset: Dataset) -> int:
-    return max(1, _BLOCK_BYTES // dataset.manifest.example.row_bytes)

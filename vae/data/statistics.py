@@ -9,15 +9,15 @@ import numpy as np
 
 from vae.data.missing import MissingConfig, fit_logistic, without_hidden
 from vae.data.moments import Moments
-from vae.data.parquet import Dataset
-from vae.data.plausible import plausible_ranges
+from vae.data.parquet import Dataset, rows_per_block
+from vae.data.plausible import LEAST_ROWS, MOST_VALUES, plausible_ranges
 from vae.data.rows import ATTRIBUTE
 from vae.data.schema import Column, ExampleSpec, without_absurd
 from vae.data.transforms.curves import CurveChoice, fit_curve
 
 FIT_ROWS = 1 << 16
 """Rows of the training split, which ingest has shuffled, that curves are fitted to."""
-_BLOCK_BYTES, _BLOCK_ROWS = 1 << 20, 1 << 16
+_BLOCK_ROWS = 1 << 16
 
 
 def example_spec(
@@ -52,18 +52,19 @@ def _table_columns(
         for column, lowest, highest in zip(unscaled, *plausible_ranges(dataset), strict=True)
     ]
     logistic = None if missing is None else fit_logistic(dataset, missing)
+    fit_rows = min(FIT_ROWS, max(LEAST_ROWS, MOST_VALUES // len(columns)))
     moments, num_missing_D, start, first = (
         Moments(len(columns)),
         np.zeros(len(columns)),
         0,
         [np.empty((0, len(columns)))],
     )
-    for block in dataset.blocks("train", 0, rows, max(1, _BLOCK_BYTES // dataset.manifest.example.row_bytes)):
+    for block in dataset.blocks("train", 0, rows, rows_per_block(dataset.manifest.example)):
         if missing is not None:
             block = without_hidden(block, missing, "train", start, logistic)
         values_ND = without_absurd(block.values.astype(np.float64), columns)
         moments.add(values_ND)
-        first.append(values_ND[: max(0, FIT_ROWS - start)])
+        first.append(values_ND[: max(0, fit_rows - start)])
         num_missing_D += np.isnan(block.values).sum(0)
         start += len(block.values)
     scaled = zip(_scaled(columns, moments), num_missing_D / max(rows, 1), np.concatenate(first).T, strict=True)

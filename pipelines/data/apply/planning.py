@@ -193,7 +193,7 @@ def _augmented(
         raise ConfigError(f"--param per_class={params['per_class']}: expected at least 1")
     kept = [unit for unit in _row_groups(given, splits) if unit.split != "train" or params["keep"]]
     in_front = sum(unit.split == "train" for unit in kept)
-    total, rows = params["per_class"] * model.num_classes, rows_per_group(given.manifest.example.row_bytes)
+    total, rows = params["per_class"] * model.num_classes, rows_per_group(given.manifest.example)
     drawn = [
         Unit(0, "train", f"train-{in_front + number:05d}.parquet", first, min(rows, total - first), None)
         for number, first in enumerate(range(0, total, rows))

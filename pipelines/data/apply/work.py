@@ -91,7 +91,7 @@ class Worker:
     def _store(self, unit: Unit, table: pa.Table, examples: bool, labels: Any) -> UnitRecord:
         few = [name for name in (SPLIT, CONDITION, SYNTHETIC, VERSION, SEED) if name in table.column_names]
         tabular = examples and transform_of(self.plan.example).stored_row_bytes is None
-        group_rows = rows_per_group(self.plan.example.row_bytes) if examples else max(1, unit.rows)
+        group_rows = rows_per_group(self.plan.example) if examples else max(1, unit.rows)
         location = locate(self.plan.output) / unit.shard
         shard = write_shard(location, table, group_rows, None if tabular else few)
         classes = self.plan.example.classes if examples else None

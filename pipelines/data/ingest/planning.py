@@ -13,11 +13,14 @@ from pipelines.data.ingest.splits import assign_splits, draw_rows, order_rows
 from pipelines.data.sources import BUILT_IN, IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, SplitName, derive_dataset_id
 from vae.data.parquet import rows_per_group
+from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import locate
 
 # A chunk becomes a shard. It is about a sixteenth of the source, so that a few workers share even a small source evenly.
 _CHUNKS_WANTED, _MIN_CHUNK_BYTES, _MAX_CHUNK_BYTES = 16, 4 << 20, 128 << 20
+# Rows of a table are taken from all over their file, and are in memory twice while they are written.
+_MAX_TABLE_CHUNK_BYTES = 32 << 20
 
 ADVICE = "Mend the source, or leave bad examples out with --on-bad quarantine"
 
@@ -70,7 +73,7 @@ def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[n
     # A single file's name does not matter; in a folder, names give classes and splits.
     single = config.source not in BUILT_IN and locate(config.source).info().type == fs.FileType.File
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
-    group_rows, chunks = _cut(order, survey.example.row_bytes)
+    group_rows, chunks = _cut(order, survey.example)
     understood = {"understood": [one.reading() for one in survey.understood]} if survey.understood else {}
     reading = {"reading": list(survey.reading)} if survey.reading else {}
     identity = derive_dataset_id(sources, config.identity() | understood | reading)
@@ -78,11 +81,12 @@ def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[n
     return ChunkWork(identity, lean, order, chunks, group_rows)
 
 
-def _cut(order: dict[SplitName, NDArray[np.int64]], row_bytes: int) -> tuple[int, tuple[Chunk, ...]]:
+def _cut(order: dict[SplitName, NDArray[np.int64]], example: ExampleSpec) -> tuple[int, tuple[Chunk, ...]]:
     """Returns the number of rows of a row group, and chunks of whole row groups."""
-    group_rows = rows_per_group(row_bytes)
+    group_rows, row_bytes = rows_per_group(example), example.row_bytes
     total = sum(len(rows) for rows in order.values()) * row_bytes
-    wanted = min(max(total // _CHUNKS_WANTED, _MIN_CHUNK_BYTES), _MAX_CHUNK_BYTES)
+    most = _MAX_CHUNK_BYTES if example.columns is None else _MAX_TABLE_CHUNK_BYTES
+    wanted = min(max(total // _CHUNKS_WANTED, _MIN_CHUNK_BYTES), most)
     rows = group_rows * max(1, wanted // (group_rows * row_bytes))
     chunks = [
         Chunk(split, start, min(start + rows, len(order[split])), f"{split}-{start // rows:05d}.parquet")

@@ -12,7 +12,7 @@ from pipelines.data.ingest.chunks import ChunkRecord, ChunkWork, write_chunk
 from pipelines.data.ingest.planning import IngestPlan, plan_ingest
 from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, quarantine_location, remove, staging
-from pipelines.data.sources import IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
+from pipelines.data.sources import Cost, IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
 from pipelines.data.sources.tables.columns import Understood
 from vae.data.manifest import MANIFEST_NAME, Manifest, SplitName
 from vae.data.parquet import Dataset
@@ -69,6 +69,8 @@ class DryRun:
     notes: tuple[str, ...]
     understood: tuple[Understood, ...]
     """Columns of a table as they were understood; empty for images."""
+    cost: Cost | None
+    """Expected cost of the ingest of a table; None for images."""
 
 
 def ingest(
@@ -130,6 +132,7 @@ def dry_run(config: IngestConfig, home: str) -> DryRun:
         problems=todo.survey.problems,
         notes=todo.survey.notes,
         understood=todo.survey.understood,
+        cost=todo.survey.cost,
     )
 
 

@@ -60,7 +60,7 @@ def order_rows(survey: Survey, splits: NDArray[np.uint8], seed: int) -> dict[Spl
     """Returns the shuffled rows of every split; groups are shuffled among themselves, and rows within their group."""
     rng = np.random.default_rng([seed, _ORDER_STREAM])
     rows = rng.permutation(survey.num_rows)
-    if survey.groups is not None:
+    if survey.groups is not None and survey.groups.any():
         ranks = rng.permutation(int(survey.groups.max(initial=-1)) + 1)
         rows = rows[np.argsort(ranks[survey.groups[rows]], kind="stable")]
     return {name: rows[splits[rows] == index] for index, name in enumerate(SPLITS)}
@@ -80,9 +80,10 @@ def _carve(
     splits: NDArray[np.uint8], pool: NDArray[np.int64], survey: Survey, counts: Mapping[int, int], seed: int
 ) -> None:
     rows = np.random.default_rng([seed, _SPLIT_STREAM]).permutation(pool)
-    labels = np.zeros(survey.num_rows, np.int32) if survey.labels is None else survey.labels
-    rows = rows[np.argsort(labels[rows], kind="stable")]
-    sizes = np.bincount(labels[rows])
+    sizes = np.array([len(rows)])
+    if survey.labels is not None:
+        rows = rows[np.argsort(survey.labels[rows], kind="stable")]
+        sizes = np.bincount(survey.labels[rows])
     first = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     taken = np.zeros_like(sizes)
     for split, count in counts.items():

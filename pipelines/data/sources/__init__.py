@@ -11,7 +11,7 @@ from pipelines.data.sources.asides import counted, describe_aside, is_companion,
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
 from pipelines.data.sources.segments import forget_segments
-from pipelines.data.sources.survey import HUB, Block, Listing, Source, Survey, list_source
+from pipelines.data.sources.survey import HUB, Block, Cost, Listing, Source, Survey, list_source
 from pipelines.data.sources.tables import survey as tables
 from pipelines.data.sources.walking import unreadable
 from vae.errors import DataError
@@ -19,6 +19,7 @@ from vae.errors import DataError
 __all__ = [
     "BUILT_IN",
     "Block",
+    "Cost",
     "IngestConfig",
     "Problem",
     "RejectedSource",

@@ -6,6 +6,7 @@ the files.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class EncodedGroup:
         """Returns the encoded images of the files."""
         columns = []
         for file in self.files:
-            table = unfold(read_unchanged(self.listing, file), file.path, columns=[self.column])
+            table = unfold(io.BytesIO(read_unchanged(self.listing, file)), file.path, columns=[self.column])
             columns.append(_bytes_of(table[self.column]))
         return pa.chunked_array([chunk for column in columns for chunk in column.chunks])
 
@@ -71,10 +72,10 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     for path in paths:
         data, file = listing.read(path)
         files.append(file)
-        check_same_columns(schema, read_schema(data, path, config), paths[0], path)
-        table = unfold(data, path, config.max_memory_bytes, [*others, *([] if column in others else [column])])
+        check_same_columns(schema, read_schema(io.BytesIO(data), path, config)[0], paths[0], path)
+        table = unfold(io.BytesIO(data), path, config.max_memory_bytes, sorted({*others, column}))
         images = (image.as_py() or b"" for image in _bytes_of(table[column]))
-        places = ColumnPlaces(RowLocator((path,), (np.arange(len(table)),)), column)
+        places = ColumnPlaces(RowLocator((path,), (range(len(table)),)), column)
         for found, into in zip(probe_images(images, config, places.problem), (shapes, problems), strict=True):
             into.extend(found)
         tables.append(table.select(others))  # the images do not stay in memory
@@ -124,12 +125,12 @@ def _reader(
     groups, group_of_row = group_files(files, sizes)
     encoded = tuple(EncodedGroup(listing, group.files, column) for group in groups)
     starts = tuple(starts_of([group.num_rows for group in groups]).tolist())
-    names = RowLocator(tuple(file.path for file in files), tuple(np.arange(size) for size in sizes))
+    names = RowLocator(tuple(file.path for file in files), tuple(range(size) for size in sizes))
     return EncodedReader(encoded, starts, ColumnPlaces(names, column), example, config), group_of_row
 
 
 def _first_schema(listing: Listing, paths: Sequence[str]) -> pa.Schema:
-    return read_schema(listing.location(paths[0]).read(), paths[0])
+    return read_schema(io.BytesIO(listing.location(paths[0]).read()), paths[0])[0]
 
 
 def _byte_columns(schema: pa.Schema) -> list[str]:

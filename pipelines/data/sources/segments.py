@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,16 +46,24 @@ def starts_of(sizes: Sequence[int]) -> NDArray[np.int64]:
     return np.cumsum([0, *sizes])[:-1]
 
 
+_loading = threading.Lock()
+
+
 # Two, because neighbouring chunks may end one segment and begin the next.
 @functools.lru_cache(maxsize=2)
-def load_once(segment: Loadable) -> Any:
-    """Returns what the segment loads, and keeps it for the next chunk."""
+def _load(segment: Loadable) -> Any:
     return segment.load()
+
+
+def load_once(segment: Loadable) -> Any:
+    """Returns what the segment loads, and keeps it for the next chunk; threads that want the same wait for one another."""
+    with _loading:
+        return _load(segment)
 
 
 def forget_segments() -> None:
     """Frees the memory of the segments that this process has loaded."""
-    load_once.cache_clear()
+    _load.cache_clear()
 
 
 @dataclass(frozen=True)

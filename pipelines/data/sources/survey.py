@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Collection, Sequence
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -51,6 +54,18 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Expected cost of an ingest, each within a factor of about two."""
+
+    memory_bytes: int
+    """Memory of a process that surveys the source or writes a part of the dataset, without mapped files."""
+    temporary_bytes: int
+    """Files in the folder for temporary ones while such a process runs."""
+    stored_bytes: int
+    """Size of the dataset."""
+
+
+@dataclass(frozen=True)
 class Survey:
     """Facts of a source that are known before its examples are decoded."""
 
@@ -78,6 +93,8 @@ class Survey:
     """Ways of reading that change the examples, and that neither the files nor the configuration tell."""
     understood: tuple[Understood, ...] = ()
     """Columns of a table as they were understood, with those that are left out."""
+    cost: Cost | None = None
+    """Expected cost of the ingest of a table; None for images."""
 
     @property
     def schema(self) -> ExampleSpec:
@@ -116,6 +133,48 @@ class Listing:
         """Reads one of the files; returns its bytes and its record."""
         data = self.location(path).read()
         return data, source_file(path, data)
+
+    @contextmanager
+    def opened(self, path: str, sha256: str | None = None) -> Iterator[tuple[BinaryIO, SourceFile]]:
+        """Opens one of the files; yields it and its record. A file elsewhere is copied to this machine first.
+
+        Args:
+            path: Path of the file.
+            sha256: Digest that it must have; None for any.
+
+        Raises:
+            DataError: If its bytes are others, or change while it is open.
+        """
+        location = self.location(path)
+        with _local(location) as file:
+            record = _record(path, file)
+            if sha256 not in (None, record.sha256):
+                raise changed_source(location.uri, str(sha256), record.sha256)
+            before = os.fstat(file.fileno())
+            file.seek(0)
+            yield file, record
+            after = os.fstat(file.fileno())
+            if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+                raise changed_source(location.uri, record.sha256, _record(path, file).sha256)
+
+
+def _record(path: str, file: BinaryIO) -> SourceFile:
+    file.seek(0)
+    digest = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]  any file will do
+    return SourceFile(path=path, bytes=file.tell(), sha256=digest)
+
+
+@contextmanager
+def _local(location: Location) -> Iterator[BinaryIO]:
+    """Opens a file, or a temporary copy of one that is not on this machine."""
+    if location.is_local:
+        with open(location.path, "rb") as file:
+            yield file
+        return
+    with tempfile.TemporaryFile() as file, location.filesystem.open_input_stream(location.path) as stream:
+        shutil.copyfileobj(stream, file, 1 << 20)
+        file.flush()
+        yield file
 
 
 def list_source(uri: str) -> Listing:

@@ -137,7 +137,7 @@ def survey_vectors(
     """
     sizes = [array.shape[0] for array in arrays]
     own = np.repeat(np.array(splits, np.uint8), sizes) if len(arrays) > 1 else None
-    locator = RowLocator(tuple(array.where for array in arrays), tuple(np.arange(size) for size in sizes))
+    locator = RowLocator(tuple(array.where for array in arrays), tuple(map(range, sizes)))
     config = config.model_copy(update={"label": _LABEL if _LABEL in table.column_names else None})
 
     def segments(columns: tuple[Understood, ...]) -> list[VectorSegment]:

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from tests.benchmarks.command import fill, make_parser
 from tests.benchmarks.page import RESULTS
-from tests.benchmarks.tables import imputation, marginals, reading, synthesis
+from tests.benchmarks.tables import imputation, marginals, reading, size, synthesis
 
-PARTS = {"imputation": imputation.table, "marginals": marginals.table, "synthesis": synthesis.table}
-"""Parts that train: functions from an empty folder and the number of seeds to the table to fill in."""
+PARTS = {"imputation": imputation.table, "marginals": marginals.table, "size": size.table, "synthesis": synthesis.table}
+"""Parts with jobs: functions from an empty folder and the number of seeds to the table to fill in."""
 
 
 def main() -> None:

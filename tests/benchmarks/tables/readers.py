@@ -58,7 +58,8 @@ def read_truth(path: Path, has_names: bool) -> Found:
 
 def _betaline(path: Path) -> Found:
     config = IngestConfig(source=str(path), name="survey")
-    raw = text_files.read(path.read_bytes(), path.name, config)
+    with path.open("rb") as file:
+        raw = text_files.read(file, path.name, config)
     found = Found(raw.table.column_names, [column.to_pylist() for column in raw.table.columns], raw.notes)
     if not raw.problems:
         return found

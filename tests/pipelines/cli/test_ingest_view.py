@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def test_dry_run_of_a_table_is_short(wide: Path, tmp_path: Path) -> None:
     assert ["number_0", "feature", "count", "0", "300", "0", "…", "2093:", "0,", "7,", "14"] in lines
     assert "Examples: rows of 100 columns" in said
     assert f"… and {100 - SHOWN} more" in said
-    assert len(lines) < SHOWN + 10
+    assert re.search("Needs: about [0-9]+ MB for the dataset; in each process [0-9]+ MB of memory, 0 MB of temp", said)
+    assert len(lines) < SHOWN + 11
 
 
 def test_dry_run_of_images_names_their_size_and_classes(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from vae.data import integrity
 from vae.data.manifest import Manifest
 from vae.data.parquet import Dataset, rows_per_group
 from vae.data.rows import arrow_schema
-from vae.data.schema import ExampleSpec
+from vae.data.schema import Column, ExampleSpec
 from vae.errors import CorruptData, DataError
 from vae.storage import locate, mark_of, sha256_of
 
@@ -236,10 +236,16 @@ def test_open_takes_any_uri(dataset) -> None:
         Dataset.open("nope://x")
 
 
-@pytest.mark.parametrize(("row_bytes", "rows"), [(784, 5349), (64, 8192), (1, 8192), (4 << 20, 1), (5 << 20, 1)])
-def test_row_groups_are_about_4_mib(row_bytes, rows) -> None:
+@pytest.mark.parametrize(("pixels", "rows"), [(784, 5349), (64, 8192), (1, 8192), (4 << 20, 1), (5 << 20, 1)])
+def test_row_groups_are_about_4_mib(pixels, rows) -> None:
     """Four MiB of pixels, at most 8192 rows, at least one."""
-    assert rows_per_group(row_bytes) == rows
+    assert rows_per_group(ExampleSpec((1, 1, pixels))) == rows
+
+
+@pytest.mark.parametrize(("columns", "rows"), [(1, 8192), (100, 5242), (3000, 1024)])
+def test_row_groups_of_wide_tables_have_a_thousand_rows(columns, rows) -> None:
+    """Each column of a row group costs half a kilobyte, so that a row group of few rows would be mostly that."""
+    assert rows_per_group(ExampleSpec.of_table(Column(f"x{place}") for place in range(columns))) == rows
 
 
 def test_shards_have_page_checksums_and_lz4(dataset) -> None:

@@ -53,9 +53,10 @@ class Understood:
 
     def reading(self) -> dict[str, Any]:
         """Returns all that decides what the dataset stores, as JSON."""
-        fields = asdict(self)
+        signs = {"numerals": self.numerals, "dates": self.dates}
         return {
-            name: fields[name] for name in ("name", "role", "type", "dtype", "numerals", "dates", "order", "absent")
+            **{name: getattr(self, name) for name in ("name", "role", "type", "dtype", "order", "absent")},
+            **{name: None if one is None else asdict(one) for name, one in signs.items()},
         }
 
     def convert(self, values: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -69,7 +70,8 @@ class Understood:
                 return _as(self.numerals.convert(values), values, kind)
         if pa.types.is_floating(values.type):
             # NaN is what other tools write for missing.
-            values = _if(pc.invert(pc.is_nan(values)), values)
+            present = pc.invert(pc.is_nan(values))
+            values = values if pc.all(present).as_py() else _if(present, values)
         return values if values.type == kind else pc.cast(values, kind, safe=False)
 
     def column(self, values: pa.ChunkedArray) -> Column:

@@ -25,7 +25,10 @@ DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars", " ": 
 """Delimiters that are looked for, and their names."""
 ONE_COLUMN = "\x1f"
 """Delimiter of a file with one column: a character that no text holds."""
-_BLOCK = 1 << 8
+_OPEN = "unexpected end of data"
+"""Error of `csv` where a quote is open at the end."""
+_MOST_FIELD_CHARS = 1 << 24
+"""Length from which on an open quote is taken for one that does not pair."""
 _SAMPLE_CHARS, _SAMPLE_RECORDS, _SAMPLE_CELLS = 1 << 17, 200, 4000
 # A file of one column scores as much as two columns of words in half of the lines.
 _ONE_COLUMN_SCORE = 0.12
@@ -34,8 +37,8 @@ _BLANKS_FACTOR = 0.6
 _WORDS = re.compile(r"[^\W_][\w .'’()/&:%#@+*=!?-]*")
 _NAME = re.compile(r"[^\W\d][\w .()/%-]{0,40}")
 _TIME = re.compile("[0-9]{1,2}:[0-9]{2}.*")
-_LINE_END = re.compile("\r\n|\r|\n")
 _PIECE_CHARS = 1 << 20
+_LINE_END = re.compile("\r\n|\r|\n")
 
 
 class Block(NamedTuple):
@@ -47,6 +50,12 @@ class Block(NamedTuple):
     """Number of the first line of each record, from 1."""
     mended: list[int]
     """Lines whose quotes do not pair."""
+    inner: Sequence[int] = ()
+    """Lines with a quote inside of a word."""
+    num_lines: int = 0
+    """Number of the lines of all records."""
+    rest: str = ""
+    """Text of a record that is not whole, at the end of a text that goes on."""
 
 
 @dataclass(frozen=True)
@@ -58,41 +67,40 @@ class Dialect:
     escape: str = ""
     """Sign before a quote or a delimiter that is text; empty if there is none."""
 
-    def blocks(self, text: str, *, size: int = _BLOCK, is_cut: bool = False) -> Iterator[Block]:
-        """Yields the records of a text. A quoted field may span lines.
+    def read(self, text: str, *, most: int | None = None, is_cut: bool = False) -> Block:
+        """Returns the records of a text. A quoted field may span lines.
 
         Args:
             text: The text, with its line ends.
-            size: Number of records of each block but the last.
-            is_cut: Whether the text goes on; a quote that is open at its end is then no fault.
+            most: Largest number of records to read; None for all.
+            is_cut: Whether the text goes on; a quote that is open at its end is then no fault, unless its field would be
+                longer than any.
         """
         csv.field_size_limit(max(csv.field_size_limit(), len(text)))
+        block = Block([], [], [])
         lines: list[str] = []
         reader, before, end = self._reader(_lines(text)), 0, 0
-        block = Block([], [], [])
         while True:
             rows: list[list[str]] = []
             fault = ""
             try:
-                rows.extend(islice(reader, size - len(block.rows)))
+                rows.extend(reader if most is None else islice(reader, most - len(block.rows)))
             except csv.Error as error:
                 fault = str(error)
             numbers, end = _numbers(rows, end, None if fault else before + reader.line_num)
             # A run of blanks is one delimiter.
             block.rows.extend([[f for f in row if f] for row in rows] if self.delimiter == " " else rows)
             block.lines.extend(numbers)
-            if fault and not (is_cut and fault == "unexpected end of data"):
-                lines = lines or list(_lines(text))
-                self._mend(lines[end], end + 1, block)
-                before = end = end + 1
-                reader = self._reader(map(lines.__getitem__, range(end, len(lines))))
-            elif len(block.rows) < size:
-                break
-            if len(block.rows) >= size:
-                yield block
-                block = Block([], [], [])
-        if block.rows:
-            yield block
+            if not fault:
+                return block._replace(num_lines=end)
+            lines = lines or list(_lines(text))
+            if is_cut and fault == _OPEN and len(rest := "".join(lines[end:])) < _MOST_FIELD_CHARS:
+                return block._replace(rest=rest, num_lines=end)
+            self._mend(lines[end], end + 1, block)
+            before = end = end + 1
+            if len(block.rows) == most:
+                return block._replace(num_lines=end)
+            reader = self._reader(map(lines.__getitem__, range(end, len(lines))))
 
     def inner_quotes(self, text: str) -> list[int]:
         """Returns the lines with a quote inside of a word, which neither opens nor closes a field."""
@@ -200,7 +208,7 @@ def _dialects(delimiter: str, sample: str) -> Iterator[Dialect]:
 
 def _score(dialect: Dialect, sample: str, is_cut: bool) -> float:
     """Returns how well a dialect fits a sample, from 0 to about 1."""
-    block = next(dialect.blocks(sample, size=_SAMPLE_RECORDS, is_cut=is_cut), Block([], [], []))
+    block = dialect.read(sample, most=_SAMPLE_RECORDS, is_cut=is_cut)
     rows = [fields for fields in ([field.strip() for field in row] for row in block.rows) if any(fields)]
     rows = [row for row in rows if not row[0].startswith("#") or len(row) > 1]
     if dialect.delimiter == ONE_COLUMN:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from collections.abc import Sequence
 from datetime import date, datetime, time
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import python_calamine
@@ -19,14 +18,14 @@ from vae.errors import DataError
 SUFFIXES = (".xlsx", ".xlsm", ".xls", ".ods")
 
 
-def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
+def read(file: BinaryIO, path: str, config: IngestConfig) -> RawTable:
     """Returns the rows of the first sheet with cells; the first row that is full gives the names.
 
     Raises:
         DataError: If the file cannot be read, or has no rows.
     """
     try:
-        book = python_calamine.load_workbook(io.BytesIO(data))
+        book = python_calamine.load_workbook(file)
         sheets = [(name, book.get_sheet_by_name(name).to_python()) for name in book.sheet_names]
     except python_calamine.CalamineError as error:
         raise DataError(f"{path}: cannot be read as a workbook: {error}. Save it again, or as CSV") from error

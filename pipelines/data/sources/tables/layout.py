@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +16,10 @@ from vae.errors import DataError
 
 _HEAD = 400
 """Records that the structure is found in."""
+_HEAD_BYTES, _MOST_HEAD_BYTES = 1 << 19, 1 << 25
+"""Bytes that they are looked for in: at first, and at most."""
+_LEAST_SCORED, _MOST_SCORED_FIELDS = 50, 400_000
+"""Records that tell whether the line above them names the columns: at least, and fields of them at most."""
 _MOST_PREAMBLE, MOST_FOOTNOTES = 50, 50
 _IS_YEAR = re.compile("(1[89]|20)[0-9]{2}")
 _IS_DATE = re.compile("^[0-9]{1,4}([/.-])[0-9]{1,2}\\1[0-9]{1,4}")
@@ -38,6 +42,8 @@ class Layout:
     """Index of the first record that is a row."""
     width: int
     """Number of fields of a row, with a last one that is empty in each."""
+    field_chars: float = 1.0
+    """Mean length of a field with its delimiter, in characters."""
 
 
 class _Header(NamedTuple):
@@ -50,16 +56,18 @@ class _Header(NamedTuple):
     notes: list[str]
 
 
-def find_layout(text: str, path: str, config: IngestConfig) -> tuple[Layout, list[str]]:
+def find_layout(pieces: Iterator[bytes], path: str, config: IngestConfig) -> tuple[Layout, list[str]]:
     """Returns the layout of a file, and one sentence for each thing about it that is not plain.
+
+    Args:
+        pieces: Text of the file from its beginning, as UTF-8; no more is read than the first records take.
+        path: Name of the file, for messages.
+        config: Configuration of the ingest.
 
     Raises:
         DataError: If the file is empty, or its rows have no common number of fields.
     """
-    if not text.strip():
-        raise DataError(f"{path}: 0 examples. The file is empty")
-    dialect = find_dialect(text, config.delimiter)
-    head = next(dialect.blocks(text, size=_HEAD), Block([], [], []))
+    dialect, head, text = _head(pieces, path, config)
     records = [[field.strip() for field in fields] for fields in head.rows]
     delimiter, quote = dialect.delimiter, dialect.quote
     plain = (",", ONE_COLUMN)
@@ -81,7 +89,27 @@ def find_layout(text: str, path: str, config: IngestConfig) -> tuple[Layout, lis
     written = [] if header.names is None or width == 1 else records[start]
     names, index_notes = _fitted(header.names, width, records[header.first :])
     names, name_notes = different(names)
-    return Layout(dialect, names, written, header.first, width), [*notes, *index_notes, *name_notes]
+    field_chars = 1 + sum(len("".join(row)) for row in head.rows) / max(1, sum(map(len, head.rows)))
+    return Layout(dialect, names, written, header.first, width, field_chars), [*notes, *index_notes, *name_notes]
+
+
+def _head(pieces: Iterator[bytes], path: str, config: IngestConfig) -> tuple[Dialect, Block, str]:
+    """Returns the dialect of a file, its first records, and the text that they were found in."""
+    data, wanted = b"", _HEAD_BYTES
+    while True:
+        is_cut = True
+        while is_cut and len(data) < wanted:
+            piece = next(pieces, b"")
+            data, is_cut = data + piece, bool(piece)
+        text = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1 if is_cut else None].decode() or data.decode()
+        if not is_cut and not text.strip():
+            raise DataError(f"{path}: 0 examples. The file is empty")
+        dialect = find_dialect(text, config.delimiter)
+        is_last = not is_cut or wanted >= _MOST_HEAD_BYTES
+        head = dialect.read(text, most=_HEAD, is_cut=not is_last)
+        if is_last or len(head.rows) == _HEAD:
+            return dialect, head, text
+        wanted *= 4
 
 
 def _one_column_notes(records: Sequence[list[str]]) -> list[str]:
@@ -164,6 +192,7 @@ def _header_score(top: list[str], body: Sequence[list[str]], width: int) -> floa
     if not any(body) or len(top) < width:
         return 1.0
     score = 0.0
+    body = body[: max(_LEAST_SCORED, _MOST_SCORED_FIELDS // width)]
     steps = _are_steps(top, body)
     for column, name in enumerate(top):
         values = [record[column] for record in body if len(record) == width and not is_missing(record[column])]

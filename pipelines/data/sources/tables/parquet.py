@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.compute
@@ -12,33 +12,35 @@ import pyarrow.parquet as pq
 from pipelines.data.sources.config import MEMORY_ADVICE, IngestConfig
 from pipelines.data.sources.tables.columns import is_number, is_text
 from pipelines.data.sources.tables.raw import MOST_COLUMNS, RawTable
-from pipelines.data.sources.tables.spill import Spill
+from pipelines.data.sources.tables.spill import Spill, check_room
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
 SUFFIXES = (".parquet", ".pq")
-_BATCH_ROWS = 1 << 14
+_LEAST_BATCH_ROWS, _BATCH_ROWS, _BATCH_CELLS = 1 << 9, 1 << 14, 1 << 20
+_READ_BUFFER_BYTES, _MOST_BUFFERS = 1 << 16, 512
 
 
-def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
-    """Returns a file's rows.
+def read(file: BinaryIO, path: str, config: IngestConfig) -> RawTable:
+    """Returns a file's rows; they are read a few thousand at a time, whatever the size of a row group.
 
     Raises:
         DataError: If it cannot be read, or unfolds to more than the limit.
     """
-    read_schema(data, path, config)
-    return RawTable.typed(*_with_unfolded_lists(unfold(data, path, config.max_memory_bytes)))
+    _, size = read_schema(file, path, config)
+    check_room(path, size)
+    return RawTable.typed(*_with_unfolded_lists(unfold(file, path, config.max_memory_bytes)))
 
 
-def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> pa.Schema:
-    """Reads a Parquet file's schema, and checks its size against the configuration's limit if there is one.
+def read_schema(file: BinaryIO, path: str, config: IngestConfig | None = None) -> tuple[pa.Schema, int]:
+    """Reads a Parquet file's schema and its unfolded size, which is checked against the configuration's limit if given.
 
     Raises:
         DataError: If the file has no footer, or would unfold to more bytes than the limit.
     """
     try:
-        footer = pq.read_metadata(pa.BufferReader(data))
+        footer = pq.read_metadata(file)
     except (OSError, pa.ArrowException) as error:
         raise DataError(f"{path}: not a whole Parquet file: {error}. Fetch or write it again") from error
     # Encodings can hide far more rows than bytes: count what the rows become in memory, too.
@@ -49,7 +51,7 @@ def read_schema(data: bytes, path: str, config: IngestConfig | None = None) -> p
             f"{path}: {footer.num_rows:,} rows of {footer.num_columns} columns unfold to {size:,} bytes, "
             f"above the limit of {config.max_memory_bytes:,}. {MEMORY_ADVICE}"
         )
-    return footer.schema.to_arrow_schema()
+    return footer.schema.to_arrow_schema(), size
 
 
 def _with_unfolded_lists(table: pa.Table) -> tuple[pa.Table, list[str]]:
@@ -103,11 +105,11 @@ def _plain(values: pa.Array) -> pa.Array:
     return values
 
 
-def unfold(data: bytes, path: str, limit: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+def unfold(file: BinaryIO, path: str, limit: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
     """Returns the rows of a Parquet file, with text as plain strings, and null for NaN.
 
     Args:
-        data: Bytes of the file.
+        file: The file.
         path: Name of the file, for messages.
         limit: Largest size in memory in bytes, up to a batch; None for a file that was checked before. The pages may
             unfold to more than the footer says, and every row may repeat one long entry of a dictionary.
@@ -118,12 +120,15 @@ def unfold(data: bytes, path: str, limit: int | None = None, columns: Sequence[s
     """
     size = 0
     try:
-        with pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True) as file:
-            found = file.schema_arrow
+        # Each column has a buffer.
+        buffer_size = _READ_BUFFER_BYTES if pq.read_metadata(file).num_columns <= _MOST_BUFFERS else 0
+        with pq.ParquetFile(file, page_checksum_verification=True, buffer_size=buffer_size) as reader:
+            found = reader.schema_arrow
             fields = [found.field(name) for name in (found.names if columns is None else columns)]
             schema = pa.schema([one.with_type(pa.string()) if is_text(one.type) else one for one in fields])
             rows = Spill(schema.remove_metadata())
-            for batch in file.iter_batches(_BATCH_ROWS, columns=None if columns is None else list(columns)):
+            rows_at_once = max(_LEAST_BATCH_ROWS, min(_BATCH_ROWS, _BATCH_CELLS // max(1, len(fields))))
+            for batch in reader.iter_batches(rows_at_once, columns=None if columns is None else list(columns)):
                 size += batch.nbytes
                 if limit is not None and size > limit:
                     raise DataError(f"{path}: unfolds to more than the limit of {limit:,} bytes. {MEMORY_ADVICE}")

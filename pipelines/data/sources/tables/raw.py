@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +20,37 @@ MOST_COLUMNS = 4096
 """Most columns that an array, or a column of lists, becomes."""
 
 
+class Places(Sequence[int]):
+    """Growing numbers that mostly follow one another, in the memory of their gaps."""
+
+    def __init__(self) -> None:
+        self._starts, self._numbers, self._length = array("q"), array("q"), 0
+
+    def extend(self, numbers: Sequence[int]) -> None:
+        """Adds numbers at the end."""
+        for run in [numbers] if isinstance(numbers, range) else [(number,) for number in numbers]:
+            if not self._length or run[0] != self._numbers[-1] + self._length - self._starts[-1]:
+                self._starts.append(self._length)
+                self._numbers.append(run[0])
+            self._length += len(run)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, place: int) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  no slices
+        if not 0 <= place < self._length:
+            raise IndexError(place)
+        run = bisect_right(self._starts, place) - 1
+        return self._numbers[run] + place - self._starts[run]
+
+
 @dataclass(frozen=True)
 class RawTable:
     """Rows of one file, or of several. Shapes: N rows."""
 
     table: pa.Table
     """Values as the file has them: text of a text file, typed values of others."""
-    places: NDArray[np.int64]
+    places: Sequence[int]
     """Number of each row that a user can look up, [N]: its line from 1 in a text file, its position from 0 elsewhere."""
     malformed: NDArray[np.bool_]
     """Whether each row has no values because it cannot be read, [N]."""
@@ -40,11 +67,11 @@ class RawTable:
     def typed(cls, table: pa.Table, notes: Sequence[str] = ()) -> RawTable:
         """Returns the rows of a file that has types."""
         number = len(table)
-        return cls(table, np.arange(number), np.zeros(number, bool), notes=tuple(notes))
+        return cls(table, range(number), np.zeros(number, bool), notes=tuple(notes))
 
 
-ReadFile = Callable[[bytes, str, IngestConfig], RawTable]
-"""Reads the rows of one file from its bytes and its name."""
+ReadFile = Callable[[BinaryIO, str, IngestConfig], RawTable]
+"""Reads the rows of one file, opened at its beginning, and known by its name."""
 
 
 def check_same_columns(

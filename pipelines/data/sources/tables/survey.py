@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,9 +16,10 @@ from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.folders import HiveKeys, notes_on_keys, notes_on_splits, own_splits
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import Segment, SegmentReader, starts_of
-from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
+from pipelines.data.sources.survey import Listing, Source, Survey
 from pipelines.data.sources.tables import excel, json_lines, parquet, text_files
 from pipelines.data.sources.tables.columns import Understood
+from pipelines.data.sources.tables.cost import Sample
 from pipelines.data.sources.tables.raw import RawTable, ReadFile, check_same_columns
 from pipelines.data.sources.tables.spill import Spill
 from pipelines.data.sources.tables.understanding import understand
@@ -36,7 +38,7 @@ _READERS: dict[tuple[str, ...], ReadFile] = {
 # Files are read, and their rows shuffled, in groups of about this size.
 _GROUP_BYTES = 256 << 20
 _SHOWN_TEXT = 80
-_BLOCK_ROWS = 1 << 16
+_BLOCK_VALUES, _LEAST_BLOCK_ROWS = 1 << 20, 1 << 9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +56,12 @@ class TableSegment(Segment):
         """Returns the columns of all rows of the files; a value that does not fit its column is null."""
         schema = pa.schema([(one.stored_name, pa.type_for_alias(one.dtype)) for one in self.columns])
         rows = Spill(schema)
+        num_rows = max(_LEAST_BLOCK_ROWS, _BLOCK_VALUES // max(1, len(schema)))
         for file in self.files:
-            raw = self.keys.add_to(_read(read_unchanged(self.listing, file), file.path, self.config), file.path)
-            for start in range(0, len(raw.table), _BLOCK_ROWS):
-                part = raw.table.slice(start, _BLOCK_ROWS)
+            with self.listing.opened(file.path, file.sha256) as (source, _):
+                raw = self.keys.add_to(_read(source, file.path, self.config), file.path)
+            for start in range(0, len(raw.table), num_rows):
+                part = raw.table.slice(start, num_rows)
                 typed = [one.convert(part[one.name]).combine_chunks() for one in self.columns]
                 rows.write(pa.RecordBatch.from_arrays(typed, schema=schema))
         return rows.table()
@@ -72,14 +76,14 @@ class RowLocator:
     """Maps a row of the concatenated files to a file and a number that the user can look up."""
 
     files: tuple[str, ...]
-    places: tuple[NDArray[np.int64], ...]
+    places: tuple[Sequence[int], ...]
     """Number of each row in its file: its line from 1 in a text file, its position from 0 elsewhere."""
 
     def problem(self, row: int, what: str, column: str | None = None, text: str | None = None) -> Problem:
         """Returns a problem of one row."""
         starts = starts_of([len(places) for places in self.places])
         index = int(np.searchsorted(starts, row, side="right")) - 1
-        return Problem(self.files[index], what, int(self.places[index][row - starts[index]]), column, text)
+        return Problem(self.files[index], what, self.places[index][row - int(starts[index])], column, text)
 
 
 class FileGroup(NamedTuple):
@@ -108,9 +112,9 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     files: list[SourceFile] = []
     raws: list[RawTable] = []
     for path in paths:
-        data, file = listing.read(path)
-        files.append(file)
-        raws.append(_read(data, path, config))
+        with listing.opened(path) as (source, file):
+            files.append(file)
+            raws.append(_read(source, path, config))
         check_same_columns(raws[0].table.schema, raws[-1].table.schema, paths[0], path, is_text=raws[0].is_text)
     where = listing.location(paths[0]).uri if len(paths) == 1 else listing.root
     sizes = [len(raw.places) for raw in raws]
@@ -151,11 +155,10 @@ def survey_rows(
     Raises:
         DataError: If there are no rows, or no columns to model.
     """
-    if not len(whole.table):
-        raise DataError(f"{where}: 0 examples. The file has no rows")
-    _check_names(whole.table.column_names, where, config)
+    _check_table(whole.table, where, config)
     rejected = _Rejected(locator, list(whole.problems), whole.malformed)
-    columns, example, classes, labels = _understood(whole, rejected, where, config)
+    sample = Sample(len(whole.table), whole.table.num_columns)
+    columns, example, classes, labels = _understood(whole, rejected, sample, where, config)
     stored = tuple(one for one in columns if one.role in ("feature", "identifier", "time"))
     return Survey(
         files=tuple(files),
@@ -169,6 +172,7 @@ def survey_rows(
         problems=tuple(rejected.problems),
         notes=whole.notes,
         understood=columns,
+        cost=sample.cost(whole.table),
     )
 
 
@@ -194,15 +198,15 @@ def _check_size(listing: Listing, paths: Sequence[str], config: IngestConfig) ->
         raise DataError(f"{listing.root}: {total:,} bytes of tables, {limit}")
 
 
-def _read(data: bytes, path: str, config: IngestConfig) -> RawTable:
-    return next(read for suffixes, read in _READERS.items() if path.lower().endswith(suffixes))(data, path, config)
+def _read(file: BinaryIO, path: str, config: IngestConfig) -> RawTable:
+    return next(read for suffixes, read in _READERS.items() if path.lower().endswith(suffixes))(file, path, config)
 
 
 def _joined(raws: Sequence[RawTable]) -> RawTable:
     notes = [note for raw in raws for note in raw.notes]
     return RawTable(
         pa.concat_tables([raw.table for raw in raws]),
-        np.concatenate([raw.places for raw in raws]),
+        range(sum(len(raw.table) for raw in raws)),
         np.concatenate([raw.malformed for raw in raws]),
         tuple(problem for raw in raws for problem in raw.problems),
         tuple(dict.fromkeys(notes)),
@@ -231,7 +235,7 @@ class _Rejected:
 
 
 def _understood(
-    whole: RawTable, rejected: _Rejected, where: str, config: IngestConfig
+    whole: RawTable, rejected: _Rejected, sample: Sample, where: str, config: IngestConfig
 ) -> tuple[tuple[Understood, ...], ExampleSpec, tuple[str, ...] | None, NDArray[np.int32] | None]:
     """Returns every column, the schema of the features, the classes and the labels; rejects rows with what does not fit."""
     found: dict[str, Understood] = {}
@@ -240,6 +244,8 @@ def _understood(
     for one in understand(whole.table, whole.is_text, config):
         name, column = one.column.name, one.column
         found[name] = column
+        if one.values is not None and column.role != "out":
+            sample.add(name, one.values)
         if column.is_stored and one.wrong is not None:
             rejected.add(one.wrong, one.what, name, whole.table[name])
         if column.role == "feature":
@@ -282,8 +288,11 @@ def _classes(
     return tuple(values), np.array([index.get(value, 0) for value in text], np.int32)
 
 
-def _check_names(names: Sequence[str], where: str, config: IngestConfig) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
+def _check_table(table: pa.Table, where: str, config: IngestConfig) -> None:
+    if not len(table):
+        raise DataError(f"{where}: 0 examples. The file has no rows")
+    names = table.column_names
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
         raise DataError(f"{where}: duplicate column {listed(repeated)}. Rename or remove one of each")
     wanted = [*config.categorical, *config.columns, *([] if config.label is None else [config.label])]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +14,11 @@ import pyarrow.compute
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.tables.dialect import Block
-from pipelines.data.sources.tables.encoding import COMPRESSIONS, decoded, decompressed
+from pipelines.data.sources.tables.encoding import COMPRESSIONS, TextFile
 from pipelines.data.sources.tables.layout import MOST_FOOTNOTES, Layout, find_layout, footnotes, is_comment
-from pipelines.data.sources.tables.raw import RawTable
-from pipelines.data.sources.tables.spill import Spill
+from pipelines.data.sources.tables.raw import Places, RawTable
+from pipelines.data.sources.tables.records import Plain, read_records
+from pipelines.data.sources.tables.spill import Spill, check_room
 from vae.errors import DataError
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
@@ -27,31 +27,30 @@ SUFFIXES = tuple(
     ending + compression for ending in (".csv", ".tsv", ".txt", ".tab", ".psv") for compression in ("", *COMPRESSIONS)
 )
 _SHOWN_TEXT = 80
-_SPILLED_ROWS = 1 << 14
 
 
-def read(data: bytes, path: str, config: IngestConfig) -> RawTable:
+def read(file: BinaryIO, path: str, config: IngestConfig) -> RawTable:
     """Returns a file's rows as text, with what was found about its layout; a row of another width is empty.
 
     Raises:
-        DataError: If the file is no delimited text.
+        DataError: If the file is no delimited text, or the disk is too full for its rows.
     """
-    text, notes = decoded(decompressed(data, path, config.max_memory_bytes), path)
-    layout, found = find_layout(text, path, config)
+    text = TextFile(file, path, config.max_memory_bytes)
+    layout, found = find_layout(text.pieces(), path, config)
+    # Four bytes for where each field begins take the place of its delimiter.
+    check_room(path, round(text.num_bytes * (1 + 3 / layout.field_chars)))
     rows = _Sorter(layout, path)
-    rows.add_all(layout.dialect.blocks(text))
-    rows.inner = [line for line in layout.dialect.inner_quotes(text) if line not in rows.mended]
-    if not rows.lines:
+    rows.add_all(read_records(text.pieces(), layout))
+    if not len(rows.places):
         raise DataError(
             f"{path}: 0 examples. The file has a line of names and no rows. "
             "If the line is a row, use --set header=false"
         )
-    malformed = np.zeros(len(rows.lines), bool)
+    malformed = np.zeros(len(rows.places), bool)
     malformed[[row for row, _ in rows.problems]] = True
-    table = rows.table()
     problems = tuple(problem for _, problem in rows.problems)
-    said = (*notes, *found, *rows.notes)
-    return RawTable(table, np.frombuffer(rows.lines, np.int64), malformed, problems, said, is_text=True)
+    said = (*text.notes, *found, *rows.notes)
+    return RawTable(rows.table(), rows.places, malformed, problems, said, is_text=True)
 
 
 class _Sorter:
@@ -64,17 +63,15 @@ class _Sorter:
 
     def __init__(self, layout: Layout, path: str) -> None:
         self.layout, self.path = layout, path
-        self._blocks: list[pa.RecordBatch] = []
         self._spill = Spill(pa.schema([(name, pa.string()) for name in layout.names]))
-        self._num_written = 0
-        self.lines = array("q")
+        self.places = Places()
         """Line of each row."""
         self.problems: list[tuple[int, Problem]] = []
         """Rows of another width, and their problems."""
         self._left_out: Counter[str] = Counter()
-        self.mended: list[int] = []
+        self._mended: list[int] = []
         """Lines with quotes that do not pair."""
-        self.inner: list[int] = []
+        self._inner: list[int] = []
         """Lines with a quote inside of a word."""
         self._spans: list[int] = []
         """Lines of records with a quoted field that may have taken rows."""
@@ -84,33 +81,45 @@ class _Sorter:
         """Sentences on what was left out, and on quotes."""
         said = [f"left out: {number:,} × {what}" for what, number in self._left_out.items()]
         for lines, what in (
-            (self.mended, "quotes that do not pair were read as text"),
-            (self.inner, "quotes inside of words were read as text"),
+            (self._mended, "quotes that do not pair were read as text"),
+            (self._inner, "quotes inside of words were read as text"),
             (self._spans, "a quoted field holds several lines that look like rows"),
         ):
             more = f", and in {len(lines) - 1:,} more" if len(lines) > 1 else ""
             said += [f"line {lines[0]}{more}: {what}"] if lines else []
         return said
 
-    def add_all(self, blocks: Iterator[Block]) -> None:
+    def add_all(self, records: Iterator[Block | Plain]) -> None:
         """Sorts the records of a file."""
-        pending = next(blocks, Block([], [], []))
-        rows, lines = pending.rows[self.layout.first :], pending.lines[self.layout.first :]
-        self.mended += pending.mended
-        for block in blocks:
-            # Notes below the table are looked for among the last rows.
-            if len(block.rows) > MOST_FOOTNOTES:
+        rows, lines, skipped = list[list[str]](), list[int](), self.layout.first
+        for block in records:
+            # Notes below the table are looked for among the last rows, which are not plain.
+            if isinstance(block, Plain) or len(block.rows) > MOST_FOOTNOTES:
                 self._add_block(rows, lines)
                 rows, lines = [], []
-            rows, lines = rows + block.rows, lines + block.lines
-            self.mended += block.mended
+            if isinstance(block, Plain):
+                self._add_plain(block)
+                continue
+            rows, lines = rows + block.rows[skipped:], lines + list(block.lines)[skipped:]
+            skipped = max(0, skipped - len(block.rows))
+            self._mended += block.mended
+            self._inner += block.inner
         last = [[field.strip() for field in row] for row in rows[-MOST_FOOTNOTES:]]
         if number := footnotes(last, self.layout.width):
             self._left_out["line outside of the table"] += number
             rows, lines = rows[:-number], lines[:-number]
         self._add_block(rows, lines)
 
-    def _add_block(self, rows: list[list[str]], lines: list[int]) -> None:
+    def _add_plain(self, block: Plain) -> None:
+        lines = range(block.first_line, block.first_line + len(block.rows))
+        nothing = [""] * self.layout.width
+        if any(_holds(block.rows, fields) for fields in (nothing, self.layout.written) if fields):
+            self._add_block(list(zip(*(column.to_pylist() for column in block.rows.columns), strict=True)), lines)
+            return
+        self.places.extend(lines)
+        self._spill.write(pa.RecordBatch.from_arrays(block.rows.columns[: len(self.layout.names)], self.layout.names))
+
+    def _add_block(self, rows: Sequence[Sequence[str]], lines: Sequence[int]) -> None:
         width, written = self.layout.width, self.layout.written
         first = {"", *written[:1]}
         odd = [
@@ -127,24 +136,16 @@ class _Sorter:
             return
         if lines[-1] - lines[0] >= len(lines):
             self._note_spans(rows, lines)
-        self.lines.extend(lines)
-        columns = [pa.array(column, pa.string()) for column in islice(zip(*rows, strict=True), len(self.layout.names))]
-        self._blocks.append(pa.RecordBatch.from_arrays(columns, schema=self._spill.schema))
-        if len(self.lines) - self._num_written >= _SPILLED_ROWS:
-            self._write()
-
-    def _write(self) -> None:
-        rows = pa.Table.from_batches(self._blocks, self._spill.schema).combine_chunks()
-        trimmed = [pc.utf8_trim_whitespace(column.combine_chunks()) for column in rows.columns]
-        self._spill.write(pa.RecordBatch.from_arrays(trimmed, schema=self._spill.schema))
-        self._blocks, self._num_written = [], len(self.lines)
+        self.places.extend(lines)
+        columns = islice(zip(*rows, strict=True), len(self.layout.names))
+        trimmed = [pc.utf8_trim_whitespace(pa.array(column, pa.string())) for column in columns]
+        self._spill.write(pa.RecordBatch.from_arrays(trimmed, self.layout.names))
 
     def table(self) -> pa.Table:
         """Returns all rows as text, without blanks around it."""
-        self._write()
         return self._spill.table()
 
-    def _left_out_of(self, rows: Sequence[list[str]], odd: Sequence[int]) -> set[int]:
+    def _left_out_of(self, rows: Sequence[Sequence[str]], odd: Sequence[int]) -> set[int]:
         """Returns the places of records that are no rows, and counts them."""
         out: set[int] = set()
         for place in odd:
@@ -162,7 +163,7 @@ class _Sorter:
             self._left_out[what] += 1
         return out
 
-    def _titles(self, rows: Sequence[list[str]], place: int, out: set[int]) -> set[int]:
+    def _titles(self, rows: Sequence[Sequence[str]], place: int, out: set[int]) -> set[int]:
         """Returns the places of the lines above repeated names that are their title, and counts them."""
         titles: set[int] = set()
         for above in range(place - 1, -1, -1):
@@ -174,20 +175,31 @@ class _Sorter:
         self._left_out.update(["line outside of the table"] * len(titles))
         return titles
 
-    def _row(self, fields: list[str], line: int, place: int) -> list[str]:
+    def _row(self, fields: Sequence[str], line: int, place: int) -> Sequence[str]:
         if len(fields) == self.layout.width:
             return fields
         if len(fields) == len(self.layout.names):
             return [*fields, ""]
         what = f"expected {self.layout.width} fields, found {len(fields)}"
         shown = self.layout.dialect.delimiter.join(fields)[:_SHOWN_TEXT]
-        self.problems.append((len(self.lines) + place, Problem(self.path, what, line, text=shown)))
+        self.problems.append((len(self.places) + place, Problem(self.path, what, line, text=shown)))
         return [""] * self.layout.width
 
-    def _note_spans(self, rows: Sequence[list[str]], lines: Sequence[int]) -> None:
+    def _note_spans(self, rows: Sequence[Sequence[str]], lines: Sequence[int]) -> None:
         delimiters, sign = self.layout.width - 1, self.layout.dialect.delimiter
         for row, line in zip(rows, lines, strict=True):
             for field in row:
                 inner = field.splitlines()[1:-1] if "\n" in field or "\r" in field else []
                 if delimiters and inner and all(text.count(sign) == delimiters for text in inner):
                     self._spans.append(line)
+
+
+def _holds(rows: pa.RecordBatch, fields: Sequence[str]) -> bool:
+    """Returns whether one of some rows has exactly these fields."""
+    same: Any = None
+    for column, text in zip(rows.columns, fields, strict=True):
+        equal = pc.equal(column, text)
+        same = equal if same is None else pc.and_(same, equal)
+        if not pc.any(same).as_py():
+            return False
+    return True

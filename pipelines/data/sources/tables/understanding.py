@@ -25,6 +25,7 @@ from pipelines.data.sources.tables.values import (
     PLAIN,
     Dates,
     Numerals,
+    count_distinct,
     find_dates,
     find_numerals,
     has_decimal_comma,
@@ -134,8 +135,8 @@ def _find_text(values: pa.ChunkedArray, name: str, config: IngestConfig, evidenc
         return Finding(column)
     if choice == ColumnChoice() and not (evidence.comma and matches(present, r"\.[0-9]{3}$").any()):
         numbers = plain_numbers(present)
-        if numbers is not None and not _is_code(present):
-            whole = is_whole(numbers) and bool(matches(present, INTEGER).all())
+        whole = numbers is not None and is_whole(numbers) and bool(matches(present, INTEGER).all())
+        if numbers is not None and not (whole and _is_code(present)):
             return Finding(replace(_number_column(name, numbers, whole, config, money=False), numerals=Numerals()))
     signs, bounds = looks_missing(present), is_censored(present)
     rest = present.filter(pa.array(~signs & ~bounds))
@@ -189,10 +190,12 @@ def _find_numbers(
 
 def _is_code(rest: pa.ChunkedArray) -> bool:
     """Returns whether texts of digits are no numbers: they have leading zeros, or more digits than a double."""
-    if not matches(rest, INTEGER).all():
+    longest = pc.max(pc.binary_length(rest)).as_py() or 0
+    if longest < 2 or not matches(rest, INTEGER).all():
         return False
-    long = pc.greater(pc.utf8_length(rest), 15)
-    return bool(matches(rest, LEADING_ZERO).any() or mask_of(long).mean() > 0.5)
+    if matches(rest, LEADING_ZERO).any():
+        return True
+    return longest > 15 and bool(mask_of(pc.greater(pc.utf8_length(rest), 15)).mean() > 0.5)
 
 
 def _number_column(name: str, numbers: pa.ChunkedArray, whole: bool, config: IngestConfig, money: bool) -> Understood:
@@ -318,7 +321,7 @@ def _with_facts(found: Finding, values: pa.ChunkedArray) -> Finding:
     wrong = 0 if found.wrong is None else int(found.wrong.sum())
     shown = tuple(str(value)[:_SHOWN_TEXT] for value in pc.unique(present.slice(0, 1000))[:3].to_pylist())
     facts: dict[str, Any] = {"missing": typed.null_count - wrong, "examples": shown}
-    facts["distinct"] = pc.count_distinct(present).as_py()
+    facts["distinct"] = count_distinct(present)
     if len(present) and not is_text(present.type) and not pa.types.is_boolean(present.type):
         ends = pc.min_max(present).as_py()
         facts |= {"least": _written(ends["min"]), "largest": _written(ends["max"])}
@@ -327,7 +330,7 @@ def _with_facts(found: Finding, values: pa.ChunkedArray) -> Finding:
 
 def _range(numbers: pa.ChunkedArray) -> tuple[float, float, int]:
     ends = pc.min_max(numbers).as_py()
-    return ends["min"], ends["max"], pc.count_distinct(numbers).as_py()
+    return ends["min"], ends["max"], count_distinct(numbers)
 
 
 def _written(value: Any) -> str:

@@ -20,7 +20,7 @@ ROWS = {"x": ["1", "2", "3"], "w": ["a", "b", "a"]}
 def read(data: str | bytes, name: str = "t.csv", **options: object):
     """Returns the rows of a file as text, and what is said of it."""
     config = IngestConfig.model_validate({"source": name, "name": "t", **options})
-    raw = text_files.read(data if isinstance(data, bytes) else data.encode(), name, config)
+    raw = text_files.read(io.BytesIO(data if isinstance(data, bytes) else data.encode()), name, config)
     return raw.table.to_pydict(), raw.notes, raw.problems
 
 

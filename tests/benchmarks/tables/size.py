@@ -1,0 +1,140 @@
+"""Time, memory and temporary files of the ingest of tables of many sizes, and what was said of them beforehand."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet as pq
+
+from tests.benchmarks.page import Claim, Table, grid, read_words
+from tests.benchmarks.tables.measured import measure
+from tests.benchmarks.work import Figures, Job, Outcome
+
+BLOCK_VALUES = 1 << 21
+FACTOR = 2
+FLAT_BYTES, ROW_BYTES = 256e6, 48
+"""Most memory beyond that of the libraries: whatever the rows, and for each row, as one column's understanding takes."""
+
+
+class Size(NamedTuple):
+    """A table to ingest."""
+
+    num_rows: int
+    num_columns: int = 20
+    ending: str = ".csv"
+
+    @property
+    def name(self) -> str:
+        """Rows and columns."""
+        return f"{self.num_rows:,} × {self.num_columns:,}"
+
+
+SIZES = (
+    Size(100_000),
+    Size(1_000_000),
+    Size(1_000_000, ending=".csv.gz"),
+    Size(1_000_000, ending=".parquet"),
+    Size(10_000_000),
+    Size(5_000, 20_000),
+)
+EXPECTED = {"peak": "memory", "temporary": "temporary files", "stored": "size of the dataset"}
+
+
+def table(home: Path, num_seeds: int | None) -> Table:
+    """Returns the table to fill in."""
+    jobs = [Job(one.name, one.ending, 0, partial(_measure, one, home), one.num_rows) for one in SIZES]
+    return Table(read_words("tables-size", globals()), jobs, _render, _claims)
+
+
+def _measure(size: Size, home: Path) -> Figures:
+    folder = home / f"{size.name} {size.ending}"
+    folder.mkdir(parents=True)
+    try:
+        source = _write(size, folder)
+        return {"source": source.stat().st_size, **measure(source, folder / "home")}
+    finally:
+        shutil.rmtree(folder)
+
+
+def _write(size: Size, folder: Path) -> Path:
+    """Writes a table block by block; returns its file."""
+    rng, rows = np.random.default_rng(0), max(1, BLOCK_VALUES // size.num_columns)
+    path, writer = folder / f"table{size.ending.removesuffix('.gz')}", None
+    for start in range(0, size.num_rows, rows):
+        block = _block(size, rng, start, min(start + rows, size.num_rows))
+        if writer is None and path.suffix == ".parquet":
+            writer = pq.ParquetWriter(path, block.schema)
+        elif writer is None:
+            options = pyarrow.csv.WriteOptions(quoting_style="none")
+            writer = pyarrow.csv.CSVWriter(path, block.schema, write_options=options)
+        writer.write_table(block)
+    assert writer is not None
+    writer.close()
+    if size.ending.endswith(".gz"):
+        packed = path.with_name(f"{path.name}.gz")
+        with path.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
+            shutil.copyfileobj(source, target)
+        return packed
+    return path
+
+
+def _block(size: Size, rng: np.random.Generator, start: int, stop: int) -> pa.Table:
+    number = stop - start
+    if size.num_columns > 1000:
+        return pa.table({f"c{place}": (rng.random(number) < 0.1).astype(np.int8) for place in range(size.num_columns)})
+    columns: dict[str, Any] = {
+        "id": np.arange(start, stop),
+        "when": pa.array(np.datetime64("2019-01-01") + rng.integers(0, 2000, number)),
+        "amount": np.exp(rng.normal(3, 1, number)).round(2),
+        "country": pa.array([f"C{code}" for code in range(40)]).take(pa.array(rng.integers(0, 40, number))),
+    }
+    others = range(size.num_columns - len(columns))
+    return pa.table({**columns, **{f"x{place}": rng.normal(size=number).round(3) for place in others}})
+
+
+def _render(outcomes: Sequence[Outcome]) -> str:
+    header = (
+        "rows × columns", "file", "its size, MB", "seconds", "processor seconds", "cells a second",
+        "memory, MB", "beyond the libraries, MB", "expected, MB", "temporary files, MB", "expected, MB",
+        "dataset, MB", "expected, MB",
+    )  # fmt: skip
+    lines = []
+    for size in SIZES:
+        for one in outcomes:
+            if (one.row, one.setting) == (size.name, size.ending):
+                of = one.figures
+                speed = size.num_rows * size.num_columns / of["seconds"]
+                pairs = [_mb(of[name]) for each in EXPECTED for name in (each, f"expected_{each}")]
+                first = [size.name, f"`{size.ending}`", _mb(of["source"]), *(f"{of[n]:.0f}" for n in _TIMES)]
+                lines.append([*first, f"{speed:,.0f}", pairs[0], _mb(of["peak"] - of["base"]), *pairs[1:]])
+    return grid(header, lines)
+
+
+_TIMES = ("seconds", "processor")
+
+
+def _mb(num_bytes: float) -> str:
+    return f"{num_bytes / 1e6:,.0f}"
+
+
+def _claims(outcomes: Sequence[Outcome]) -> list[Claim]:
+    claims = []
+    for one in outcomes:
+        size = next(size for size in SIZES if (size.name, size.ending) == (one.row, one.setting))
+        limit, found = FLAT_BYTES + ROW_BYTES * size.num_rows, one.figures["peak"] - one.figures["base"]
+        name = f"{size.name}, `{size.ending}`"
+        text = f"{name}: memory beyond that of the libraries"
+        claims.append(Claim(text, f"≤ {_mb(limit)} MB", f"{_mb(found)} MB", found <= limit))
+        ratios = {what: one.figures[f"expected_{key}"] / max(1, one.figures[key]) for key, what in EXPECTED.items()}
+        shown = ", ".join(f"{what} {ratio:.2f}" for what, ratio in ratios.items() if ratio)
+        holds = all(1 / FACTOR <= ratio <= FACTOR for ratio in ratios.values() if ratio)
+        claims.append(Claim(f"{name}: expected figures", f"measured ones times 1/{FACTOR} to {FACTOR}", shown, holds))
+    return claims
