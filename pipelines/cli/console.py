@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from rich.markup import escape
 
 from pipelines.cli.parameters import DEFAULT_HOME
 from vae.errors import BetalineError
+from vae.progress import report
 
 if TYPE_CHECKING:
     from pipelines.services import Services
@@ -36,10 +37,6 @@ class Screen:
         """Prints lines of text, or tables."""
         for line in lines:
             self.console.print(line, highlight=False, soft_wrap=True)
-
-    def say_ready(self, name: str, seconds: float) -> None:
-        """Reports that a service is ready."""
-        self.say(f"{name} is ready after {seconds:.1f} s")
 
     def say_report(self, url: str | None) -> None:
         """Prints the address of a run's report; nothing for a run without one."""
@@ -82,6 +79,8 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     from pipelines.cli.live import watched
 
     with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
+        if view.stage:  # services are starting; of a command that finds them running, nothing is said
+            report("loading Prefect")
         from pipelines.flows import job_events
         from pipelines.operating.deployments import watch_for_silence
 
@@ -92,6 +91,18 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
         except BetalineError:
             screen.say_report(view.report_url)
             raise
+
+
+@contextmanager
+def served(home: str, screen: Screen, title: str) -> Iterator[Services]:
+    """Yields the services after a view of their start, for commands that show something else afterwards."""
+    from pipelines.cli.live import watched
+    from pipelines.services import connect
+
+    with ExitStack() as stack:
+        with watched(title, screen.console) as view:
+            services = stack.enter_context(connect(home, on_progress=view.on_service))
+        yield services
 
 
 def run_flow(stage: str, subject: str, request: Any, home: str, screen: Screen, **options: Any) -> Any:

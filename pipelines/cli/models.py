@@ -11,7 +11,7 @@ from typing import Annotated
 from rich.markup import escape
 from typer import Argument, Option, Typer
 
-from pipelines.cli.console import Screen, connected, prepare, run_flow
+from pipelines.cli.console import Screen, connected, prepare, run_flow, served
 from pipelines.cli.parameters import DEFAULT_HOME, Alias, Home, Json, Registered
 
 app = Typer()
@@ -105,7 +105,6 @@ def explore(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Explore a model's latent space, and what the model can do, in a browser, until Ctrl-C."""
-    from pipelines import services
     from vae.errors import ConfigError
 
     screen = Screen(as_json=False)
@@ -114,7 +113,7 @@ def explore(
         from pipelines.explorer import page
     except ModuleNotFoundError as error:
         raise ConfigError(f"the explorer needs {error.name}: pip install 'betaline[explore]'") from None
-    with services.connect(home, on_progress=screen.say_ready):
+    with served(home, screen, "betaline explore"):
         from pipelines.explorer.registered import Registered as Models
 
         models = Models(os.environ["BETALINE_HOME"])

@@ -15,7 +15,7 @@ from rich.markup import escape
 from typer import Argument, Exit, Option, Typer
 
 from pipelines.cli import options
-from pipelines.cli.console import Screen, connected, prepare, run_flow
+from pipelines.cli.console import Screen, connected, prepare, run_flow, served
 from pipelines.cli.parameters import (
     DEFAULT_HOME,
     Alias,
@@ -69,11 +69,9 @@ def worker(
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Run flows that are scheduled, triggered or submitted, until Ctrl-C."""
-    from pipelines import services
-
     screen = Screen(as_json=False)
     prepare(home)
-    with services.connect(home, on_progress=screen.say_ready):
+    with served(home, screen, "betaline worker"):
         from pipelines.operating import deployments
 
         deployments.ensure_pool(pool)

@@ -26,9 +26,11 @@ def up(
 ) -> None:
     """Start Prefect, MLflow and Ray on this machine, and leave them running."""
     from pipelines import services
+    from pipelines.cli.live import watched
 
     screen = Screen(as_json or env, home)
-    running = services.start(home, host=host, on_progress=screen.say_ready)
+    with watched("betaline up", screen.console) as view:
+        running = services.start(home, host=host, on_progress=view.on_service)
     environment = running.environment()
     if env:
         for variable, value in environment.items():
@@ -55,6 +57,7 @@ def down(home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     screen = Screen(as_json, home)
     running = services.read(services.local_home(home))
     if running is not None:
+        screen.say("Stopping Prefect, MLflow and Ray.")
         services.stop(running)
     screen.say("Stopped." if running else "Nothing was running.")
     screen.end({"stopped": running is not None}, "betaline up")

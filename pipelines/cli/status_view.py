@@ -32,7 +32,9 @@ def status_lines(status: Status) -> Iterator[Any]:
 
 
 def _table(runs: tuple[RunStatus, ...]) -> Table:
-    table = Table("flow", "flow run", "state", "since", "job", "waits for", box=None, pad_edge=False)
+    table = Table(
+        "flow", "flow run", "state", "since", "job", "progress, or what it waits for", box=None, pad_edge=False
+    )
     for run in runs:
         since = f"{run.since:%m-%d %H:%M:%S}" if run.since else ""
         words = f"[bold]{escape(_one_line(run.waits_for))}[/]" if run.waits_for else escape(_one_line(run.progress))

@@ -11,12 +11,13 @@ import json
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from vae import errors
 from vae.config import differences
 from vae.errors import BetalineError, ConfigError
+from vae.progress import Progress
 from vae.storage import Location, locate, write_whole
 
 SPEC, RESULT, ERROR = "spec.json", "result.json", "error.json"
@@ -110,6 +111,11 @@ def emit(kind: str, fields: Mapping[str, Any]) -> None:
     # Not `print`: Ray Train replaces it inside its workers by one that writes every line twice.
     sys.stdout.write(EVENT_PREFIX + json.dumps({"kind": kind, **fields}) + "\n")
     sys.stdout.flush()
+
+
+def emit_progress(position: Progress) -> None:
+    """Prints a position of the job as an event."""
+    emit("progress", asdict(position))
 
 
 def parse_event(line: str) -> Event | None:

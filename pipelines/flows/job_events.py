@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,20 +11,23 @@ from typing import cast
 from uuid import UUID
 
 from prefect import get_run_logger
-from prefect.artifacts import create_link_artifact, create_progress_artifact, update_progress_artifact
+from prefect.artifacts import create_link_artifact, create_progress_artifact
+from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.events.worker import EventsWorker
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 
+from pipelines.cluster.progress import Meter, clock, every
 from pipelines.cluster.runs import REPORT, Event, RunFolder
-from pipelines.flows.search_progress import SearchProgress
 from pipelines.models import tracking
+from vae.progress import Progress
 
 Listener = Callable[[str, Event], None]
 """Function that takes the kind of a job and an event of it."""
 
-PROGRESS_SECONDS = 2.0
-"""Minimum seconds between progress updates sent to Prefect."""
+PROGRESS_SECONDS, HEARTBEAT_SECONDS = 2.0, 10.0
+"""Minimum seconds between progress updates sent to Prefect, and the most without one."""
 
 _listener: ContextVar[Listener | None] = ContextVar("listener", default=None)
 
@@ -58,51 +62,68 @@ def session(listener: Listener) -> Iterator[None]:
         EventsWorker.drain_all(timeout=5)
 
 
-class ProgressBar:
-    """A progress artifact of Prefect that follows a search's events; a refusal by Prefect is logged once."""
+class ProgressArtifact:
+    """A progress artifact of Prefect that follows a job's events; a refusal by Prefect is logged once.
 
-    def __init__(self, description: str) -> None:
-        self.description = description
-        self.search = SearchProgress()
+    Its percentage is of the part that its description names.
+    """
+
+    def __init__(self, stage: str, identity: str) -> None:
+        self.stage, self.identity = stage, identity
+        self.meter = Meter()
+        self.client: SyncPrefectClient | None = None
         self.artifact: UUID | None = None
-        self.shown_at = time.monotonic()
+        self.shown_at, self.shown = -math.inf, Progress(part="")
         self.has_complained = False
-        self.show(0.0)
+        self.update()
 
-    def on_event(self, event: Event) -> None:
-        """Takes in an event and, once every `PROGRESS_SECONDS`, updates the artifact."""
-        self.search.take(event)
-        if time.monotonic() - self.shown_at >= PROGRESS_SECONDS:
-            self.show(100 * self.search.share)
+    def take(self, event: Event) -> None:
+        """Takes in an event of the job."""
+        if event.kind == "progress":
+            self.meter.take(Progress(**event.fields))
 
-    def show(self, percent: float) -> None:
-        """Sets the artifact to a percentage."""
+    def update(self) -> None:
+        """Updates the artifact if there is news, and otherwise says every `HEARTBEAT_SECONDS` since when it waits."""
+        if self.meter.latest is not self.shown or time.monotonic() - self.shown_at >= HEARTBEAT_SECONDS:
+            self.shown = self.meter.latest
+            self.show(self.meter.share or 0.0, self.meter.words())
+
+    def show(self, share: float, words: str) -> None:
+        """Sets the artifact to a share of the part and to a description."""
+        description = f"{self.stage} {self.identity}: {words}"
         try:
             if self.artifact is None:
                 # The stub also allows a coroutine, which only asynchronous callers get.
-                self.artifact = cast(UUID, create_progress_artifact(percent, "search-progress", self.description))
+                created = create_progress_artifact(100 * share, f"{self.stage}-progress", description)
+                self.artifact = cast(UUID, created)
             else:
-                update_progress_artifact(self.artifact, percent)
-        except Exception as error:  # any refusal by Prefect's API: the search goes on without the artifact
+                # Not Prefect's own function, which makes a client for each update.
+                self.client = self.client or get_client(sync_client=True)
+                self.client.update_artifact(self.artifact, ArtifactUpdate(data=100 * share, description=description))
+        except Exception as error:  # any refusal by Prefect's API: the job goes on without the artifact
             if not self.has_complained:
-                get_run_logger().warning("Prefect refused the progress of the search: %s", error)
+                get_run_logger().warning("Prefect refused the progress of %s: %s", self.identity, error)
             self.has_complained = True
         self.shown_at = time.monotonic()
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[None]:
-    """Shows a progress artifact that follows the search inside the block and is at 100 after it."""
-    bar, outer = ProgressBar(description), _listener.get()
+def shown_progress(stage: str, identity: str) -> Iterator[Callable[[Event], None]]:
+    """Shows a progress artifact during the block; yields a function that hands events to it and to the listener."""
+    shown = ProgressArtifact(stage, identity)
 
-    def listen(kind: str, event: Event) -> None:
-        bar.on_event(event)
-        if outer:
-            outer(kind, event)
+    def take(event: Event) -> None:
+        shown.take(event)
+        tell(stage, event)
 
-    with _listening(listen):
-        yield
-    bar.show(100.0)
+    take(Event(kind="progress", fields={"part": "waiting for the cluster to start the job"}))
+    try:
+        with every(PROGRESS_SECONDS, shown.update):
+            yield take
+    except BaseException:
+        shown.show(shown.meter.share or 0.0, f"ended after {clock(shown.meter.seconds)} at: {shown.meter.words()}")
+        raise
+    shown.show(1.0, f"done in {clock(shown.meter.seconds)}")
 
 
 class ReportLink:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from prefect import flow, get_run_logger, task
@@ -21,7 +20,7 @@ from pydantic import TypeAdapter
 from pipelines.cluster.launch import Submission, run_job, stop_job
 from pipelines.cluster.resources import Resources
 from pipelines.cluster.runs import RunFolder
-from pipelines.flows.job_events import tell
+from pipelines.flows.job_events import shown_progress
 from vae.errors import ClusterLost
 from vae.storage import locate
 
@@ -30,6 +29,9 @@ ResultT = TypeVar("ResultT")
 
 PIPELINE_STAGES = ("ingest", "tune", "train", "promote")
 """Stages whose jobs a flow may run under its own identity, with a dash and the stage's name behind it."""
+
+STAGES = {"evaluate": "promote"}
+"""Stage that a kind of job is a part of, where the two have different names."""
 
 PASSED_ON = ("MLFLOW_TRACKING_URI",)
 """Variables that jobs take over from the flow's environment. No credentials: Ray shows and logs them."""
@@ -106,5 +108,6 @@ def ray_job(
         environment={name: os.environ[name] for name in PASSED_ON if name in os.environ},
         needs=needs,
     )
-    result = run_job(asked, partial(tell, kind), get_run_logger().info)
+    with shown_progress(STAGES.get(kind, kind), identity) as take:
+        result = run_job(asked, take, get_run_logger().info)
     return TypeAdapter(returns).validate_python(result)

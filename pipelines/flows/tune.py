@@ -8,7 +8,7 @@ from functools import partial
 from prefect.artifacts import create_table_artifact
 
 from pipelines.cluster.needs import check_search
-from pipelines.flows.job_events import linked_report, progress_bar
+from pipelines.flows.job_events import linked_report
 from pipelines.flows.promote import promote_if_asked
 from pipelines.flows.ray_job import folder_of, home, own_identity, ray_job, stage
 from pipelines.stages.tune import TuneRequest, TuneResult
@@ -24,8 +24,7 @@ def tune(request: TuneRequest, run: str | None = None) -> TuneResult:
     """
     identity = own_identity("tune", run)
     asked = request.model_dump(mode="json", exclude={"alias", "approve"})
-    bar = progress_bar(f"Epochs done of search {identity}, in percent")
-    with linked_report("tune", folder_of(identity)) as report, bar:
+    with linked_report("tune", folder_of(identity)) as report:
         result = ray_job("tune", asked, identity, TuneResult, partial(check_search, request, home()))
     rows = [asdict(trial) for trial in result.trials]
     create_table_artifact(

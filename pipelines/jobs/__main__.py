@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 from pydantic_core import to_jsonable_python
 
-from pipelines.cluster.runs import RESULT
+from pipelines.cluster.runs import RESULT, emit_progress
 from pipelines.jobs.job import Job
 from pipelines.models.refusals import as_refusal
+from vae import progress
 
 # Ray reads these from its driver's environment when it is imported. By default Ray Train waits for ever for workers that
 # never come, and ten minutes for one that hangs, and Ray folds equal lines of several workers into one.
@@ -33,8 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     for name, value in LIMITS.items():
         os.environ.setdefault(name, value)
-    module = importlib.import_module(f"pipelines.jobs.{chosen.kind}")
-    job = Job(chosen.spec, module.Request)
+    with progress.listening(emit_progress):
+        return _run(chosen.kind, chosen.spec)
+
+
+def _run(kind: str, spec_uri: str) -> int:
+    progress.report("loading libraries")
+    module = importlib.import_module(f"pipelines.jobs.{kind}")
+    job = Job(spec_uri, module.Request)
+    progress.report("joining the cluster")
     try:
         result = module.run(job)
     except Exception as raised:

@@ -12,7 +12,6 @@ import ray
 import ray.data
 from numpy.typing import NDArray
 
-from pipelines.cluster.runs import emit
 from pipelines.data.apply import (
     ApplyPlan,
     Asked,
@@ -29,13 +28,12 @@ from pipelines.data.apply import (
 from pipelines.jobs.job import Job
 from pipelines.models import registry
 from pipelines.stages.apply import ApplyRequest, ApplyResult
+from vae import progress
 from vae.data.catalog import resolve
 from vae.data.manifest import Manifest
 from vae.errors import BetalineError, RegistryError, rebuild
 from vae.storage import locate
 
-EVENT_SECONDS = 0.5
-"""Minimum seconds between progress events."""
 UNITS_PER_CALL = 8
 """Largest number of units in one call of an actor, which reads and writes some of them while it computes another."""
 CALLS_PER_ACTOR = 4
@@ -49,7 +47,9 @@ Request = ApplyRequest
 def run(job: Job[ApplyRequest]) -> ApplyResult:
     """Runs one task of a registered model over a whole dataset, on the cluster."""
     started = time.monotonic()
+    progress.report("connecting to Ray")
     ray.init()
+    progress.report("loading the model")
     todo, worker = planned(job, "cuda" if ray.cluster_resources().get("GPU") else "cpu")
     worker.probe()  # before the folder is claimed: a refused request leaves nothing behind
     manifest = claim(todo)
@@ -58,6 +58,7 @@ def run(job: Job[ApplyRequest]) -> ApplyResult:
         done = finished_units(todo)
         resumed = sum(record.shard.rows for record in done)
         done += _work(todo, {record.index for record in done}, job.request.workers, resumed)
+        progress.report("publishing the result")
         manifest = publish(todo, done)
     return ApplyResult(
         uri=todo.output,
@@ -107,15 +108,13 @@ def planned(job: Job[ApplyRequest], device: str) -> tuple[ApplyPlan, Worker]:
 def _work(todo: ApplyPlan, done: set[int], workers: int | None, rows_done: int) -> list[UnitRecord]:
     """Writes the missing units, on as many actors as the cluster has room for."""
     missing = [unit.index for unit in todo.units if unit.index not in done]
-    emit("apply", {"rows": rows_done, "total": todo.num_rows})
-    records, emitted_at = [], -math.inf  # so that the first record is announced at once
+    part, unit = f"applying {todo.provenance.task}", "rows"
+    progress.report(part, rows_done, todo.num_rows, unit)
+    records = []
     for record in _on_cluster(todo, missing, workers) if missing else ():
         records.append(record)
         rows_done += record.shard.rows
-        if time.monotonic() - emitted_at > EVENT_SECONDS:
-            emitted_at = time.monotonic()
-            emit("apply", {"rows": rows_done, "total": todo.num_rows})
-    emit("apply", {"rows": rows_done, "total": todo.num_rows})
+        progress.report(part, rows_done, todo.num_rows, unit)
     return records
 
 

@@ -9,6 +9,7 @@ from pipelines.data.apply import pull
 from pipelines.jobs.job import Job
 from pipelines.models import drift, registry, tracking
 from pipelines.stages.drift import DriftRequest, DriftResult
+from vae import progress
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 
@@ -18,6 +19,7 @@ Request = DriftRequest
 def run(job: Job[DriftRequest]) -> DriftResult:
     """Compares fresh data with the data that a registered model was trained on."""
     request = job.request
+    progress.report("loading the model")
     dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, request.dataset)))
     version = registry.resolve(job.pinned("model", lambda: registry.resolve(request.name, request.alias).uri))
     with TemporaryDirectory() as scratch:

@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import ray
 import ray.exceptions
 
-from pipelines.cluster.runs import emit
 from pipelines.data.ingest import ChunkRecord, IngestResult, ingest
 from pipelines.data.sources import IngestConfig
 from pipelines.jobs.job import Job
+from vae import progress
 
 LOCAL_SECONDS = 1.0
 """Seconds in which chunks are written by the driver itself."""
@@ -24,10 +24,9 @@ Request = IngestConfig
 
 def run(job: Job[IngestConfig]) -> IngestResult:
     """Ingests a source on the cluster."""
+    progress.report("connecting to Ray")
     ray.init()
-    return ingest(
-        job.request, job.home, _map_chunks, lambda rows, total: emit("ingest", {"rows": rows, "total": total})
-    )
+    return ingest(job.request, job.home, _map_chunks)
 
 
 def _map_chunks(write: Callable[[int], ChunkRecord], chunks: Sequence[int]) -> Iterator[ChunkRecord]:

@@ -15,6 +15,7 @@ from pipelines.cluster.runs import REPORT
 from pipelines.jobs.job import Job
 from pipelines.models import tracking
 from pipelines.report import Evidence
+from vae import progress
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.fitting import worth_knowing
 from vae.data.parquet import Dataset
@@ -47,7 +48,7 @@ def leave(job: Job, run_id: str, make: Callable[[], Evidence], folder: str = tra
 
     A run that trained for hours does not fail because a picture does.
     """
-    print("writing the report", flush=True)
+    progress.report("measuring for the report")
     try:
         return draw(job, run_id, make(), folder)
     except Exception:
@@ -85,6 +86,7 @@ def judged(known: Evidence, dataset: Dataset, model: VAE) -> Evidence:
     config, history = known.config, [EpochReport(**epoch) for epoch in known.history]
     if not history:
         return known
+    progress.report("judging the run")
     findings = judge(config, history, measure(config, dataset, model))
     return replace(known, findings=[*known.findings, *findings, *judge_data(config, dataset, model)])
 

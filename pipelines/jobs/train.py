@@ -16,6 +16,7 @@ from pipelines.models import tracking
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
 from pipelines.stages.train import Choice, DivergedTraining, TrainedModel, TrainRequest, TrainResult
+from vae import progress
 from vae.config import RunConfig, parse
 from vae.config.scale import scale_of
 from vae.data.catalog import resolve
@@ -33,6 +34,7 @@ Request = TrainRequest
 
 def run(job: Job[TrainRequest]) -> TrainResult:
     """Trains one configuration on the cluster."""
+    progress.report("connecting to Ray")
     ray.init()
     uri = job.pinned("dataset", lambda: resolve(job.home, job.request.dataset))
     projections.check(job.request.projection)

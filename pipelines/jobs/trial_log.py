@@ -11,6 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from pipelines.cluster.runs import TRIALS, RunFolder, emit
+from pipelines.cluster.search_progress import SearchProgress
 from pipelines.models import tracking
 from tuning.frontier import Trial
 from vae.training.hooks import EpochReport
@@ -28,21 +29,26 @@ def trials_so_far(folder: RunFolder) -> dict[str, Trial]:
 class TrialLog:
     """Log of every trial, written in order by one thread so that the search never waits for MLflow."""
 
-    def __init__(self, experiment: str, folder: RunFolder, identity: str, parent: str) -> None:
+    def __init__(self, experiment: str, folder: RunFolder, identity: str, parent: str, search: SearchProgress) -> None:
         self.experiment = experiment
         self.folder = folder
         self.identity = identity
         self.parent = parent
+        self.search = search
         self.trials = trials_so_far(folder)
         self.kept_at = -math.inf
         self.runs: dict[str, str] = {}
         self.epochs: dict[str, dict[int, dict[str, Any]]] = {}
         self.closed: set[str] = set()
         self.writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="betaline-trials")
+        for trial in self.trials.values():  # of an earlier attempt
+            self._announce(trial)
+        self.search.report()
 
     def __call__(self, trial: Trial, epoch: EpochReport | None) -> None:
         """Takes in a trial that began or ended (no epoch), or finished an epoch."""
-        emit("trial", asdict(trial))
+        self._announce(trial)
+        self.search.report()
         self._keep(trial, now=epoch is None and trial.status != "running")
         if epoch is not None:
             # By its number: a trial that resumed reports all its epochs again.
@@ -61,6 +67,10 @@ class TrialLog:
     def finish(self) -> None:
         """Waits until everything is written."""
         self.writer.shutdown(wait=True)
+
+    def _announce(self, trial: Trial) -> None:
+        emit("trial", {**asdict(trial), "planned_epochs": self.search.epochs})
+        self.search.take(trial)
 
     def _submit(self, write: Callable[..., Any], *arguments: Any) -> None:
         self.writer.submit(write, *arguments).add_done_callback(_complain)

@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 import ray
 
 from pipelines.cli.yaml_files import write_yaml
-from pipelines.cluster.runs import emit
+from pipelines.cluster.search_progress import SearchProgress
 from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
 from pipelines.jobs.trial_log import TrialLog, trials_so_far
@@ -19,12 +19,13 @@ from pipelines.models import tracking
 from pipelines.report import Evidence, projections, search_table
 from pipelines.report.costs import Stage
 from pipelines.stages.train import Choice
-from pipelines.stages.tune import SearchPlan, TuneRequest, TuneResult
+from pipelines.stages.tune import TuneRequest, TuneResult
 from tuning.frontier import Trial, pareto, select
 from tuning.models import Best, best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import config_of, plan_stacks
+from vae import progress
 from vae.config import RunConfig
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
@@ -116,6 +117,7 @@ class Search:
 
 def run(job: Job[TuneRequest]) -> TuneResult:
     """Searches a space of configurations on the cluster."""
+    progress.report("connecting to Ray")
     ray.init()
     projections.check(job.request.projection)
     dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, job.request.dataset)))
@@ -128,10 +130,7 @@ def run(job: Job[TuneRequest]) -> TuneResult:
         tags={"betaline.kind": "search", tracking.DATASET: dataset.manifest.dataset_id, **choosing.as_tag(chosen)},
     )
     searched = Search(job, config, int(job.pinned("division", lambda: str(division_of(config)))), dataset)
-    trial_log = TrialLog(job.request.name, job.folder, job.identity, run_id)
-    emit("search", asdict(_plan(config, searched.division)))
-    for trial in trial_log.trials.values():
-        emit("trial", asdict(trial))  # of an earlier attempt
+    trial_log = TrialLog(job.request.name, job.folder, job.identity, run_id, _progress(config, searched.division))
     started, known = time.monotonic(), searched.known(run_id)
 
     def failed(message: str) -> Evidence:
@@ -202,14 +201,9 @@ def earlier_search(job: Job[TuneRequest]) -> Search:
     return Search(job, config, division, dataset)
 
 
-def _plan(config: SearchConfig, division: int) -> SearchPlan:
-    parts = plan_stacks(config, division)
-    return SearchPlan(
-        trials=num_trials(config, parts.searched),
-        at_once=max_concurrent(resources_of(config)),
-        epochs=config.base.training.epochs,
-        lanes=len(parts.points_of({})),
-    )
+def _progress(config: SearchConfig, division: int) -> SearchProgress:
+    searched = plan_stacks(config, division).searched
+    return SearchProgress(num_trials(config, searched), config.base.training.epochs)
 
 
 def _trials(searched: Search, trial_log: TrialLog) -> list[Trial]:

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipelines.data.apply.inputs import Examples
-from vae import inference
+from vae import inference, progress
 from vae.config import Section
 from vae.data.fitting import check_fits
 from vae.data.manifest import SPLITS, SplitName
@@ -108,7 +108,10 @@ def profile_of(
     """
     check_fits(model.examples, dataset.manifest.example, dataset.uri, categories=False)
     max_rows = affordable_rows(model, NUM_SAMPLES, max_rows)
-    parts = [_measured(model, rows, ranges) for rows in _rows(model, dataset, splits, max_rows)]
+    total = min(max_rows, sum(dataset.num_rows(split) for split in splits))
+    chunks = _rows(model, dataset, splits, max_rows)
+    counted = progress.counted(chunks, "comparing figures", total, "rows", lambda one: len(one.values))
+    parts = [_measured(model, rows, ranges) for rows in counted]
     if sum(len(nll_N) for nll_N, _, _ in parts) < 2:
         raise DataError(f"{dataset.uri} has fewer than 2 rows in {', '.join(splits)}: there is nothing to compare")
     nll_N, error_N, outside_N = (np.concatenate(part) for part in zip(*parts, strict=True))

@@ -15,7 +15,7 @@ import mlflow.pyfunc
 from mlflow.exceptions import MlflowException
 
 import vae
-from vae import serving
+from vae import progress, serving
 from vae.config import ModelConfig
 from vae.errors import RegistryError
 
@@ -33,6 +33,7 @@ def log_model(run_id: str, model_folder: Path, config: ModelConfig, example: Any
         example: One input, as `predict` takes it.
         card: Model card in markdown, stored as `MODEL_CARD.md` with the model.
     """
+    progress.report("packing the model and sending it to MLflow")
     with TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
         card_file = Path(scratch) / "MODEL_CARD.md"
         card_file.write_text(card, encoding="utf-8")
@@ -55,6 +56,7 @@ def check_loads(uri: str) -> None:
     Raises:
         RegistryError: If it does not load or predict, with the last lines of that process.
     """
+    progress.report("loading it from the registry in a process of its own")
     program = (
         "import sys, mlflow\n"
         "model = mlflow.pyfunc.load_model(sys.argv[1])\n"

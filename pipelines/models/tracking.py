@@ -20,6 +20,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
 from mlflow.utils.rest_utils import http_request
 
+from vae import progress
 from vae.config import dotted
 from vae.errors import Diverged, RegistryError
 
@@ -211,8 +212,8 @@ def metrics_of(run_id: str) -> dict[str, float]:
 
 def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> None:
     """Uploads files as artifacts of a run."""
-    client = MlflowClient()
-    for file in files:
+    client, files = MlflowClient(), [*files]
+    for file in progress.counted(files, "sending files to MLflow", len(files), "files"):
         client.log_artifact(run_id, str(file), folder)
 
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterState, FlowRunFilterStateType
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, StateType
-from prefect.client.schemas.sorting import FlowRunSort
+from prefect.client.schemas.sorting import ArtifactSort, FlowRunSort
 
 from pipelines.cluster.demands import ClusterStatus, Demand, JobStatus, ask_cluster
 from pipelines.cluster.resources import current_cluster
-from pipelines.cluster.runs import TRIALS, RunFolder
-from pipelines.flows.ray_job import home, identities_of
+from pipelines.flows.ray_job import identities_of
 from vae.errors import ClusterError
 from vae.training.room import in_words
 
@@ -59,7 +64,7 @@ class RunStatus:
     jobs: tuple[str, ...] = ()
     """Submission ids of its jobs on the cluster that have not ended."""
     progress: str = ""
-    """Counts of a search's trials by state; of a run that has ended its message."""
+    """Position of its job in words, as Prefect has it; of a run that has ended its message."""
     waits_for: str = ""
     """Obstacle in words; empty for a run that is running or has ended."""
 
@@ -92,12 +97,14 @@ def collect() -> Status:
         workers = _workers(client)
         flows = {flow.id: flow.name for flow in client.read_flows()}
         deployments = {one.id: one for one in client.read_deployments()}
+        positions = _positions(client, flow_runs)
     names = {key: f"{flows.get(one.flow_id, '?')}/{one.name}" for key, one in deployments.items()}
     active = [run for run in flow_runs if run.state_type in (StateType.RUNNING, StateType.PENDING)]
     runs = []
     for run in flow_runs:
         others = [other for other in active if other.deployment_id == run.deployment_id and other.id != run.id]
-        runs.append(_run_status(run, flows, names, workers, others if run.deployment_id else [], cluster))
+        others = others if run.deployment_id else []
+        runs.append(_run_status(run, flows, names, workers, others, cluster, positions.get(run.id, "")))
     going_on = {job for run in runs for job in run.jobs}
     strays = [job.submission_id for job in cluster.jobs if not job.is_over] if cluster else []
     return Status(
@@ -151,6 +158,7 @@ def _run_status(
     workers: Sequence[Workers],
     others: Sequence[FlowRun],
     cluster: ClusterStatus | None,
+    position: str,
 ) -> RunStatus:
     flow = flows.get(run.flow_id, "?")
     is_over = run.state is not None and run.state.is_final()
@@ -164,7 +172,7 @@ def _run_status(
         since=run.state.timestamp if run.state else None,
         deployment=deployments.get(run.deployment_id) if run.deployment_id else None,
         jobs=tuple(job.submission_id for job in jobs),
-        progress=(run.state.message or "") if is_over and run.state else _progress(jobs),
+        progress=(run.state.message or "") if is_over and run.state else position,
         waits_for=waits_for,
     )
 
@@ -175,14 +183,14 @@ def jobs_of(run: FlowRun, flow: str, cluster: ClusterStatus) -> list[JobStatus]:
     return [job for job in cluster.jobs if not job.is_over and job.submission_id.rpartition("-")[0] in own]
 
 
-def _progress(jobs: Sequence[JobStatus]) -> str:
-    """Returns the number of a search's trials in each state; empty for other jobs."""
-    for job in jobs:
-        table = RunFolder(home(), job.submission_id.rpartition("-")[0]).read(TRIALS)
-        if table is not None:
-            states = Counter(trial.get("status", "?") for trial in table.get("trials", []))
-            return "trials: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items()))
-    return ""
+def _positions(client: SyncPrefectClient, runs: Sequence[FlowRun]) -> dict[UUID, str]:
+    """Returns the position in words of each flow run whose job reports progress: the description of its last artifact."""
+    wanted = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[run.id for run in runs]),
+        type=ArtifactFilterType(any_=["progress"]),
+    )
+    artifacts = client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.UPDATED_DESC) if runs else []
+    return {one.flow_run_id: one.description or "" for one in reversed(artifacts) if one.flow_run_id}
 
 
 # --- why ------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from pipelines.report.evidence import Evidence, LeftOut
 from pipelines.report.formats import shorten
 from pipelines.report.kinds import Place
 from pipelines.report.theme import Plan, paint
+from vae import progress
 
 OF_SEARCH: tuple[Place, ...] = (
     ("frontier", "Rate and distortion of the trials", search.plan_frontier),
@@ -67,7 +68,7 @@ def draw(evidence: Evidence) -> tuple[list[Picture], list[str]]:
     ordered = OF_SEARCH + of_model if evidence.stage == "search" else of_model + OF_SEARCH
     drawn: list[Picture] = []
     left_out: list[str] = []
-    for name, heading, planner in ordered:
+    for name, heading, planner in progress.counted(ordered, "drawing the report", len(ordered), "figures"):
         try:
             plan = planner(evidence)
             drawn.append(Picture(name, heading, *paint(plan.draw), plan))

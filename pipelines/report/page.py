@@ -14,6 +14,7 @@ from pipelines.report.findings import remarks, scores, verdict
 from pipelines.report.formats import joined
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
+from vae.progress import counted
 
 MOST_SOURCES, MOST_CLASSES = 20, 50
 
@@ -35,8 +36,8 @@ def write(evidence: Evidence, folder: Path) -> dict[str, Path]:
     if evidence.dataset is None:
         left_out.append("Data and lineage: the dataset could not be opened.")
     files = {f"{picture.name}.png": folder / f"{picture.name}.png" for picture in pictures}
-    for picture, file in zip(pictures, files.values(), strict=True):
-        picture.light.save(file, compress_level=3)
+    for picture in counted(pictures, "writing the report", len(pictures), "figures"):
+        picture.light.save(files[f"{picture.name}.png"], compress_level=3)
     files["report.html"] = folder / "report.html"
     html = render(
         "report.html.j2",

@@ -11,7 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -21,6 +21,7 @@ from pipelines.services import commands
 from pipelines.services.commands import NAMES, betaline
 from pipelines.services.process import LOOPBACK, Process, end, find, last_lines, spawn
 from pipelines.services.proxies import spared
+from vae import progress
 from vae.errors import ServiceError
 
 STATE_FILE = "services.json"
@@ -178,6 +179,7 @@ def stop(services: Services) -> None:
 
 def stop_locked(services: Services) -> None:
     """Does the same as `stop`, for a caller that holds the home's lock."""
+    progress.report("stopping the services")
     # The leash goes first, or it would see its services end and try the same.
     end([services.leash] if services.leash else [])
     end(services.processes)
@@ -273,6 +275,7 @@ def _wait_until_ready(
     begun = time.monotonic()
     waiting = dict(zip(processes, launches, strict=True))
     while waiting:
+        progress.report("starting the services", note=f"waiting for {_names(waiting)}")
         for process, launch in list(waiting.items()):
             if find(process) is None:
                 raise _EndedError(_failure(process, "ended before it was ready"))
@@ -295,8 +298,13 @@ def _silent(services: Services, limit_seconds: float) -> list[Process] | None:
         silent = _not_answering(services)
         if not silent or time.monotonic() > deadline:
             return silent
+        progress.report("looking for running services", note=f"no answer yet from {_names(silent)}")
         time.sleep(0.2)
     return None
+
+
+def _names(processes: Iterable[Process]) -> str:
+    return ", ".join(process.name for process in processes)
 
 
 def _not_answering(services: Services) -> list[Process]:
@@ -320,7 +328,7 @@ def _keep_or_clear(folder: Path, lasting: bool, names: tuple[str, ...], limit_se
     # The machine may be busy. A live leash waits for the last lease, so somebody holds one.
     if silent and (recorded.leash is None or find(recorded.leash) is not None):
         raise ServiceError(
-            f"no answer from {', '.join(p.name for p in silent)}, which runs in {recorded.home} and may be in use: wait, "
+            f"no answer from {_names(silent)}, which runs in {recorded.home} and may be in use: wait, "
             f"or stop it with {betaline('down', recorded.home)}. Log: {', '.join(p.log for p in silent)}"
         )
     stop_locked(recorded)

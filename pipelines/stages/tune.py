@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -39,20 +38,6 @@ class TuneRequest(ModelRequest):
 
     def _base_changes(self) -> dict[str, Any]:
         return {name.removeprefix(BASE): value for name, value in self.changes.items() if name.startswith(BASE)}
-
-
-@dataclass(frozen=True)
-class SearchPlan:
-    """Size of a search, sent as an event before its first trial."""
-
-    trials: int
-    """Number of trials."""
-    at_once: int
-    """Number of trials that fit on the cluster at the same time."""
-    epochs: int
-    """Largest number of epochs that a trial may train."""
-    lanes: int
-    """Number of models in each trial; 1 for a trial that is one model."""
 
 
 class TuneResult(Judged):

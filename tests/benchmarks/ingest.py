@@ -37,7 +37,7 @@ def measure_ingest(source: Path, work: Path) -> list[IngestResult]:
         shutil.rmtree(work, ignore_errors=True)
         config = IngestConfig(source=str(source), name="bench")
         with ProcessPoolExecutor(NUM_PROCESSES) as pool:
-            results.append(ingest(config, str(work), pool.map, lambda done, total: None))
+            results.append(ingest(config, str(work), pool.map))
     return results
 
 

@@ -184,7 +184,7 @@ def make_dataset(home: Path) -> Dataset:
     """Ingests MNIST as a user would."""
     config = IngestConfig(source=str(data_folder()), name="mnist")
     with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
-        return Dataset.open(ingest(config, str(home), pool.map, lambda done, total: None).uri)
+        return Dataset.open(ingest(config, str(home), pool.map).uri)
 
 
 def wait_until_quiet(patience_seconds: int) -> float:

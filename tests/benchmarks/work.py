@@ -135,7 +135,7 @@ def train(config: RunConfig, dataset: Dataset, *, last: bool = False, latents: b
 
 def published(config: IngestConfig, home: Path) -> Dataset:
     """Ingests a dataset as a user would, and opens it."""
-    return Dataset.open(ingest(config, str(home), map, lambda done, total: None).uri)
+    return Dataset.open(ingest(config, str(home), map).uri)
 
 
 def inputs_of(model: VAE, batch: Batch, seed: int) -> Inputs:

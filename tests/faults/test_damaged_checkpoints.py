@@ -29,7 +29,7 @@ def test_training_killed_while_it_saves_goes_on_from_the_checkpoint_before(tmp_p
     """SIGKILL while one file after another of a checkpoint is written: the newest that was committed loads, nothing of the
     others stays, and the weights are bit-equal.
     """
-    dataset = ingest(IngestConfig(source="sklearn:digits", name="d"), str(tmp_path), map, lambda done, total: None)
+    dataset = ingest(IngestConfig(source="sklearn:digits", name="d"), str(tmp_path), map)
     command = [sys.executable, str(SCRIPT), dataset.uri, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -34,7 +34,7 @@ noise = np.random.default_rng(0).integers(0, 256, (6000, 32, 32), np.uint8)
 
 def make(rows, name):
     np.savez(f"{home}/../{name}.npz", images=noise[:rows])
-    return ingest(IngestConfig(source=f"{home}/../{name}.npz", name="d"), home, map, lambda done, total: None)
+    return ingest(IngestConfig(source=f"{home}/../{name}.npz", name="d"), home, map)
 
 old = make(500, "small")
 try:

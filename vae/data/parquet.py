@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
+from vae import progress
 from vae.data.integrity import Integrity
 from vae.data.manifest import FORMAT_VERSION, MANIFEST_NAME, SPLITS, Manifest, Shard
 from vae.data.rows import Rows, arrow_schema, empty_rows, fill, rows_of, stored_columns
@@ -111,7 +112,10 @@ class Dataset:
         """
         shards = [shard for split in splits or SPLITS for shard in self._shards(split)]
         with ThreadPoolExecutor(_num_threads(len(shards))) as pool:
-            faults = [fault for fault in pool.map(self._integrity.find_fault, shards) if fault]
+            checked = zip(shards, pool.map(self._integrity.find_fault, shards), strict=True)
+            size = sum(shard.bytes for shard in shards)
+            counted = progress.counted(checked, "verifying shards", size, "bytes", lambda pair: pair[0].bytes)
+            faults = [fault for _, fault in counted if fault]
         if faults:
             raise CorruptData("; ".join(faults) + self._integrity.advice)
 

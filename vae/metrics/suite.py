@@ -5,7 +5,7 @@ Shapes: N rows, L latent, F factors.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
 from typing import get_args
@@ -13,7 +13,7 @@ from typing import get_args
 import numpy as np
 import torch
 
-from vae import inference
+from vae import inference, progress
 from vae.config import MetricFamily
 from vae.data.batches import Batch, InOrder, Share
 from vae.data.parquet import Dataset
@@ -76,8 +76,8 @@ def measure(
         DataError: If the dataset lacks what a metric needs: images, classes, or at least two categorical attributes.
     """
     check_families(dataset, families)
-    model.eval()
     rows = _rows(dataset, split)
+    model.eval()
     measurements: dict[MetricFamily, Callable[[], dict[str, float]]] = {
         "imputation": lambda: imputation(model, _rows(dataset, split, MAX_USED_ROWS), seed=seed),
         "denoising": lambda: denoising(model, _images(model, rows.take(slice(MAX_USED_ROWS))), corruption, seed=seed),
@@ -87,8 +87,16 @@ def measure(
         "generation": lambda: _generation(model, dataset, rows, seed),
         "synthesis": lambda: synthesis_suite(model, *_few(dataset, "train", split), seed=seed),
     }
-    figures = {name: f for family in measurements if family in families for name, f in measurements[family]().items()}
+    figures = _measured({family: measurements[family] for family in measurements if family in families})
     assert {name.partition(".")[0] for name in figures} <= METRICS.keys() | {*COUNTS}, "a metric states its direction"
+    return figures
+
+
+def _measured(measurements: Mapping[MetricFamily, Callable[[], dict[str, float]]]) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for family, measured in measurements.items():
+        progress.report(f"measuring {family}")
+        figures |= measured()
     return figures
 
 

@@ -20,11 +20,12 @@ import ray.train
 import ray.train.torch
 from ray.train.torch.config import _TorchBackend
 
+from vae import progress
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
 from vae.storage import Location, locate, write_whole
-from vae.training.hooks import EpochReport, Hooks, Progress
+from vae.training.hooks import EpochReport, Hooks
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
 from vae.training.state import save_model
@@ -83,7 +84,7 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         spec: The run.
         on_report: Receives new epochs every couple of seconds, in Ray Train's controller, and all epochs in this process if
             the workers raised an error. Must be picklable and must not block.
-        on_event: Receives `epoch`, `progress` and `finding` events on rank 0. Must be picklable.
+        on_event: Receives events of rank 0: each `vae.progress.Progress` as `progress`, and `finding`. Must be picklable.
 
     Raises:
         BetalineError: The error of a worker that another attempt would repeat; such a run is not retried.
@@ -269,6 +270,7 @@ def _prepared(spec: TrainSpec, world: World, hooks: _WorkerHooks) -> Training:
     """Returns the training of this rank; raises what ended the attempt before on one of its ranks."""
     if (fault := _fault_before(locate(spec.folder))) is not None:
         raise rebuild(fault["error"], fault["message"])
+    progress.report("reading and verifying the data")
     dataset = Dataset.open(spec.dataset, checks_shards=True)
     dataset.check_sizes()
     training = Training(spec.config, dataset, world, spec.checkpoints, hooks, spec.start)
@@ -304,6 +306,8 @@ class _WorkerHooks(Hooks):
         self.pending: list[dict[str, Any]] = []
         self.last_report_seconds = 0.0
         self.on_event = on_event if world.rank == 0 else None
+        if on_event and world.rank == 0:
+            progress.listen(lambda position: on_event("progress", asdict(position)))
         self.training: Training | None = None
 
     def watch(self, training: Training) -> None:
@@ -314,22 +318,16 @@ class _WorkerHooks(Hooks):
     def on_epoch(self, report: EpochReport) -> None:
         """Passes on an epoch, and the findings of the early verdict."""
         self.pending.append(asdict(report))
-        if self.on_event:
-            self.on_event("epoch", asdict(report))
-            if self.training is not None and report.epoch == early_epoch(self.training.config):
-                config, model = self.training.config, self.training.shipped
-                measured = measure(config, self.training.dataset, model)
-                for finding in judge(config, self.training.record.history, measured):
-                    self.on_event("finding", asdict(finding))
+        if self.on_event and self.training is not None and report.epoch == early_epoch(self.training.config):
+            progress.report("judging the run so far")
+            config, model = self.training.config, self.training.shipped
+            measured = measure(config, self.training.dataset, model)
+            for finding in judge(config, self.training.record.history, measured):
+                self.on_event("finding", asdict(finding))
         # By the clock that all ranks share: a report is a barrier.
         if report.elapsed_seconds - self.last_report_seconds >= REPORT_SECONDS:
             self.last_report_seconds = report.elapsed_seconds
             self.flush()
-
-    def on_progress(self, progress: Progress) -> None:
-        """Passes on the progress."""
-        if self.on_event:
-            self.on_event("progress", asdict(progress))
 
     def is_leaving(self) -> bool:
         """Asks Ray Train, which watches the nodes for a notice that they are drained."""

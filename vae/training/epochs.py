@@ -13,17 +13,16 @@ from collections.abc import Mapping, Sequence
 
 import torch
 
+from vae import progress
 from vae.config import RunConfig
 from vae.data.batches import Batch, Feed
 from vae.model import VAE
 from vae.parts.controllers.controller import check_schedule
-from vae.training.hooks import EpochReport, Progress
+from vae.training.hooks import EpochReport
 from vae.training.optimizer import check_warmup
 from vae.training.state import CheckpointStore
 from vae.training.validation import Validated
 
-PROGRESS_SECONDS = 1.0
-"""Minimum seconds between two progress reports."""
 BEAT_SECONDS = 2.0
 """Seconds between two moments at which all ranks agree on what the clock asks for."""
 MOST_OF_TIME = 0.05
@@ -62,6 +61,8 @@ class EpochLoop(ABC):
         self.checkpoint_pause = 0.0
         """Least seconds between two checkpoints inside of an epoch, from how long the last one took."""
         self.has_seen_leaving = False
+        self.last_loss = ""
+        """Validation loss of the last epoch in words; empty in the first."""
 
     @property
     @abstractmethod
@@ -93,9 +94,6 @@ class EpochLoop(ABC):
         """Returns whether a node of the run is about to go. Every rank asks as often, and gets the same answer."""
         return False
 
-    def announce_progress(self, progress: Progress) -> None:  # noqa: B027  optional
-        """Passes a progress report to the hooks; the default does nothing."""
-
     @abstractmethod
     def announce_epoch(self, reports: Mapping[int, EpochReport]) -> None:
         """Passes the reports of an epoch to the hooks."""
@@ -112,12 +110,16 @@ class EpochLoop(ABC):
             if self._is_due(self.settings.checkpoint_seconds) or self._is_checkpoint_step() or self.is_over:
                 self._checkpoint(in_epoch=False)
             self.announce_epoch(reports)
+            for report in reports.values():  # of a stack the last lane
+                losses = f"{report.validation_objective:.2f} nats (best {report.best_objective:.2f})"
+                self.last_loss = f", validation loss {losses}"
 
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""
         self.network.train()
-        started = last_progress = time.monotonic()
-        for number, batch in enumerate(self.feed.epoch(epoch, first_step), start=1):
+        started = time.monotonic()
+        self._report(epoch)
+        for batch in self.feed.epoch(epoch, first_step):
             self.train_step(batch)
             self.steps_done += 1
             wants = self._is_checkpoint_step()
@@ -126,13 +128,15 @@ class EpochLoop(ABC):
             # After an epoch's last step the checkpoint waits for the validation that belongs to it.
             if wants and self.steps_done % self.steps_per_epoch:
                 self._checkpoint(in_epoch=True)
-            if time.monotonic() - last_progress > PROGRESS_SECONDS:
-                last_progress = time.monotonic()
-                rate = number * self.settings.batch_size / (last_progress - started)
-                self.announce_progress(Progress(epoch + 1, self.steps_done, self.total_steps, rate))
+            self._report(epoch)
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)  # the last steps are queued, not done
         return time.monotonic() - started
+
+    def _report(self, epoch: int) -> None:
+        done, total = (steps * self.settings.batch_size for steps in (self.steps_done, self.total_steps))
+        note = f"epoch {epoch + 1} of {self.settings.epochs}, step {self.steps_done:,}{self.last_loss}"
+        progress.report("training", done, total, "examples", note)
 
     def _is_checkpoint_step(self) -> bool:
         every = self.settings.checkpoint_steps

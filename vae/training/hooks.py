@@ -44,18 +44,6 @@ class EpochReport:
 
 
 @dataclass(frozen=True)
-class Progress:
-    """Position of a run inside an epoch."""
-
-    epoch: int
-    step: int
-    total_steps: int
-    """Optimiser steps of the whole run, if it is not stopped early."""
-    examples_per_second: float
-    """Training speed over all ranks in this epoch."""
-
-
-@dataclass(frozen=True)
 class TrainingResult:
     """A finished run."""
 
@@ -72,9 +60,6 @@ class Hooks:
 
     def on_epoch(self, report: EpochReport) -> None:
         """Receives the report of each epoch, on every rank."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Receives the progress at most once a second, on rank 0."""
 
     def is_leaving(self) -> bool:
         """Returns whether a node of the run is about to go. Every rank asks as often, and gets the same answer."""

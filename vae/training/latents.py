@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from vae import inference
+from vae import inference, progress
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
 from vae.inference.memory import BUDGET_BYTES, affordable_rows, rows_within
@@ -38,6 +38,7 @@ def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
     """
     if model.has_codes:
         return
+    progress.report("fitting the latents of the data")
     training, device = config.training, next(model.parameters()).device
     latents = _encode(model, config, dataset)
     if not latents.z.isfinite().all():

@@ -25,7 +25,7 @@ from vae.seeds import Stream, derive
 from vae.training.assembly import DRAWS, autocast_of, build_model, check_validation, identity_of, open_feeds
 from vae.training.epochs import EpochLoop
 from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
-from vae.training.hooks import EpochReport, Hooks, Progress, TrainingResult
+from vae.training.hooks import EpochReport, Hooks, TrainingResult
 from vae.training.optimizer import learning_rate_at, move_averages
 from vae.training.record import EpochParts, Record
 from vae.training.state import Checkpoint, CheckpointStore, Tensors, load_model, optimizer_tensors, restore_optimizer
@@ -198,11 +198,6 @@ class Training(EpochLoop):
     def is_leaving(self) -> bool:
         """Asks the hooks of every rank whether a node of the run is about to go."""
         return self.hooks.is_leaving()
-
-    def announce_progress(self, progress: Progress) -> None:
-        """Passes a progress report to the hooks of rank 0."""
-        if self.world.rank == 0:
-            self.hooks.on_progress(progress)
 
     def announce_epoch(self, reports: Mapping[int, EpochReport]) -> None:
         """Passes the report of an epoch to the hooks of every rank."""

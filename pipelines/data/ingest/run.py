@@ -14,6 +14,7 @@ from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, quarantine_location, remove, staging
 from pipelines.data.sources import Cost, IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
 from pipelines.data.sources.tables.columns import Understood
+from vae import progress
 from vae.data.manifest import MANIFEST_NAME, Manifest, SplitName
 from vae.data.parquet import Dataset
 from vae.data.schema import ExampleSpec
@@ -73,16 +74,13 @@ class DryRun:
     """Expected cost of the ingest of a table; None for images."""
 
 
-def ingest(
-    config: IngestConfig, home: str, map_chunks: MapChunks, on_progress: Callable[[int, int], None]
-) -> IngestResult:
+def ingest(config: IngestConfig, home: str, map_chunks: MapChunks) -> IngestResult:
     """Makes a dataset, unless it exists.
 
     Args:
         config: Source, and how to read it.
         home: Folder of all datasets: a path or any pyarrow filesystem URI.
         map_chunks: Runs the chunks.
-        on_progress: Called with (rows done, rows in all) when chunks are written.
 
     Raises:
         RejectedSource: If the source has problems; the message names a JSON file with all of them.
@@ -91,6 +89,7 @@ def ingest(
     """
     try:
         started = time.perf_counter()
+        progress.report("surveying the source")
         todo = plan_ingest(config)
         surveyed = time.perf_counter() - started
         existing = _existing(todo, home)
@@ -98,7 +97,7 @@ def ingest(
             return _result(todo, existing, home, surveyed)
         with staging(home, todo.config.name, todo.dataset_id) as folder:
             try:
-                manifest, written = _write_and_publish(todo, home, folder, map_chunks, on_progress)
+                manifest, written = _write_and_publish(todo, home, folder, map_chunks)
             except RejectedSource:
                 remove(folder)  # the same bytes would be refused again
                 raise
@@ -137,28 +136,22 @@ def dry_run(config: IngestConfig, home: str) -> DryRun:
 
 
 def _write_and_publish(
-    todo: IngestPlan, home: str, folder: Location, map_chunks: MapChunks, on_progress: Callable[[int, int], None]
+    todo: IngestPlan, home: str, folder: Location, map_chunks: MapChunks
 ) -> tuple[Manifest, tuple[float, list[ChunkRecord]] | None]:
     existing = _existing(todo, home)  # another ingest may have published it while this one waited
     if existing is not None:
         return existing, None
     started = time.perf_counter()
-    records = _write_all(todo.work, folder.uri, map_chunks, on_progress)
+    records = _write_all(todo.work, folder.uri, map_chunks)
     seconds = time.perf_counter() - started
+    progress.report("publishing the dataset")
     return publish(todo, records, home), (seconds, records)
 
 
-def _write_all(
-    work: ChunkWork, staging_uri: str, map_chunks: MapChunks, on_progress: Callable[[int, int], None]
-) -> list[ChunkRecord]:
-    total, done, records = sum(len(rows) for rows in work.order.values()), 0, []
-    on_progress(0, total)
-    write = functools.partial(write_chunk, work, staging_uri=staging_uri)
-    for record in map_chunks(write, range(len(work.chunks))):
-        records.append(record)
-        done += record.stop - record.start
-        on_progress(done, total)
-    return records
+def _write_all(work: ChunkWork, staging_uri: str, map_chunks: MapChunks) -> list[ChunkRecord]:
+    total = sum(len(rows) for rows in work.order.values())
+    written = map_chunks(functools.partial(write_chunk, work, staging_uri=staging_uri), range(len(work.chunks)))
+    return [*progress.counted(written, "decoding and writing", total, "examples", lambda one: one.stop - one.start)]
 
 
 def _existing(todo: IngestPlan, home: str) -> Manifest | None:

@@ -24,6 +24,7 @@ from pipelines.data.sources.decoding import (
 from pipelines.data.sources.folders import SPLIT_NAMES
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
+from vae import progress
 from vae.data.manifest import SPLITS, SourceFile
 from vae.data.schema import ExampleSpec
 from vae.errors import DataError
@@ -142,7 +143,7 @@ def _probe_all(
     problems: list[Problem] = []
     sizes = dict(zip(listing.paths, listing.sizes, strict=True))
     readable = _read_all(locate(listing.root), [path for path in paths if sizes[path] <= config.max_file_bytes])
-    for path in paths:
+    for path in progress.counted(paths, "reading and hashing", len(paths), "files"):
         try:
             if sizes[path] > config.max_file_bytes:
                 size, digest = sizes[path], sha256_of(listing.location(path))

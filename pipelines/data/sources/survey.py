@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import accumulate
 from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
@@ -20,11 +23,14 @@ from pipelines.data.sources.config import BUILT_IN, IngestConfig
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.tables.columns import Understood
 from pipelines.data.sources.walking import walk
+from vae import progress
 from vae.data.manifest import SourceFile
 from vae.data.schema import Column, ExampleSpec
 from vae.errors import DataError
 from vae.storage import Location, locate
 
+_HASHED_AT_ONCE = 4 << 20
+"""Bytes between two reports on the hash of a file."""
 HUB = "hf://"
 """Beginning of the address of a dataset on the Hugging Face Hub."""
 
@@ -132,7 +138,26 @@ class Listing:
     def read(self, path: str) -> tuple[bytes, SourceFile]:
         """Reads one of the files; returns its bytes and its record."""
         data = self.location(path).read()
-        return data, source_file(path, data)
+        return data, self._record(path, io.BytesIO(data))
+
+    def _record(self, path: str, file: BinaryIO) -> SourceFile:
+        """Returns the record of a file, whose whole content it hashes."""
+        file.seek(0)
+        digest, size = hashlib.sha256(), 0
+        progress.report("reading and hashing", self._offsets[path], self._num_bytes, "bytes")
+        while piece := file.read(_HASHED_AT_ONCE):
+            digest.update(piece)
+            size += len(piece)
+            progress.report("reading and hashing", self._offsets[path] + size, self._num_bytes, "bytes")
+        return SourceFile(path=path, bytes=size, sha256=digest.hexdigest())
+
+    @cached_property
+    def _offsets(self) -> dict[str, int]:
+        return dict(zip(self.paths, accumulate(self.sizes, initial=0), strict=False))
+
+    @cached_property
+    def _num_bytes(self) -> int:
+        return sum(self.sizes)
 
     @contextmanager
     def opened(self, path: str, sha256: str | None = None) -> Iterator[tuple[BinaryIO, SourceFile]]:
@@ -147,7 +172,7 @@ class Listing:
         """
         location = self.location(path)
         with _local(location) as file:
-            record = _record(path, file)
+            record = self._record(path, file)
             if sha256 not in (None, record.sha256):
                 raise changed_source(location.uri, str(sha256), record.sha256)
             before = os.fstat(file.fileno())
@@ -155,13 +180,7 @@ class Listing:
             yield file, record
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-                raise changed_source(location.uri, record.sha256, _record(path, file).sha256)
-
-
-def _record(path: str, file: BinaryIO) -> SourceFile:
-    file.seek(0)
-    digest = hashlib.file_digest(file, "sha256").hexdigest()  # pyright: ignore[reportArgumentType]  any file will do
-    return SourceFile(path=path, bytes=file.tell(), sha256=digest)
+                raise changed_source(location.uri, record.sha256, self._record(path, file).sha256)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import shlex
 import stat
 from collections.abc import Sequence
 
+from vae import progress
 from vae.errors import DataError
 
 _SHOWN = 3
@@ -26,6 +27,7 @@ def walk(root: str) -> tuple[list[tuple[str, int]], list[str]]:
     start = len(root) + 1
     for folder, folders, names in os.walk(root, followlinks=True, onerror=_raise):
         folders[:] = [name for name in folders if not name.startswith(".") and not _is_loop(folder, name, lost)]
+        progress.report("listing files", len(files), unit="files")
         for name in names:
             if name.startswith("."):
                 continue

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import logging
 import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -20,10 +23,12 @@ import pytest
 from mlflow import MlflowClient
 from prefect import Flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, ArtifactFilterType
 from prefect.context import refresh_global_settings_context
+from rich.console import Console
 
 from pipelines.cli import app
+from pipelines.cli.live import watched
 from pipelines.cli.yaml_files import write_yaml
 from pipelines.cluster.runs import Event
 from pipelines.data.ingest import IngestResult
@@ -54,10 +59,50 @@ pytestmark = pytest.mark.servers("flows")
 ROOT = Path(__file__).parents[3]
 
 
+class Timed(io.StringIO):
+    """A file that keeps each line with the time at which it was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[float, str]] = []
+
+    def write(self, text: str) -> int:
+        self.lines += [(time.monotonic(), line) for line in text.splitlines() if line]
+        return super().write(text)
+
+
 @pytest.fixture(scope="module")
-def champion(services: Services, digits: IngestResult, small: PipelineRequest) -> dict[str, Any]:
+def printed() -> Timed:
+    """What a whole pipeline prints where there is no terminal."""
+    return Timed()
+
+
+@pytest.fixture(scope="module")
+def champion(services: Services, digits: IngestResult, small: PipelineRequest, printed: Timed) -> dict[str, Any]:
     """What a whole pipeline came to."""
-    return run_flow(pipeline, small)
+    with watched("betaline run", Console(file=printed)) as view:
+        return run_flow(pipeline, small, listener=view.on_event)
+
+
+def test_pipeline_is_never_silent(champion: PipelineResult, printed: Timed) -> None:
+    """Every stage is announced, and between two lines are never more than 10 s."""
+    stages = [line.split()[2] for _, line in printed.lines if "done in" not in line]
+    assert [*dict.fromkeys(stages)] == ["ingest:", "tune:", "train:", "promote:"]
+    assert max(later[0] - earlier[0] for earlier, later in pairwise(printed.lines)) <= 10
+
+
+def test_pipeline_leaves_a_full_progress_artifact_for_each_stage(champion: PipelineResult) -> None:
+    """Prefect has one for each job, by the stage's name, which ends at 100 and says how long the stage took."""
+    identities = [champion.search.run, champion.training.run, champion.search.run.replace("tune", "promote")]
+    with get_client(sync_client=True) as client:
+        wanted = ArtifactFilter(type=ArtifactFilterType(any_=["progress"]))
+        artifacts = {one.description.split(": ")[0]: one for one in client.read_artifacts(artifact_filter=wanted)}
+    for stage, identity in zip(("tune", "train", "promote"), identities, strict=True):
+        artifact = artifacts[f"{stage} {identity}"]
+        assert artifact.key == f"{stage}-progress"
+        assert artifact.data == 100
+        assert artifact.flow_run_id is not None
+        assert ": done in " in artifact.description
 
 
 def test_pipeline_ends_in_a_champion(champion: PipelineResult, digits: IngestResult) -> None:

@@ -10,6 +10,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from pipelines.cluster.runs import RunFolder
+from pipelines.cluster.search_progress import SearchProgress
 from pipelines.jobs.trial_log import TrialLog
 from pipelines.models import tracking
 from tuning.frontier import Trial
@@ -32,7 +33,7 @@ def test_trial_that_ended_while_mlflow_was_away_keeps_its_epochs(
     monkeypatch.setattr(tracking, "log_epochs", lambda run_id, more: epochs.extend(one["epoch"] for one in more))
     monkeypatch.setattr(tracking, "log_metrics", lambda run_id, metrics: None)
     monkeypatch.setattr(tracking, "close_run", lambda run_id, status, tags: closed.append(run_id))
-    log = TrialLog("experiment", RunFolder(str(tmp_path), "search"), "search", "parent")
+    log = TrialLog("experiment", RunFolder(str(tmp_path), "search"), "search", "parent", SearchProgress(1, 2))
     trial = Trial("a", {}, "finished", 2, negative_bound=1.0)
     for number in (1, 2):
         log(trial, EpochReport(**{field.name: 0 for field in fields(EpochReport)} | {"epoch": number}))

@@ -34,6 +34,7 @@ from vae.data.parquet import Dataset
 from vae.errors import ConfigError, DataError, Diverged
 from vae.metrics.likelihood import bound_sums
 from vae.parts.terms import Inputs
+from vae.progress import Progress, listening
 from vae.training.hooks import EpochReport, Hooks, TrainingResult
 from vae.training.loop import Training
 
@@ -219,17 +220,18 @@ def test_unlabelled_data_refuses_a_conditional_model(publish: Callable[..., Data
         Training(override(BASE, {"model.condition": "class"}), dataset)
 
 
-def test_progress_is_told_by_the_clock(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With no time between tellings every step is told, with its number and the run's length."""
-    seen: list[tuple[int, int, int]] = []
-
-    class Listening(Hooks):
-        def on_progress(self, progress: Any) -> None:
-            seen.append((progress.epoch, progress.step, progress.total_steps))
-
-    monkeypatch.setattr("vae.training.epochs.PROGRESS_SECONDS", -1.0)
-    train(BASE, small, hooks=Listening())
-    assert seen == [((step - 1) // PER_EPOCH + 1, step, STEPS) for step in range(1, STEPS + 1)]
+def test_progress_counts_examples_of_the_whole_run(small: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With no time between reports each step is reported: the examples done, those of the run, the epoch and the step."""
+    seen: list[Progress] = []
+    monkeypatch.setattr("vae.progress.EVERY_SECONDS", -1.0)
+    with listening(seen.append):
+        train(BASE, small)
+    size = BASE.training.batch_size
+    steps = {round(one.done / size): one for one in seen if one.part == "training"}
+    assert sorted(steps) == [*range(STEPS + 1)]
+    assert {(one.total, one.unit) for one in steps.values()} == {(STEPS * size, "examples")}
+    assert steps[1].note == f"epoch 1 of {BASE.training.epochs}, step 1"
+    assert "nats (best" in steps[STEPS].note
 
 
 def test_bfloat16_trains_with_densities_in_float32(small: Dataset) -> None:

@@ -24,6 +24,7 @@ from pipelines.data.sources.tables.raw import RawTable, ReadFile, check_same_col
 from pipelines.data.sources.tables.spill import Spill
 from pipelines.data.sources.tables.understanding import understand
 from pipelines.data.sources.tables.values import listed, mask_of
+from vae import progress
 from vae.data.manifest import SourceFile
 from vae.data.rows import LABEL, SOURCE_ROW
 from vae.data.schema import Column, ExampleSpec
@@ -37,6 +38,7 @@ _READERS: dict[tuple[str, ...], ReadFile] = {
 """Reader of each format of tables, by the endings of its files."""
 # Files are read, and their rows shuffled, in groups of about this size.
 _GROUP_BYTES = 256 << 20
+_LARGE_BYTES = 16 << 20
 _SHOWN_TEXT = 80
 _BLOCK_VALUES, _LEAST_BLOCK_ROWS = 1 << 20, 1 << 9
 
@@ -114,6 +116,8 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     for path in paths:
         with listing.opened(path) as (source, file):
             files.append(file)
+            if file.bytes >= _LARGE_BYTES:  # many small files are one part of the progress
+                progress.report(f"reading the rows of {path}")
             raws.append(_read(source, path, config))
         check_same_columns(raws[0].table.schema, raws[-1].table.schema, paths[0], path, is_text=raws[0].is_text)
     where = listing.location(paths[0]).uri if len(paths) == 1 else listing.root

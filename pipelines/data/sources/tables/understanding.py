@@ -39,6 +39,7 @@ from pipelines.data.sources.tables.values import (
     plain_numbers,
     texts,
 )
+from vae import progress
 
 pc: Any = pyarrow.compute  # its functions are made at run time, out of a type checker's sight
 
@@ -83,14 +84,16 @@ def understand(table: pa.Table, is_text: bool, config: IngestConfig) -> Iterator
         config: May say what some columns are.
     """
     evidence = _evidence(table, config) if is_text else None
-    for name in table.column_names:
+    names = table.column_names
+    for name in progress.counted(names, "understanding columns", len(names), "columns"):
         yield _with_facts(_find(table[name], name, config, evidence), table[name])
 
 
 def _evidence(table: pa.Table, config: IngestConfig) -> _Evidence:
     comma: list[bool] = []
     absent: set[str] = set()
-    for name in table.column_names:
+    names = table.column_names
+    for name in progress.counted(names, "looking for decimal commas and missing values", len(names), "columns"):
         present = texts(table[name], config.na_values).drop_null()
         if (numbers := plain_numbers(present)) is not None:
             comma += [] if is_whole(numbers) else [False]

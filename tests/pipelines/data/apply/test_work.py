@@ -66,7 +66,7 @@ def test_identifiers_travel_with_their_rows(tmp_path: Path) -> None:
     rows = [f"C{i},{i % 7},{i * 0.3:.1f}" for i in range(60)]
     (tmp_path / "t.csv").write_text("\n".join(["who,n,x", *rows]))
     config = IngestConfig(source=str(tmp_path / "t.csv"), name="t")
-    made = ingest(config, str(tmp_path), lambda write, chunks: map(write, chunks), lambda done, total: None)
+    made = ingest(config, str(tmp_path), lambda write, chunks: map(write, chunks))
     dataset = Dataset.open(made.uri)
     assert [column.name for column in dataset.manifest.example.columns or ()] == ["n", "x"]
     model = served(dataset, **TABULAR)

@@ -36,6 +36,6 @@ def make(dataset_home: str) -> Callable[..., IngestResult]:
 
     def run(source: Path | str, **options: object) -> IngestResult:
         config = IngestConfig.model_validate({"source": str(source), "name": "d", **options})
-        return ingest(config, dataset_home, map, lambda done, total: None)
+        return ingest(config, dataset_home, map)
 
     return run

@@ -25,8 +25,8 @@ def remote() -> str:
 def test_remote_home_holds_the_same_dataset(pictures, remote, make) -> None:
     """A dataset in an object store has the identity and the shards of a local one, and reads back checked."""
     config = IngestConfig(source=str(pictures), name="d")
-    result = ingest(config, remote, map, lambda done, total: None)
-    assert ingest(config, remote, map, lambda done, total: None).reused
+    result = ingest(config, remote, map)
+    assert ingest(config, remote, map).reused
     local, there = make(pictures), Dataset.open(resolve(remote, "d"))
     assert there.manifest.splits == Dataset.open(local.uri).manifest.splits
     assert result.dataset_id == local.dataset_id

@@ -20,6 +20,7 @@ from pipelines.data.ingest import IngestConfig, dry_run, ingest, plan_ingest
 from pipelines.data.ingest.staging import staging_location
 from vae.data.parquet import Dataset
 from vae.errors import CorruptData, DataError
+from vae.progress import Progress, listening
 
 PROGRAM = """
 import sys
@@ -33,7 +34,7 @@ def map_chunks(write, chunks):
             import os, signal
             os.kill(os.getpid(), signal.SIGKILL)
 
-print(ingest(IngestConfig(source=source, name="d"), home, map_chunks, lambda done, total: None).dataset_id)
+print(ingest(IngestConfig(source=source, name="d"), home, map_chunks).dataset_id)
 """
 
 
@@ -143,7 +144,7 @@ def test_ingest_in_processes_gives_the_same_bytes(pictures, make, tmp_path) -> N
     """Chunks written by other processes, in any order, are the shards that one process writes."""
     config = IngestConfig(source=str(pictures), name="d")
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        other = ingest(config, str(tmp_path / "other"), pool.imap_unordered, lambda done, total: None)
+        other = ingest(config, str(tmp_path / "other"), pool.imap_unordered)
     assert Dataset.open(make(pictures).uri).manifest.splits == Dataset.open(other.uri).manifest.splits
 
 
@@ -252,9 +253,11 @@ def test_ingest_progress_reaches_the_end(pictures, dataset_home) -> None:
     """Progress starts at 0 and ends at all rows."""
     seen = []
     config = IngestConfig(source=str(pictures), name="d")
-    ingest(config, dataset_home, map, lambda done, total: seen.append((done, total)))
-    assert seen[0] == (0, 35)
-    assert seen[-1] == (35, 35)
+    with listening(seen.append):
+        ingest(config, dataset_home, map)
+    rows = [one for one in seen if one.part == "decoding and writing"]
+    assert rows[0] == Progress(part="decoding and writing", done=0, total=35, unit="examples")
+    assert rows[-1].done == 35
 
 
 def test_ingest_of_mnist_has_70_000_rows(mnist_dir, make) -> None:

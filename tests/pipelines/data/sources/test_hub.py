@@ -25,7 +25,7 @@ from vae.data.parquet import Dataset
 from vae.errors import BetalineError
 for source, options in json.loads(sys.argv[2]):
     try:
-        result = ingest(IngestConfig(source=source, name="d", **options), sys.argv[1], map, lambda done, total: None)
+        result = ingest(IngestConfig(source=source, name="d", **options), sys.argv[1], map)
     except BetalineError as error:
         print(json.dumps(f"{type(error).__name__}: {error}"))
     else:
