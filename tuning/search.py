@@ -22,6 +22,7 @@ from tuning.rules import check_rule
 from tuning.space import Choice, Integers, SearchConfig, Space, Uniform, check_space, grid, grid_size, labels
 from tuning.stacks import STACK, StackPlan, check_memory, divide, plan_stacks
 from tuning.worker import LANES, SCORE, train_stack
+from vae import progress
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
 from vae.training.distributed import living, places
@@ -66,6 +67,7 @@ def search(
     request = {"config": config.model_dump(mode="json"), "dataset": dataset, "folder": folder, "division": division}
     tuner = _tuner(config, request, name, plan.searched, need, num_concurrent)
     _Observe.observer, _Observe.plan, _Observe.failed = observer, plan, set()
+    progress.report("starting the processes of the first trials")
     try:
         results = tuner.fit()
     finally:

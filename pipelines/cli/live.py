@@ -42,8 +42,10 @@ class View:
         self.stage = ""
         self.stages: dict[str, Meter] = {}
         """Stages in the order in which they began."""
-        self.remarks: dict[str, str] = {}
-        """Lines below the stages: the services that are ready, and the verdict so far."""
+        self.ready = ""
+        """Services that are ready, with the seconds they took."""
+        self.verdict = ""
+        """Finding on the training that goes on; empty without one."""
         self.search, self.planned_epochs = SearchProgress(0, 0), 0
         self.report_url: str | None = None
         """Address of the report of the job that ended last; None before any."""
@@ -55,7 +57,7 @@ class View:
     def on_service(self, name: str, seconds: float) -> None:
         """Notes that a service is ready, with the seconds it took."""
         self._announce(f"{name} is ready")
-        self.remarks["ready"] = ", ".join(filter(None, [self.remarks.get("ready"), f"{name} after {seconds:.0f} s"]))
+        self.ready = ", ".join(filter(None, [self.ready, f"{name} after {seconds:.0f} s"]))
 
     def on_event(self, stage: str, event: Event) -> None:
         """Notes an event of a stage, given by its name."""
@@ -69,8 +71,8 @@ class View:
                 self.planned_epochs = fields["planned_epochs"]
                 self.search.take(Trial(**{name: value for name, value in fields.items() if name != "planned_epochs"}))
             case "finding":
-                self.remarks["verdict so far"] = f"{fields['says']} Try: {fields['advice']}"
-                self._announce(f"verdict so far: {self.remarks['verdict so far']}")
+                self.verdict = f"verdict so far: {fields['says']} Try: {fields['advice']}"
+                self._announce(self.verdict)
             case "report":
                 self.report_url = fields["url"]
             case _:
@@ -102,12 +104,13 @@ class View:
         """Draws the stages, and during a search its trials."""
         stages = Table.grid(padding=(0, 2))
         for stage, meter in list(self.stages.items()):
-            if stage != self.stage:
+            if stage == self.stage:
+                stages.add_row("[yellow]●[/]", f"[bold]{stage}[/]", drawn(meter))
+            else:
                 stages.add_row("[green]✓[/]", f"[bold]{stage}[/]", f"done in {clock(meter.seconds)}")
-                continue
-            bar = "" if meter.share is None else ProgressBar(total=1.0, completed=meter.share, width=BAR_WIDTH)
-            stages.add_row("[yellow]●[/]", f"[bold]{stage}[/]", Group(*filter(None, [bar]), Text(meter.words())))
-        parts: list[RenderableType] = [stages, *(Text(f"{name}: {what}") for name, what in list(self.remarks.items()))]
+            if stage == "services" and self.ready:
+                stages.add_row("", "", f"[dim]{self.ready}[/]")
+        parts: list[RenderableType] = [stages, *filter(None, [self.verdict and Text(self.verdict)])]
         if self.stage == "tune" and self.search.stacks:
             parts.append(self.trial_table())
         seconds = time.monotonic() - self.started
@@ -132,11 +135,23 @@ class View:
         return table
 
 
+def drawn(meter: Meter) -> RenderableType:
+    """Returns the position of a stage, with a bar if its part can be counted."""
+    if meter.share is None:
+        return Text(meter.words())
+    bar = Table.grid(padding=(0, 2))
+    counts = Text(", ".join(meter.figures()))
+    bar.add_row(ProgressBar(total=1.0, completed=meter.share, width=BAR_WIDTH), f"{100 * meter.share:3.0f} %", counts)
+    return Group(Text(meter.latest.part), bar, *filter(None, [meter.latest.note and Text(meter.latest.note, "dim")]))
+
+
 @contextmanager
 def watched(title: str, console: Console) -> Iterator[View]:
     """Draws a view while the block runs; on a console that is no terminal, prints a line for each stage and every 10 s."""
-    drawn = console.is_terminal
-    view = View(title) if drawn else View(title, lambda line: console.print(line, highlight=False, soft_wrap=True))
-    shown = Live(view, console=console, refresh_per_second=4, transient=True) if drawn else every(0.5, view.heartbeat)
+    is_drawn = console.is_terminal
+    view = View(title) if is_drawn else View(title, lambda line: console.print(line, highlight=False, soft_wrap=True))
+    shown = (
+        Live(view, console=console, refresh_per_second=4, transient=True) if is_drawn else every(0.5, view.heartbeat)
+    )
     with listening(lambda position: view.on_progress("services", position)), shown:
         yield view

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 
 from vae.progress import Progress
 
-WINDOW_SECONDS = 30.0
-"""Seconds over which a speed is averaged."""
+MEASURED_SECONDS, WINDOW_SECONDS = 1.0, 30.0
+"""Smallest and largest number of seconds over which a speed is averaged."""
 QUIET_SECONDS = 10.0
 """Seconds without a report after which a stage is said to be quiet."""
 SCALES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"), (1.0, "bytes"))
@@ -62,9 +62,9 @@ class Meter:
 
     @property
     def rate(self) -> float | None:
-        """Units per second over the last `WINDOW_SECONDS` with reports; None before there are two."""
+        """Units per second over the last `WINDOW_SECONDS` with reports; None before `MEASURED_SECONDS` of them."""
         (first, before), (last, done) = (self._samples[0], self._samples[-1]) if self._samples else ((0, 0), (0, 0))
-        return (done - before) / (last - first) if last > first and done > before else None
+        return (done - before) / (last - first) if last - first >= MEASURED_SECONDS and done > before else None
 
     @property
     def seconds_left(self) -> float | None:
@@ -76,19 +76,22 @@ class Meter:
 
     def words(self) -> str:
         """Returns the part, how much of it is done, its speed, and the time left; or since when it goes on."""
+        figures = ", ".join(filter(None, [*self.figures(), self.latest.note]))
+        return f"{self.latest.part}{': ' if self.latest.unit else ', '}{figures}" if figures else self.latest.part
+
+    def figures(self) -> list[str]:
+        """Returns how much of the part is done, its speed and the time left; or since when it goes on."""
         latest, now = self.latest, self.now()
-        words = [f"{latest.part}: {self._amount()}" if latest.unit else latest.part]
+        words = [self._amount()] if latest.unit else []
         if self.rate is not None:
             words.append(f"{amount(self.rate, latest.unit)}/s")
         if self.seconds_left is not None:
             words.append(f"{clock(self.seconds_left)} left")
         elif not latest.unit and now - self.part_started >= 1:
             words.append(f"for {clock(now - self.part_started)}")
-        if latest.note:
-            words.append(latest.note)
         if self._samples and latest.unit and now - self._samples[-1][0] >= QUIET_SECONDS:
             words.append(f"last report {clock(now - self._samples[-1][0])} ago")
-        return ", ".join(words)
+        return words
 
     def _amount(self) -> str:
         latest = self.latest

@@ -42,7 +42,6 @@ def _run(kind: str, spec_uri: str) -> int:
     progress.report("loading libraries")
     module = importlib.import_module(f"pipelines.jobs.{kind}")
     job = Job(spec_uri, module.Request)
-    progress.report("joining the cluster")
     try:
         result = module.run(job)
     except Exception as raised:
@@ -53,6 +52,7 @@ def _run(kind: str, spec_uri: str) -> int:
         job.folder.write_error(error)
         return 1
     job.folder.write(RESULT, to_jsonable_python(result))
+    progress.report("ending the job")
     return 0
 
 

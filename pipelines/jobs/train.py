@@ -38,6 +38,7 @@ def run(job: Job[TrainRequest]) -> TrainResult:
     ray.init()
     uri = job.pinned("dataset", lambda: resolve(job.home, job.request.dataset))
     projections.check(job.request.projection)
+    progress.report("opening the dataset and a run in MLflow")
     dataset = Dataset.open(uri)
     config, chosen = choosing.training_of(job, dataset)
     run_id = tracking.open_run(
@@ -137,6 +138,7 @@ def _trained(
         Diverged: If the training diverged; its message says how to train on.
     """
     spec = spec_of(job, known.config, dataset, job.request.start_from)
+    progress.report(f"starting {known.config.scaling.num_workers} worker processes")
     try:
         outcome = train(spec, on_report=epochs, on_event=emit)
     except Diverged as error:
@@ -144,6 +146,7 @@ def _trained(
         known = replace(known, history=[*epochs.epochs.values()])
         raise _left_behind(job, known, dataset, error, time.monotonic() - started) from None
     assert known.run_id is not None, "it is a run of MLflow"
+    progress.report("sending the curves to MLflow")
     tracking.log_epochs(known.run_id, outcome.history)
     speed = statistics.median(epoch["examples_per_second"] for epoch in outcome.history)
     tracking.log_metrics(known.run_id, {"median_examples_per_second": speed})

@@ -120,6 +120,7 @@ def run(job: Job[TuneRequest]) -> TuneResult:
     progress.report("connecting to Ray")
     ray.init()
     projections.check(job.request.projection)
+    progress.report("opening the dataset and a run in MLflow")
     dataset = Dataset.open(job.pinned("dataset", lambda: resolve(job.home, job.request.dataset)))
     config, chosen = choosing.search_of(job, dataset)
     check_space(config)
@@ -217,6 +218,7 @@ def _trials(searched: Search, trial_log: TrialLog) -> list[Trial]:
             trial_log,
             division=searched.division,
         )
+        progress.report("sending the trials to MLflow")
         trial_log.close_all(trials)
     finally:
         trial_log.finish()
