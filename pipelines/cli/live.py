@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pipelines.cluster.progress import Meter, clock, every
-from pipelines.cluster.runs import Event
+from pipelines.cluster.runs import Event, position_of
 from pipelines.cluster.search_progress import SearchProgress
 from tuning.frontier import Trial
 from vae.progress import Progress, listening
@@ -62,11 +62,9 @@ class View:
     def on_event(self, stage: str, event: Event) -> None:
         """Notes an event of a stage, given by its name."""
         fields = event.fields
+        if (position := position_of(event)) is not None:
+            self.on_progress(stage, position)
         match event.kind:
-            case "progress":
-                self.on_progress(stage, Progress(**fields))
-            case "evaluate":
-                self.on_progress(stage, Progress(part=fields["what"]))
             case "trial":
                 self.planned_epochs = fields["planned_epochs"]
                 self.search.take(Trial(**{name: value for name, value in fields.items() if name != "planned_epochs"}))

@@ -19,7 +19,7 @@ from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 
 from pipelines.cluster.progress import Meter, clock, every
-from pipelines.cluster.runs import REPORT, Event, RunFolder
+from pipelines.cluster.runs import REPORT, Event, RunFolder, position_of
 from pipelines.models import tracking
 from vae.progress import Progress
 
@@ -79,8 +79,8 @@ class ProgressArtifact:
 
     def take(self, event: Event) -> None:
         """Takes in an event of the job."""
-        if event.kind == "progress":
-            self.meter.take(Progress(**event.fields))
+        if (position := position_of(event)) is not None:
+            self.meter.take(position)
 
     def update(self) -> None:
         """Updates the artifact if there is news, and otherwise says every `HEARTBEAT_SECONDS` since when it waits."""
