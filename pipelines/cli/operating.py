@@ -22,6 +22,7 @@ from pipelines.cli.parameters import (
     Approve,
     ConfigFile,
     Dataset,
+    Exact,
     Home,
     Json,
     OnEvent,
@@ -100,6 +101,7 @@ def schedule(
     settings: ScheduledSettings = None,
     register: Register = None,
     approve: Approve = False,
+    exact: Exact = False,
     pause: Annotated[bool, Option("--pause", help="Start no more runs until --resume.")] = False,
     resume: Annotated[bool, Option("--resume", help="Start runs again after --pause.")] = False,
     remove: Annotated[bool, Option("--remove", help="Delete the schedule.")] = False,
@@ -107,10 +109,9 @@ def schedule(
     as_json: Json = False,
 ) -> None:
     """Schedule a flow: run it at times or on an event. `betaline schedules` lists the schedules."""
-    screen = Screen(as_json, home)
-    name = name or options.name_of(subject)
+    screen, name = Screen(as_json, home), name or options.name_of(subject)
     configured = options.Given(preset, config, settings)
-    request = options.scheduled_request(flow, subject, name, configured, register, approve)
+    request = options.scheduled_request(flow, subject, name, configured, register, approve, exact)
     times = {"cron": cron, "every_seconds": every, "on": on, "timezone": timezone, "overlap": overlap}
     if not (pause or resume or remove):
         options.check_subject(home, request, on)

@@ -159,7 +159,9 @@ def _parts(option: str, text: str, separator: str, kinds: Mapping[str, Callable[
         raise ConfigError(f"{option} {text}: expected {separator.join(map(str.upper, kinds))}") from None
 
 
-def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: str | None, approve: bool) -> Any:
+def scheduled_request(
+    flow: str, subject: str, name: str, given: Given, alias: str | None, approve: bool, exact: bool = False
+) -> Any:
     """Returns the request of each run of a scheduled flow.
 
     Args:
@@ -169,6 +171,7 @@ def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: s
         given: Configuration of a training or a search.
         alias: Alias that the trained model may take; None registers nothing.
         approve: Whether a person decides on the alias.
+        exact: Whether the promotion scores all test examples.
 
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
@@ -180,7 +183,7 @@ def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: s
     from vae.config import override, parse
 
     if flow in ("watch", "drift"):
-        _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve)
+        _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve, exact=exact)
     if approve and alias is None:
         raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
@@ -190,7 +193,7 @@ def scheduled_request(flow: str, subject: str, name: str, given: Given, alias: s
     if flow == "drift":
         return override(parse(DriftRequest, values, "schedule"), assignments(given.settings), "--set")
     kind, config = (TuneRequest, given.searching({})) if flow == "tune" else (TrainRequest, given.training({}))
-    return parse(kind, {**values, **config, "alias": alias, "approve": approve}, "schedule")
+    return parse(kind, {**values, **config, "alias": alias, "approve": approve, "exact": exact}, "schedule")
 
 
 def _refuse(flow: str, **options: Any) -> None:

@@ -72,6 +72,16 @@ Register = Annotated[
 Approve = Annotated[
     bool, Option("--approve", help="Let a person decide on the alias: the flow run waits for `betaline approve`.")
 ]
+Metrics = Annotated[
+    list[str] | None,
+    Option(
+        "--metrics",
+        help="Metrics to measure as well: reconstruction, information, disentanglement, generation, denoising, "
+        "imputation, synthesis (repeatable).",
+    ),
+]
+NumSamples = Annotated[int, Option("--num-samples", help="Importance samples for each test example.")]
+Exact = Annotated[bool, Option("--exact", help="Score all test examples; by default as many as the decision needs.")]
 Select = Annotated[
     str | None,
     Option(

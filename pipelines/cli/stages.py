@@ -23,12 +23,15 @@ from pipelines.cli.parameters import (
     ColumnsFile,
     ConfigFile,
     Dataset,
+    Exact,
     Home,
     IngestSettings,
     Json,
     Label,
+    Metrics,
     ModelName,
     NewDataset,
+    NumSamples,
     OnBad,
     PresetName,
     Projection,
@@ -268,19 +271,15 @@ def promote(
     threshold: Annotated[
         float | None, Option(help="Highest negative log-likelihood allowed, in nats per example; by default any.")
     ] = None,
-    metrics: Annotated[
-        list[str] | None,
-        Option(
-            help="Metrics to measure as well: reconstruction, information, disentanglement, generation, denoising, "
-            "imputation, synthesis (repeatable)."
-        ),
-    ] = None,
+    metrics: Metrics = None,
     require: Annotated[
         list[str] | None, Option(help="Limit that a metric must keep, such as 'denoise_psnr_db >= 20' (repeatable).")
     ] = None,
     accept: Annotated[
         list[str] | None, Option(help="Finding that does not stop the promotion: collapsed or diverged (repeatable).")
     ] = None,
+    num_samples: NumSamples = 200,
+    exact: Exact = False,
     approve: Approve = False,
     projection: Projection = "pca",
     home: Home = DEFAULT_HOME,
@@ -293,6 +292,7 @@ def promote(
     screen = Screen(as_json, home)
     values = {"run": run_name, "name": name, "alias": alias, "threshold_nats": threshold, "approve": approve}
     lists = {"metrics": metrics, "require": require, "accept": accept}
+    values |= {"num_samples": num_samples, "exact": exact}
     values |= {"projection": projection, **{field: tuple(value or ()) for field, value in lists.items()}}
     request = parse(PromoteRequest, values, "promote")
     if approve:

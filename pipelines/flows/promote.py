@@ -56,7 +56,7 @@ def promote_if_asked(request: ModelRequest, run: str) -> PromoteResult | Pending
     """Promotes the model of a training or a search whose request names an alias; returns None for any other."""
     if request.alias is None:
         return None
-    shared = request.model_dump(include={"name", "alias", "approve", "projection"})
+    shared = request.model_dump(include={"name", "alias", "approve", "exact", "projection"})
     return hand_on(PromoteRequest(run=run, **shared), f"{run}-promote")
 
 

@@ -22,7 +22,7 @@ def train(request: TrainRequest, run: str | None = None) -> TrainResult:
         run: Name of the run; the same name resumes an earlier run. None derives a new name.
     """
     identity = own_identity("train", run)
-    asked = request.model_dump(mode="json", exclude={"alias", "approve"})
+    asked = request.model_dump(mode="json", exclude={"alias", "approve", "exact"})
     with linked_report("train", folder_of(identity)) as report:
         result = ray_job("train", asked, identity, TrainResult, partial(needs_of, request, home()))
     best = result.best

@@ -23,7 +23,7 @@ def tune(request: TuneRequest, run: str | None = None) -> TuneResult:
         run: Name of the search; the same name resumes an earlier search. None derives a new name.
     """
     identity = own_identity("tune", run)
-    asked = request.model_dump(mode="json", exclude={"alias", "approve"})
+    asked = request.model_dump(mode="json", exclude={"alias", "approve", "exact"})
     with linked_report("tune", folder_of(identity)) as report:
         result = ray_job("tune", asked, identity, TuneResult, partial(check_search, request, home()))
     rows = [asdict(trial) for trial in result.trials]

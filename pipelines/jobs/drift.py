@@ -26,7 +26,9 @@ def run(job: Job[DriftRequest]) -> DriftResult:
         reference = tracking.read_file(version.run_id, f"report/{drift.REFERENCE}", Path(scratch))
     known = drift.Reference.model_validate_json(reference)
     served, _ = pull(version.uri)
-    fresh = drift.profile_of(served.model, dataset, known.ranges, max_rows=request.max_rows)
+    fresh = drift.profile_of(
+        served.model, dataset, known.ranges, max_rows=request.max_rows, num_samples=known.profile.num_samples
+    )
     findings = drift.compare(known.profile, fresh)
     return DriftResult(
         name=version.name,

@@ -8,27 +8,29 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import ray
+
 from pipelines import report
 from pipelines.cluster.runs import emit
 from pipelines.jobs import run_report
 from pipelines.jobs.job import Job
-from pipelines.jobs.scoring import announced, champion_score, on_test_split, protocol, score_of
+from pipelines.jobs.measuring import Measuring
 from pipelines.jobs.searched import best_so_far, is_search
 from pipelines.jobs.train import earlier_training
-from pipelines.models import drift, packaging, registry, tracking
-from pipelines.models.versions import Score, Version
+from pipelines.jobs.workers import Workers
+from pipelines.models import drift, packaging, registry, row_scores, tracking
+from pipelines.models.versions import Version
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import Stage, training_stage
 from pipelines.stages.promote import Evaluation, PromoteRequest
 from pipelines.stages.train import DivergedTraining, TrainedModel
 from pipelines.stages.tune import SearchedModel, TuneResult
 from vae import serving
-from vae.config import MetricFamily, parse
+from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.data.transforms import transform_of
 from vae.errors import DataError
-from vae.metrics.likelihood import bound_sums, negative_log_likelihood
-from vae.metrics.suite import NOISE, check_families, claimed, measure
+from vae.metrics.suite import check_families
 from vae.storage import locate, sha256_of, write_whole
 from vae.training.state import WEIGHTS, load_model
 from vae.training.verdict import Finding, words
@@ -38,6 +40,7 @@ Request = PromoteRequest
 
 def run(job: Job[PromoteRequest]) -> Evaluation:
     """Scores a trained run on the test split, registers it, and proves that it loads. The flow decides on the alias."""
+    ray.init()
     request = job.request
     trained = best_so_far(job, request.run) if is_search(job, request.run) else earlier_training(job, request.run)
     projections.check(request.projection)
@@ -53,25 +56,18 @@ def run(job: Job[PromoteRequest]) -> Evaluation:
     with run_report.left_on_failure(job, trained.mlflow_run_id, failed, tracking.FAILED_PROMOTION_FOLDER):
         if request.search:
             known = _with_search(known, parse(TuneResult, job.result_of(request.search), request.search))
-        dataset = Dataset.open(trained.dataset)
+        dataset = Dataset.open(trained.dataset, checks_shards=True)
         known = run_report.noted(replace(known, dataset=dataset.manifest), dataset)
         check_families(dataset, request.metrics)
         if not dataset.num_rows("test"):
             raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
-        dataset.verify(["test"])
-        model = load_model(trained.model)
-        known = run_report.judged(known, dataset, model)
-        config, missing = known.config.model, known.config.data.missing
-        test = on_test_split(dataset, config, missing)
-        known = replace(known, model=model, rows=run_report.fixed_rows(test.share))
-        known = replace(known, bound=bound_sums(model, test, seed=0).bound())
-        nll = negative_log_likelihood(model, announced(test), num_samples=request.num_samples, seed=0)
-        known = replace(known, nll=nll)
-        name = protocol(config, model.examples, missing, request.num_samples)
-        score = score_of(request.run, nll, name, dataset)
-        known = replace(known, metrics=_task_metrics(request, known, dataset))
+        known = replace(known, model=load_model(trained.model))
+        with Workers() as workers:
+            measuring = Measuring(job, trained, dataset, known, workers)
+            for evidence in measuring.steps():
+                known = evidence
         known = replace(known, stages=spent())
-        return _Candidate(job, trained, known, dataset, score).evaluation()
+        return _Candidate(job, trained, known, dataset, measuring).evaluation()
 
 
 def _known(request: PromoteRequest, trained: TrainedModel) -> Evidence:
@@ -110,16 +106,6 @@ def _with_search(known: Evidence, searched: SearchedModel | TuneResult) -> Evide
     )
 
 
-def _task_metrics(request: PromoteRequest, known: Evidence, dataset: Dataset) -> dict[str, float]:
-    """Returns the metrics of the tasks that the model was trained for, and those that the request names."""
-    assert known.model is not None
-    families: tuple[MetricFamily, ...] = (*claimed(known.model), *request.metrics)
-    if not families:
-        return {}
-    emit("evaluate", {"what": ", ".join(dict.fromkeys(families))})
-    return measure(known.model, dataset, families, corruption=known.config.objective.corruption or NOISE)
-
-
 @dataclass(frozen=True)
 class _Candidate:
     """A scored model that becomes a version."""
@@ -128,23 +114,21 @@ class _Candidate:
     trained: TrainedModel
     known: Evidence
     dataset: Dataset
-    score: Score
+    measured: Measuring
 
     def evaluation(self) -> Evaluation:
-        """Registers the version and compares it with the version that has the alias."""
+        """Registers the version, and returns everything that the gate decides by."""
         request, known, run_id = self.job.request, self.known, self.trained.mlflow_run_id
         metrics = self._metrics()
         tracking.log_metrics(run_id, metrics)
         with TemporaryDirectory() as scratch:
             page, version = self._register(Path(scratch))
-            champion = registry.find(request.name, request.alias)
-            missing = known.config.data.missing
-            again = champion_score(champion, self.score, self.dataset, missing, request.num_samples, Path(scratch))
         return Evaluation(
             version=version,
-            score=self.score,
-            champion=champion,
-            champion_score=again,
+            score=self.measured.score,
+            champion=self.measured.champion,
+            champion_score=self.measured.champion_score,
+            comparison=self.measured.comparison,
             metrics=metrics,
             mlflow_run_id=run_id,
             experiment_id=tracking.experiment_of(run_id),
@@ -165,7 +149,7 @@ class _Candidate:
             "test_distortion": bound.distortion,
             "test_rate": bound.rate,
             "test_active_units": float(bound.active_units),
-            f"test_{self.score.name}": self.score.nats,
+            f"test_{self.measured.score.name}": self.measured.score.nats,
             **{f"test_{metric}": value for metric, value in self.known.metrics.items()},
         }
 
@@ -179,17 +163,19 @@ class _Candidate:
         request, known, run_id = self.job.request, self.known, self.trained.mlflow_run_id
         card = report.card(known, f"models:/{request.name}@{request.alias}")
         assert known.model is not None
-        reference = scratch / drift.REFERENCE
-        reference.write_text(drift.reference_of(known.model, self.dataset).model_dump_json())
-        files = [*report.write(known, scratch / "report").values(), reference]
-        page = run_report.log(self.job, run_id, files)
         local = _local_copy(self.trained.model, scratch / serving.ARTIFACT)
         weights = sha256_of(locate(str(local / WEIGHTS)))
+        reference = scratch / drift.REFERENCE
+        reference.write_text(self.measured.reference.model_dump_json())
+        scores = row_scores.write(scratch, self.measured.rows, self.measured.score, weights, self.measured.device)
+        page = run_report.log(self.job, run_id, [*report.write(known, scratch / "report").values(), reference, scores])
         version = registry.registered(request.name, run_id, weights)
         if version is None:
             emit("evaluate", {"what": "registering"})
             uri = packaging.log_model(run_id, local, known.config.model, _input_example(known), card)
-            version = registry.register(request.name, uri, run_id, weights, self.score, card, words(known.findings))
+            version = registry.register(
+                request.name, uri, run_id, weights, self.measured.score, card, words(known.findings)
+            )
         emit("evaluate", {"what": "loading it from the registry"})
         packaging.check_loads(version.uri)
         return page, version

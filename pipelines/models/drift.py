@@ -28,8 +28,9 @@ from vae.model import VAE
 
 REFERENCE = "reference.json"
 """Name of the artifact, beside the report, that holds a model's `Reference`."""
-NUM_SAMPLES, REFERENCE_ROWS, ROWS_PER_CALL = 50, 2000, 500
-_BLOCK_ROWS = 1 << 14
+NUM_SAMPLES, REFERENCE_ROWS, ROWS_PER_CALL = 10, 2000, 500
+BLOCK_ROWS = 1 << 14
+"""Number of training rows whose extremes are taken at once."""
 IMPOSSIBLE_NATS = 1e30
 """Negative log-likelihood of a row whose own one is not finite."""
 STANDARD_ERRORS = 4.0
@@ -52,7 +53,9 @@ class Profile(Section):
 
     num_examples: int
     nll: Level
-    """−log p(x), in nats per example, from `NUM_SAMPLES` importance samples."""
+    """−log p(x), in nats per example."""
+    num_samples: int = 50
+    """Number of importance samples of each row; 50 for a profile that does not state it."""
     error: Level
     """Root mean square error of the reconstruction: of pixels in [0, 1], of columns in their standard deviations."""
     outside: float
@@ -88,9 +91,8 @@ class Finding(Section):
     drifted: bool
 
 
-def reference_of(model: VAE, dataset: Dataset) -> Reference:
+def reference_of(model: VAE, dataset: Dataset, ranges: tuple[Range, ...]) -> Reference:
     """Measures a model's figures on the test split of the dataset that it was trained on."""
-    ranges = _ranges(dataset, model.examples.columns or ())
     return Reference(profile=profile_of(model, dataset, ranges, ("test",), REFERENCE_ROWS), ranges=ranges)
 
 
@@ -100,29 +102,44 @@ def profile_of(
     ranges: Sequence[Range],
     splits: Sequence[SplitName] = SPLITS,
     max_rows: int = REFERENCE_ROWS,
+    num_samples: int = NUM_SAMPLES,
 ) -> Profile:
     """Measures what a model says of the first rows of a dataset, which ingest has shuffled.
+
+    Args:
+        model: The model.
+        dataset: Rows of the kind that the model takes.
+        ranges: Range of each value in the training split.
+        splits: Splits to take rows of.
+        max_rows: Largest number of rows.
+        num_samples: Importance samples of each row.
 
     Raises:
         DataError: If the rows are not of the kind that the model takes, or there are fewer than two.
     """
     check_fits(model.examples, dataset.manifest.example, dataset.uri, categories=False)
-    max_rows = affordable_rows(model, NUM_SAMPLES, max_rows)
+    max_rows = affordable_rows(model, num_samples, max_rows)
     total = min(max_rows, sum(dataset.num_rows(split) for split in splits))
     chunks = _rows(model, dataset, splits, max_rows)
     counted = progress.counted(chunks, "comparing figures", total, "rows", lambda one: len(one.values))
-    parts = [_measured(model, rows, ranges) for rows in counted]
+    parts = [_measured(model, rows, ranges, num_samples) for rows in counted]
     if sum(len(nll_N) for nll_N, _, _ in parts) < 2:
         raise DataError(f"{dataset.uri} has fewer than 2 rows in {', '.join(splits)}: there is nothing to compare")
     nll_N, error_N, outside_N = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return Profile(num_examples=len(nll_N), nll=_level(nll_N), error=_level(error_N), outside=float(outside_N.mean()))
+    return Profile(
+        num_examples=len(nll_N),
+        nll=_level(nll_N),
+        num_samples=num_samples,
+        error=_level(error_N),
+        outside=float(outside_N.mean()),
+    )
 
 
 def _measured(
-    model: VAE, rows: _Chunk, ranges: Sequence[Range]
+    model: VAE, rows: _Chunk, ranges: Sequence[Range], num_samples: int
 ) -> tuple[NDArray[Any], NDArray[np.float64], NDArray[np.bool_]]:
     """Returns −log p(x), the reconstruction's error, and whether a value is outside of the ranges, for each row, [N]."""
-    transform, request = transform_of(model.examples), Request(task="score", num_samples=NUM_SAMPLES)
+    transform, request = transform_of(model.examples), Request(task="score", num_samples=num_samples)
     x, observed = transform.prepare(torch.from_numpy(rows.values.reshape(-1, *model.examples.shape)))
     # Of a row of gaps there is nothing to reconstruct, and log p(nothing) is 0.
     some_N = np.ones(len(x), bool) if observed is None else observed.flatten(1).any(1).numpy()
@@ -200,16 +217,32 @@ def _rows(model: VAE, dataset: Dataset, splits: Sequence[SplitName], max_rows: i
                 yield _Chunk(values_ND[part], strange_N[part], conditions_NK)
 
 
-def _ranges(dataset: Dataset, columns: Sequence[Column]) -> tuple[Range, ...]:
-    """Returns the smallest and the largest value of each pixel or column in the training split."""
-    rows, num_values = dataset.num_rows("train"), dataset.manifest.example.num_values
+class Extremes(NamedTuple):
+    """Smallest and largest value of each pixel or column."""
+
+    low: NDArray[np.float64]
+    """[D]"""
+    high: NDArray[np.float64]
+    """[D]"""
+
+
+def extremes_of(dataset: Dataset, columns: Sequence[Column], start: int, stop: int) -> Extremes:
+    """Returns the extremes of some rows of the training split; infinite where nothing is observed."""
+    num_values = dataset.manifest.example.num_values
     low_D, high_D = np.full(num_values, np.inf), np.full(num_values, -np.inf)
-    for block in dataset.blocks("train", 0, rows, _BLOCK_ROWS):
-        flat_ND = block.values.reshape(len(block.values), -1).astype(np.float64)
-        flat_ND = without_absurd(flat_ND, columns) if columns else flat_ND
+    for block in dataset.blocks("train", start, stop, BLOCK_ROWS):
+        flat_ND = block.values.reshape(len(block.values), -1)
+        flat_ND = without_absurd(flat_ND.astype(np.float64), columns) if columns else flat_ND
         low_D = np.fmin(low_D, np.fmin.reduce(flat_ND, axis=0))
         high_D = np.fmax(high_D, np.fmax.reduce(flat_ND, axis=0))
-    categories = [column.categories for column in columns] or [None] * num_values
+    return Extremes(low_D, high_D)
+
+
+def ranges_of(parts: Sequence[Extremes], columns: Sequence[Column]) -> tuple[Range, ...]:
+    """Returns the range of each pixel or column from the extremes of all parts of the training split."""
+    low_D = np.fmin.reduce([part.low for part in parts])
+    high_D = np.fmax.reduce([part.high for part in parts])
+    categories = [column.categories for column in columns] or [None] * len(low_D)
     # A column without any value has no range, and JSON no infinity.
     bounds = [(float(low), float(high)) if low <= high else (0.0, 0.0) for low, high in zip(low_D, high_D, strict=True)]
     return tuple(

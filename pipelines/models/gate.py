@@ -34,7 +34,9 @@ def judge(evaluated: Evaluation) -> Decision:
         return Decision(True, f"it is the {alias} already")
     score, seen = champion.score, evaluated.champion
     if seen and champion.version == seen.version and evaluated.champion_score:
-        score = evaluated.champion_score  # the evaluation may have scored it again, on the candidate's data
+        score = evaluated.champion_score  # on the candidate's rows
+    else:
+        evaluated = evaluated.model_copy(update={"comparison": None})
     if score is None:
         return Decision(False, f"version {champion.version}, the {alias}, has no score to compare with")
     return decided(evaluated, score)
@@ -53,7 +55,7 @@ def decided(evaluated: Evaluation, champion: Score | None) -> Decision:
     score = _figure(evaluated)
     if champion is None:
         return Decision(True, f"{score}; there was no {evaluated.alias}")
-    return Decision(True, f"{score} beats the {evaluated.alias}'s {champion.nats:.3f}")
+    return Decision(True, f"{score} beats the {evaluated.alias}'s {champion.nats:.3f}{_difference(evaluated)}")
 
 
 # --- rules: each returns the reason of a refusal, or None -----------------------------------------------------------
@@ -106,13 +108,22 @@ def beats_champion(evaluated: Evaluation, champion: Score | None) -> str | None:
             f"{_figure(evaluated)} cannot be compared with the {alias}'s {champion.name} {champion.nats:.3f} on dataset "
             f"{champion.dataset_id[:12]}; give the new protocol an alias of its own"
         )
+    if score.num_examples != champion.num_examples:
+        return (
+            f"the {alias} has changed since the evaluation, and its {champion.name} {champion.nats:.3f} is of other test "
+            "rows; promote the run again to compare the two"
+        )
     if score.nats < champion.nats:
         return None
-    return f"{_figure(evaluated)} is no better than the {alias}'s {champion.nats:.3f}"
+    return f"{_figure(evaluated)} is no better than the {alias}'s {champion.nats:.3f}{_difference(evaluated)}"
 
 
 RULES: tuple[Rule, ...] = (is_sound, meets_conditions, is_finite, passes_threshold, beats_champion)
 """Rules of an alias, in the order in which they are asked."""
+
+
+def _difference(evaluated: Evaluation) -> str:
+    return "" if evaluated.comparison is None else f": {evaluated.comparison}"
 
 
 def _figure(evaluated: Evaluation) -> str:

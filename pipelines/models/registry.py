@@ -17,6 +17,8 @@ from vae.errors import RegistryError, did_you_mean
 WEIGHTS = "betaline.weights_sha256"
 SCORE_NAME = "betaline.score_name"
 SCORE = "betaline.score_nats"
+SCORE_ROWS = "betaline.score_rows"
+SCORE_ERROR = "betaline.score_standard_error"
 BEFORE = "betaline.before"
 """Prefix of a tag for an alias: the version that had the alias before."""
 REASON = "betaline.reason"
@@ -47,6 +49,9 @@ def register(
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     tags = {WEIGHTS: weights, DATASET: score.dataset_id, SCORE_NAME: score.name, SCORE: repr(score.nats)}
+    tags[SCORE_ROWS] = str(score.num_examples)
+    if score.standard_error is not None:
+        tags[SCORE_ERROR] = repr(score.standard_error)
     if verdict is not None:
         tags[VERDICT] = verdict
     made = client.create_model_version(
@@ -160,7 +165,14 @@ def _version(stored: ModelVersion, aliases: tuple[str, ...] | None = None) -> Ve
     tags = stored.tags or {}
     score = None
     if SCORE in tags:
-        score = Score(float(tags[SCORE]), tags[SCORE_NAME], tags[DATASET])
+        error = tags.get(SCORE_ERROR)
+        score = Score(
+            nats=float(tags[SCORE]),
+            name=tags[SCORE_NAME],
+            dataset_id=tags[DATASET],
+            num_examples=int(tags.get(SCORE_ROWS, 0)),
+            standard_error=None if error is None else float(error),
+        )
     return Version(
         name=stored.name,
         version=str(stored.version),

@@ -217,14 +217,14 @@ def log_files(run_id: str, files: Iterable[Path], folder: str | None = None) -> 
         client.log_artifact(run_id, str(file), folder)
 
 
-def read_file(run_id: str, path: str, scratch: Path) -> str:
-    """Returns an artifact of a run as text.
+def read_file(run_id: str, path: str, scratch: Path) -> bytes:
+    """Returns the bytes of an artifact of a run.
 
     Raises:
         RegistryError: If the run has no artifact of that name.
     """
     try:
-        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_text(encoding="utf-8")
+        return Path(MlflowClient().download_artifacts(run_id, path, str(scratch))).read_bytes()
     except (MlflowException, OSError) as error:
         raise RegistryError(f"run {run_id} has no artifact {path}; promote its training once more: {error}") from None
 

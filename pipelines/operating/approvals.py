@@ -99,16 +99,12 @@ def evidence(evaluated: Evaluation, decision: Decision) -> str:
         their_figure = f"{theirs[metric]:.4g}" if metric in theirs else ""
         rows.append(f"| {metric.removeprefix('test_')} | {value:.4g} | {their_figure} |")
     url = tracking.artifact_url(evaluated.experiment_id, evaluated.mlflow_run_id, tracking.REPORT)
-    again = evaluated.champion_score
-    rescored = (
-        f"\n\nOn the new data the {alias} scores {again.nats:.3f} nats."
-        if champion and again and again != champion.score
-        else ""
-    )
+    paired = evaluated.comparison
+    difference = f"\n\nDifference from the {alias} on the same rows: {paired}." if paired else ""
     return (
         f"Shall **{version.name}** version {version.version} become `{alias}`? {decision.reason}.\n\n"
         + "\n".join(rows)
-        + rescored
+        + difference
         + f"\n\n[Report and plots]({url}) · model `{version.uri}`"
     )
 

@@ -42,5 +42,7 @@ class ModelRequest(Section):
     """Alias that the resulting model may take, such as champion; None registers no model."""
     approve: bool = False
     """Whether a person decides if the model takes the alias."""
+    exact: bool = False
+    """Whether the promotion scores all rows of the test split; see `PromoteRequest`."""
     projection: Projection = "pca"
     """Layout of the report's latent scatter plot: principal components, or `umap` (needs the extra `report-umap`)."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import StringConstraints
 
-from pipelines.models.versions import Score, Version
+from pipelines.models.versions import Comparison, Score, Version
 from pipelines.stages.fields import Name, Projection, Result
 from vae.config import MetricFamily, Positive, Section
 from vae.training.verdict import Finding
@@ -25,6 +25,9 @@ class Promotion(Section):
     limit."""
     num_samples: Positive = 200
     """Importance samples per example of the test split."""
+    exact: bool = False
+    """Whether all rows of the test split are scored. By default candidate and champion are compared on as many of its first
+    rows as the decision needs."""
     approve: bool = False
     """Whether a person decides on a model that passes the gate. The flow run waits for the decision without a process."""
 
@@ -72,7 +75,9 @@ class Evaluation(Judged):
     champion: Version | None
     """Version that held the alias; None if none did."""
     champion_score: Score | None
-    """Score of that version on the candidate's data; None if it has no score."""
+    """Score of that version on the same rows; its score at registration if it cannot be compared, None if it has none."""
+    comparison: Comparison | None
+    """Difference of the two scores, row by row; None if there is nothing to compare with."""
     metrics: dict[str, float]
     """Metrics on the test split, by their names in MLflow."""
     mlflow_run_id: str

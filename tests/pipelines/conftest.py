@@ -96,7 +96,9 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The pages that MLflow was given, by a job that neither Ray nor MLflow runs; what is logged is kept in mind."""
     import ray
 
-    from pipelines.models import tracking
+    from pipelines.jobs import evaluate
+    from pipelines.models import registry, tracking
+    from tests.workers import InProcess
 
     found: list[str] = []
     epochs: dict[int, dict[str, Any]] = {}
@@ -108,6 +110,8 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         epochs.update({epoch["epoch"]: epoch for epoch in told})
 
     monkeypatch.setattr(ray, "init", lambda: None)
+    monkeypatch.setattr(evaluate, "Workers", InProcess)
+    monkeypatch.setattr(registry, "find", lambda *arguments: None)
     for name, stand_in in {
         "open_run": lambda *arguments, **named: "run-1",
         "close_run": lambda *arguments: None,

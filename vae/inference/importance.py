@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae.errors import ConfigError
-from vae.inference.memory import BUDGET_BYTES, rows_within
+from vae.inference.memory import BUDGET_BYTES, draws_within
 from vae.inference.proposals import StudentTProposal, effective_draws, fit_proposal
 from vae.model import VAE
 from vae.parts.terms import Inputs, Terms
@@ -47,12 +47,12 @@ def weighted_draws(
         num_samples: Number of draws of each row.
         generator: Source of the draws, on the inputs' device.
         proposal: Distribution to draw from; None for the posterior q(z|x).
-        max_rows: Most rows encoded, or latents decoded, at once; None for as many as fit `memory.BUDGET_BYTES`.
+        max_rows: Most rows encoded, or latents decoded, at once; None for `memory.draws_within`.
     """
     if model.has_codes:
         num_samples = 1
     batch = len(inputs.x)
-    most = rows_within(model) if max_rows is None else max_rows
+    most = draws_within(model) if max_rows is None else max_rows
     noise_dim = model.noise_dim if proposal is None else proposal.noise_dim
     at_once, start = max(1, NOISE_ROWS // max(1, batch)), generator.get_state()
     for first in range(0, batch, most):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,6 +27,9 @@ from vae.parts.terms import Inputs, Terms
 from vae.seeds import Stream, derive
 
 ACTIVE_UNIT_VARIANCE = 0.01
+UNIT_ROWS, UNIT_BYTES = 16, 32 << 20
+"""Largest number of rows, and bytes of their values as floats, that have one seed for their draws where a split is divided
+among workers. A part of what a score means: it must not depend on the model or the machine."""
 ONE_DRAW = Elbo()
 
 
@@ -170,40 +174,74 @@ class NegativeLogLikelihood:
     unit, and for data without observed values."""
 
 
-@torch.no_grad()
-def negative_log_likelihood(
-    model: VAE, batches: Iterable[Batch], *, num_samples: int, seed: int
-) -> NegativeLogLikelihood:
-    """Returns the β-independent score by which models are compared.
+def rows_per_unit(num_values: int) -> int:
+    """Returns the number of rows that have one seed for their draws, by the values of a row."""
+    return max(1, min(UNIT_ROWS, UNIT_BYTES // (4 * num_values)))
 
-    Protocol: the whole split, `num_samples` draws from the posterior per example (Burda et al. 2016); targets binarised by
-    the model's own policy with draws derived from (seed, batch); missing entries left out. A latent of codes is scored by
-    its bound: distortion plus the rate of the chosen code.
+
+class RowLikelihoods(NamedTuple):
+    """Negative log-likelihoods of some rows of a split."""
+
+    nats: Tensor
+    """−log p(x) of each row's observed values, float64 [N]."""
+    num_observed: int
+    """Number of observed values of all rows together."""
+
+
+@torch.no_grad()
+def row_likelihoods(
+    model: VAE, batches: Iterable[Batch], *, num_samples: int, seed: int, first: int = 0
+) -> RowLikelihoods:
+    """Returns the negative log-likelihood of each row of some batches.
+
+    Protocol: `num_samples` draws from the posterior per example (Burda et al. 2016); targets binarised by the model's own
+    policy; missing entries left out. A latent of codes is scored by its bound: distortion plus the rate of the chosen code.
+    Draws derive from (seed, number of the batch), whatever the model's memory: two models with latents of one size are
+    scored by the same noise.
+
+    Args:
+        model: The model.
+        batches: Batches of a split.
+        num_samples: Importance samples per example.
+        seed: Seed of the draws.
+        first: Number of the first batch.
     """
     model.eval()
     device = next(model.parameters()).device
     generator = torch.Generator(device)
-    nlls, num_observed = [], 0
-    for number, batch in enumerate(batches):
+    nats, num_observed = [torch.empty(0, dtype=torch.float64)], 0
+    for number, batch in enumerate(batches, first):
         generator.manual_seed(derive(seed, Stream.EVALUATION, number))
         inputs = inputs_of(model, batch, generator)
         num_observed += inputs.x.numel() if inputs.observed is None else int(inputs.observed.sum())
-        for rows in chunks(model, len(batch)):
-            part = inputs.take(rows)
-            if model.has_codes:
-                terms = model(part, torch.zeros(1, len(part.x), 0, device=device))
-                nlls.append((terms.distortion + terms.rate)[0])
-            else:
-                nlls.append(-importance.log_likelihood(model, part, num_samples=num_samples, generator=generator))
-    nll = torch.cat(nlls).double()
+        if model.has_codes:
+            for rows in chunks(model, len(batch)):
+                terms = model(inputs.take(rows), torch.zeros(1, len(inputs.x[rows]), 0, device=device))
+                nats.append((terms.distortion + terms.rate)[0].double().cpu())
+        else:
+            found = importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator)
+            nats.append(-found.double().cpu())
+    return RowLikelihoods(torch.cat(nats), num_observed)
+
+
+def mean_likelihood(model: VAE, rows: RowLikelihoods, num_samples: int) -> NegativeLogLikelihood:
+    """Returns the score of a model from the likelihoods of rows."""
+    nats, num_observed = rows
     has_bits = model.likelihood.is_discrete and num_observed > 0
     return NegativeLogLikelihood(
-        nats=nll.mean().item(),
-        standard_error=nll.std().item() / math.sqrt(len(nll)) if len(nll) > 1 else None,
+        nats=nats.mean().item(),
+        standard_error=nats.std().item() / math.sqrt(len(nats)) if len(nats) > 1 else None,
         num_samples=0 if model.has_codes else num_samples,
-        num_examples=len(nll),
-        bits_per_dim=nll.sum().item() / (num_observed * math.log(2)) if has_bits else None,
+        num_examples=len(nats),
+        bits_per_dim=nats.sum().item() / (num_observed * math.log(2)) if has_bits else None,
     )
+
+
+def negative_log_likelihood(
+    model: VAE, batches: Iterable[Batch], *, num_samples: int, seed: int
+) -> NegativeLogLikelihood:
+    """Returns the β-independent score by which models are compared: the mean of `row_likelihoods` over some batches."""
+    return mean_likelihood(model, row_likelihoods(model, batches, num_samples=num_samples, seed=seed), num_samples)
 
 
 def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_examples: int = 10_000) -> float:

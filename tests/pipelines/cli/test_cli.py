@@ -263,7 +263,8 @@ def test_file_lies_over_a_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flow", ["train", "tune"])
 def test_scheduled_flow_registers_and_leaves_the_configuration_to_the_data(flow: str) -> None:
     """Each run looks at the dataset of its own time; the alias and the question to a person reach it."""
-    request = scheduled_request(flow, "digits", "digits", Given(), "champion", approve=True)
+    request = scheduled_request(flow, "digits", "digits", Given(), "champion", approve=True, exact=True)
+    assert request.exact
     assert (request.config if flow == "train" else request.search) is None
     assert (request.alias, request.approve) == ("champion", True)
 

@@ -54,7 +54,7 @@ def has_scored_trial(search: Path) -> bool:
 
 def page_of(experiment: str, run: str, folder: Path) -> str:
     """The report that MLflow has of a run."""
-    return tracking.read_file(tracking.run_of(experiment, run), tracking.REPORT, folder)
+    return tracking.read_file(tracking.run_of(experiment, run), tracking.REPORT, folder).decode()
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
-from pipelines.jobs.scoring import protocol, unit_change
+from pipelines.jobs.scoring import protocol, unit_changes
 from vae.config import ModelConfig, parse
 from vae.data.batches import Batch
 from vae.data.fitting import fits
@@ -58,7 +58,7 @@ def test_model_fits_data_of_the_same_names() -> None:
     assert fits(ExampleSpec(shape, ("a",), None, (size,)), ExampleSpec(shape, ("a", "c")))
 
 
-def test_unit_change_carries_a_density_to_other_units() -> None:
+def test_unit_changes_carry_a_density_to_other_units() -> None:
     """A normal column scored in one unit, plus the change, is that normal's density in the other; holes do not count."""
     mine = (Column("x", None, 1.0, 2.0), Column("y", None, 0.0, 3.0), Column("c", ("a", "b")))
     theirs = (Column("x", None, -1.0, 5.0), Column("y", None, 2.0, 0.5), Column("c", ("a", "b")))
@@ -72,7 +72,7 @@ def test_unit_change_carries_a_density_to_other_units() -> None:
         carried = Normal((a.mean - b.mean) / b.std, a.std / b.std)
         other -= carried.log_prob(((x - b.mean) / b.std).nan_to_num()) * ~x.isnan()
     table = model(ExampleSpec((3,), None, mine), **TABLE)
-    change = unit_change(table, ExampleSpec((3,), None, theirs), [Batch(values[:4]), Batch(values[4:])])
+    change = unit_changes(table, ExampleSpec((3,), None, theirs), [Batch(values[:4]), Batch(values[4:])]).mean()
     assert own.mean().item() + change == pytest.approx(other.mean().item(), rel=1e-5)
 
 
@@ -81,13 +81,13 @@ def test_models_are_compared_by_the_same_values() -> None:
     mine, theirs = (Column("x", None, 1.0, 2.0),), (Column("x", None, 1.0, 4.0, lowest=-50.0, highest=50.0),)
     table, data = model(ExampleSpec((1,), None, mine), **TABLE), ExampleSpec((1,), None, theirs)
     batch = Batch(torch.tensor([[3.0], [1e12]], dtype=torch.float64))
-    assert unit_change(table, data, [batch]) == pytest.approx(math.log(2 / 4))
+    assert unit_changes(table, data, [batch]).mean() == pytest.approx(math.log(2 / 4))
     table.examples = with_bounds_of(table.examples, data)
     assert table.examples.columns == (Column("x", None, 1.0, 2.0, lowest=-50.0, highest=50.0),)
-    assert unit_change(table, data, [batch]) == pytest.approx(math.log(2 / 4) / 2)
+    assert unit_changes(table, data, [batch]).mean() == pytest.approx(math.log(2 / 4) / 2)
 
 
-def test_unit_change_of_images_is_nothing() -> None:
+def test_unit_changes_of_images_are_nothing() -> None:
     """Pixels are in [0, 1] everywhere."""
     spec = ExampleSpec((1, 2, 2))
-    assert unit_change(model(spec), spec, []) == 0
+    assert unit_changes(model(spec), spec, [Batch(torch.zeros(3, *spec.shape))]).tolist() == [0, 0, 0]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pipelines.models.gate import decided
-from pipelines.models.versions import Score, Version
+from pipelines.models.versions import Comparison, Score, Version
 from pipelines.stages.promote import Evaluation
 from vae.training.verdict import Finding
 
 CHAMPION = Score(80.0, "nll_is200", "data")
+BETTER = Comparison(-1.0, -1.5, -0.5, 0.99, 512, 10_000)
+CLOSE = Comparison(0.25, -0.25, 0.75, 0.99, 10_000, 10_000)
 
 
 def evaluated(nats: float = 79.0, name: str = "nll_is200", **further: Any) -> Evaluation:
@@ -20,7 +23,7 @@ def evaluated(nats: float = 79.0, name: str = "nll_is200", **further: Any) -> Ev
     fields = {
         "version": Version("digits", "2", "models:/digits/2", "run-1", None, ()),
         "score": Score(nats, name, "data"),
-        **dict.fromkeys(("champion", "champion_score", "threshold_nats", "report")),
+        **dict.fromkeys(("champion", "champion_score", "comparison", "threshold_nats", "report")),
         "metrics": {},
         "require": (),
         "accept": (),
@@ -38,6 +41,26 @@ def evaluated(nats: float = 79.0, name: str = "nll_is200", **further: Any) -> Ev
     [
         (evaluated(), CHAMPION, True, "nll_is200 79.000 nats beats the champion's 80.000"),
         (evaluated(80.0), CHAMPION, False, "nll_is200 80.000 nats is no better than the champion's 80.000"),
+        (
+            evaluated(comparison=BETTER),
+            CHAMPION,
+            True,
+            r"79.000 nats beats the champion's 80.000: -1.000 nats per example, 99% interval -1.500 to -0.500, on 512 of "
+            "10,000 test rows",
+        ),
+        (
+            evaluated(80.25, comparison=CLOSE),
+            CHAMPION,
+            False,
+            r"80.250 nats is no better than the champion's 80.000: \+0.250 nats per example, 99% interval -0.250 to "
+            r"\+0.750, on all 10,000 test rows",
+        ),
+        (
+            evaluated(),
+            replace(CHAMPION, num_examples=512),
+            False,
+            "the champion has changed since the evaluation, and its nll_is200 80.000 is of other test rows; promote the",
+        ),
         (evaluated(), None, True, "nll_is200 79.000 nats; there was no champion"),
         (evaluated(threshold_nats=78.5), None, False, "nll_is200 79.000 nats is above the threshold of 78.5"),
         (evaluated(float("nan")), None, False, "nll_is200 nan nats is not finite"),

@@ -102,6 +102,19 @@ def test_marginal_nats_of_bernoulli_pixels_are_their_entropies(publish: Publish,
     assert found.critical_beta == pytest.approx(1, abs=0.15)
 
 
+@pytest.mark.parametrize(
+    ("likelihood", "levels"), [({"kind": "discretized_logistic"}, 256), ({"kind": "categorical", "levels": 16}, 16)]
+)
+def test_marginal_nats_of_levels_are_their_entropies(
+    publish: Publish, tmp_path: Path, likelihood: dict[str, Any], levels: int
+) -> None:
+    """The nats of a level's probability, not of a density: of normal pixels, the normal's entropy in levels."""
+    drawn = np.random.default_rng(0).normal(128, 40, (ROWS + 10, 1, SIDE, SIDE))
+    found = scale(publish(tmp_path, drawn.clip(0, 255).astype(np.uint8), None, SPLITS), likelihood)
+    entropy = 0.5 * math.log(2 * math.pi * math.e * (40 * levels / 256) ** 2)
+    assert found.marginal_nats == pytest.approx(16 * entropy, rel=0.02)
+
+
 def test_grey_of_bernoulli_pixels_counts_as_their_own_noise(publish: Publish, tmp_path: Path) -> None:
     """Pixels drawn from grey values have the variance of their draws, p (1 − p), so that their directions sum to 16."""
     rng = np.random.default_rng(0)

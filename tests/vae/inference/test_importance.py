@@ -169,7 +169,7 @@ def test_memory_is_bounded_by_rows(max_rows: int) -> None:
 def test_rows_at_once_are_those_of_the_byte_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without `max_rows`, a budget in bytes decides how many latents are decoded at once."""
     ppca, inputs = build(), Inputs(examples(8))
-    monkeypatch.setattr(importance, "rows_within", lambda model: 5)
+    monkeypatch.setattr(importance, "draws_within", lambda model: 5)
     decoded: list[int] = []
     ppca.model.decoder.register_forward_pre_hook(lambda _, arguments: decoded.append(len(arguments[0])))
     estimate(ppca.model, inputs, 3)

@@ -12,7 +12,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.parts.likelihoods.likelihood import Family, PixelLikelihoodPart, Support, choose
+from vae.parts.likelihoods.likelihood import Family, PixelLikelihoodPart, Support, choose, level_nats
 
 
 class Categorical(PixelLikelihoodPart):
@@ -39,6 +39,9 @@ class Categorical(PixelLikelihoodPart):
     @property
     def protocol(self) -> str:
         return f"{self.kind}{self.levels}"
+
+    def collapsed_decoder(self, mean_D: Tensor, variance_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return level_nats(variance_D, self.levels)
 
     def family(self) -> Family:
         return LevelFamily(self.levels)

@@ -128,6 +128,12 @@ def gaussian_nats(noise_D: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return noise_D, torch.zeros_like(noise_D), 0.5 * torch.log(2 * torch.pi * torch.e * noise_D.clamp(min=1e-12))
 
 
+def level_nats(noise_D: Tensor, num_levels: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the three terms of `collapsed_decoder` for the probability of a pixel's level under such Gaussian noise."""
+    noise_D, own_D, nats_D = gaussian_nats(noise_D)
+    return noise_D, own_D, (nats_D + math.log(num_levels * 255 / 256)).clamp(min=0)
+
+
 class Family(nn.Module, ABC):
     """The density (or the probability) of single values, elementwise and in nats."""
 

@@ -1,0 +1,138 @@
+"""The contest for an alias: candidate and champion on the same test rows with the same draws, until it is decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipelines.cluster.runs import emit
+from pipelines.jobs.scoring import RowScores, Subject, bound_rows, score_rows
+from pipelines.jobs.workers import Workers
+from pipelines.models.versions import Comparison
+from vae.metrics.likelihood import Bound, RowLikelihoods, Sums
+from vae.metrics.paired import CONFIDENCE, interval, looks, standard_error
+
+PRECISION = 0.005
+"""Standard error, as a share of the score, at which a score that nothing is compared with is precise enough."""
+MOST_ROWS = 10_000
+"""Largest number of rows for such a score, and for the bound, unless all rows are asked for."""
+PARTS_PER_WORKER, MOST_UNITS = 4, 64
+"""Smallest number of calls for each worker in a look, if there are as many units, and largest number of units of a call."""
+
+
+@dataclass
+class Rows:
+    """Scores of a model on the first rows of the test split, which grow."""
+
+    workers: Workers
+    subject: Subject
+    num_samples: int
+    whose: str
+    """Words that name the model."""
+    nats: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    """Negative log-likelihood of each row so far, [N]."""
+    num_observed: int = 0
+    """Number of observed values of the rows that were measured here."""
+
+    def grow(self, stop: int) -> None:
+        """Measures the rows up to `stop`."""
+        # Scores that an earlier evaluation left may end within a unit.
+        start = len(self.nats) // self.subject.unit_rows * self.subject.unit_rows
+        if stop <= len(self.nats):
+            return
+        nats, done = np.concatenate([self.nats[:start], np.full(stop - start, np.nan)]), start
+        self._announce(done)
+        parts = cut(start, stop, self.subject.unit_rows, self.workers.room)
+        calls = {self.workers.start(score_rows, self.subject, self.num_samples, *part): part for part in parts}
+        for call in self.workers.finish(calls):
+            (first, last), scores = calls[call], call.result
+            assert isinstance(scores, RowScores)
+            nats[first:last] = scores.nats
+            self.num_observed += scores.num_observed
+            done += last - first
+            self._announce(done)
+        self.nats = nats
+
+    def _announce(self, done: int) -> None:
+        total = self.subject.num_rows
+        what = f"likelihood of {self.whose}, {done:,} of at most {total:,} test examples"
+        emit("evaluate", {"what": what, "rows": done, "total": total})
+
+    @property
+    def likelihoods(self) -> RowLikelihoods:
+        """Scores of the rows, as the mean is taken of them."""
+        return RowLikelihoods(torch.from_numpy(self.nats), self.num_observed)
+
+
+def cut(start: int, stop: int, unit: int, num_workers: int) -> list[tuple[int, int]]:
+    """Returns consecutive parts of whole units, several for each worker."""
+    units = math.ceil((stop - start) / unit)
+    rows = unit * max(1, min(MOST_UNITS, units // (PARTS_PER_WORKER * num_workers)))
+    return [(first, min(first + rows, stop)) for first in range(start, stop, rows)]
+
+
+def _most(subject: Subject) -> int:
+    """Returns the number of rows for figures that nothing is compared with: all, or `MOST_ROWS` in whole units."""
+    total, unit = subject.num_rows, subject.unit_rows
+    return total if total <= MOST_ROWS else max(1, MOST_ROWS // unit) * unit
+
+
+def bound_on(workers: Workers, subject: Subject, exact: bool) -> Bound:
+    """Returns the bound on the first rows of the test split, or on all."""
+    rows = subject.num_rows if exact else _most(subject)
+    calls = [workers.start(bound_rows, subject, *part) for part in cut(0, rows, subject.unit_rows, workers.room)]
+    for _ in workers.finish(calls):
+        pass
+    # In the order of the rows: a sum of floats depends on it.
+    return Sums(torch.stack([call.result.vector.cpu() for call in calls]).sum(0)).bound()
+
+
+def compete(candidate: Rows, champion: Rows | None, threshold_nats: float | None, exact: bool) -> Comparison | None:
+    """Measures candidate and champion on ever more rows until the decision is sure, or on all rows.
+
+    The decision is that on the mean of all rows at the full number of importance samples: a bound of fewer samples is
+    biased by different amounts for two models. So rows grow, and samples do not.
+
+    Args:
+        candidate: Rows of the candidate.
+        champion: Rows of the champion; None if nothing has the alias that can be compared.
+        threshold_nats: Largest score with which the alias may move; None for any.
+        exact: Whether to measure all rows.
+
+    Returns:
+        The paired difference; None without a champion.
+    """
+    total, unit = candidate.subject.num_rows, candidate.subject.unit_rows
+    sizes = [total] if exact else looks(total, unit)
+    if champion is None and threshold_nats is None and not exact:
+        sizes = looks(_most(candidate.subject), unit)
+    for size in sizes:
+        candidate.grow(size)
+        if not np.isfinite(candidate.nats).all():
+            break
+        if champion is not None:
+            champion.grow(size)
+        if _is_decided(candidate, champion, threshold_nats, len(sizes)):
+            break
+    if champion is None or not np.isfinite(candidate.nats).all():
+        return None
+    rows = len(candidate.nats)
+    found = interval(candidate.nats - champion.nats[:rows], len(sizes))
+    return Comparison(found.mean, found.low, found.high, CONFIDENCE, rows, total)
+
+
+def _is_decided(candidate: Rows, champion: Rows | None, threshold_nats: float | None, num_looks: int) -> bool:
+    """Returns whether more rows would hardly change the decision; without one to take, whether the score is precise."""
+    rows = len(candidate.nats)
+    compared: list[NDArray[np.float64]] = []
+    if champion is not None:
+        compared.append(candidate.nats - champion.nats[:rows])
+    if threshold_nats is not None:
+        compared.append(candidate.nats - threshold_nats)
+    if not compared:
+        return standard_error(candidate.nats) <= PRECISION * abs(float(candidate.nats.mean()))
+    return all(interval(differences_N, num_looks).is_sure for differences_N in compared)
