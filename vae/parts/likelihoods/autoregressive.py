@@ -19,6 +19,8 @@ from vae.errors import ConfigError
 from vae.parts.likelihoods.likelihood import Family, in_full
 from vae.parts.likelihoods.mixed import TableLikelihood, TableLikelihoodPart
 
+NUM_BINS = 16
+"""Bins of a number among the features of the columns after it, of equal mass under a standard normal."""
 LEAST_UNITS = 4
 """Units of each hidden layer that a column has of its own, however many columns there are."""
 MOST_COLUMNS = 500
@@ -84,20 +86,27 @@ class AutoregressiveLikelihood(TableLikelihood):
     References:
         Germain, Gregor, Murray & Larochelle, MADE: Masked Autoencoder for Distribution Estimation (2015).
         https://arxiv.org/abs/1502.03509
+        Gorishniy, Rubachev & Babenko, On Embeddings for Numerical Features in Tabular Deep Learning (2022), section 3.2.
+        https://arxiv.org/abs/2203.05556
     """
 
     def __init__(self, groups: Sequence[tuple[Family, Sequence[int]]], columns: Sequence[Column], hidden: int) -> None:
         super().__init__(groups)
         self.sizes = [len(column.categories or ()) for column in columns]
         of_outputs = [column for family, members in groups for _ in range(family.num_params) for column in members]
-        of_features = [index for index, size in enumerate(self.sizes) for _ in range(size or 2)]
+        of_features = [index for index, size in enumerate(self.sizes) for _ in range(size or 2 + NUM_BINS)]
+        of_places = [place for size in self.sizes for place in ([0] * size or range(2 + NUM_BINS))]
         units = max(LEAST_UNITS, hidden // len(columns))
         of_outputs_O, of_features_F = torch.tensor(of_outputs), torch.tensor(of_features)
         of_units_U = torch.arange(len(columns)).repeat_interleave(units)
+        self.edges: Tensor
+        self.register_buffer("edges", normal_quantiles(NUM_BINS), persistent=False)
         self.context = nn.Linear(len(of_outputs), len(of_units_U))
         self.first = MaskedLinear(of_units_U[:, None] > of_features_F, bias=False)
         self.second = MaskedLinear(of_units_U[:, None] >= of_units_U)
         self.out = MaskedLinear(of_outputs_O[:, None] >= of_units_U)
+        with torch.no_grad():  # bins begin without weight, or small tables overfit
+            self.first.weight[:, [number for number, place in enumerate(of_places) if place >= 2]] = 0
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -160,7 +169,11 @@ class AutoregressiveLikelihood(TableLikelihood):
         return torch.stack(columns, -1)
 
     def _features(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """Returns [...,F] of prepared rows [...,D]: numbers beside whether they are missing, and ones for categories."""
+        """Returns [...,F] of prepared rows [...,D]: numbers, whether they are missing and their bins; ones for categories.
+
+        A bin is 0 below its lower edge, 1 above its upper one, and linear between: the piecewise linear encoding of
+        Gorishniy et al. 2022. Trees find thresholds, such as those of capital gains, that smooth layers do not.
+        """
         parts = []
         for index, size in enumerate(self.sizes):
             value = x[..., index]
@@ -168,5 +181,13 @@ class AutoregressiveLikelihood(TableLikelihood):
             if size:
                 parts.append((value[..., None] == torch.arange(size, device=x.device)) * there[..., None])
             else:
-                parts.append(torch.stack([value * there, 1 - there], -1))
+                low, high = self.edges[:-1], self.edges[1:]
+                bins = ((value[..., None] - low) / (high - low)).clamp(0, 1) * there[..., None]
+                parts.append(torch.cat([torch.stack([value * there, 1 - there], -1), bins], -1))
         return torch.cat(parts, -1)
+
+
+def normal_quantiles(bins: int) -> Tensor:
+    """Returns the edges of bins of equal mass under a standard normal, [bins + 1]; the outer ones are finite."""
+    inner = torch.special.ndtri(torch.linspace(0, 1, bins + 1, dtype=torch.float64)[1:-1]).float()
+    return torch.cat([2 * inner[:1], inner, 2 * inner[-1:]])
