@@ -120,13 +120,7 @@ def emit_progress(position: Progress) -> None:
 
 def position_of(event: Event) -> Progress | None:
     """Returns the position that an event states; None for an event of another kind."""
-    fields = event.fields
-    if event.kind == "evaluate":
-        if "rows" not in fields:
-            return Progress(part=fields["what"])
-        part = fields["what"].partition(", ")[0]  # the count behind it would make each event another part
-        return Progress(part=part, done=fields["rows"], total=fields["total"], unit="test examples")
-    return Progress(**fields) if event.kind == "progress" else None
+    return Progress(**event.fields) if event.kind == "progress" else None
 
 
 def parse_event(line: str) -> Event | None:

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipelines.cluster.runs import emit
 from pipelines.jobs.scoring import RowScores, Subject, bound_rows, score_rows
 from pipelines.jobs.workers import Workers
 from pipelines.models.versions import Comparison
+from vae import progress
 from vae.metrics.likelihood import Bound, RowLikelihoods, Sums
 from vae.metrics.paired import CONFIDENCE, interval, looks, standard_error
 
@@ -58,9 +58,7 @@ class Rows:
         self.nats = nats
 
     def _announce(self, done: int) -> None:
-        total = self.subject.num_rows
-        what = f"likelihood of {self.whose}, {done:,} of at most {total:,} test examples"
-        emit("evaluate", {"what": what, "rows": done, "total": total})
+        progress.report(f"likelihood of {self.whose}", done, self.subject.num_rows, "test examples")
 
     @property
     def likelihoods(self) -> RowLikelihoods:

@@ -11,7 +11,6 @@ from typing import Any
 import ray
 
 from pipelines import report
-from pipelines.cluster.runs import emit
 from pipelines.jobs import run_report
 from pipelines.jobs.job import Job
 from pipelines.jobs.measuring import Measuring
@@ -25,7 +24,7 @@ from pipelines.report.costs import Stage, training_stage
 from pipelines.stages.promote import Evaluation, PromoteRequest
 from pipelines.stages.train import DivergedTraining, TrainedModel
 from pipelines.stages.tune import SearchedModel, TuneResult
-from vae import serving
+from vae import progress, serving
 from vae.config import parse
 from vae.data.parquet import Dataset
 from vae.data.transforms import transform_of
@@ -159,7 +158,7 @@ class _Candidate:
         Returns:
             The report's URI, and the version.
         """
-        emit("evaluate", {"what": "report and model card"})
+        progress.report("report and model card")
         request, known, run_id = self.job.request, self.known, self.trained.mlflow_run_id
         card = report.card(known, f"models:/{request.name}@{request.alias}")
         assert known.model is not None
@@ -171,12 +170,12 @@ class _Candidate:
         page = run_report.log(self.job, run_id, [*report.write(known, scratch / "report").values(), reference, scores])
         version = registry.registered(request.name, run_id, weights)
         if version is None:
-            emit("evaluate", {"what": "registering"})
+            progress.report("registering")
             uri = packaging.log_model(run_id, local, known.config.model, _input_example(known), card)
             version = registry.register(
                 request.name, uri, run_id, weights, self.measured.score, card, words(known.findings)
             )
-        emit("evaluate", {"what": "loading it from the registry"})
+        progress.report("loading it from the registry")
         packaging.check_loads(version.uri)
         return page, version
 

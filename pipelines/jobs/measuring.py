@@ -11,7 +11,6 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.cluster.runs import emit
 from pipelines.jobs import run_report
 from pipelines.jobs.contest import Rows, bound_on, compete, cut
 from pipelines.jobs.job import Job
@@ -22,6 +21,7 @@ from pipelines.models.versions import Comparison, Score, Version
 from pipelines.report import Evidence
 from pipelines.stages.promote import PromoteRequest
 from pipelines.stages.train import TrainedModel
+from vae import progress
 from vae.config import MetricFamily
 from vae.data.batches import Share
 from vae.data.parquet import Dataset
@@ -126,7 +126,7 @@ class Measuring:
         """Returns the evidence with the results of the calls beside the likelihood."""
         for call, what in ((judged, "verdict"), (reference, "reference of drift"), (metrics, ", ".join(families))):
             if not call.is_done:
-                emit("evaluate", {"what": what})
+                progress.report(what)
             self.workers.result(call)
         self.reference = reference.result
         findings: list[Finding] = judged.result
