@@ -25,7 +25,7 @@ from vae.training.state import save_model
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     """A cluster of this process alone."""
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _skip_env_hook=True)
+    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, _skip_env_hook=True)
     yield
     ray.shutdown()
 
