@@ -204,6 +204,11 @@ REFUSALS: dict[str, Refusal] = {
         "objective.regularizers",
         [{"objective.regularizers": [{"kind": "adversary"}]}],
     ),
+    "fewer workers at most than at least": Refusal(
+        {"scaling": {"num_workers": 2, "min_workers": 4}},
+        "scaling.min_workers",
+        [{"scaling.min_workers": 2}],
+    ),
     "batch smaller than the workers": Refusal(
         {"training": {"batch_size": 7}, "scaling": {"num_workers": 8}},
         "training.batch_size",

@@ -80,7 +80,7 @@ def _main(source: str, home: str) -> None:
     watch.start()
     started = time.perf_counter()
     config = IngestConfig(source=source, name="measured", max_memory_bytes=1 << 40)
-    result = ingest(config, home, map, lambda done, total: None)
+    result = ingest(config, home, map)
     seconds = time.perf_counter() - started
     figures = {"seconds": seconds, "survey_seconds": result.survey_seconds, "rows": sum(result.rows.values())}
     figures |= {"peak": watch.peak, "base": watch.base, "temporary": watch.temporary, "processor": time.process_time()}

@@ -24,10 +24,12 @@ from vae.training.state import save_model
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
-    """A cluster of this process alone."""
-    ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, _skip_env_hook=True)
-    yield
-    ray.shutdown()
+    """A cluster of this process alone, without the token of services that ran in it before."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        ray.init("local", num_cpus=2, include_dashboard=False, log_to_driver=False, _skip_env_hook=True)
+        yield
+        ray.shutdown()
 
 
 def assigned() -> dict[str, float]:
