@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipelines.cluster.runs import Event
 from vae.config import RunConfig, override
 
 INTERVAL = 100
@@ -23,6 +24,13 @@ def long(config: RunConfig, *, epochs: int, num_workers: int) -> RunConfig:
         "scaling.num_workers": num_workers,
     }
     return override(config, changes)
+
+
+def steps_of(event: Event) -> int:
+    """Returns the steps that a `long` training says are done; -1 for an event of something else."""
+    if event.kind != "progress" or event.fields["part"] != "training":
+        return -1
+    return int(event.fields["done"]) // 2
 
 
 def weights_of(result: Any) -> bytes:

@@ -16,6 +16,7 @@ from pipelines.cluster.runs import Event
 from pipelines.data.sources import IngestConfig
 from pipelines.stages.train import TrainRequest
 from tests.cluster.nodes import Head
+from tests.trainings import steps_of
 from vae.config import RunConfig
 
 
@@ -77,7 +78,7 @@ class Fault:
     def on_event(self, event: Event) -> None:
         if event.kind != "progress" or self.noticed_seconds is not None:
             return
-        self.step = event.fields["step"]
+        self.step = max(self.step, steps_of(event))
         if self.struck_at is None and self.step >= self.at_step:
             self.strike()
             self.struck_at = time.monotonic()

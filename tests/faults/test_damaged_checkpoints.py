@@ -18,7 +18,7 @@ from pipelines.services import Services
 from tests.faults.conftest import STEPS, checkpoints_of, flip_a_byte
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver, ray_processes, wait_until
-from tests.trainings import INTERVAL, weights_of
+from tests.trainings import INTERVAL, STEPS_PER_EPOCH, steps_of, weights_of
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
 SCRIPT = Path(__file__).with_name("killed_in_save.py")
@@ -63,7 +63,7 @@ def test_training_passes_over_a_flipped_checkpoint(
     flipped: list[Path] = []
 
     def kill_and_flip(kind: str, event: Event) -> None:
-        if event.kind == "epoch" and not flipped and kill_driver(services, "train"):
+        if steps_of(event) >= STEPS_PER_EPOCH and not flipped and kill_driver(services, "train"):
             wait_until(lambda: not ray_processes(services, "RayTrainWorker"), what="its workers are gone")
             newest = max(checkpoints_of(home, "flipped").items())[1]
             flipped.append(newest / "model.safetensors")

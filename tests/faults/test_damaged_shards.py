@@ -15,6 +15,7 @@ from pipelines.data.ingest import IngestResult
 from pipelines.flows.train import train
 from tests.faults.conftest import flip_a_byte
 from tests.pipelines.conftest import run_flow
+from tests.trainings import STEPS_PER_EPOCH, steps_of
 from vae.config import override
 from vae.errors import CorruptData
 
@@ -58,11 +59,14 @@ def test_training_that_streams_names_a_shard_that_is_damaged_on_the_way(
     copy = shutil.copytree(digits.uri, tmp_path / "digits")
     shard = next(copy.glob("train-*.parquet"))
     asked_for = asked(2)
-    changes = {"training.feed": "streaming", "training.memory_budget_bytes": 30_000, "training.epochs": 60}
+    changes = {"training.feed": "streaming", "training.memory_budget_bytes": 30_000, "training.epochs": 30}
     config = override(asked_for.config, changes)
 
+    damaged: list[Event] = []
+
     def damage(kind: str, event: Event) -> None:
-        if event.kind == "epoch" and event.fields["epoch"] == 2:
+        if steps_of(event) >= 2 * STEPS_PER_EPOCH and not damaged:
+            damaged.append(event)
             content = bytearray(shard.read_bytes())
             content[100:-5000] = bytes(len(content) - 5100)
             shard.write_bytes(content)

@@ -19,7 +19,7 @@ from pipelines.stages.train import TrainResult
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import kill_driver
-from tests.trainings import INTERVAL, weights_of
+from tests.trainings import INTERVAL, STEPS_PER_EPOCH, steps_of, weights_of
 from vae.errors import ClusterLost
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -46,8 +46,7 @@ def test_training_whose_driver_is_killed_goes_on(
     killed: list[tuple[float, int]] = []
 
     def kill_twice(kind: str, event: Event) -> None:
-        # At the first epoch of each attempt: whatever is still in the log of a dead one is not another.
-        if event.kind == "epoch" and len(killed) < 2 and kill_driver(services, "train"):
+        if steps_of(event) >= STEPS_PER_EPOCH and len(killed) < 2 and kill_driver(services, "train"):
             killed.append((time.monotonic(), max(checkpoints_of(home, name))))
 
     with pytest.raises(ClusterLost, match="failed"):

@@ -18,7 +18,7 @@ from pipelines.stages.train import TrainRequest, TrainResult
 from tests.faults.conftest import STEPS, checkpoints_of
 from tests.pipelines.conftest import run_flow
 from tests.processes import ray_processes, wait_until
-from tests.trainings import INTERVAL, weights_of
+from tests.trainings import INTERVAL, STEPS_PER_EPOCH, steps_of, weights_of
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(1800)]
 WORKER = "RayTrainWorker"
@@ -43,7 +43,7 @@ class Blow:
         with ThreadPoolExecutor(2) as watch:
 
             def listen(kind: str, event: Event) -> None:
-                if event.kind != "epoch" or event.fields["epoch"] < 2 or hasattr(self, "worker"):
+                if steps_of(event) < 2 * STEPS_PER_EPOCH or hasattr(self, "worker"):
                     return
                 workers = set(ray_processes(self.services, WORKER))
                 self.worker = max(workers, key=lambda worker: worker.create_time())

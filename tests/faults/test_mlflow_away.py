@@ -98,24 +98,23 @@ def test_training_outlives_mlflow(
     outage: Callable[[Server], Callable[[], None]],
 ) -> None:
     """Training goes on meanwhile without a stall, and MLflow has the curves of an undisturbed run, each point once."""
-    is_back, during = threading.Event(), list[int]()
+    is_back, during, epochs = threading.Event(), set[int](), asked.config.training.epochs
     return_of_mlflow: threading.Timer | None = None
 
     def take_away(kind: str, event: Event) -> None:
         nonlocal return_of_mlflow
-        if event.kind != "epoch":
+        if event.kind != "progress" or event.fields["part"] != "training":
             return
         if return_of_mlflow is None:
             bring_back = outage(mlflow)
             return_of_mlflow = threading.Timer(outage_seconds, lambda: (is_back.set(), bring_back()))
             return_of_mlflow.start()
         elif not is_back.is_set():
-            during.append(event.fields["epoch"])
+            during.add(int(epochs * event.fields["done"] / event.fields["total"]))
 
     history, curves = trained(asked, f"curves-{outage_seconds}-{outage.__name__}", take_away)
     assert return_of_mlflow is not None
     return_of_mlflow.join()
-    epochs = asked.config.training.epochs
     assert len(during) > epochs // 4, "training went on during the outage"
     stall = longest_epoch_seconds(history) - longest_epoch_seconds(undisturbed[0])
     assert stall < STALL_SECONDS

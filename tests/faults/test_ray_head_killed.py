@@ -20,7 +20,7 @@ from pipelines.stages.train import TrainRequest, TrainResult
 from tests.faults.table import Measured
 from tests.pipelines.conftest import run_flow
 from tests.servers import kill
-from tests.trainings import weights_of
+from tests.trainings import STEPS_PER_EPOCH, steps_of, weights_of
 from vae.config import RunConfig, override
 
 pytestmark = [pytest.mark.servers("faults"), pytest.mark.slow, pytest.mark.timeout(900)]
@@ -76,10 +76,10 @@ class Killer:
         self.steps = 0
 
     def __call__(self, kind: str, event: Event) -> None:
-        if self.killed_at is None and event.kind == "epoch" and event.fields["epoch"] == 3:
+        if self.killed_at is None and steps_of(event) >= 3 * STEPS_PER_EPOCH:
             running = embedded.read(self.home)
             assert running is not None
-            self.steps = event.fields["step"]
+            self.steps = steps_of(event)
             self.killed_at = time.monotonic()
             kill(*process.tree(running.processes[0]))
             self.then()
