@@ -73,7 +73,6 @@ def published(folder: Path, shape: tuple[int, ...], batch: int, num_validated: i
 
 
 @pytest.mark.slow
-@pytest.mark.ci
 @pytest.mark.parametrize("name", RUNS)
 def test_estimate_is_within_its_factor_of_the_measured_peak(name: str, tmp_path: Path) -> None:
     """What a process takes beyond its libraries is neither much more nor much less than estimated."""
