@@ -25,9 +25,9 @@ from tuning.worker import LANES, SCORE, train_stack
 from vae import progress
 from vae.data.parquet import Dataset
 from vae.errors import ClusterError
-from vae.training.distributed import living, places
+from vae.training.distributed import living
 from vae.training.hooks import EpochReport
-from vae.training.room import in_words, shortage
+from vae.training.room import in_words, places, shortage
 
 log = logging.getLogger(__name__)
 
@@ -187,7 +187,7 @@ def max_concurrent(need: Need) -> int:
         ClusterError: If the cluster is too small for one trial.
     """
     wanted = {name: amount for name, amount in {"CPU": need.cpus, "GPU": need.gpus}.items() if amount}
-    room = places(wanted)
+    room = places(wanted, living())
     if room >= need.workers:
         return room // need.workers
     if need.workers == 1:

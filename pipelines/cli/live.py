@@ -13,11 +13,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.cluster.progress import Meter, clock, every
+from pipelines.cluster.progress import Meter, clock
 from pipelines.cluster.runs import Event, position_of
 from pipelines.cluster.search_progress import SearchProgress
 from tuning.frontier import Trial
-from vae.progress import Progress, listening
+from vae.progress import Progress, every, listening
 
 MAX_TRIALS = 8
 """Most trials that the table shows."""

@@ -18,10 +18,10 @@ from prefect.events.worker import EventsWorker
 from prefect.logging import get_logger
 from prefect.logging.handlers import APILogHandler
 
-from pipelines.cluster.progress import Meter, clock, every
+from pipelines.cluster.progress import Meter, clock
 from pipelines.cluster.runs import REPORT, Event, RunFolder, position_of
 from pipelines.models import tracking
-from vae.progress import Progress
+from vae.progress import Progress, every
 
 Listener = Callable[[str, Event], None]
 """Function that takes the kind of a job and an event of it."""

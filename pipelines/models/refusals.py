@@ -10,9 +10,8 @@ def as_refusal(error: BaseException) -> BetalineError | None:
     if isinstance(error, BetalineError):
         return error
     said = " ".join(str(error).split())[:500]
-    modules = {
-        kind.__module__.split(".")[0] for kind in type(error).__mro__
-    }  # by name, because importing MLflow takes a second
+    # By name, because importing MLflow takes a second.
+    modules = {kind.__module__.split(".")[0] for kind in type(error).__mro__}
     if "httpx" in modules:  # Prefect's client has tried again for minutes
         return ServiceError(
             f"the connection to Prefect's server was lost: {said or type(error).__name__}. `betaline status` says what "

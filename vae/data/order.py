@@ -27,8 +27,7 @@ class Order:
 
     An epoch is cut into windows of whole batches. Where it takes several, the row groups are permuted first. Each place of
     a batch has a range of a window's rows to itself, which it takes in a drawn order: a rank reads the ranges of its places
-    alone, and each batch has rows of the whole window. Rows that are left over for less than a batch are the first to be
-    left out; others are in each epoch.
+    alone, and each batch has rows of the whole window. An epoch leaves out what does not fill a batch: others each time.
     """
 
     num_rows: int

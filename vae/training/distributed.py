@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -28,6 +27,7 @@ from vae.storage import Location, locate, write_whole
 from vae.training.hooks import EpochReport, Hooks
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
+from vae.training.room import places
 from vae.training.state import save_model
 from vae.training.verdict import early_epoch, judge, measure
 from vae.training.world import World, set_up_process
@@ -166,12 +166,6 @@ def _choose_interface() -> None:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
 
 
-def places(wanted: Mapping[str, float]) -> int:
-    """Returns how many processes of some resources fit on the cluster's living nodes, if those were idle."""
-    # Tiny fractions are lost in sums of fractions.
-    return sum(min(int(node.get(name, 0) / amount + 1e-6) for name, amount in wanted.items()) for node in living())
-
-
 def living() -> list[dict[str, float]]:
     """Returns the resources of each living node of the cluster that this process is connected to."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -185,7 +179,7 @@ def _wanted(scaling: ScalingConfig) -> dict[str, float]:
 def _missing(scaling: ScalingConfig) -> str | None:
     """Returns the resources that the cluster lacks for the workers, such as "2 CPUs, have 1: …"; None if all fit."""
     wanted = _wanted(scaling)
-    room = places(wanted)
+    room = places(wanted, living())
     least = scaling.least_workers
     if room >= least:
         return None
@@ -197,23 +191,17 @@ def _missing(scaling: ScalingConfig) -> str | None:
 @contextmanager
 def _announcing_shortage(scaling: ScalingConfig) -> Iterator[None]:
     """Prints the resources that workers wait for while the block runs: Ray Train waits silently."""
-    over = threading.Event()
+    announced: str | None = None
 
     def watch() -> None:
-        announced = None
-        while not over.wait(COUNT_SECONDS):
-            missing = _missing(scaling)
-            if missing != announced:
-                print(f"waiting for {missing}" if missing else "there is room for all workers again", flush=True)
-                announced = missing
+        nonlocal announced
+        missing = _missing(scaling)
+        if missing != announced:
+            print(f"waiting for {missing}" if missing else "there is room for all workers again", flush=True)
+            announced = missing
 
-    thread = threading.Thread(target=watch, name="betaline-missing", daemon=True)
-    thread.start()
-    try:
+    with progress.every(COUNT_SECONDS, watch):
         yield
-    finally:
-        over.set()
-        thread.join()
 
 
 class _ForwardReports(ray.train.UserCallback):

@@ -147,11 +147,8 @@ class EpochLoop(ABC):
         now, pause = time.monotonic(), max(self.settings.checkpoint_seconds, self.checkpoint_pause)
         seconds, is_due = self.agree([now - self.last_beat, float(self._is_due(pause))])
         steps = (self.steps_done - self.beat_step) * BEAT_SECONDS / max(seconds, 1e-3)
-        self.last_beat, self.beat_step, self.beat_steps = (
-            now,
-            self.steps_done,
-            max(1, min(int(steps), 8 * self.beat_steps)),
-        )
+        self.last_beat, self.beat_step = now, self.steps_done
+        self.beat_steps = max(1, min(int(steps), 8 * self.beat_steps))
         if not self.is_leaving():
             return bool(is_due)
         is_new, self.has_seen_leaving = not self.has_seen_leaving, True

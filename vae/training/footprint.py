@@ -1,8 +1,8 @@
 """The memory of a training, estimated before it starts: nothing is computed, and no large tensor is made.
 
 A step is taken on tensors without values (torch's `FakeTensorMode`), and the bytes of all that are alive at once are
-counted. Beside them a worker holds the weights and their copies, its data, and Python with its libraries. The kernels' own
-workspace and fragmentation are left out: measured peaks are within a factor of 1.5, see `TRUST`.
+counted. Beside them a worker holds the weights and their copies, its data, Python with its libraries, and a flat amount for
+kernels and threads. Fragmentation is left out: measured peaks are within a factor of `TRUST`.
 """
 
 from __future__ import annotations

@@ -44,10 +44,16 @@ from vae.training.loop import Training
 from vae.training.world import set_up_process
 set_up_process(1)
 config, dataset = RunConfig.model_validate_json(sys.stdin.read()), Dataset.open(sys.argv[1])
-before = psutil.Process().memory_info().rss
+
+def mapped() -> int:
+    return psutil.Process().memory_info().shared
+
+before, files = psutil.Process().memory_info().rss, mapped()
 with tempfile.TemporaryDirectory() as checkpoints:
     Training(config, dataset, checkpoints=checkpoints).run()
-print(json.dumps({"before": before, "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}))
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Pages of libraries that are read later than others are not the training's.
+print(json.dumps({"taken": peak - before - (mapped() - files)}))
 """
 
 
@@ -73,6 +79,7 @@ def published(folder: Path, shape: tuple[int, ...], batch: int, num_validated: i
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 @pytest.mark.parametrize("name", RUNS)
 def test_estimate_is_within_its_factor_of_the_measured_peak(name: str, tmp_path: Path) -> None:
     """What a process takes beyond its libraries is neither much more nor much less than estimated."""
@@ -86,8 +93,7 @@ def test_estimate_is_within_its_factor_of_the_measured_peak(name: str, tmp_path:
         [sys.executable, "-c", MEASURED, dataset.uri], input=config.model_dump_json(), capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    measured = found["peak"] - found["before"] + LIBRARIES_BYTES  # as of a worker, which has imported more
+    measured = json.loads(done.stdout)["taken"] + LIBRARIES_BYTES  # as of a worker, which has imported more
     print(f"{name}: estimated {estimate.total / GIB:.2f} GiB, measured {measured / GIB:.2f} GiB")
     assert estimate.total / TRUST < measured < estimate.total * TRUST
 
