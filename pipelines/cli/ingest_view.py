@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipelines.cli.summary import counts
+from pipelines.cluster.progress import amount
 from pipelines.data.ingest import DryRun
 from pipelines.data.sources.tables.columns import Understood
 from vae.data.transforms import transform_of
@@ -27,9 +28,8 @@ def dry_run_lines(plan: DryRun) -> Iterator[Any]:
     yield f"Source: {plan.num_sources:,} file{'s' * (plan.num_sources != 1)}, {plan.source_bytes:,} bytes"
     yield f"Size: {plan.estimated_bytes:,} bytes before compression, in {plan.chunks:,} chunks"
     if plan.cost is not None:
-        stored, memory, temporary = map(
-            _amount, (plan.cost.stored_bytes, plan.cost.memory_bytes, plan.cost.temporary_bytes)
-        )
+        needed = (plan.cost.stored_bytes, plan.cost.memory_bytes, plan.cost.temporary_bytes)
+        stored, memory, temporary = (amount(number, "bytes") for number in needed)
         yield f"Needs: about {stored} for the dataset; in each process {memory} of memory, {temporary} of temporary files"
     if plan.classes is not None:
         yield f"Classes: {_listed(plan.classes)}"
@@ -59,10 +59,6 @@ def column_lines(columns: Sequence[Understood]) -> Iterator[Any]:
     yield from map(escape, remarks[:SHOWN])
     if (more := len(remarks) - SHOWN) > 0:
         yield f"… and {more:,} more remarks; all are in columns.yaml beside the dataset's manifest."
-
-
-def _amount(num_bytes: int) -> str:
-    return f"{num_bytes / 1e9:.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:.0f} MB"
 
 
 def _listed(names: Sequence[str]) -> str:

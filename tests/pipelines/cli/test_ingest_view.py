@@ -38,7 +38,9 @@ def test_dry_run_of_a_table_is_short(wide: Path, tmp_path: Path) -> None:
     assert ["number_0", "feature", "count", "0", "300", "0", "…", "2093:", "0,", "7,", "14"] in lines
     assert "Examples: rows of 100 columns" in said
     assert f"… and {100 - SHOWN} more" in said
-    assert re.search("Needs: about [0-9]+ MB for the dataset; in each process [0-9]+ MB of memory, 0 MB of temp", said)
+    assert re.search(
+        r"Needs: about [0-9.]+ [kM]B for the dataset; in each process [0-9.]+ MB of memory, 0 bytes of", said
+    )
     assert len(lines) < SHOWN + 11
 
 
