@@ -6,7 +6,8 @@ import math
 
 from pipelines.cluster.resources import GIB, Resources
 from pipelines.jobs.choosing import default_of
-from pipelines.models import tracking
+from pipelines.models import registry, tracking
+from pipelines.stages.promote import PromoteRequest
 from pipelines.stages.train import TrainRequest
 from pipelines.stages.tune import TuneRequest
 from vae.config import RunConfig
@@ -19,6 +20,16 @@ def check_search(request: TuneRequest, home: str) -> None:
     """Refuses a search without a dataset, or whose experiment was deleted; raises as `needs_of` does."""
     resolve(home, request.dataset)
     tracking.refuse_deleted(request.name)
+
+
+def check_promotion(request: PromoteRequest) -> None:
+    """Refuses a promotion where the experiment, or the run of the version that has the alias, was deleted in MLflow.
+
+    Raises:
+        RegistryError: With the command that restores it.
+    """
+    champion = registry.find(request.name, request.alias)
+    tracking.refuse_deleted(request.name, [champion.run_id] if champion is not None and champion.run_id else [])
 
 
 def needs_of(request: TrainRequest, home: str) -> Resources:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import cast
 
 from prefect import get_run_logger, task
@@ -15,6 +16,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.deployments import run_deployment
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
+from pipelines.cluster.needs import check_promotion
 from pipelines.flows.job_events import linked_report
 from pipelines.flows.ray_job import folder_of, own_identity, ray_job, stage
 from pipelines.models import gate, registry
@@ -37,7 +39,8 @@ def promote(request: PromoteRequest, run: str | None = None) -> PromoteResult:
     """
     identity = own_identity("promote", run)
     with linked_report("promote", folder_of(identity)) as report:
-        evaluated = ray_job("evaluate", request.model_dump(mode="json", exclude={"approve"}), identity, Evaluation)
+        asked = request.model_dump(mode="json", exclude={"approve"})
+        evaluated = ray_job("evaluate", asked, identity, Evaluation, partial(check_promotion, request))
     decision = gate.judge(evaluated)
     approval = approvals.ask(evaluated, decision) if decision.promote and request.approve else None
     decision = decide(evaluated, approval)
@@ -109,10 +112,8 @@ def one_at_a_time(name: str) -> Iterator[None]:
 
     The lock of a process that is killed is free after a minute.
     """
-    with (
-        get_client(sync_client=True) as client,
-        suppress(ObjectAlreadyExists),
-    ):  # another flow run may make it meanwhile
+    # Another flow run may make the limit meanwhile.
+    with get_client(sync_client=True) as client, suppress(ObjectAlreadyExists):
         client.upsert_global_concurrency_limit_by_name(name, 1)
     with concurrency(name, strict=True, lease_duration=60):
         yield

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from pipelines.cluster import needs, resources
-from pipelines.cluster.needs import needs_of
+from pipelines.cluster.needs import check_promotion, needs_of
 from pipelines.cluster.resources import GIB, check_resources
+from pipelines.models.versions import Version
+from pipelines.stages.promote import PromoteRequest
 from pipelines.stages.train import TrainRequest
 from tests.vae.conftest import _publish
 from vae.data.parquet import Dataset
@@ -70,3 +72,16 @@ def test_training_that_does_not_fit_its_dataset_is_refused(
         needs_of(asked(pictures, **{"training.batch_size": 64}), str(tmp_path))
     with pytest.raises(DataError, match="no dataset 'absent'"):
         needs_of(TrainRequest(dataset="absent", name="absent"), str(tmp_path))
+
+
+@pytest.mark.parametrize(("run_ids", "asked_for"), [([], []), (["r7"], ["r7"]), ([""], [])])
+def test_promotion_asks_for_the_run_of_the_version_that_has_the_alias(
+    run_ids: list[str], asked_for: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is asked for where no version has it, or one that no run of betaline made."""
+    asked: list[tuple[str, list[str]]] = []
+    holders = [Version("digits", "3", "models:/digits/3", run_id, None, ("champion",)) for run_id in run_ids]
+    monkeypatch.setattr(needs.registry, "find", lambda name, alias: next(iter(holders), None))
+    monkeypatch.setattr(needs.tracking, "refuse_deleted", lambda name, runs=(): asked.append((name, list(runs))))
+    check_promotion(PromoteRequest(run="one", name="digits"))
+    assert asked == [("digits", asked_for)]
