@@ -13,7 +13,7 @@ from vae.config.scale import scale_of
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
 from vae.errors import ConfigError
-from vae.parts.likelihoods.autoregressive import MOST_COLUMNS
+from vae.parts.likelihoods.autoregressive import excess_of
 
 SAMPLE_ROWS = 256
 """Images that are looked at, of the training split's first, which ingest has shuffled."""
@@ -52,6 +52,8 @@ class Facts:
     """Share of pixel values that are neither near 0 nor near 255; None of a table."""
     missing_share: float = 0.0
     """Share of a table's entries that are missing from the training split."""
+    num_categories: int = 0
+    """Categories of all columns of a table."""
 
     @property
     def are_photographs(self) -> bool:
@@ -96,7 +98,8 @@ def facts_of(dataset: Dataset) -> Facts:
     if example.columns is not None:
         columns = example_spec(dataset).columns or ()
         missing_share = sum(column.missing_share for column in columns) / max(1, len(columns))
-        return Facts(rows, example.shape, missing_share=missing_share)
+        num_categories = sum(len(column.categories or ()) for column in columns)
+        return Facts(rows, example.shape, missing_share=missing_share, num_categories=num_categories)
     sample = dataset.read_rows("train", 0, min(rows, SAMPLE_ROWS, max(1, SAMPLE_BYTES // example.row_bytes))).values
     shades = ((sample >= NEAR) & (sample <= 255 - NEAR)).mean() if sample.size else 0.0
     return Facts(rows, example.shape, shades=float(shades))
@@ -126,10 +129,11 @@ def suited(facts: Facts) -> Suited:
         if facts.missing_share:
             return _with_batch("miwae", {}, facts, f"{facts.missing_share:.1%} of the table's entries are missing")
         why = "the examples are rows of a table without missing entries"
-        if math.prod(facts.shape) <= MOST_COLUMNS:
+        excess = excess_of(math.prod(facts.shape), facts.num_categories)
+        if not excess:
             return _with_batch("table_vae", {}, facts, why)
         factorised = {"model.likelihood": {"kind": "mixed", "numeric": "auto"}}
-        return _with_batch("table_vae", factorised, facts, f"{why}, of too many columns to draw one after the other")
+        return _with_batch("table_vae", factorised, facts, f"{why}, with {excess} for an autoregressive likelihood")
     channels, height, width = facts.shape
     side = min(height, width)
     changes: dict[str, Any] = {}

@@ -49,6 +49,7 @@ CONV_3 = {"kind": "conv", "channels": [32, 64, 64]}
         ),
         (Facts(1000, (12,)), "table_vae", {"training.batch_size": 64}),
         (Facts(5000, (20_000,)), "table_vae", {"model.likelihood": FACTORISED, "training.batch_size": 128}),
+        (Facts(90_000, (3,), num_categories=300_000), "table_vae", {"model.likelihood": FACTORISED}),
         (Facts(1000, (12,), missing_share=0.01), "miwae", {}),
         (Facts(200, (12,), missing_share=0.01), "miwae", {"training.batch_size": 16}),
     ],

@@ -18,7 +18,7 @@ from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms import transform_of
 from vae.data.transforms.curves import fit_curve
 from vae.errors import ConfigError
-from vae.parts.likelihoods.autoregressive import MOST_COLUMNS, Autoregressive
+from vae.parts.likelihoods.autoregressive import MOST_CATEGORIES, MOST_COLUMNS, Autoregressive
 from vae.parts.likelihoods.likelihood import Likelihood
 from vae.parts.likelihoods.mixed import Mixed
 
@@ -128,10 +128,15 @@ def test_whole_numbers_share_one_and_are_drawn_as_such() -> None:
     assert math.isfinite(likelihood.std(outputs).item())
 
 
-def test_table_of_too_many_columns_is_refused() -> None:
-    """Its weights would grow with the square of the columns; the message names a likelihood that takes them."""
-    columns = [Column(str(number)) for number in range(MOST_COLUMNS + 1)]
-    with pytest.raises(
-        ConfigError, match=rf"{MOST_COLUMNS} at most, and the table has {MOST_COLUMNS + 1}; use .* mixed"
-    ):
+@pytest.mark.parametrize(
+    ("columns", "words"),
+    [
+        ([Column(str(number)) for number in range(MOST_COLUMNS + 1)], "501 columns, more than 500"),
+        ([Column("key", tuple(map(str, range(MOST_CATEGORIES + 1))))], "10,001 categories, more than 10,000"),
+    ],
+    ids=["columns", "categories"],
+)
+def test_table_of_too_much_is_refused(columns: list[Column], words: str) -> None:
+    """Its weights would grow beyond use; the message names a likelihood that takes them."""
+    with pytest.raises(ConfigError, match=rf"the table has {words}; use .* mixed"):
         Autoregressive(hidden=24).build(ExampleSpec.of_table(columns))

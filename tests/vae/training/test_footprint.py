@@ -14,7 +14,7 @@ import pytest
 
 from tests.vae.conftest import _publish, _publish_table
 from vae.config import override
-from vae.config.presets import preset
+from vae.config.presets import PRESETS, preset
 from vae.data.parquet import Dataset
 from vae.data.schema import Column
 from vae.errors import ConfigError
@@ -96,6 +96,13 @@ def test_estimate_is_within_its_factor_of_the_measured_peak(name: str, tmp_path:
     measured = json.loads(done.stdout)["taken"] + LIBRARIES_BYTES  # as of a worker, which has imported more
     print(f"{name}: estimated {estimate.total / GIB:.2f} GiB, measured {measured / GIB:.2f} GiB")
     assert estimate.total / TRUST < measured < estimate.total * TRUST
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_estimated(name: str, digits: Dataset, people: Dataset) -> None:
+    """No part of a conditional model asks for values."""
+    config = override(preset(name), {"model.condition": ["class"]}, "changes")
+    assert footprint(config, people if name in ("miwae", "table_vae") else digits) is not None
 
 
 def test_estimate_needs_no_memory_of_its_own(tmp_path: Path) -> None:

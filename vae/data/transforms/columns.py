@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
 from vae.data.schema import Column
 from vae.data.transforms.numbers import KINDS, Numbers
@@ -130,7 +130,7 @@ class Categories:
 
     def features(self, values_N: Tensor) -> Tensor:
         """Returns the codes as one-hot vectors, [N,F]."""
-        return F.one_hot(values_N.long(), len(self.names)).float()
+        return (values_N.long()[..., None] == torch.arange(len(self.names), device=values_N.device)).float()
 
 
 @lru_cache(maxsize=4096)

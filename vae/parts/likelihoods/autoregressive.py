@@ -25,6 +25,8 @@ LEAST_UNITS = 4
 """Units of each hidden layer that a column has of its own, however many columns there are."""
 MOST_COLUMNS = 500
 """Most columns: the weights grow with their square, and a draw takes a pass through all of them for each."""
+MOST_CATEGORIES = 10_000
+"""Most categories of all columns: each takes three times `hidden` weights, where `mixed` takes a layer's width."""
 
 
 class Autoregressive(TableLikelihoodPart):
@@ -47,12 +49,20 @@ class Autoregressive(TableLikelihoodPart):
         return f"{super().summary}, each given the columns before it ({self.hidden} units)"
 
     def module(self, columns: Sequence[Column]) -> TableLikelihood:
-        if len(columns) > MOST_COLUMNS:
+        if excess := excess_of(len(columns), sum(len(column.categories or ()) for column in columns)):
             raise ConfigError(
-                f"model.likelihood: autoregressive draws column after column, {MOST_COLUMNS} at most, and the table has "
-                f"{len(columns):,}; use a likelihood of kind mixed, or leave columns out of the dataset by --columns"
+                f"model.likelihood: autoregressive draws column after column, and the table has {excess}; "
+                "use a likelihood of kind mixed, or leave columns out of the dataset by --columns"
             )
         return AutoregressiveLikelihood(self.families(columns), columns, self.hidden)
+
+
+def excess_of(num_columns: int, num_categories: int) -> str:
+    """Returns which number is too large for the likelihood, and its limit; empty if none is."""
+    for number, most, name in (num_columns, MOST_COLUMNS, "columns"), (num_categories, MOST_CATEGORIES, "categories"):
+        if number > most:
+            return f"{number:,} {name}, more than {most:,}"
+    return ""
 
 
 class MaskedLinear(nn.Linear):
