@@ -11,7 +11,6 @@ from vae.config import RunConfig, override
 from vae.config.presets import PRESETS, preset
 from vae.config.scale import scale_of
 from vae.data.parquet import Dataset
-from vae.data.statistics import example_spec
 from vae.errors import ConfigError
 from vae.parts.likelihoods.autoregressive import excess_of
 
@@ -89,15 +88,15 @@ class Suited:
 
 
 def facts_of(dataset: Dataset) -> Facts:
-    """Reads what a default configuration depends on: the manifest, and a sample of images or the columns of a table.
+    """Reads what a default configuration depends on: the manifest, and a sample of images or the footers of a table.
 
     Raises:
         CorruptData: If a shard is not what the manifest says.
     """
     example, rows = dataset.manifest.example, dataset.num_rows("train")
     if example.columns is not None:
-        columns = example_spec(dataset).columns or ()
-        missing_share = sum(column.missing_share for column in columns) / max(1, len(columns))
+        columns = example.columns
+        missing_share = dataset.count_missing("train") / max(1, rows * len(columns))
         num_categories = sum(len(column.categories or ()) for column in columns)
         return Facts(rows, example.shape, missing_share=missing_share, num_categories=num_categories)
     sample = dataset.read_rows("train", 0, min(rows, SAMPLE_ROWS, max(1, SAMPLE_BYTES // example.row_bytes))).values

@@ -94,7 +94,7 @@ def medians(values_ND: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([np.median(values) if len(values) else 0.0 for values in observed])
 
 
-def plausible_ranges(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def plausible_ranges(dataset: Dataset, num_rows: int | None = None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Returns the lowest and the highest plausible value of each column of a table, [D] each; -∞ and ∞ of categories.
 
     Sort the distances d of a column's entries in the training split from their median. The entries above a gap, where d
@@ -103,18 +103,21 @@ def plausible_ranges(dataset: Dataset) -> tuple[NDArray[np.float64], NDArray[np.
 
     Args:
         dataset: A table.
+        num_rows: Number of rows of the training split to look at; all by default.
 
     Raises:
         CorruptData: If a shard is not what the manifest says.
     """
-    columns, rows = dataset.manifest.example.columns or (), dataset.num_rows("train")
+    columns, rows = dataset.manifest.example.columns or (), num_rows or dataset.num_rows("train")
+    categorical_D = np.array([column.categories is not None for column in columns])
+    if categorical_D.all():
+        return np.full(len(columns), -np.inf), np.full(len(columns), np.inf)
     first_ND = dataset.read_rows(
         "train", 0, min(CENTRE_ROWS, max(LEAST_ROWS, MOST_VALUES // max(1, len(columns))), rows)
     ).values
     distances = Distances(medians(first_ND.astype(np.float64)))
     for block in dataset.blocks("train", 0, rows, rows_per_block(dataset.manifest.example)):
         distances.add(block.values.astype(np.float64))
-    categorical_D = np.array([column.categories is not None for column in columns])
     lowest_D, highest_D = distances.ranges()
     return np.where(categorical_D, -np.inf, lowest_D), np.where(categorical_D, np.inf, highest_D)
 

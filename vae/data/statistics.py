@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -21,7 +22,11 @@ _BLOCK_ROWS = 1 << 16
 
 
 def example_spec(
-    dataset: Dataset, missing: MissingConfig | None = None, transform: CurveChoice = "standard"
+    dataset: Dataset,
+    missing: MissingConfig | None = None,
+    transform: CurveChoice = "standard",
+    *,
+    from_sample: bool = False,
 ) -> ExampleSpec:
     """Returns the schema of a dataset's examples with the scale and the extremes of every column.
 
@@ -33,26 +38,31 @@ def example_spec(
         dataset: Images, with attributes perhaps, or a table.
         missing: Entries to hide, as the model's `Share` hides them.
         transform: Choice of the curves of a table's columns, which are fitted to its first `FIT_ROWS` rows.
+        from_sample: Whether to look at a table's first rows alone, which tell the size of its model.
 
     Raises:
         ConfigError: If a table's entries cannot go missing in that way.
         CorruptData: If a shard is not what the manifest says.
     """
     example = dataset.manifest.example
-    columns = example.columns and _table_columns(dataset, example.columns, missing, transform)
+    columns = example.columns and _table_columns(dataset, example.columns, missing, transform, from_sample)
     return replace(example, columns=columns, attributes=_scaled(example.attributes, _attribute_moments(dataset)))
 
 
 def _table_columns(
-    dataset: Dataset, unscaled: Sequence[Column], missing: MissingConfig | None, transform: CurveChoice
+    dataset: Dataset,
+    unscaled: Sequence[Column],
+    missing: MissingConfig | None,
+    transform: CurveChoice,
+    from_sample: bool,
 ) -> tuple[Column, ...]:
-    rows = dataset.num_rows("train")
+    fit_rows = min(FIT_ROWS, max(LEAST_ROWS, MOST_VALUES // len(unscaled)))
+    rows = min(dataset.num_rows("train"), fit_rows if from_sample else sys.maxsize)
     columns = [
         column if column.categories else replace(column, lowest=float(lowest), highest=float(highest))
-        for column, lowest, highest in zip(unscaled, *plausible_ranges(dataset), strict=True)
+        for column, lowest, highest in zip(unscaled, *plausible_ranges(dataset, rows), strict=True)
     ]
     logistic = None if missing is None else fit_logistic(dataset, missing)
-    fit_rows = min(FIT_ROWS, max(LEAST_ROWS, MOST_VALUES // len(columns)))
     moments, num_missing_D, start, first = (
         Moments(len(columns)),
         np.zeros(len(columns)),

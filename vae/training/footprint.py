@@ -21,6 +21,7 @@ from vae.config import RunConfig
 from vae.data.batches import Share, open_feed
 from vae.data.parquet import Dataset
 from vae.data.statistics import example_spec
+from vae.data.transforms import transform_of
 from vae.draws import RowDraws
 from vae.model import VAE
 from vae.parts.controllers.controller import check_schedule
@@ -92,6 +93,8 @@ def footprint(config: RunConfig, dataset: Dataset) -> Footprint | None:
         )
     except (RuntimeError, NotImplementedError, TypeError):
         return None
+    finally:
+        transform_of.cache_clear()  # transforms keep tensors, which have no values here
     weights = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
     copies = COPIES + (training.ema_decay is not None)
     held = (share.num_rows + num_validated) * share.row_bytes
@@ -115,7 +118,7 @@ def fitting_batch(config: RunConfig, dataset: Dataset, most_bytes: float) -> int
 
 def _model(config: RunConfig, dataset: Dataset) -> VAE:
     """Returns the model without values; with values if its parts cannot be made without, as flows are."""
-    spec = example_spec(dataset, config.data.missing, config.data.transform)
+    spec = example_spec(dataset, config.data.missing, config.data.transform, from_sample=True)
     try:
         with FakeTensorMode(allow_non_fake_inputs=True):
             return VAE(config.model, spec)

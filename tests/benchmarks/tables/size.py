@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -30,18 +30,23 @@ class Size(NamedTuple):
     num_rows: int
     num_columns: int = 20
     ending: str = ".csv"
+    has_keys: bool = False
+    """Whether two columns are texts: one differs in every row, one has 300,000 values."""
 
     @property
     def name(self) -> str:
         """Rows and columns."""
-        return f"{self.num_rows:,} × {self.num_columns:,}"
+        return f"{self.num_rows:,} × {self.num_columns:,}{', texts' * self.has_keys}"
 
 
 SIZES = (
     Size(100_000),
     Size(1_000_000),
     Size(1_000_000, ending=".csv.gz"),
+    Size(1_000_000, ending=".csv.zst"),
+    Size(1_000_000, ending=".jsonl"),
     Size(1_000_000, ending=".parquet"),
+    Size(1_000_000, has_keys=True),
     Size(10_000_000),
     Size(5_000, 20_000),
 )
@@ -67,22 +72,22 @@ def _measure(size: Size, home: Path) -> Figures:
 def _write(size: Size, folder: Path) -> Path:
     """Writes a table block by block; returns its file."""
     rng, rows = np.random.default_rng(0), max(1, BLOCK_VALUES // size.num_columns)
-    path, writer = folder / f"table{size.ending.removesuffix('.gz')}", None
-    for start in range(0, size.num_rows, rows):
-        block = _block(size, rng, start, min(start + rows, size.num_rows))
-        if writer is None and path.suffix == ".parquet":
-            writer = pq.ParquetWriter(path, block.schema)
-        elif writer is None:
-            options = pyarrow.csv.WriteOptions(quoting_style="none")
-            writer = pyarrow.csv.CSVWriter(path, block.schema, write_options=options)
-        writer.write_table(block)
-    assert writer is not None
-    writer.close()
-    if size.ending.endswith(".gz"):
-        packed = path.with_name(f"{path.name}.gz")
-        with path.open("rb") as source, gzip.open(packed, "wb", compresslevel=1) as target:
-            shutil.copyfileobj(source, target)
-        return packed
+    path = folder / f"table{size.ending}"
+    blocks = (_block(size, rng, start, min(start + rows, size.num_rows)) for start in range(0, size.num_rows, rows))
+    with pa.OSFile(str(path), "wb") if path.suffix == ".parquet" else pa.output_stream(path, "detect") as stream:
+        writer = None
+        for block in blocks:
+            if path.suffix == ".jsonl":
+                stream.write(pl.DataFrame(block).write_ndjson().encode())
+                continue
+            if writer is None and path.suffix == ".parquet":
+                writer = pq.ParquetWriter(stream, block.schema)
+            elif writer is None:
+                options = pyarrow.csv.WriteOptions(quoting_style="none")
+                writer = pyarrow.csv.CSVWriter(stream, block.schema, write_options=options)
+            writer.write_table(block)
+        if writer is not None:
+            writer.close()
     return path
 
 
@@ -96,6 +101,9 @@ def _block(size: Size, rng: np.random.Generator, start: int, stop: int) -> pa.Ta
         "amount": np.exp(rng.normal(3, 1, number)).round(2),
         "country": pa.array([f"C{code}" for code in range(40)]).take(pa.array(rng.integers(0, 40, number))),
     }
+    if size.has_keys:
+        columns["email"] = pa.array([f"{number * 7919 % 99_999_989:08d}@example.com" for number in range(start, stop)])
+        columns["key"] = pa.array([f"k{code:06d}" for code in rng.integers(0, 300_000, number).tolist()])
     others = range(size.num_columns - len(columns))
     return pa.table({**columns, **{f"x{place}": rng.normal(size=number).round(3) for place in others}})
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
 from vae.data.manifest import derive_schema_fingerprint
 from vae.data.parquet import Dataset
 from vae.data.rows import ATTRIBUTE
-from vae.data.schema import Column
-from vae.data.transforms.tables import encode
+from vae.data.schema import Column, ExampleSpec
+from vae.data.transforms import transform_of
 from vae.errors import CorruptData
+
+
+def encode(table: pa.Table, columns: Sequence[Column]) -> NDArray[np.float64]:
+    """All rows of a shard's table, as a dataset reads them."""
+    return transform_of(ExampleSpec.of_table(columns)).from_arrow(table, slice(0, len(table)))
 
 
 def numeric(name: str, dtype: str = "double") -> Column:
@@ -45,9 +52,23 @@ def test_encode_gives_numbers_codes_and_nan(values: pa.Array, column: Column, ex
 
 
 def test_encode_refuses_an_unknown_category() -> None:
-    """A value that the manifest does not know is no code."""
-    with pytest.raises(CorruptData, match="column 'a' holds 'c', which is none of its 2 categories"):
-        encode(pa.table({"a": ["a", "c"]}), [categorical("a", "a", "b")])
+    """A value that the manifest does not know is no code; of columns that are read together, its own is named."""
+    with pytest.raises(CorruptData, match="column 'q' holds 'c', which is none of its 2 categories"):
+        encode(pa.table({"p": ["a", "b"], "q": ["a", "c"]}), [categorical(name, "a", "b") for name in "pq"])
+
+
+def test_columns_stored_alike_keep_their_places() -> None:
+    """Columns of several kinds, some of them alike, come back in the order of the table."""
+    columns = [numeric("x"), categorical("k", "a", "b"), numeric("n", "int64"), categorical("l", "a", "b"), numeric("y")]
+    table = pa.table({"x": [0.5, None], "k": ["b", "a"], "n": [3, 4], "l": [None, "b"], "y": [1.5, 2.5]})
+    expected = [[0.5, 1, 3, np.nan, 1.5], [np.nan, 0, 4, 1, 2.5]]
+    np.testing.assert_array_equal(encode(table, columns), expected)
+
+
+def test_missing_entries_are_counted_from_the_footers(people: Dataset) -> None:
+    """As many as the columns of a table have; the labels are none of them."""
+    names = [column.name for column in people.manifest.example.columns]
+    assert people.count_missing("train") == sum(people.read_table("train")[name].null_count for name in names) > 0
 
 
 @pytest.mark.parametrize(("start", "stop"), [(0, 900), (0, 100), (150, 160), (95, 205), (900, 900)])

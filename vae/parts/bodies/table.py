@@ -56,18 +56,24 @@ class TableBody(BodyPart):
 
 
 class TableEncoder(nn.Module):
-    """Numbers, embedded categories and indicators of missing entries, side by side, to features."""
+    """Numbers, embedded categories and indicators of missing entries, side by side, to features.
+
+    Shapes: B batch, D columns, C categorical columns.
+    """
 
     def __init__(self, config: TableBody, examples: ExampleSpec, context: ContextDims) -> None:
         super().__init__()
         columns = examples.columns or ()
         self.numeric = [number for number, column in enumerate(columns) if column.categories is None]
-        categorical = {n: column.categories for n, column in enumerate(columns) if column.categories is not None}
+        categorical = {n: len(column.categories) for n, column in enumerate(columns) if column.categories is not None}
         self.categorical = list(categorical)
-        # One more than the categories, for missing entries.
-        self.embeddings = nn.ModuleList(
-            nn.Embedding(len(categories) + 1, config.embedding_dim) for categories in categorical.values()
-        )
+        missing_C = torch.tensor(list(categorical.values()), dtype=torch.long)
+        # One more than the categories, for missing entries. The columns share a table, one after the other.
+        self.missing_C: Tensor
+        self.first_C: Tensor
+        self.register_buffer("missing_C", missing_C, persistent=False)
+        self.register_buffer("first_C", (missing_C + 1).cumsum(0) - missing_C - 1, persistent=False)
+        self.embedding = nn.Embedding(int((missing_C + 1).sum()), config.embedding_dim) if categorical else None
         self.missing_indicators = config.missing_indicators
         width = len(self.numeric) + config.embedding_dim * len(categorical)
         width += len(columns) * config.missing_indicators
@@ -76,9 +82,9 @@ class TableEncoder(nn.Module):
     def forward(self, x_BD: Tensor, observed_BD: Tensor | None, context: Context) -> Tensor:
         observed_BD = torch.ones_like(x_BD, dtype=torch.bool) if observed_BD is None else observed_BD
         parts = [x_BD[:, self.numeric]]
-        for column, embedding in zip(self.categorical, self.embeddings, strict=True):
-            missing = embedding.num_embeddings - 1  # pyright: ignore[reportOperatorIssue]
-            parts.append(embedding(torch.where(observed_BD[:, column], x_BD[:, column].long(), missing)))
+        if self.embedding is not None:
+            codes_BC = torch.where(observed_BD[:, self.categorical], x_BD[:, self.categorical].long(), self.missing_C)
+            parts.append(self.embedding(codes_BC + self.first_C).flatten(1))
         if self.missing_indicators:
             parts.append(observed_BD.to(x_BD.dtype))
         return self.dense(concatenated(torch.cat(parts, dim=-1), context), context)
