@@ -59,7 +59,13 @@ def test_encode_refuses_an_unknown_category() -> None:
 
 def test_columns_stored_alike_keep_their_places() -> None:
     """Columns of several kinds, some of them alike, come back in the order of the table."""
-    columns = [numeric("x"), categorical("k", "a", "b"), numeric("n", "int64"), categorical("l", "a", "b"), numeric("y")]
+    columns = [
+        numeric("x"),
+        categorical("k", "a", "b"),
+        numeric("n", "int64"),
+        categorical("l", "a", "b"),
+        numeric("y"),
+    ]
     table = pa.table({"x": [0.5, None], "k": ["b", "a"], "n": [3, 4], "l": [None, "b"], "y": [1.5, 2.5]})
     expected = [[0.5, 1, 3, np.nan, 1.5], [np.nan, 0, 4, 1, 2.5]]
     np.testing.assert_array_equal(encode(table, columns), expected)
