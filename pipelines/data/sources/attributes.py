@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.tables.columns import is_number, is_text
 from vae.data.schema import Column
-from vae.data.transforms.tables import encode
+from vae.data.transforms import transform_of_column
 from vae.errors import DataError
 
 
@@ -39,7 +39,8 @@ def survey_attributes(
             raise DataError(f"{where}: every value of attribute {name!r} is missing. Leave it out")
         columns.append(_column(name, values, is_category=name in categorical))
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused below
-        encoded = encode(table, columns).astype(np.float32)
+        values = [transform_of_column(column).from_arrow(table[column.name]) for column in columns]
+        encoded = np.stack(values, axis=1).astype(np.float32)
     for column, values_N in zip(columns, encoded.T, strict=True):
         infinite = int(np.isinf(values_N).sum())
         if infinite:
