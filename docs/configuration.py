@@ -13,6 +13,7 @@ from pydantic_core import PydanticUndefined
 
 from tuning.space import SearchConfig
 from vae.config import RunConfig
+from vae.parts.described import descriptions
 
 TITLE = """# Configuration
 
@@ -42,7 +43,7 @@ def page() -> str:
 def table(section: type[BaseModel]) -> str:
     """Returns a table of a section's fields, with defaults and meanings."""
     rows = [
-        f"| `{name}` | {default(field)} | {cell(field.description)} |"
+        f"| `{name}` | {default(field)} | {cell(descriptions(section).get(name))} |"
         for name, field in section.model_fields.items()
     ]  # fmt: skip
     return "\n".join(["| field | default | meaning |", "|---|---|---|", *rows, ""])
@@ -57,7 +58,7 @@ def kinds(path: str, models: list[type[BaseModel]]) -> str:
 def fields(model: type[BaseModel]) -> str:
     """Returns the fields of a kind, as one cell."""
     listed = ((name, field) for name, field in model.model_fields.items() if name != "kind")
-    return "<br>".join(f"`{name}` ({default(field)}): {cell(field.description)}" for name, field in listed)
+    return "<br>".join(f"`{name}` ({default(field)}): {cell(descriptions(model).get(name))}" for name, field in listed)
 
 
 def choices(section: type[BaseModel]) -> Iterator[tuple[str, list[type[BaseModel]]]]:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from pipelines.stages.promote import Judged
 
 
+LIBRARIES = ("tuning.space", "pipelines.cluster.launch", "pipelines.models.registry")
+"""Modules with PyTorch, Ray and MLflow, which take seconds to import."""
+
+
 class Screen:
     """Output of one command: text for people, which goes to stderr if stdout carries JSON, and hints that can be pasted."""
 
@@ -78,7 +82,10 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     check(servers_of_environment(home))
     from pipelines.cli.live import watched
 
-    with watched(title, screen.console) as view, connect(home, on_progress=view.on_service) as services:
+    with (
+        watched(title, screen.console) as view,
+        connect(home, on_progress=view.on_service, meanwhile=_load_libraries) as services,
+    ):
         if view.stage:  # services are starting; of a command that finds them running, nothing is said
             report("loading Prefect")
         from pipelines.flows import job_events
@@ -91,6 +98,12 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
         except BetalineError:
             screen.say_report(view.report_url)
             raise
+
+
+def _load_libraries() -> None:
+    """Imports everything that flows need but Prefect, which reads the addresses of its servers when it is imported."""
+    for name in LIBRARIES:
+        import_module(name)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.cli.yaml_files import read_mapping, read_yaml
+from pipelines.stages.yaml_files import read_mapping, read_yaml
 from vae.errors import ConfigError
 
 if TYPE_CHECKING:

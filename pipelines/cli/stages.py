@@ -47,7 +47,7 @@ from pipelines.cli.parameters import (
     Strict,
     WriteColumns,
 )
-from pipelines.cli.yaml_files import read_mapping
+from pipelines.stages.yaml_files import read_mapping
 from vae.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -63,16 +63,16 @@ app = Typer()
 @app.command()
 def run(run: RunName = None, home: Home = DEFAULT_HOME, as_json: Json = False) -> None:
     """Run the whole pipeline on a small dataset of digits: ingest, search, train the best model, promote it."""
-    from pipelines.cli import summary
-    from pipelines.stages import demo
-
     screen, run = Screen(as_json, home), run or f"pipeline-{uuid.uuid4().hex}"
     started = time.monotonic()
     with connected(home, screen, "betaline run") as services, _resumable(screen, run, has_report=False):
         ready = time.monotonic() - started
         from pipelines.flows.pipeline import pipeline
+        from pipelines.stages import demo
 
         result = pipeline(demo.digits(), run=run)
+    from pipelines.cli import summary
+
     seconds = {"services": ready, **result.seconds, "total": time.monotonic() - started}
     promotion = summary.promotion_of(result)
     screen.say(*summary.pipeline_lines(result, services, seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -40,7 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(kind: str, spec_uri: str) -> int:
     progress.report("loading libraries")
+    gc.disable()  # what is imported stays: a fifth of the time went into looking for garbage in it
     module = importlib.import_module(f"pipelines.jobs.{kind}")
+    gc.freeze()
+    gc.enable()
     job = Job(spec_uri, module.Request)
     try:
         result = module.run(job)

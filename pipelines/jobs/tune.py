@@ -10,7 +10,6 @@ from tempfile import TemporaryDirectory
 
 import ray
 
-from pipelines.cli.yaml_files import write_yaml
 from pipelines.cluster.search_progress import SearchProgress
 from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
@@ -20,6 +19,7 @@ from pipelines.report import Evidence, projections, search_table
 from pipelines.report.costs import Stage
 from pipelines.stages.train import Choice
 from pipelines.stages.tune import TuneRequest, TuneResult
+from pipelines.stages.yaml_files import write_yaml
 from tuning.frontier import Trial, pareto, select
 from tuning.models import Best, best_of, model_of
 from tuning.search import division_of, max_concurrent, num_trials, resources_of, search

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pipelines.cli.yaml_files import write_yaml
 from pipelines.report import figures, search
 from pipelines.report.columns import columns
 from pipelines.report.costs import pace
@@ -14,6 +13,7 @@ from pipelines.report.findings import remarks, scores, verdict
 from pipelines.report.formats import joined
 from pipelines.report.measures import measures
 from pipelines.report.templates import render
+from pipelines.stages.yaml_files import write_yaml
 from vae.progress import counted
 
 MOST_SOURCES, MOST_CLASSES = 20, 50

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from pipelines.services.process import LOOPBACK, NUM_PORTS, free_port
 from pipelines.services.proxies import spared
+from pipelines.services.schemas import make_database
 from vae.errors import ServiceError
 
 NAMES = ("prefect", "mlflow", "ray")
@@ -130,6 +131,8 @@ def prefect(home: Path, ports: Ports, *, database: str | None = None) -> Launch:
     """
     url = f"http://{LOOPBACK}:{ports.prefect}"
     auth = read_secret(home, "prefect_auth")
+    if database is None:
+        make_database("prefect", home / "prefect.db")
     environment = {
         "PREFECT_HOME": str(home / "prefect"),
         "PREFECT_API_URL": f"{url}/api",
@@ -169,8 +172,12 @@ def mlflow(home: Path, ports: Ports, *, database: str | None = None, artifacts: 
         artifacts: Folder or URI of the artifacts; None means HOME/artifacts.
     """
     url = f"http://{LOOPBACK}:{ports.mlflow}"
+    if database is None:
+        make_database("mlflow", home / "mlflow.db")
     command = [
-        *(sys.executable, "-m", "mlflow", "server", "--host", LOOPBACK, "--port", str(ports.mlflow)),
+        # -P: the folder of the script is none to import from.
+        *(sys.executable, "-P", str(Path(__file__).with_name("mlflow_server.py"))),
+        *("--host", LOOPBACK, "--port", str(ports.mlflow)),
         *("--artifacts-destination", artifacts or str(home / "artifacts")),
         # The check is exact, port included; the defaults accept every name that looks like a private address.
         *("--allowed-hosts", f"{LOOPBACK}:{ports.mlflow},localhost:{ports.mlflow}"),

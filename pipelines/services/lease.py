@@ -5,7 +5,8 @@ from __future__ import annotations
 import fcntl
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,12 +33,17 @@ LEASE_FILE = "services.lease"
 
 @contextmanager
 def connect(
-    home: str | Path, *, on_progress: Progress | None = None, num_cpus: int | None = None
+    home: str | Path,
+    *,
+    on_progress: Progress | None = None,
+    num_cpus: int | None = None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Iterator[Services]:
     """Yields the services of a home, with this process's environment set up for their clients while the block runs.
 
     PREFECT_API_URL, MLFLOW_TRACKING_URI and RAY_ADDRESS each replace the embedded service of that kind. The others are
     used if they run; if not they are started, and end with the last process that uses them, even if that is killed.
+    `meanwhile` is called in a thread while they start; it has returned when the block begins.
 
     Raises:
         ServiceError: If an embedded service is needed and does not start.
@@ -51,7 +57,10 @@ def connect(
         return
     folder = made_home(home)
     with _leased(folder):
-        services = start(folder, on_progress=on_progress, lasting=False, names=needed, num_cpus=num_cpus)
+        with ThreadPoolExecutor(1) as thread:
+            prepared = thread.submit(meanwhile)
+            services = start(folder, on_progress=on_progress, lasting=False, names=needed, num_cpus=num_cpus)
+        prepared.result()
         with exported(_replaced(services, external)) as services:
             yield services
 

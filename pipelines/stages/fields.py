@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from vae.config import Section
+from vae.parts.described import Described
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")]
 """Name of a model, an alias or a run."""
@@ -20,10 +21,10 @@ def is_absent(value: Any) -> bool:
     return value is None
 
 
-class Result(BaseModel):
+class Result(Described):
     """A frozen result of a stage; keys of its JSON that this version does not know are ignored."""
 
-    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True)
 
 
 class ModelRequest(Section):

@@ -26,7 +26,7 @@ ROLES = {
     "worker": "RayTrainWorker",
     "raylet": "raylet/raylet",
     "head": "gcs_server",
-    "mlflow": "mlflow server",
+    "mlflow": "mlflow_server",
     "prefect": "prefect server",
 }
 """A word of the command line of each target."""

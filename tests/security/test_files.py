@@ -22,7 +22,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from pipelines.cli.yaml_files import read_yaml
+from pipelines.stages.yaml_files import read_yaml
 from tests.security.table import Answered
 from vae.config import ModelConfig
 from vae.data.manifest import MANIFEST_NAME

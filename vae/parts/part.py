@@ -10,16 +10,18 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from vae.parts.described import Described
 
 Positive = Annotated[int, Field(gt=0)]
 HiddenUnits = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
-class Section(BaseModel):
+class Section(Described):
     """A section of a configuration: frozen, keyword-only, no unknown keys, no NaN or infinity."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Part(Section):

@@ -29,7 +29,6 @@ from rich.console import Console
 
 from pipelines.cli import app
 from pipelines.cli.live import watched
-from pipelines.cli.yaml_files import write_yaml
 from pipelines.cluster.runs import Event
 from pipelines.data.ingest import IngestResult
 from pipelines.data.sources import IngestConfig
@@ -47,6 +46,7 @@ from pipelines.stages.pipeline import PipelineRequest, PipelineResult
 from pipelines.stages.promote import PendingPromotion, PromoteRequest
 from pipelines.stages.train import TrainRequest, TrainResult
 from pipelines.stages.tune import TuneRequest, TuneResult
+from pipelines.stages.yaml_files import write_yaml
 from tests.pipelines.conftest import run_flow
 from tuning.frontier import Trial
 from tuning.space import SearchConfig

@@ -10,13 +10,13 @@ from mlflow import MlflowClient
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
-from pipelines.cli.yaml_files import read_mapping
 from pipelines.cluster.runs import Event, RunFolder
 from pipelines.data.ingest import IngestResult
 from pipelines.flows.tune import tune
 from pipelines.jobs.trial_log import trials_so_far
 from pipelines.services import Services
 from pipelines.stages.tune import TuneRequest, TuneResult
+from pipelines.stages.yaml_files import read_mapping
 from tests.pipelines.conftest import run_flow
 from tests.processes import meanwhile, ray_processes, wait_for
 from tuning.frontier import Trial

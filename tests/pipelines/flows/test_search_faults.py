@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from pipelines.cli.yaml_files import write_yaml
 from pipelines.cluster.runs import Event
 from pipelines.data.ingest import IngestResult
 from pipelines.flows.tune import tune
@@ -19,6 +18,7 @@ from pipelines.models import registry
 from pipelines.services import Services
 from pipelines.services.process import tree
 from pipelines.stages.tune import TuneRequest, TuneResult
+from pipelines.stages.yaml_files import write_yaml
 from tests.cluster.nodes import head_of, joined
 from tests.pipelines.conftest import run_flow
 from tests.pipelines.flows.test_search import TRIAL, by_setting, trials_of

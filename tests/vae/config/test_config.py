@@ -16,6 +16,7 @@ from vae.parts.bodies.conv import Conv
 from vae.parts.bodies.mlp import MLP
 from vae.parts.bounds.iwae import Iwae
 from vae.parts.controllers.constant import Constant
+from vae.parts.described import descriptions
 from vae.parts.likelihoods.gaussian import Gaussian
 from vae.parts.posteriors.student_t import StudentTPosterior
 from vae.parts.priors.gaussian_mixture import GaussianMixture
@@ -241,8 +242,9 @@ def every_field() -> Iterator[tuple[str, str | None]]:
         seen.add(section)
         for name, field in section.model_fields.items():
             sections = [found for found in _sections(field.annotation) if issubclass(found, BaseModel)]
-            if name != "kind" and (field.description or not sections):
-                yield f"{section.__name__}.{name}", field.description
+            description = descriptions(section).get(name)
+            if name != "kind" and (description or not sections):
+                yield f"{section.__name__}.{name}", description
             for found in sections:
                 yield from below(found)
 

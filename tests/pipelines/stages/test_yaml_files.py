@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.cli.yaml_files import read_mapping, read_yaml, write_yaml
+from pipelines.stages.yaml_files import read_mapping, read_yaml, write_yaml
 from vae.config import RunConfig, parse
 from vae.errors import ConfigError
 
