@@ -22,7 +22,7 @@ def _serve(command: Sequence[str], *, extra_env: Mapping[str, str], **_: Any) ->
 
 def main() -> None:
     """Serves until the process receives a signal to end."""
-    mlflow.server._exec_cmd = _serve
+    setattr(mlflow.server, "_exec_cmd", _serve)  # noqa: B010
     server()
 
 
