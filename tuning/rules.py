@@ -197,11 +197,15 @@ def _codes(model: VAE, batches: InOrder) -> tuple[Any, tuple[float, ...]]:
     import torch
 
     from vae import inference
+    from vae.draws import RowDraws
     from vae.metrics.likelihood import bound_sums, inputs_of
-    from vae.seeds import Stream, derive
+    from vae.seeds import Stream
 
-    generator = torch.Generator(next(model.parameters()).device).manual_seed(derive(0, Stream.EVALUATION))
-    means = [inference.encode(model, inputs_of(model, batch, generator)).mean for batch in batches]
+    device, means, first = next(model.parameters()).device, [], 0
+    for batch in batches:
+        draws = RowDraws(0, Stream.EVALUATION, first=first, device=device)
+        means.append(inference.encode(model, inputs_of(model, batch, draws)).mean)
+        first += len(batch)
     kl = bound_sums(model, batches, seed=0).bound().kl_per_dimension
     assert kl is not None, "check_rule refuses models without it"
     return torch.cat(means).cpu().numpy(), kl

@@ -50,15 +50,32 @@ class RowDraws:
         self.calls = 0
 
     def normal(self, rows: int, *shape: int) -> Tensor:
-        """Returns draws of the standard normal, float32 [B,*shape], by the method of Box and Muller (1958)."""
-        count = math.prod(shape)
-        pairs = -(-count // 2)
-        halves = self.words(rows, pairs).view(torch.int32).float()
-        radius, angle = halves[..., :pairs], halves[..., pairs:]
-        radius = radius.mul(2.0**-32).add_(0.5).clamp_(min=2.0**-33).log_().mul_(-2).sqrt_()
-        angle = angle.mul(2.0**-31 * math.pi)
-        drawn = torch.cat([radius * angle.cos(), angle.sin_().mul_(radius)], -1)
-        return drawn[..., :count].unflatten(-1, shape)
+        """Returns draws of the standard normal, float32 [B,*shape]."""
+        return _normal(self.words(rows, _pairs(shape)), shape)
+
+    def next(self) -> RowDraws:
+        """Returns a source whose draws are of one call of this one, however often they are drawn from."""
+        assert self.has_one_seed, "samples have no dimension of seeds"
+        self.calls += 1
+        seed = self.seeds[0]
+        return RowDraws(seed, self.stream, *self.keys, self.calls - 1, first=self.first, device=self.device)
+
+    def normal_samples(self, samples: range, rows: range, *shape: int) -> Tensor:
+        """Returns draws of the standard normal for numbered samples of some rows, float32 [S,B,*shape].
+
+        A sample of a row is the same in every call, whatever other samples and rows the call draws for.
+
+        Args:
+            samples: Consecutive numbers of samples, from 0 on.
+            rows: Consecutive rows by their distance from the source's first one.
+            shape: Shape of a row's draws.
+        """
+        key, count = self.key_of(self.seeds[0]), _pairs(shape)
+        number_S = torch.arange(samples.start, samples.stop, device=self.device)
+        key_S = _mixed(number_S.mul_(_INCREMENT).add_(key))
+        first = self.first + rows.start
+        word = torch.arange(first * count, (first + len(rows)) * count, device=self.device).mul_(_INCREMENT)
+        return _normal(_mixed(word + key_S[:, None]).unflatten(-1, (len(rows), count)), shape)
 
     def uniform(self, rows: int, *shape: int) -> Tensor:
         """Returns uniform draws from [0, 1), float32 [B,*shape]."""
@@ -91,34 +108,30 @@ class RowDraws:
             word += keys[0]
         else:
             word = word + torch.tensor(keys, device=self.device)[:, None]
-        for shift, factor in _WORD_SHIFTS:
-            word.bitwise_xor_(_shifted(word, shift)).mul_(factor)
-        return word.bitwise_xor_(_shifted(word, 31)).unflatten(-1, (rows, count))
+        return _mixed(word).unflatten(-1, (rows, count))
 
 
-Source = torch.Generator | RowDraws
-"""Source of draws: of rows by their place, or of whatever is drawn next."""
+def _mixed(word: Tensor) -> Tensor:
+    """Returns SplitMix64's output for states; in place."""
+    for shift, factor in _WORD_SHIFTS:
+        word.bitwise_xor_(_shifted(word, shift)).mul_(factor)
+    return word.bitwise_xor_(_shifted(word, 31))
 
 
-def uniform(source: Source, rows: int, *shape: int) -> Tensor:
-    """Returns uniform draws from [0, 1), float32 [rows,*shape], on the source's device."""
-    if isinstance(source, RowDraws):
-        return source.uniform(rows, *shape)
-    return torch.rand(rows, *shape, generator=source, device=source.device)
+def _pairs(shape: Sequence[int]) -> int:
+    """Returns the number of words from which the normal draws of a row are made."""
+    return -(-math.prod(shape) // 2)
 
 
-def normal(source: Source, rows: int, *shape: int) -> Tensor:
-    """Returns draws of the standard normal, float32 [rows,*shape], on the source's device."""
-    if isinstance(source, RowDraws):
-        return source.normal(rows, *shape)
-    return torch.randn(rows, *shape, generator=source, device=source.device)
-
-
-def below(source: Source, limit: int, rows: int, *shape: int) -> Tensor:
-    """Returns uniform integers below a limit, int64 [rows,*shape], on the source's device."""
-    if isinstance(source, RowDraws):
-        return source.below(limit, rows, *shape)
-    return torch.randint(limit, (rows, *shape), generator=source, device=source.device)
+def _normal(words: Tensor, shape: Sequence[int]) -> Tensor:
+    """Returns draws of the standard normal, float32 [...,*shape], by the method of Box and Muller (1958)."""
+    count, pairs = math.prod(shape), words.shape[-1]
+    halves = words.view(torch.int32).float()
+    radius, angle = halves[..., :pairs], halves[..., pairs:]
+    radius = radius.mul(2.0**-32).add_(0.5).clamp_(min=2.0**-33).log_().mul_(-2).sqrt_()
+    angle = angle.mul(2.0**-31 * math.pi)
+    drawn = torch.cat([radius * angle.cos(), angle.sin_().mul_(radius)], -1)
+    return drawn[..., :count].unflatten(-1, shape)
 
 
 def _shifted(word: Tensor, by: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from vae.config.model import ModelConfig
 from vae.data.conditions import annotation_values, encode_conditions
 from vae.data.schema import Column, ExampleSpec, Experience
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.errors import ConfigError, DataError
 from vae.parts.aggregate import AggregateMixture
 from vae.parts.bodies.body import Context, ContextDims
@@ -104,7 +104,7 @@ class VAE(nn.Module):
         attributes_BA: Tensor | None = None,
         observed: Tensor | None = None,
         *,
-        generator: Source,
+        draws: RowDraws,
     ) -> Inputs:
         """Returns a batch of the dataset as the model takes it.
 
@@ -113,9 +113,9 @@ class VAE(nn.Module):
             labels_B: Indices of the classes; None without labels.
             attributes_BA: Attributes; None without them.
             observed: Whether each entry is observed, bool [B,*shape]; None for all.
-            generator: Source of the pixels that a dynamic binarisation draws anew.
+            draws: Source of the pixels that a dynamic binarisation draws anew.
         """
-        x, there = prepare(values, self.config.likelihood, self.examples, generator)
+        x, there = prepare(values, self.config.likelihood, self.examples, draws)
         return Inputs(x, observed if there is None else there, None, self.condition(labels_B, attributes_BA))
 
     def _context(self, inputs: Inputs) -> Context:

@@ -20,8 +20,9 @@ PRECISION = 0.005
 """Standard error, as a share of the score, at which a score that nothing is compared with is precise enough."""
 MOST_ROWS = 10_000
 """Largest number of rows for such a score, and for the bound, unless all rows are asked for."""
-PARTS_PER_WORKER, MOST_UNITS = 4, 64
-"""Smallest number of calls for each worker in a look, if there are as many units, and largest number of units of a call."""
+PARTS_PER_WORKER, MOST_BATCHES = 4, 32
+"""Smallest number of calls for each worker in a look, if there are as many batches, and largest number of batches of a
+call."""
 
 
 @dataclass
@@ -40,13 +41,12 @@ class Rows:
 
     def grow(self, stop: int) -> None:
         """Measures the rows up to `stop`."""
-        # Scores that an earlier evaluation left may end within a unit.
-        start = len(self.nats) // self.subject.unit_rows * self.subject.unit_rows
-        if stop <= len(self.nats):
+        start = done = len(self.nats)
+        if stop <= start:
             return
-        nats, done = np.concatenate([self.nats[:start], np.full(stop - start, np.nan)]), start
+        nats = np.concatenate([self.nats, np.full(stop - start, np.nan)])
         self._announce(done)
-        parts = cut(start, stop, self.subject.unit_rows, self.workers.room)
+        parts = cut(start, stop, self.subject.batch_rows, self.workers.room)
         calls = {self.workers.start(score_rows, self.subject, self.num_samples, *part): part for part in parts}
         for call in self.workers.finish(calls):
             (first, last), scores = calls[call], call.result
@@ -66,23 +66,17 @@ class Rows:
         return RowLikelihoods(torch.from_numpy(self.nats), self.num_observed)
 
 
-def cut(start: int, stop: int, unit: int, num_workers: int) -> list[tuple[int, int]]:
-    """Returns consecutive parts of whole units, several for each worker."""
-    units = math.ceil((stop - start) / unit)
-    rows = unit * max(1, min(MOST_UNITS, units // (PARTS_PER_WORKER * num_workers)))
+def cut(start: int, stop: int, batch: int, num_workers: int) -> list[tuple[int, int]]:
+    """Returns consecutive parts of whole batches, several for each worker."""
+    batches = math.ceil((stop - start) / batch)
+    rows = batch * max(1, min(MOST_BATCHES, batches // (PARTS_PER_WORKER * num_workers)))
     return [(first, min(first + rows, stop)) for first in range(start, stop, rows)]
-
-
-def _most(subject: Subject) -> int:
-    """Returns the number of rows for figures that nothing is compared with: all, or `MOST_ROWS` in whole units."""
-    total, unit = subject.num_rows, subject.unit_rows
-    return total if total <= MOST_ROWS else max(1, MOST_ROWS // unit) * unit
 
 
 def bound_on(workers: Workers, subject: Subject, exact: bool) -> Bound:
     """Returns the bound on the first rows of the test split, or on all."""
-    rows = subject.num_rows if exact else _most(subject)
-    calls = [workers.start(bound_rows, subject, *part) for part in cut(0, rows, subject.unit_rows, workers.room)]
+    rows = subject.num_rows if exact else min(MOST_ROWS, subject.num_rows)
+    calls = [workers.start(bound_rows, subject, *part) for part in cut(0, rows, subject.batch_rows, workers.room)]
     for _ in workers.finish(calls):
         pass
     # In the order of the rows: a sum of floats depends on it.
@@ -104,10 +98,10 @@ def compete(candidate: Rows, champion: Rows | None, threshold_nats: float | None
     Returns:
         The paired difference; None without a champion.
     """
-    total, unit = candidate.subject.num_rows, candidate.subject.unit_rows
-    sizes = [total] if exact else looks(total, unit)
+    total = candidate.subject.num_rows
+    sizes = [total] if exact else looks(total)
     if champion is None and threshold_nats is None and not exact:
-        sizes = looks(_most(candidate.subject), unit)
+        sizes = looks(min(MOST_ROWS, total))
     for size in sizes:
         candidate.grow(size)
         if not np.isfinite(candidate.nats).all():

@@ -26,10 +26,12 @@ from vae.data.parquet import Dataset
 from vae.data.schema import ExampleSpec, with_bounds_of
 from vae.data.statistics import example_spec
 from vae.data.transforms import transform_of
-from vae.metrics.likelihood import Sums, bound_sums, row_likelihoods, rows_per_unit
+from vae.metrics.likelihood import Sums, bound_sums, row_likelihoods
 from vae.model import VAE
-from vae.parts.likelihoods.preparing import prepare
 from vae.training.state import load_model
+
+BATCH_ROWS, BATCH_BYTES = 32, 32 << 20
+"""Largest number of rows, and bytes of their values as floats, that are scored at once."""
 
 
 def protocol(config: ModelConfig, examples: ExampleSpec, missing: MissingConfig | None, num_samples: int) -> str:
@@ -72,9 +74,9 @@ class Subject:
         return self.dataset.num_rows("test")
 
     @property
-    def unit_rows(self) -> int:
-        """Number of rows that have one seed for their draws."""
-        return rows_per_unit(self.dataset.manifest.example.num_values)
+    def batch_rows(self) -> int:
+        """Number of rows that a worker scores at once; a score depends on it by rounding alone."""
+        return max(1, min(BATCH_ROWS, BATCH_BYTES // (4 * self.dataset.manifest.example.num_values)))
 
 
 class RowScores(NamedTuple):
@@ -87,9 +89,9 @@ class RowScores(NamedTuple):
 
 
 def score_rows(subject: Subject, num_samples: int, start: int, stop: int) -> RowScores:
-    """Returns the scores of the test rows from `start`, which begins a unit, to `stop`; called by a worker."""
-    model, batches, first = _opened(subject, start, stop)
-    found = row_likelihoods(model, batches, num_samples=num_samples, seed=0, first=first)
+    """Returns the scores of the test rows from `start` to `stop`; called by a worker."""
+    model, batches = _opened(subject, start, stop)
+    found = row_likelihoods(model, batches, num_samples=num_samples, seed=0, first=start)
     nats = found.nats.numpy()
     if subject.data is not None:
         nats = nats + unit_changes(model, subject.data, batches)
@@ -98,7 +100,7 @@ def score_rows(subject: Subject, num_samples: int, start: int, stop: int) -> Row
 
 def bound_rows(subject: Subject, start: int, stop: int) -> Sums:
     """Returns the sums of the bound over the same rows; called by a worker."""
-    model, batches, _ = _opened(subject, start, stop)
+    model, batches = _opened(subject, start, stop)
     return bound_sums(model, batches, seed=0, first=start)
 
 
@@ -121,10 +123,10 @@ def _loaded(subject: Subject) -> tuple[VAE, Share]:
     return model, share
 
 
-def _opened(subject: Subject, start: int, stop: int) -> tuple[VAE, InOrder, int]:
-    """Returns the model, some rows in batches of a unit each, and the number of the first unit."""
+def _opened(subject: Subject, start: int, stop: int) -> tuple[VAE, InOrder]:
+    """Returns the model, and some rows in batches."""
     model, share = _loaded(subject)
-    return model, InOrder(replace(share, start=start, stop=stop), subject.unit_rows), start // subject.unit_rows
+    return model, InOrder(replace(share, start=start, stop=stop), subject.batch_rows)
 
 
 def champion_subject(champion: Version | None, name: str, subject: Subject, num_samples: int) -> Subject | None:
@@ -165,7 +167,7 @@ def unit_changes(model: VAE, data: ExampleSpec, batches: Iterable[Batch]) -> NDA
         if not log_ratio_D.any():
             changes.append(torch.zeros(len(batch), dtype=torch.float64))
             continue
-        x_BD, observed_BD = prepare(batch.values.cpu(), model.config.likelihood, model.examples, torch.Generator())
+        x_BD, observed_BD = transform_of(model.examples).prepare(batch.values.cpu())
         assert observed_BD is not None, "values with units have a mask"
         changes.append((observed_BD & (x_BD != mass_x_D)).double() @ log_ratio_D)
     return torch.cat(changes).numpy()

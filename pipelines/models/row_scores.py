@@ -16,6 +16,8 @@ from vae.errors import RegistryError
 FILE = "test_scores.parquet"
 """Name of the artifact, beside the report."""
 NATS = "negative_log_likelihood_nats"
+DRAWS = "row and number of the sample"
+"""Places that the noise of a score depends on; models are compared on the same noise."""
 
 
 def write(folder: Path, nats_N: NDArray[np.float64], score: Score, weights: str, device: str) -> Path:
@@ -33,7 +35,7 @@ def read(version: Version, name: str, dataset_id: str, device: str, scratch: Pat
         version: The version.
         name: Protocol of the scores.
         dataset_id: Content address of the dataset.
-        device: Device that the scores are to be of: draws differ between devices.
+        device: Device that the scores are to be of, whose arithmetic differs from others.
         scratch: Folder for the download.
     """
     weights = registry.weights_of(version)
@@ -49,4 +51,4 @@ def read(version: Version, name: str, dataset_id: str, device: str, scratch: Pat
 
 
 def _about(name: str, dataset_id: str, weights: str, device: str) -> dict[str, str]:
-    return {"protocol": name, "dataset_id": dataset_id, "weights_sha256": weights, "device": device}
+    return {"protocol": name, "dataset_id": dataset_id, "weights_sha256": weights, "device": device, "draws": DRAWS}

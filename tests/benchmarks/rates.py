@@ -23,9 +23,10 @@ from vae.config import RunConfig, override
 from vae.config.presets import PRESETS
 from vae.data.batches import InOrder
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.metrics.likelihood import Sums, batch_sums, inputs_of
 from vae.model import VAE
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 from vae.training.assembly import share_of
 from vae.training.hooks import TrainingResult
 from vae.training.lanes import LaneTraining
@@ -72,12 +73,12 @@ def multi_rate(configs: Sequence[RunConfig], dataset: Dataset) -> Points:
 def _at(model: VAE, config: RunConfig, dataset: Dataset, beta: float) -> tuple[float, float]:
     """Returns rate and distortion of a model with gates at one β, with the noise of a run's validation."""
     where = next(model.parameters()).device
-    generator, total = torch.Generator(where), torch.zeros((), device=where)
-    for number, batch in enumerate(InOrder(share_of(config, dataset, "validation", device=where))):
-        generator.manual_seed(derive(config.training.seed_of_data, Stream.VALIDATION, 0, number))
-        log_beta_B1 = torch.full((len(batch), 1), math.log(beta), device=where)
-        inputs = inputs_of(model, batch, generator)._replace(log_beta=log_beta_B1)
-        noise = torch.randn(1, len(batch), model.noise_dim, generator=generator, device=where)
+    first, total = 0, torch.zeros((), device=where)
+    for batch in InOrder(share_of(config, dataset, "validation", device=where)):
+        draws = RowDraws(config.training.seed_of_data, Stream.VALIDATION, first=first, device=where)
+        log_beta_B1, first = torch.full((len(batch), 1), math.log(beta), device=where), first + len(batch)
+        inputs = inputs_of(model, batch, draws)._replace(log_beta=log_beta_B1)
+        noise = draws.normal(len(batch), model.noise_dim)[None]
         total = total + batch_sums(model(inputs, noise), config.objective.bound)
     bound = Sums(total).bound()
     return bound.rate, bound.distortion

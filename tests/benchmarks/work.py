@@ -18,8 +18,10 @@ from pipelines.data.ingest import IngestConfig, ingest
 from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.model import VAE
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 from vae.training.hooks import EpochReport, Hooks, TrainingResult
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
@@ -140,5 +142,5 @@ def published(config: IngestConfig, home: Path) -> Dataset:
 
 def inputs_of(model: VAE, batch: Batch, seed: int) -> Inputs:
     """Returns a batch as the inputs of a model."""
-    generator = torch.Generator(batch.values.device).manual_seed(seed)
-    return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
+    draws = RowDraws(seed, Stream.EVALUATION, device=batch.values.device)
+    return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, draws=draws)

@@ -15,11 +15,13 @@ from torch import Tensor
 
 from vae.config import ModelConfig, parse
 from vae.data.schema import Column, ExampleSpec
+from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.model import VAE
 from vae.parts.likelihoods import LikelihoodConfig
 from vae.parts.posteriors import PosteriorConfig
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 
 Config = dict[str, Any]
 
@@ -217,8 +219,7 @@ def examples(model: VAE, *, shift: int = 0, observed: Tensor | None = None) -> I
     """A batch as the model takes it; `shift` gives every example another class and other attributes."""
     labels = (torch.arange(ROWS) + shift) % len(CLASSES)
     attributes = torch.stack([torch.arange(ROWS) / 2.0 + shift, (torch.arange(ROWS) + shift) % 2], dim=-1)
-    generator = torch.Generator().manual_seed(4)
-    inputs = model.inputs(values(model), labels, attributes, observed, generator=generator)
+    inputs = model.inputs(values(model), labels, attributes, observed, draws=RowDraws(4, Stream.STEP))
     if model.config.beta_gates:
         inputs = inputs._replace(log_beta=torch.linspace(-1, 1, ROWS)[:, None] * math.log(10))
     return inputs

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.laws import parts
 from tests.laws.parts import Config
-from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of, generator
+from tests.laws.test_objective_laws import OBJECTIVES, batch, gates_of
 from vae.config import ObjectiveConfig, RunConfig, parse
 from vae.draws import RowDraws
 from vae.model import VAE
@@ -31,7 +31,7 @@ def lanes_of(config: Config) -> list[VAE]:
     """Three models that start with weights of their own."""
     models = [parts.build(config, seed) for seed in range(1, LANES + 1)]
     for model in models:
-        model.start_at(model.inputs(parts.values(model), *_told(model), generator=generator()))
+        model.start_at(model.inputs(parts.values(model), *_told(model), draws=RowDraws(0, Stream.STARTING_EXAMPLES)))
     return models
 
 

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from vae.draws import RowDraws, below, normal, uniform
+from vae.draws import RowDraws
 from vae.seeds import Stream
 
 LEVELS = torch.arange(256, dtype=torch.uint8).repeat(40).view(40, 16, 16)
@@ -84,12 +84,22 @@ def test_pixels_are_white_as_often_as_they_are_bright() -> None:
     assert abs(deviations.std() - 1) < 0.15
 
 
-def test_generators_draw_in_the_same_shapes() -> None:
-    """Each function takes either source."""
-    for source in (RowDraws(0, Stream.STEP), torch.Generator().manual_seed(0)):
-        assert normal(source, 4, 2).shape == (4, 2)
-        assert uniform(source, 4, 2, 3).shape == (4, 2, 3)
-        assert below(source, 3, 4, 1).max() < 3
+def test_samples_belong_to_their_row_and_number() -> None:
+    """Some samples of some rows are those of all, at any place; a second call and another call's samples are others."""
+    source = RowDraws(3, Stream.EVALUATION)
+    call, second = source.next(), source.next()
+    whole = call.normal_samples(range(9), range(20), 3, 2)
+    assert whole.shape == (9, 20, 3, 2)
+    assert (
+        stats.kstest(RowDraws(0, Stream.STEP).normal_samples(range(500), range(40), 3).flatten().numpy(), "norm").pvalue
+        > 1e-3
+    )
+    assert torch.equal(call.normal_samples(range(2, 7), range(5, 9), 3, 2), whole[2:7, 5:9])
+    later = RowDraws(3, Stream.EVALUATION, first=5).next()
+    assert torch.equal(later.normal_samples(range(9), range(4), 3, 2), whole[:, 5:9])
+    assert not (second.normal_samples(range(9), range(20), 3, 2) == whole).any()
+    flat = whole.flatten(1)
+    assert len(flat.unique(dim=0)) == 9
 
 
 def test_rows_without_values_are_empty() -> None:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vae.data.manifest import SPLITS
-from vae.draws import RowDraws, Source
 from vae.errors import DataError
 from vae.seeds import Stream, derive
 
@@ -19,22 +16,6 @@ Binarization = Literal["none", "static", "dynamic"]
 
 DRAW_BYTES = 1 << 18
 """Bytes drawn at once, which fit a core's cache."""
-
-
-def binarize(pixels: Tensor, source: Source) -> Tensor:
-    """Draws each uint8 pixel as 0 or 1, with its grey value / 255 as the probability of 1.
-
-    Args:
-        pixels: uint8 [B,…], on the source's device.
-        source: Source of the draws.
-
-    Returns:
-        float32 of the same shape, in {0, 1}. 0 is always 0 and 255 is always 1.
-    """
-    if isinstance(source, RowDraws):
-        return source.binary(pixels)
-    threshold = torch.randint(255, pixels.shape, generator=source, device=pixels.device, dtype=torch.uint8)
-    return (threshold < pixels).float()
 
 
 def check_binary(pixels: NDArray[np.uint8], where: str) -> None:

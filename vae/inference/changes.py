@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vae.data.conditions import encode_conditions
 from vae.errors import ConfigError
-from vae.inference.coding import decode, encode, generator_of
+from vae.inference.coding import decode, draws_of, encode
 from vae.inference.importance import log_likelihood
 from vae.model import VAE
 from vae.parts.directions import Directions, Method
@@ -84,8 +84,8 @@ def infer_condition(model: VAE, inputs: Inputs, *, num_samples: int = 16, seed: 
     rows, scores = len(inputs.x), []
     for choice_F in choices_CF:
         told = inputs._replace(condition=choice_F.expand(rows, -1))
-        generator = generator_of(inputs.x, seed, "score")
-        scores.append(log_likelihood(model, told, num_samples=num_samples, generator=generator))
+        draws = draws_of(inputs.x, seed, "score")
+        scores.append(log_likelihood(model, told, num_samples=num_samples, draws=draws))
     return choices_CF[torch.stack(scores).argmax(0)]
 
 

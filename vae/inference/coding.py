@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from vae.draws import RowDraws
 from vae.inference import importance
 from vae.inference.importance import Evidence
 from vae.inference.memory import chunks
@@ -126,8 +127,7 @@ def evidence(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 
     if model.has_codes:
         terms = model(inputs, inputs.x.new_zeros(1, len(inputs.x), 0))
         return Evidence(-(terms.distortion + terms.rate)[0], inputs.x.new_ones(len(inputs.x)))
-    generator = generator_of(inputs.x, seed, "score")
-    return importance.evidence(model, inputs, num_samples=num_samples, generator=generator)
+    return importance.evidence(model, inputs, num_samples=num_samples, draws=draws_of(inputs.x, seed, "score"))
 
 
 def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) -> Tensor:
@@ -135,8 +135,13 @@ def score(model: VAE, inputs: Inputs, *, num_samples: int = 100, seed: int = 0) 
     return evidence(model, inputs, num_samples=num_samples, seed=seed).nats
 
 
-DRAWS = ("latents", "examples", "score", "pixels", "denoise", "impute", "resample")
+DRAWS = ("latents", "examples", "score", "pixels", "denoise", "impute", "resample", "complete")
 """Purposes of a caller's seed. Their order is part of what a seed means: add at the end."""
+
+
+def draws_of(like: Tensor, seed: int, draws: str) -> RowDraws:
+    """Returns the source of one of a task's draws that belong to their rows, on a tensor's device."""
+    return RowDraws(seed, Stream.GENERATION, DRAWS.index(draws), device=like.device)
 
 
 def generator_of(like: Tensor, seed: int, draws: str) -> torch.Generator:

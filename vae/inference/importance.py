@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.inference.memory import BUDGET_BYTES, draws_within
 from vae.inference.proposals import StudentTProposal, effective_draws, fit_proposal
@@ -22,8 +23,6 @@ LEAST_EFFECTIVE_DRAWS = 10.0
 """Effective draws below which an estimate counts as unreliable."""
 MOST_ROUNDS = 6
 """Most times that a proposal is fitted to the draws of the one before."""
-NOISE_ROWS = 8192
-"""Latents whose noise is drawn at once. A part of what a seed means: it must not depend on the model or the machine."""
 
 
 def weighted_draws(
@@ -31,21 +30,21 @@ def weighted_draws(
     inputs: Inputs,
     *,
     num_samples: int,
-    generator: torch.Generator,
+    draws: RowDraws,
     proposal: StudentTProposal | None = None,
     max_rows: int | None = None,
 ) -> Iterator[tuple[slice, Terms]]:
     """Yields draws of the latent, with what the model says of them, in pieces that fit the memory budget.
 
     The pieces of the rows `slice` come one after the other: [s,b] each, `num_samples` draws of each row in all. A
-    vector-quantised model gives one draw, because its posterior is a single code. The draws depend on the generator, not on
-    the size of the pieces. The generator must not be used for anything else before the last piece.
+    vector-quantised model gives one draw, because its posterior is a single code. Each belongs to its row and its
+    number, whatever the size of the pieces.
 
     Args:
         model: The model, in evaluation mode.
         inputs: A batch of any number of rows.
         num_samples: Number of draws of each row.
-        generator: Source of the draws, on the inputs' device.
+        draws: Source of the draws, on the inputs' device.
         proposal: Distribution to draw from; None for the posterior q(z|x).
         max_rows: Most rows encoded, or latents decoded, at once; None for `memory.draws_within`.
     """
@@ -54,18 +53,17 @@ def weighted_draws(
     batch = len(inputs.x)
     most = draws_within(model) if max_rows is None else max_rows
     noise_dim = model.noise_dim if proposal is None else proposal.noise_dim
-    at_once, start = max(1, NOISE_ROWS // max(1, batch)), generator.get_state()
+    source = draws.next()
     for first in range(0, batch, most):
-        rows = slice(first, min(first + most, batch))
+        places = range(first, min(first + most, batch))
+        rows = slice(places.start, places.stop)
         part = inputs.take(rows)
         prior = model.prior_of(part.condition)
-        source = model.encode(part) if proposal is None else proposal.take(rows)
-        generator.set_state(start)  # every row has the draws that it would have in one piece
+        posterior = model.encode(part) if proposal is None else proposal.take(rows)
+        at_once = max(1, most // len(part.x))
         for drawn in range(0, num_samples, at_once):
-            draws = min(at_once, num_samples - drawn)
-            noise_SBN = torch.randn(draws, batch, noise_dim, generator=generator, device=inputs.x.device)
-            for noise in noise_SBN[:, rows].split(max(1, most // len(part.x))):
-                yield rows, model.terms(part, source, prior, noise)
+            samples = range(drawn, min(drawn + at_once, num_samples))
+            yield rows, model.terms(part, posterior, prior, source.normal_samples(samples, places, noise_dim))
 
 
 class Evidence(NamedTuple):
@@ -83,7 +81,7 @@ def evidence(
     inputs: Inputs,
     *,
     num_samples: int,
-    generator: torch.Generator,
+    draws: RowDraws,
     proposal: StudentTProposal | None = None,
     max_rows: int | None = None,
 ) -> Evidence:
@@ -105,10 +103,8 @@ def evidence(
         )
     first = torch.full((len(inputs.x),), -torch.inf, device=inputs.x.device)
     second = first.clone()
-    draws = weighted_draws(
-        model, inputs, num_samples=num_samples, generator=generator, proposal=proposal, max_rows=max_rows
-    )
-    for rows, terms in draws:
+    weighted = weighted_draws(model, inputs, num_samples=num_samples, draws=draws, proposal=proposal, max_rows=max_rows)
+    for rows, terms in weighted:
         first[rows] = torch.logaddexp(first[rows], terms.log_weight.logsumexp(0))
         second[rows] = torch.logaddexp(second[rows], (2 * terms.log_weight).logsumexp(0))
         del terms  # or its outputs would stay while the next draws are decoded
@@ -116,15 +112,15 @@ def evidence(
 
 
 def log_likelihood(
-    model: VAE, inputs: Inputs, *, num_samples: int, generator: torch.Generator, max_rows: int | None = None
+    model: VAE, inputs: Inputs, *, num_samples: int, draws: RowDraws, max_rows: int | None = None
 ) -> Tensor:
     """Estimates log p(x) in nats for each row, [B]: `evidence` with the posterior as the proposal."""
-    return evidence(model, inputs, num_samples=num_samples, generator=generator, max_rows=max_rows).nats
+    return evidence(model, inputs, num_samples=num_samples, draws=draws, max_rows=max_rows).nats
 
 
 @torch.no_grad()
 def better_proposals(
-    model: VAE, inputs: Inputs, effective_B: Tensor, enough: float, *, num_samples: int, generator: torch.Generator
+    model: VAE, inputs: Inputs, effective_B: Tensor, enough: float, *, num_samples: int, draws: RowDraws
 ) -> Iterator[tuple[Tensor, StudentTProposal]]:
     """Yields fitted proposals for the rows with too few effective draws, some rows at a time.
 
@@ -138,7 +134,7 @@ def better_proposals(
         effective_B: Number of effective draws of each row so far.
         enough: Number of effective draws that a row needs.
         num_samples: Number of draws of each row in a round.
-        generator: Source of the draws.
+        draws: Source of the draws.
 
     Yields:
         The numbers of some rows, and a proposal for each of them.
@@ -151,9 +147,9 @@ def better_proposals(
     for rows in poor.split(max(1, BUDGET_BYTES // row_bytes)) if len(poor) else ():
         proposal = None
         for number in range(MOST_ROUNDS):
-            draws = _collected(model, inputs.take(rows), num_samples, generator, proposal)
-            proposal = fit_proposal(*draws)
-            ready = effective_draws(draws[1]) >= enough
+            z_SBL, log_weight_SB = _collected(model, inputs.take(rows), num_samples, draws, proposal)
+            proposal = fit_proposal(z_SBL, log_weight_SB)
+            ready = effective_draws(log_weight_SB) >= enough
             if number == MOST_ROUNDS - 1:
                 ready[:] = True
             if ready.any():
@@ -164,13 +160,12 @@ def better_proposals(
 
 
 def _collected(
-    model: VAE, inputs: Inputs, num_samples: int, generator: torch.Generator, proposal: StudentTProposal | None
+    model: VAE, inputs: Inputs, num_samples: int, draws: RowDraws, proposal: StudentTProposal | None
 ) -> tuple[Tensor, Tensor]:
     """Returns all draws [S,B,L] and their log weights [S,B]."""
     z: dict[int, list[Tensor]] = {}
     log_weight: dict[int, list[Tensor]] = {}
-    draws = weighted_draws(model, inputs, num_samples=num_samples, generator=generator, proposal=proposal)
-    for rows, terms in draws:
+    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, draws=draws, proposal=proposal):
         z.setdefault(rows.start, []).append(terms.z)
         log_weight.setdefault(rows.start, []).append(terms.log_weight)
         del terms  # as above

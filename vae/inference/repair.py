@@ -13,7 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae.inference.coding import generator_of
+from vae.draws import RowDraws
+from vae.inference.coding import draws_of, generator_of
 from vae.inference.estimates import Estimate, WeightedMoments
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS, better_proposals, weighted_draws
 from vae.inference.memory import rows_within
@@ -53,12 +54,12 @@ def impute(model: VAE, inputs: Inputs, *, num_samples: int = 1000, seed: int = 0
         seed: Seed of the draws.
         improve: Whether rows with few effective draws get a better proposal and more draws.
     """
-    generator = generator_of(inputs.x, seed, "impute")
-    found = _estimate(model, inputs, num_samples, generator)
+    draws = draws_of(inputs.x, seed, "impute")
+    found = _estimate(model, inputs, num_samples, draws)
     if improve:
         more = _improving(num_samples)
-        for rows, proposal in _better(model, inputs, found.effective_draws, 1, more, generator):
-            found = found.replace(rows, _estimate(model, inputs.take(rows), more, generator, proposal))
+        for rows, proposal in _better(model, inputs, found.effective_draws, 1, more, draws):
+            found = found.replace(rows, _estimate(model, inputs.take(rows), more, draws, proposal))
     if inputs.observed is None:
         return found._replace(mean=inputs.x, std=torch.zeros_like(found.std))
     return found._replace(
@@ -72,26 +73,25 @@ def _improving(num_samples: int) -> int:
 
 
 def _better(
-    model: VAE, inputs: Inputs, effective_N: Tensor, count: int, num_samples: int, generator: torch.Generator
+    model: VAE, inputs: Inputs, effective_N: Tensor, count: int, num_samples: int, draws: RowDraws
 ) -> Iterator[tuple[Tensor, StudentTProposal]]:
     """Yields the rows that have missing entries and too few effective draws for `count` imputations, with proposals."""
     if inputs.observed is None:
         return
     enough = max(LEAST_EFFECTIVE_DRAWS, min(max(ENOUGH_EFFECTIVE_DRAWS, count), num_samples / 5))
     wanting_N = effective_N.masked_fill(inputs.observed.flatten(1).all(1), torch.inf)
-    yield from better_proposals(model, inputs, wanting_N, enough, num_samples=num_samples, generator=generator)
+    yield from better_proposals(model, inputs, wanting_N, enough, num_samples=num_samples, draws=draws)
 
 
 def _estimate(
     model: VAE,
     inputs: Inputs,
     num_samples: int,
-    generator: torch.Generator,
+    draws: RowDraws,
     proposal: StudentTProposal | None = None,
 ) -> Estimate:
     moments = WeightedMoments(model.likelihood, len(inputs.x))
-    draws = weighted_draws(model, inputs, num_samples=num_samples, generator=generator, proposal=proposal)
-    for rows, terms in draws:
+    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, draws=draws, proposal=proposal):
         part = inputs.take(rows)
         moments.add(model.likelihood.given(terms.outputs, part.x, part.observed), terms.log_weight, rows)
         del terms  # or its outputs would stay while the next draws are decoded
@@ -106,15 +106,16 @@ def impute_many(model: VAE, inputs: Inputs, count: int, *, num_samples: int = 10
     likelihood (section 3.2). The arguments are those of `impute`. Rows with few effective draws get better proposals as
     there, and so do rows with fewer than `count`: their imputations would repeat the same latents, and vary too little.
     """
-    generator, choosing = (generator_of(inputs.x, seed, draws) for draws in ("impute", "resample"))
-    z_CNL, effective_N = _resampled(model, inputs, count, num_samples, generator, choosing)
+    draws, choosing = draws_of(inputs.x, seed, "impute"), generator_of(inputs.x, seed, "resample")
+    completing = generator_of(inputs.x, seed, "complete")
+    z_CNL, effective_N = _resampled(model, inputs, count, num_samples, draws, choosing)
     more = _improving(num_samples)
-    for rows, proposal in _better(model, inputs, effective_N, count, more, generator):
-        better = _resampled(model, inputs.take(rows), count, more, generator, choosing, proposal)
+    for rows, proposal in _better(model, inputs, effective_N, count, more, draws):
+        better = _resampled(model, inputs.take(rows), count, more, draws, choosing, proposal)
         rows = rows[improved := better[1] > effective_N[rows]]
         z_CNL[:, rows], effective_N[rows] = better[0][:, improved], better[1][improved]
     drawn = [
-        torch.stack([_draw(model, inputs.take(rows), z_NL, generator) for z_NL in z_CNL[:, rows]], dim=1)
+        torch.stack([_draw(model, inputs.take(rows), z_NL, completing) for z_NL in z_CNL[:, rows]], dim=1)
         for rows in torch.arange(len(inputs.x), device=z_CNL.device).split(rows_within(model))
     ]
     return Imputations(torch.cat(drawn), effective_N)
@@ -125,7 +126,7 @@ def _resampled(
     inputs: Inputs,
     count: int,
     num_samples: int,
-    generator: torch.Generator,
+    draws: RowDraws,
     choosing: torch.Generator,
     proposal: StudentTProposal | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -133,9 +134,8 @@ def _resampled(
     z_CNL = inputs.x.new_zeros(count, len(inputs.x), model.config.latent_dim)
     total_N = torch.full((len(inputs.x),), -torch.inf, device=inputs.x.device)
     square_N = total_N.clone()
-    draws = weighted_draws(model, inputs, num_samples=num_samples, generator=generator, proposal=proposal)
     # Each of the `count` places holds one of the latents so far, with the chance that its weight has among them.
-    for rows, terms in draws:
+    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, draws=draws, proposal=proposal):
         here_N = terms.log_weight.logsumexp(0)
         total_N[rows] = torch.logaddexp(total_N[rows], here_N)
         square_N[rows] = torch.logaddexp(square_N[rows], (2 * terms.log_weight).logsumexp(0))
@@ -171,8 +171,8 @@ def denoise(model: VAE, inputs: Inputs, *, num_samples: int = 32, seed: int = 0)
         seed: Seed of the draws.
     """
     moments = WeightedMoments(model.likelihood, len(inputs.x))
-    generator = generator_of(inputs.x, seed, "denoise")
-    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, generator=generator):
+    draws = draws_of(inputs.x, seed, "denoise")
+    for rows, terms in weighted_draws(model, inputs, num_samples=num_samples, draws=draws):
         # Not weighed by p(noisy x|z): the likelihood is of clean rows.
         moments.add(model.likelihood.given(terms.outputs), torch.zeros_like(terms.log_likelihood), rows)
         del terms  # or its outputs would stay while the next draws are decoded

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vae.data.batches import Batch
-from vae.draws import RowDraws, Source
+from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.inference import importance
 from vae.inference.memory import BUDGET_BYTES, chunks
@@ -24,12 +24,9 @@ from vae.parts.bounds.bound import importance_weighted
 from vae.parts.bounds.elbo import Elbo
 from vae.parts.distributions import Gaussian
 from vae.parts.terms import Inputs, Terms
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 
 ACTIVE_UNIT_VARIANCE = 0.01
-UNIT_ROWS, UNIT_BYTES = 16, 32 << 20
-"""Largest number of rows, and bytes of their values as floats, that have one seed for their draws where a split is divided
-among workers. A part of what a score means: it must not depend on the model or the machine."""
 ONE_DRAW = Elbo()
 
 
@@ -153,9 +150,9 @@ def bound_sums(model: VAE, batches: Iterable[Batch], seed: int, bound: BoundConf
     return Sums(total)
 
 
-def inputs_of(model: VAE, batch: Batch, generator: Source) -> Inputs:
+def inputs_of(model: VAE, batch: Batch, draws: RowDraws) -> Inputs:
     """Returns a batch as the model takes it."""
-    return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=generator)
+    return model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, draws=draws)
 
 
 @dataclass(frozen=True)
@@ -172,11 +169,6 @@ class NegativeLogLikelihood:
     bits_per_dim: float | None
     """Total nats / (number of observed values · ln 2). None for densities over continuous values, which depend on a
     unit, and for data without observed values."""
-
-
-def rows_per_unit(num_values: int) -> int:
-    """Returns the number of rows that have one seed for their draws, by the values of a row."""
-    return max(1, min(UNIT_ROWS, UNIT_BYTES // (4 * num_values)))
 
 
 class RowLikelihoods(NamedTuple):
@@ -196,30 +188,29 @@ def row_likelihoods(
 
     Protocol: `num_samples` draws from the posterior per example (Burda et al. 2016); targets binarised by the model's own
     policy; missing entries left out. A latent of codes is scored by its bound: distortion plus the rate of the chosen code.
-    Draws derive from (seed, number of the batch), whatever the model's memory: two models with latents of one size are
-    scored by the same noise.
+    Draws derive from (seed, row, number of the sample), in whatever batches: two models with latents of one size are scored
+    by the same noise.
 
     Args:
         model: The model.
         batches: Batches of a split.
         num_samples: Importance samples per example.
         seed: Seed of the draws.
-        first: Number of the first batch.
+        first: Number in the split of the first row.
     """
     model.eval()
     device = next(model.parameters()).device
-    generator = torch.Generator(device)
     nats, num_observed = [torch.empty(0, dtype=torch.float64)], 0
-    for number, batch in enumerate(batches, first):
-        generator.manual_seed(derive(seed, Stream.EVALUATION, number))
-        inputs = inputs_of(model, batch, generator)
+    for batch in batches:
+        draws = RowDraws(seed, Stream.EVALUATION, first=first, device=device)
+        inputs, first = inputs_of(model, batch, draws), first + len(batch)
         num_observed += inputs.x.numel() if inputs.observed is None else int(inputs.observed.sum())
         if model.has_codes:
             for rows in chunks(model, len(batch)):
                 terms = model(inputs.take(rows), torch.zeros(1, len(inputs.x[rows]), 0, device=device))
                 nats.append((terms.distortion + terms.rate)[0].double().cpu())
         else:
-            found = importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator)
+            found = importance.log_likelihood(model, inputs, num_samples=num_samples, draws=draws)
             nats.append(-found.double().cpu())
     return RowLikelihoods(torch.cat(nats), num_observed)
 
@@ -253,11 +244,12 @@ def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_exam
     Raises:
         ConfigError: If the posterior is not Gaussian, and so has no density at the draws of other examples.
     """
-    generator = torch.Generator(next(model.parameters()).device)
+    device, first = next(model.parameters()).device, 0
     means, log_stds, zs = [], [], []
-    for number, batch in enumerate(batches):
-        generator.manual_seed(derive(seed, Stream.EVALUATION, number))
-        inputs = inputs_of(model, batch, generator)
+    for batch in batches:
+        draws = RowDraws(seed, Stream.EVALUATION, first=first, device=device)
+        inputs, first = inputs_of(model, batch, draws), first + len(batch)
+        noise = draws.normal(len(batch), model.config.latent_dim)
         for rows in chunks(model.eval(), len(batch)):
             posterior = model.encode(inputs.take(rows))
             if not isinstance(posterior, Gaussian):
@@ -265,10 +257,9 @@ def mutual_information(model: VAE, batches: Iterable[Batch], seed: int, max_exam
                     f"mutual information needs q(z|x) at any z, which a {model.config.posterior.kind} posterior does not "
                     "give; use a diagonal_gaussian one"
                 )
-            noise = torch.randn(posterior.mean.shape, generator=generator, device=posterior.mean.device)
             means.append(posterior.mean)
             log_stds.append(posterior.log_std)
-            zs.append(posterior.sample(noise))
+            zs.append(posterior.sample(noise[rows]))
         if sum(map(len, zs)) >= max_examples:
             break
     mean, log_std, z = (torch.cat(parts)[:max_examples] for parts in (means, log_stds, zs))

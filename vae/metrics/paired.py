@@ -26,9 +26,9 @@ LARGEST_SHARE = 0.1
 """Largest share that one row may have in the sum of squared deviations for the interval to be trusted."""
 
 
-def looks(num_rows: int, unit: int) -> list[int]:
-    """Returns the numbers of rows at which a decision is tried, whole units but for the last, which is all rows."""
-    sizes, size = [], math.ceil(FIRST_ROWS / unit) * unit
+def looks(num_rows: int) -> list[int]:
+    """Returns the numbers of rows at which a decision is tried; the last is all rows."""
+    sizes, size = [], FIRST_ROWS
     while size < num_rows:
         sizes.append(size)
         size *= 2

@@ -15,6 +15,7 @@ from vae import inference
 from vae.data.batches import Batch
 from vae.data.schema import Column
 from vae.data.transforms import transform_of
+from vae.draws import RowDraws
 from vae.errors import DataError
 from vae.inference.importance import LEAST_EFFECTIVE_DRAWS
 from vae.inference.memory import affordable_rows, rows_within
@@ -30,7 +31,7 @@ from vae.metrics.reconstruction import psnr
 from vae.model import VAE
 from vae.parts.corruptions import CorruptionConfig
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 
 HIDDEN_SHARE = 0.2
 NUM_SAMPLES = 100
@@ -52,8 +53,7 @@ def denoising(model: VAE, inputs: Inputs, corruption: CorruptionConfig, *, seed:
         corruption: Corruption of the images.
         seed: Seed of the noise and of the draws.
     """
-    generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 1))
-    noisy = corruption.corrupt(inputs.x, generator)
+    noisy = corruption.corrupt(inputs.x, RowDraws(seed, Stream.EVALUATION, 1))
     clean = inference.denoise(model, inputs._replace(x=noisy), num_samples=32, seed=seed).mean
     answers = {"": clean, ".noisy": noisy, ".median": _median(noisy)}
     return {
@@ -166,11 +166,11 @@ def fill_in(model: VAE, rows: Batch, *, seed: int = 0) -> Filled:
     Raises:
         DataError: If no observed entry can be hidden.
     """
-    generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 2))
+    draws = RowDraws(seed, Stream.EVALUATION, 2)
     rows = rows.take(slice(affordable_rows(model, NUM_SAMPLES, len(rows))))
-    whole = model.inputs(rows.values, rows.labels, rows.attributes, rows.observed, generator=generator)
+    whole = model.inputs(rows.values, rows.labels, rows.attributes, rows.observed, draws=draws)
     observed = torch.ones_like(whole.x, dtype=torch.bool) if whole.observed is None else whole.observed
-    hidden = observed & (torch.rand(whole.x.shape, generator=generator) < HIDDEN_SHARE)
+    hidden = observed & (draws.uniform(*whole.x.shape) < HIDDEN_SHARE)
     hidden &= ~(hidden == observed).flatten(1).all(1).view(-1, *[1] * (hidden.ndim - 1))  # something stays of every row
     if not hidden.any():
         raise DataError(

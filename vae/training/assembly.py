@@ -12,6 +12,7 @@ from vae.data.batches import Feed, InOrder, Share, open_feed
 from vae.data.parquet import Dataset
 from vae.data.schema import Experience
 from vae.data.statistics import example_spec
+from vae.draws import RowDraws
 from vae.errors import ConfigError, DataError
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
@@ -120,6 +121,5 @@ def _start_with_data(model: VAE, config: RunConfig, dataset: Dataset, device: to
             f"examples, and the train split of {dataset.uri} has {num_rows}; use at most {num_rows}"
         )
     rows = share_of(config, dataset, "train", device=device).load(0, min(wanted, num_rows))
-    generator = torch.Generator(device)
-    generator.manual_seed(derive(config.training.seed, Stream.STARTING_EXAMPLES))
-    model.start_at(inputs_of(model, rows, generator))
+    draws = RowDraws(config.training.seed, Stream.STARTING_EXAMPLES, device=device)
+    model.start_at(inputs_of(model, rows, draws))

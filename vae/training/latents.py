@@ -14,6 +14,7 @@ from torch import Tensor
 from vae import inference, progress
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.inference.memory import BUDGET_BYTES, affordable_rows, rows_within
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
@@ -103,16 +104,15 @@ def _encode(model: VAE, config: RunConfig, dataset: Dataset) -> _Latents:
     """Encodes rows of the training split, in chunks that fit the memory budget."""
     device = next(model.parameters()).device
     share = share_of(config, dataset, "train", device=device)
-    generator = torch.Generator(device).manual_seed(derive(config.training.seed, Stream.AGGREGATE))
     most, size = min(MOST_ROWS, share.num_rows), rows_within(model)
     # A model of many categories takes few rows at once, and to read them costs as much as to read many.
     block = size * max(1, BUDGET_BYTES // (8 * size * model.examples.row_bytes))
     loaded = (share.load(start, min(start + block, most)) for start in range(0, most, block))
-    parts = []
+    parts, first = [], 0
     for rows in (one.take(slice(at, at + size)) for one in loaded for at in range(0, len(one), size)):
-        inputs = inputs_of(model, rows, generator)
-        posterior = model.encode(inputs)
-        noise = torch.randn(1, len(rows), model.noise_dim, generator=generator, device=device)
+        draws = RowDraws(config.training.seed, Stream.AGGREGATE, first=first, device=device)
+        inputs, first = inputs_of(model, rows, draws), first + len(rows)
+        posterior, noise = model.encode(inputs), draws.normal(len(rows), model.noise_dim)[None]
         z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0]
         parts.append(_Latents(posterior.mean, posterior.std().square(), z_NL, rows.labels, rows.attributes))
     joined = {

@@ -33,7 +33,7 @@ class StepInputs(NamedTuple):
 
 def present(model: VAE, objective: ObjectiveConfig, batch: Batch, draws: RowDraws) -> Inputs:
     """Returns a batch as the model takes it at a training step; the draws are on the batch's device."""
-    inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, generator=draws)
+    inputs = model.inputs(batch.values, batch.labels, batch.attributes, batch.observed, draws=draws)
     if objective.corruption is not None:
         inputs = inputs._replace(seen=objective.corruption.corrupt(inputs.x, draws))
     return inputs

@@ -10,17 +10,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
-
 from vae.config import RunConfig, TrainingConfig
 from vae.config.scale import Scale, scale_of
 from vae.config.suiting import facts_of, misfits
 from vae.data.parquet import Dataset
 from vae.data.plausible import absurd_values
+from vae.draws import RowDraws
 from vae.metrics.gap import generation_gap, rows_to_measure
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.controllers.cyclical import Cyclical
+from vae.seeds import Stream
 from vae.training.assembly import share_of
 from vae.training.guard import slower
 from vae.training.hooks import EpochReport
@@ -128,7 +128,7 @@ def measure(config: RunConfig, dataset: Dataset, model: VAE) -> Measured:
     num_rows = min(num_examples, rows_to_measure(model))
     rows = share_of(config, dataset, "train", device=device).load(0, num_rows)
     was_training = model.training
-    gap = generation_gap(model.eval(), inputs_of(model, rows, torch.Generator(device).manual_seed(0)))
+    gap = generation_gap(model.eval(), inputs_of(model, rows, RowDraws(0, Stream.EVALUATION, device=device)))
     model.train(was_training)
     return Measured(scale, num_examples, gap)
 

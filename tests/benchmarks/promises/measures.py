@@ -21,16 +21,17 @@ from vae.config import RunConfig
 from vae.data.batches import Batch, Share
 from vae.data.parquet import Dataset
 from vae.data.transforms import transform_of
+from vae.draws import RowDraws
 from vae.inference.client import Pulled
 from vae.metrics.reconstruction import psnr
 from vae.model import VAE
 from vae.parts.bounds.bound import importance_weighted
 from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.distributions import Gaussian
-from vae.parts.likelihoods.preparing import prepare
 from vae.parts.posteriors.vector_quantized import VectorQuantized
 from vae.parts.regularizers.mmd import maximum_mean_discrepancy
 from vae.parts.terms import Inputs, Terms
+from vae.seeds import Stream
 
 DRAWS = 20
 """Draws of each posterior."""
@@ -64,8 +65,10 @@ class Shipped:
 
     def inputs(self, log_beta: float = 0.0) -> Inputs:
         """Returns the test split as the model takes it, binarised by one draw that is the same for every model."""
-        test, generator = self.test, torch.Generator().manual_seed(0)
-        found = self.model.inputs(test.values, test.labels, test.attributes, test.observed, generator=generator)
+        test = self.test
+        found = self.model.inputs(
+            test.values, test.labels, test.attributes, test.observed, draws=RowDraws(0, Stream.EVALUATION)
+        )
         return found._replace(log_beta=torch.full((len(test), 1), log_beta) if self.config.model.beta_gates else None)
 
     @torch.no_grad()
@@ -141,7 +144,7 @@ def _codes(shipped: Shipped, terms: Terms) -> Figures:
 
 def _denoised(shipped: Shipped, terms: Terms) -> Figures:
     clean = shipped.images
-    noisy = NOISE.corrupt(clean, torch.Generator().manual_seed(3))
+    noisy = NOISE.corrupt(clean, RowDraws(3, Stream.EVALUATION))
     found = torch.from_numpy(shipped.pulled.denoise(noisy.numpy(), num_samples=32))
     answers = {"psnr_denoised": found, "psnr_noisy": noisy}
     return {name: psnr(clean, image.clamp(0, 1)).mean().item() for name, image in answers.items()}
@@ -188,12 +191,7 @@ def _imputed(shipped: Shipped, terms: Terms) -> Figures:
 def _table(shipped: Shipped, terms: Terms) -> Figures:
     """Returns the model's and independent Gaussian columns' NLL of standardised numbers, in nats per row."""
     rows = transform_of(shipped.model.examples).write(shipped.inputs().x)
-    train, _ = prepare(
-        shipped.load("train").values,
-        shipped.config.model.likelihood,
-        shipped.model.examples,
-        generator=torch.Generator(),
-    )
+    train, _ = transform_of(shipped.model.examples).prepare(shipped.load("train").values)
     mean, std = train.mean(0), train.std(0)
     independent = -torch.distributions.Normal(mean, std).log_prob(shipped.inputs().x).sum(1).mean().item()
     return {"nll": -float(shipped.pulled.score(rows, num_samples=100).mean()), "nll_independent": independent}

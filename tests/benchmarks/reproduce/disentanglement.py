@@ -26,8 +26,10 @@ from tests.vae.conftest import _publish
 from vae.config import RunConfig, parse
 from vae.data.parquet import Dataset
 from vae.data.sprites import Sprites
+from vae.draws import RowDraws
 from vae.metrics.disentanglement import disentanglement_suite
 from vae.model import VAE
+from vae.seeds import Stream
 
 PLAIN, BETA, TOTAL_CORRELATION, FACTOR = "VAE, β=1", "β-VAE", "β-TCVAE", "FactorVAE"
 ROWS = (PLAIN, BETA, TOTAL_CORRELATION, FACTOR)
@@ -167,12 +169,12 @@ def configuration(row: str, seed: int, settings: Settings, dataset: Dataset) -> 
 @torch.no_grad()
 def coded(model: VAE, num_images: int, upright: bool) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Returns posterior means [N,L] of images drawn from the grid, and their factors [N,F]."""
-    sprites, generator = Sprites(), torch.Generator(device())
+    sprites, draws = Sprites(), RowDraws(0, Stream.EVALUATION, device=device())
     index_N = np.random.default_rng(0).choice(grid_of(upright), num_images, replace=False)
     means = []
     for part in np.array_split(index_N, -(-num_images // 1000)):
         images = torch.from_numpy(sprites.render(part)).to(device())
-        means.append(model.encode(model.inputs(images, generator=generator)).mean)
+        means.append(model.encode(model.inputs(images, draws=draws)).mean)
     factors_NF = sprites.codes(index_N)
     if upright:
         factors_NF = np.delete(factors_NF, ORIENTATION, axis=1)

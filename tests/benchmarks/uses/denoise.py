@@ -24,11 +24,13 @@ from tests.benchmarks.uses.work import mnist, run_config, scaled, show
 from tests.benchmarks.work import Figures, Job, Outcome, train
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.inference.repair import denoise
 from vae.parts.corruptions import CorruptionConfig
 from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.corruptions.salt_and_pepper import SaltAndPepper
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 
 Pixels = NDArray[np.float32]
 Filter = Callable[..., Pixels]
@@ -52,8 +54,7 @@ VAE_ROW = "VAE"
 
 def noisy(clean_NHW: Pixels, noise: str, seed: int) -> Pixels:
     """Returns images with noise."""
-    generator = torch.Generator().manual_seed(seed)
-    return NOISES[noise].corrupt(torch.from_numpy(clean_NHW)[:, None], generator)[:, 0].numpy()
+    return NOISES[noise].corrupt(torch.from_numpy(clean_NHW)[:, None], RowDraws(seed, Stream.EVALUATION))[:, 0].numpy()
 
 
 def psnr(restored_NHW: Pixels, clean_NHW: Pixels) -> NDArray[np.float64]:

@@ -22,7 +22,9 @@ from tests.benchmarks.work import Figures, Job, Outcome, train
 from tests.vae.conftest import _publish
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.inference.coding import score
+from vae.seeds import Stream
 
 SEEDS = (0, 1)
 UNSEEN = 9
@@ -71,8 +73,7 @@ def measure(home: Path, source: Dataset, dataset: Dataset, seed: int) -> Figures
     model = train(configuration(seed=seed), dataset, last=True).model
     images, scores = kinds(source), {}
     for name, values in images.items():
-        generator = torch.Generator().manual_seed(0)
-        inputs = model.inputs(torch.from_numpy(values[:, None]), generator=generator)
+        inputs = model.inputs(torch.from_numpy(values[:, None]), draws=RowDraws(0, Stream.EVALUATION))
         scores[name] = score(model, inputs, num_samples=NUM_SAMPLES, seed=0).numpy()
     usual, *_ = scores.values()
     figures = {"digits 0–8, nats": float(usual.mean())}

@@ -36,7 +36,7 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
         return RowScores(SCORES[subject.model][start:stop], 0)
 
     monkeypatch.setattr(contest, "score_rows", score)
-    monkeypatch.setattr(Subject, "unit_rows", 16)
+    monkeypatch.setattr(Subject, "batch_rows", 16)
     return parts
 
 
@@ -73,11 +73,11 @@ def test_rows_are_as_many_as_the_decision_needs(
 
 
 def test_rows_of_an_earlier_evaluation_are_not_scored_again(scored: list[tuple[str, int, int]]) -> None:
-    """Of the champion only the rows that are missing are scored, in whole units."""
+    """Of the champion only the rows that are missing are scored."""
     champion = rows_of("same", known=500)
     compete(rows_of("good"), champion, None, exact=False)
     assert champion.nats.tolist() == SCORES["same"].tolist()
-    assert min(start for name, start, _ in scored if name == "same") == 496
+    assert min(start for name, start, _ in scored if name == "same") == 500
 
 
 def test_parts_are_whole_units_for_every_worker() -> None:

@@ -15,7 +15,9 @@ from tests.pipelines.report.conftest import TABLE_PARTS, Make
 from vae import inference
 from vae.data.batches import Batch
 from vae.data.schema import Column, Experience
+from vae.draws import RowDraws
 from vae.metrics.uses import fill_in
+from vae.seeds import Stream
 
 SIZE = Column("size", dtype="double")
 COUNT = Column("count", dtype="int64")
@@ -90,7 +92,7 @@ def test_imputation_error_is_that_of_each_hidden_column(make: Make) -> None:
     truth, hidden = filled.truth.double().numpy(), filled.hidden.numpy()
     kept = np.where(hidden | evidence.rows.values.isnan().numpy(), np.nan, truth)
     answer = inference.impute(
-        model, model.inputs(evidence.rows.values, generator=torch.Generator())._replace(
+        model, model.inputs(evidence.rows.values, draws=RowDraws(0, Stream.EVALUATION))._replace(
             observed=torch.from_numpy(~np.isnan(kept))
         ), num_samples=100,
     ).mean.double().numpy()  # fmt: skip

@@ -20,11 +20,13 @@ from vae.data.plausible import absurd_values
 from vae.data.schema import Column, Experience
 from vae.data.statistics import example_spec
 from vae.data.transforms import transform_of
+from vae.draws import RowDraws
 from vae.inference.answering import answer
 from vae.metrics.likelihood import inputs_of, negative_log_likelihood
 from vae.model import VAE
 from vae.parts.bodies.table import TableBody
 from vae.parts.likelihoods.mixed import Mixed
+from vae.seeds import Stream
 from vae.training.hooks import TrainingResult
 from vae.training.loop import Training
 
@@ -57,7 +59,7 @@ def test_model_sees_every_distinct_second(seconds: Dataset, model: VAE) -> None:
     """1,600 seconds of one hour are 1,600 values in the encoder's units, and come back to within a millisecond."""
     stored_N = seconds.read_table("train")["time"].to_numpy()
     batches = InOrder(Share.of(seconds, "train"), batch_size=500)
-    x_ND = torch.cat([inputs_of(model, batch, torch.Generator()).x for batch in batches])
+    x_ND = torch.cat([inputs_of(model, batch, RowDraws(0, Stream.EVALUATION)).x for batch in batches])
     assert x_ND.dtype == torch.float32
     assert len(x_ND[:, 0].unique()) == ROWS
     np.testing.assert_allclose(x_ND.std(0, correction=0), 1, rtol=1e-4)
@@ -70,7 +72,7 @@ def test_answers_keep_fractions_of_a_second(seconds: Dataset, model: VAE) -> Non
     time = model.examples.columns[0]
     rows = seconds.read_table("train").to_pandas()[["time", "load"]]
     x_ND = inference.reconstruct(
-        model, model.inputs(torch.from_numpy(rows.to_numpy(copy=True)), generator=torch.Generator())
+        model, model.inputs(torch.from_numpy(rows.to_numpy(copy=True)), draws=RowDraws(0, Stream.EVALUATION))
     )
     expected_N = time.mean + x_ND[:, 0].double().numpy() * time.std
     found = answer(model, rows, {"task": "reconstruct"})

@@ -16,7 +16,9 @@ import torch
 from vae.data.binarization import Binarization
 from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms import TableTransform, transform_of, transform_of_column
+from vae.draws import RowDraws
 from vae.errors import DataError
+from vae.seeds import Stream
 
 IMAGES = ExampleSpec((1, 2, 3))
 TABLE = ExampleSpec.of_table(
@@ -60,7 +62,9 @@ def test_tables_are_standardised_and_keep_their_codes() -> None:
 def test_images_are_drawn_anew_only_where_dynamic(policy: Binarization | None) -> None:
     """Dynamic targets are binary and differ between draws; the others are pixels / 255 and take no draw."""
     pixels = torch.randint(256, (8, 1, 2, 3), generator=generator()).to(torch.uint8)
-    (first, none), (second, _) = (transform_of(IMAGES).prepare(pixels, policy, generator(seed)) for seed in (1, 2))
+    (first, none), (second, _) = (
+        transform_of(IMAGES).prepare(pixels, policy, RowDraws(seed, Stream.STEP)) for seed in (1, 2)
+    )
     assert none is None
     if policy == "dynamic":
         assert set(first.unique().tolist()) == {0.0, 1.0}

@@ -20,13 +20,13 @@ from tests.vae.inference.served import (
     served,
 )
 from vae import inference
-from vae.data.binarization import binarize
 from vae.data.schema import Experience
+from vae.draws import RowDraws
 from vae.inference.answering import TASKS
 from vae.parts.directions import Directions
 from vae.parts.likelihoods.bernoulli import Bernoulli
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 
 
 def first(x: Inputs) -> Inputs:
@@ -157,8 +157,7 @@ def test_grey_pixels_are_scored_as_binary_draws() -> None:
     scores = [predict(images(), dynamic, task="score", seed=seed, num_samples=9) for seed in (4, 4, 5)]
     assert np.array_equal(scores[0], scores[1])
     assert not np.array_equal(scores[0], scores[2])
-    generator = torch.Generator().manual_seed(derive(4, Stream.GENERATION, 3))
-    binary = binarize((torch.from_numpy(images()) * 255).round().byte(), generator)
+    binary = RowDraws(4, Stream.GENERATION, 3).binary((torch.from_numpy(images()) * 255).round().byte())
     expected = inference.score(dynamic, Inputs(binary), num_samples=9, seed=4).numpy()
     assert np.array_equal(scores[0], expected)
     assert np.array_equal(predict(binary, dynamic, task="score", seed=4, num_samples=9), expected)

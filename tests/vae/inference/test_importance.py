@@ -15,6 +15,7 @@ from torch.distributions import MultivariateNormal
 
 from tests.vae.ppca import LATENT, SHAPE, SIGMA, VALUES, LinearDecoder, LinearEncoder, build
 from vae.config import ObjectiveConfig
+from vae.draws import RowDraws
 from vae.inference import importance
 from vae.model import VAE
 from vae.parts.bounds.bound import bound_loss
@@ -24,6 +25,7 @@ from vae.parts.likelihoods.location_scale import LearnedScale, anywhere
 from vae.parts.posteriors.flow import FlowPosterior
 from vae.parts.priors.gaussian_mixture import GaussianMixture
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 
 
 def examples(rows: int = 16) -> Tensor:
@@ -35,8 +37,8 @@ def condition(labels: Tensor | None) -> Tensor | None:
 
 
 def estimate(model: VAE, inputs: Inputs, num_samples: int, **options: int) -> Tensor:
-    generator = torch.Generator().manual_seed(1)
-    return importance.log_likelihood(model, inputs, num_samples=num_samples, generator=generator, **options)
+    draws = RowDraws(1, Stream.EVALUATION)
+    return importance.log_likelihood(model, inputs, num_samples=num_samples, draws=draws, **options)
 
 
 @pytest.fixture(autouse=True)
@@ -119,10 +121,7 @@ def test_one_draw_is_the_elbo_in_expectation() -> None:
 
 @pytest.mark.parametrize("num_samples", [1, 7, 50])
 def test_estimate_does_not_depend_on_the_chunks(num_samples: int) -> None:
-    """Decoding fewer latents at once uses the same draws and gives the same; the last chunk may be short.
-
-    Torch draws normal numbers in blocks of 16, so 8 examples of 2 latents keep the stream whole.
-    """
+    """Decoding fewer latents at once uses the same draws and gives the same; the last chunk may be short."""
     ppca, inputs = build(gap=0.4), Inputs(examples(8))
     whole = estimate(ppca.model, inputs, num_samples)
     for max_rows in (1, 3, 5, 8, 24, 31):
@@ -132,7 +131,7 @@ def test_estimate_does_not_depend_on_the_chunks(num_samples: int) -> None:
 def test_estimate_is_log_mean_exp_of_the_weights() -> None:
     """The value is logsumexp − log k of the model's own weights, not their sum or their mean; 7 draws of 5 examples."""
     ppca, inputs = build(gap=0.4), Inputs(examples(5))
-    noise = torch.randn(7, 5, LATENT, generator=torch.Generator().manual_seed(1))
+    noise = RowDraws(1, Stream.EVALUATION).next().normal_samples(range(7), range(5), LATENT)
     with torch.no_grad():
         weights = ppca.model(inputs, noise).log_weight.double()
     by_hand = weights.exp().mean(0).log()
@@ -144,7 +143,7 @@ def test_condition_stays_with_its_example() -> None:
     model, x = build(gap=0.4, classes=3).model, examples(8)
     labels = torch.tensor([0, 1, 2, 2, 1, 0, 0, 1])
     inputs, other = (Inputs(x, condition=condition(each)) for each in (labels, (labels + 1) % 3))
-    noise = torch.randn(5, 8, LATENT, generator=torch.Generator().manual_seed(1))
+    noise = RowDraws(1, Stream.EVALUATION).next().normal_samples(range(5), range(8), LATENT)
     with torch.no_grad():
         one_by_one = torch.cat([model(inputs, draw[None]).log_weight for draw in noise])
     expected = one_by_one.logsumexp(0) - math.log(5)

@@ -12,9 +12,11 @@ import torch
 from scipy import stats
 
 from tests.vae import ppca
+from vae.draws import RowDraws
 from vae.inference import importance
 from vae.inference.proposals import DEGREES_OF_FREEDOM, StudentTProposal, effective_draws, fit_proposal
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 
 
 def proposal(latent: int = 3) -> StudentTProposal:
@@ -86,14 +88,12 @@ def test_evidence_from_a_fitted_proposal_is_a_lower_bound_in_expectation() -> No
         bias[: ppca.LATENT].add_(5 * bias[ppca.LATENT :].exp())
     x_BD = made.evidence.sample((1,)).expand(500, -1)
     exact = made.evidence.log_prob(x_BD[:1]).item()
-    inputs, generator = Inputs(x_BD.view(-1, *ppca.SHAPE)), torch.Generator().manual_seed(3)
+    inputs, draws = Inputs(x_BD.view(-1, *ppca.SHAPE)), RowDraws(3, Stream.EVALUATION)
     poor = torch.zeros(len(x_BD))
-    plain = importance.evidence(made.model, inputs, num_samples=200, generator=generator)
+    plain = importance.evidence(made.model, inputs, num_samples=200, draws=draws)
     pieces = [
-        importance.evidence(made.model, inputs.take(rows), num_samples=200, generator=generator, proposal=fitted)
-        for rows, fitted in importance.better_proposals(
-            made.model, inputs, poor, 50.0, num_samples=200, generator=generator
-        )
+        importance.evidence(made.model, inputs.take(rows), num_samples=200, draws=draws, proposal=fitted)
+        for rows, fitted in importance.better_proposals(made.model, inputs, poor, 50.0, num_samples=200, draws=draws)
     ]
     nats = torch.cat([piece.nats for piece in pieces])
     assert len(nats) == len(x_BD)

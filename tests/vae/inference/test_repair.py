@@ -14,6 +14,7 @@ from vae import inference
 from vae.config import ModelConfig
 from vae.data.schema import Column
 from vae.inference import repair
+from vae.inference.coding import draws_of
 from vae.inference.estimates import WeightedMoments
 from vae.inference.importance import weighted_draws
 from vae.model import VAE, ExampleSpec
@@ -28,8 +29,8 @@ def test_denoised_is_the_mean_over_draws_with_their_spread() -> None:
     x = images(3)
     found = inference.denoise(model, x, num_samples=6, seed=4)
     with torch.no_grad():
-        generator = inference.generator_of(x.x, 4, "denoise")
-        outputs = model(x, torch.randn(6, 3, LATENT, generator=generator)).outputs
+        noise_SNL = draws_of(x.x, 4, "denoise").next().normal_samples(range(6), range(3), LATENT)
+        outputs = model(x, noise_SNL).outputs
         mean, std = model.likelihood.mean(outputs), model.likelihood.std(outputs)
     torch.testing.assert_close(found.mean, mean.mean(0))
     torch.testing.assert_close(found.std, (std.square().mean(0) + mean.var(0, correction=0)).sqrt())

@@ -12,8 +12,16 @@ from torch import Tensor
 
 from vae.config import ModelConfig
 from vae.data.batches import Batch
+from vae.draws import RowDraws
 from vae.inference import importance
-from vae.metrics.likelihood import Sums, bound_sums, inputs_of, mutual_information, negative_log_likelihood
+from vae.metrics.likelihood import (
+    Sums,
+    bound_sums,
+    inputs_of,
+    mutual_information,
+    negative_log_likelihood,
+    row_likelihoods,
+)
 from vae.model import VAE, ExampleSpec
 from vae.parts import distributions
 from vae.parts.bodies.mlp import MLP
@@ -23,7 +31,7 @@ from vae.parts.likelihoods.bernoulli import Bernoulli
 from vae.parts.likelihoods.categorical import Categorical
 from vae.parts.likelihoods.gaussian import Gaussian
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 
 SHAPE = (1, 4, 4)
 LATENT = 3
@@ -171,12 +179,23 @@ def test_negative_log_likelihood_states_its_protocol() -> None:
 def test_standard_error_is_that_of_the_mean() -> None:
     """The spread of the examples' own estimates, divided by the root of their number."""
     model, pixels = build(), images(100)
-    generator = torch.Generator().manual_seed(derive(3, Stream.EVALUATION, 0))
-    inputs = inputs_of(model, cut(pixels, 100)[0], generator)
-    each = -importance.log_likelihood(model, inputs, num_samples=4, generator=generator)
+    draws = RowDraws(3, Stream.EVALUATION)
+    inputs = inputs_of(model, cut(pixels, 100)[0], draws)
+    each = -importance.log_likelihood(model, inputs, num_samples=4, draws=draws)
     result = negative_log_likelihood(model, cut(pixels, 100), num_samples=4, seed=3)
     assert result.nats == pytest.approx(each.mean().item(), rel=1e-6)
     assert result.standard_error == pytest.approx(each.std().item() / 10, rel=1e-6)
+
+
+def test_likelihood_of_a_row_does_not_depend_on_its_batch() -> None:
+    """Pixels drawn anew and latents belong to a row and a sample: batches of any size, from any row on, agree."""
+    model = build(Bernoulli(binarization="dynamic"))
+    grey = torch.randint(256, (50, *SHAPE), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
+    whole = row_likelihoods(model, cut(grey, 50), num_samples=5, seed=3).nats
+    for size in (1, 7, 16):
+        torch.testing.assert_close(row_likelihoods(model, cut(grey, size), num_samples=5, seed=3).nats, whole)
+    part = row_likelihoods(model, cut(grey[13:], 9), num_samples=5, seed=3, first=13).nats
+    torch.testing.assert_close(part, whole[13:])
 
 
 def test_bits_per_dimension_are_of_the_observed_values() -> None:

@@ -38,12 +38,11 @@ def test_interval_is_not_trusted(values: np.ndarray) -> None:
     assert not interval(values, 1).is_sure
 
 
-def test_looks_double_in_whole_units_up_to_all_rows() -> None:
+def test_looks_double_up_to_all_rows() -> None:
     """A split below the first look has one look."""
-    assert looks(3000, 16) == [256, 512, 1024, 2048, 3000]
-    assert looks(2048, 16) == [256, 512, 1024, 2048]
-    assert looks(1000, 100) == [300, 600, 1000]
-    assert looks(20, 16) == [20]
+    assert looks(3000) == [256, 512, 1024, 2048, 3000]
+    assert looks(2048) == [256, 512, 1024, 2048]
+    assert looks(20) == [20]
 
 
 @pytest.mark.parametrize(("kind", "most_rows"), [("normal", 512), ("heavy tails", 2048)])
@@ -53,7 +52,7 @@ def test_early_decisions_err_as_seldom_as_stated(kind: str, most_rows: int) -> N
     for number in range(1000):
         drawn_N = rng.normal(size=total) if kind == "normal" else rng.standard_t(3, total) / math.sqrt(3)
         values_N = drawn_N + (0.5 if number % 2 else 0.0)
-        sizes = looks(total, 16)
+        sizes = looks(total)
         stopped = next(size for size in sizes if size == total or interval(values_N[:size], len(sizes)).is_sure)
         wrong += number % 2 == 0 and stopped < total
         rows += stopped if number % 2 else 0

@@ -12,6 +12,7 @@ from vae import inference
 from vae.config import ModelConfig
 from vae.data.batches import Batch
 from vae.data.schema import Column, ExampleSpec, Experience
+from vae.draws import RowDraws
 from vae.errors import DataError
 from vae.metrics.reconstruction import psnr
 from vae.metrics.suite import claimed
@@ -22,7 +23,7 @@ from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.corruptions.salt_and_pepper import SaltAndPepper
 from vae.parts.likelihoods.gaussian import Gaussian
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
+from vae.seeds import Stream
 
 COLUMNS = (Column("size", None, 10.0, 2.0), Column("colour", ("blue", "green", "red")))
 
@@ -49,7 +50,7 @@ def test_denoising_is_measured_on_the_noise_of_its_seed() -> None:
     """The noisy images are those of the seed, and the model's answer is the task's."""
     model, x = images(), torch.rand(20, 1, 6, 5, generator=torch.Generator().manual_seed(0))
     found = denoising(model, Inputs(x), GaussianNoise(sigma=0.3), seed=3)
-    noisy = GaussianNoise(sigma=0.3).corrupt(x, torch.Generator().manual_seed(derive(3, Stream.EVALUATION, 1)))
+    noisy = GaussianNoise(sigma=0.3).corrupt(x, RowDraws(3, Stream.EVALUATION, 1))
     clean = inference.denoise(model, Inputs(noisy), num_samples=32, seed=3).mean
     assert found["denoise_psnr_db.noisy"] == pytest.approx(psnr(x, noisy.clamp(0, 1)).mean().item())
     assert found["denoise_psnr_db"] == pytest.approx(psnr(x, clean.clamp(0, 1)).mean().item())

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from vae.config.presets import preset
+from vae.draws import RowDraws
 from vae.parts.regularizers.adversary import Adversary, Discriminator, permute_dimensions
+from vae.seeds import Stream
 
 LATENT = 3
 
@@ -57,7 +59,7 @@ def test_discriminators_step_leaves_the_encoders_gradient(encoder: nn.Linear) ->
     discriminator.penalty(z_BL).backward(retain_graph=True)
     assert encoder.weight.grad is not None
     before, weights_before = encoder.weight.grad.clone(), weights(discriminator)
-    discriminator.learn(z_BL, generator())
+    discriminator.learn(z_BL, RowDraws(0, Stream.DISCRIMINATOR))
     assert torch.equal(encoder.weight.grad, before)
     assert not torch.equal(weights(discriminator), weights_before)
     assert all(parameter.grad is None for parameter in discriminator.network.parameters())
@@ -74,12 +76,12 @@ def test_penalty_is_the_weighted_mean_logit() -> None:
 def test_permuted_dimensions_keep_the_marginals_and_lose_the_dependence() -> None:
     """Each column is a permutation of itself, in an order of its own; columns that were equal no longer go together."""
     z_BL = normal(500, 1).expand(500, LATENT)
-    permuted = permute_dimensions(z_BL, generator())
+    permuted = permute_dimensions(z_BL, RowDraws(0, Stream.DISCRIMINATOR))
     assert torch.equal(permuted.sort(0).values, z_BL.sort(0).values)
     correlation = torch.corrcoef(permuted.T)
     assert (correlation - torch.eye(LATENT)).abs().max() < 0.2
-    assert torch.equal(permute_dimensions(z_BL, generator()), permuted)
-    assert not torch.equal(permute_dimensions(z_BL, generator(1)), permuted)
+    assert torch.equal(permute_dimensions(z_BL, RowDraws(0, Stream.DISCRIMINATOR)), permuted)
+    assert not torch.equal(permute_dimensions(z_BL, RowDraws(1, Stream.DISCRIMINATOR)), permuted)
 
 
 def test_discriminator_finds_a_known_total_correlation() -> None:
@@ -87,7 +89,8 @@ def test_discriminator_finds_a_known_total_correlation() -> None:
     factor = torch.linalg.cholesky(torch.tensor([[1.0, 0.8, 0.0], [0.8, 1.0, 0.0], [0.0, 0.0, 1.0]]))
     discriminator = build(hidden=(32, 32), weight=1.0)
     losses = [
-        discriminator.learn(normal(256, LATENT, seed=step) @ factor.T, generator(10_000 + step)) for step in range(400)
+        discriminator.learn(normal(256, LATENT, seed=step) @ factor.T, RowDraws(10_000 + step, Stream.DISCRIMINATOR))
+        for step in range(400)
     ]
     found = discriminator.penalty(normal(20_000, LATENT, seed=999) @ factor.T).item()
     assert found == pytest.approx(-0.5 * math.log(1 - 0.8**2), abs=0.1)
@@ -97,7 +100,10 @@ def test_discriminator_finds_a_known_total_correlation() -> None:
 def test_discriminator_of_independent_latents_finds_nothing() -> None:
     """The cross entropy stays at log 2 and the penalty at 0 where there is nothing to tell apart."""
     discriminator = build(weight=1.0)
-    losses = [discriminator.learn(normal(256, LATENT, seed=step), generator(10_000 + step)) for step in range(200)]
+    losses = [
+        discriminator.learn(normal(256, LATENT, seed=step), RowDraws(10_000 + step, Stream.DISCRIMINATOR))
+        for step in range(200)
+    ]
     assert torch.stack(losses[-50:]).mean().item() == pytest.approx(math.log(2), abs=0.01)
     assert discriminator.penalty(normal(5000, LATENT, seed=999)).item() == pytest.approx(0.0, abs=0.05)
 
@@ -122,7 +128,7 @@ def test_discriminator_learns_by_its_own_adam() -> None:
     reference.optimizer.advance = torchs.step  # type: ignore[method-assign]
     for step in range(3):
         for discriminator in (ours, reference):
-            discriminator.learn(normal(8, LATENT, seed=step), generator(step))
+            discriminator.learn(normal(8, LATENT, seed=step), RowDraws(step, Stream.DISCRIMINATOR))
     torch.testing.assert_close(weights(ours), weights(reference))
     assert not torch.allclose(weights(ours), weights(build()))
 

@@ -17,11 +17,13 @@ from vae.data.missing import (
 )
 from vae.data.parquet import Dataset
 from vae.data.schema import Column
+from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.parts.corruptions.block_mask import BlockMask
 from vae.parts.corruptions.blur import Blur
 from vae.parts.corruptions.gaussian_noise import GaussianNoise
 from vae.parts.corruptions.salt_and_pepper import SaltAndPepper
+from vae.seeds import Stream
 
 MCAR, MAR, MNAR = MissingCompletelyAtRandom, MissingAtRandom, MissingNotAtRandom
 ROWS, COLUMNS = 6000, 5
@@ -58,25 +60,25 @@ def test_corrupt_depends_on_its_generator_alone(config) -> None:
     """The same seed gives the same images, of the same shape and type; the clean ones are left as they are."""
     x = torch.rand(5, 3, 12, 9, generator=generator())
     before = x.clone()
-    first = config.corrupt(x, generator(1))
-    assert torch.equal(first, config.corrupt(x, generator(1)))
+    first = config.corrupt(x, RowDraws(1, Stream.STEP))
+    assert torch.equal(first, config.corrupt(x, RowDraws(1, Stream.STEP)))
     assert (first.shape, first.dtype) == (x.shape, x.dtype)
     assert torch.equal(x, before)
     assert not torch.equal(first, x)
     if config.kind != "blur":
-        assert not torch.equal(first, config.corrupt(x, generator(2)))
+        assert not torch.equal(first, config.corrupt(x, RowDraws(2, Stream.STEP)))
 
 
 def test_gaussian_noise_has_its_sigma() -> None:
     """What is added has mean 0 and the standard deviation asked for, and is not clipped."""
-    noise = GaussianNoise(sigma=0.3).corrupt(torch.zeros(100, 1, 20, 20), generator())
+    noise = GaussianNoise(sigma=0.3).corrupt(torch.zeros(100, 1, 20, 20), RowDraws(0, Stream.STEP))
     assert abs(noise.mean().item()) < 5 * 0.3 / 200
     assert noise.std().item() == pytest.approx(0.3, rel=0.02)
 
 
 def test_salt_and_pepper_share_is_half_black_half_white() -> None:
     """A quarter of grey pixels changes: half of those to 1, half to 0, each within 5 standard errors."""
-    x = SaltAndPepper(share=0.25).corrupt(torch.full((100, 1, 20, 20), 0.5), generator())
+    x = SaltAndPepper(share=0.25).corrupt(torch.full((100, 1, 20, 20), 0.5), RowDraws(0, Stream.STEP))
     error = 5 * (0.125 * 0.875 / x.numel()) ** 0.5
     assert (x == 1).float().mean().item() == pytest.approx(0.125, abs=error)
     assert (x == 0).float().mean().item() == pytest.approx(0.125, abs=error)
@@ -85,13 +87,13 @@ def test_salt_and_pepper_share_is_half_black_half_white() -> None:
 
 def test_block_mask_is_one_square_anywhere() -> None:
     """Each image loses one square of the side asked for, in all channels, and squares reach every edge."""
-    x = 1 - BlockMask(side=0.5).corrupt(torch.ones(400, 2, 10, 8), generator())
+    x = 1 - BlockMask(side=0.5).corrupt(torch.ones(400, 2, 10, 8), RowDraws(0, Stream.STEP))
     assert torch.equal(x[:, 0], x[:, 1])
     assert (x[:, 0].sum((1, 2)) == 16).all()
     assert set(x[:, 0].sum(1).flatten().tolist()) == set(x[:, 0].sum(2).flatten().tolist()) == {0.0, 4.0}
     for edge in (x[:, 0, 0], x[:, 0, -1], x[:, 0, :, 0], x[:, 0, :, -1]):
         assert edge.any()
-    assert not BlockMask(side=1.0).corrupt(torch.ones(3, 1, 5, 5), generator()).any()
+    assert not BlockMask(side=1.0).corrupt(torch.ones(3, 1, 5, 5), RowDraws(0, Stream.STEP)).any()
 
 
 def test_blur_is_scipys() -> None:
@@ -101,7 +103,7 @@ def test_blur_is_scipys() -> None:
     x = torch.rand(2, 3, 9, 14, generator=generator(), dtype=torch.float64)
     for sigma in (0.7, 1.0, 4.0):
         expected = gaussian_filter(x.numpy(), sigma, axes=(2, 3), mode="nearest", radius=int(np.ceil(3 * sigma)))
-        np.testing.assert_allclose(Blur(sigma=sigma).corrupt(x, generator()), expected, rtol=1e-9)
+        np.testing.assert_allclose(Blur(sigma=sigma).corrupt(x, RowDraws(0, Stream.STEP)), expected, rtol=1e-9)
 
 
 # --- hidden entries ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae.config import ModelConfig, parse
 from vae.data.schema import ExampleSpec
+from vae.draws import RowDraws
 from vae.model import VAE
 from vae.parts.distributions import Gaussian, Mixture, choose
 from vae.parts.posteriors.posterior import Draw, GaussianPosterior
@@ -19,6 +20,7 @@ from vae.parts.priors.hierarchical import HierarchicalPriorModule
 from vae.parts.priors.standard_normal import StandardNormalPrior
 from vae.parts.priors.vamp import VampPrior
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 
 SHAPE, COMPONENTS = (1, 4, 4), 5
 
@@ -42,7 +44,7 @@ def vamp(**changes: Any) -> VAE:
 def data(model: VAE, rows: int = COMPONENTS) -> Inputs:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (rows, *SHAPE), generator=generator, dtype=torch.uint8)
-    return model.inputs(pixels, torch.arange(rows) % 2, generator=generator)
+    return model.inputs(pixels, torch.arange(rows) % 2, draws=RowDraws(0, Stream.STEP))
 
 
 def at(z_SBL: Tensor) -> Draw:

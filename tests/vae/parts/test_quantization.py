@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vae.config import ModelConfig, ObjectiveConfig
 from vae.data.schema import ExampleSpec
+from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.inference import importance
 from vae.model import VAE
@@ -17,6 +18,7 @@ from vae.parts.posteriors.quantized import Quantized
 from vae.parts.posteriors.vector_quantized import Codebook, VectorQuantized
 from vae.parts.priors.uniform_codes import UniformCodes
 from vae.parts.terms import Inputs
+from vae.seeds import Stream
 
 
 @pytest.fixture(autouse=True)
@@ -180,4 +182,4 @@ def test_importance_sampling_of_codes_is_refused() -> None:
     with pytest.raises(
         ConfigError, match="vector_quantized one is a single code; its bound is the distortion plus the rate"
     ):
-        importance.log_likelihood(build().eval(), images(), num_samples=2, generator=generator())
+        importance.log_likelihood(build().eval(), images(), num_samples=2, draws=RowDraws(0, Stream.EVALUATION))

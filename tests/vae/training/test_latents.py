@@ -13,10 +13,12 @@ import torch
 from vae import inference
 from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
+from vae.draws import RowDraws
 from vae.inference import memory
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.directions import Method
+from vae.seeds import Stream
 from vae.training.assembly import build_model, share_of
 from vae.training.latents import EFFECT_ROWS, fit_latents
 from vae.training.state import MODEL, load_model, save_model
@@ -47,7 +49,7 @@ def test_effects_are_those_of_edits(digits: Dataset) -> None:
     """The stored effect of each direction is the root mean square change of edited digits, for both methods."""
     model = fitted(digits)
     rows = share_of(CONFIG, digits, "train").load(0, EFFECT_ROWS)
-    inputs = inputs_of(model, rows, torch.Generator())
+    inputs = inputs_of(model, rows, RowDraws(0, Stream.EVALUATION))
     before = inference.reconstruct(model, inputs)
     directions = inference.directions_of(model)
     assert directions.effects is not None

@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.binarization import Binarization, binarize, check_binary, static_binarization
+from vae.data.binarization import Binarization, check_binary, static_binarization
 from vae.data.schema import ExampleSpec
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.errors import DataError
 
 IMAGE = "image"
@@ -100,7 +100,7 @@ class ImageTransform:
         return static_binarization(values_ND, first_row, split, out)
 
     def prepare(
-        self, values: Tensor, policy: Binarization | None = None, source: Source | None = None
+        self, values: Tensor, policy: Binarization | None = None, source: RowDraws | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Returns a batch's pixels as the likelihood scores them, and None: a mask of missing pixels is the batch's own.
 
@@ -111,7 +111,7 @@ class ImageTransform:
         """
         if policy == "dynamic":
             assert source is not None, "a dynamic policy draws"
-            return binarize(values, source), None
+            return source.binary(values), None
         return values.float().div_(255), None
 
     def as_numbers(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -23,7 +23,7 @@ from vae.data.schema import Column, ExampleSpec
 from vae.data.transforms.columns import recoded, transform_of_column
 from vae.data.transforms.frames import filled, frame_of
 from vae.data.transforms.units import Units
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.errors import CorruptData
 
 log = logging.getLogger(__name__)
@@ -138,7 +138,7 @@ class TableTransform:
         return values_ND
 
     def prepare(
-        self, values: Tensor, policy: Binarization | None = None, source: Source | None = None
+        self, values: Tensor, policy: Binarization | None = None, source: RowDraws | None = None
     ) -> tuple[Tensor, Tensor | None]:
         """Returns a batch's values as the likelihood scores them, and which of them are observed, [N,D] each.
 

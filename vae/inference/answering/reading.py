@@ -14,14 +14,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.binarization import binarize
 from vae.data.conditions import encode_conditions, read_conditions
 from vae.data.transforms import transform_of
 from vae.data.transforms.images import as_array, shape_text
 from vae.inference.answering.request import Request
+from vae.inference.coding import draws_of
 from vae.model import VAE
 from vae.parts.terms import Inputs
-from vae.seeds import Stream, derive
 
 
 def read_inputs(
@@ -97,8 +96,7 @@ def as_scored(model: VAE, x: Tensor, seed: int) -> Tensor:
     """Draws grey pixels as 0 or 1 for a model of binary ones, by the seed: grey has no probability there."""
     match model.config.likelihood.binarization_policy:
         case "static" | "dynamic":
-            generator = torch.Generator().manual_seed(derive(seed, Stream.GENERATION, 3))
-            return binarize((x.cpu() * 255).round().to(torch.uint8), generator).to(x.device)
+            return draws_of(x, seed, "pixels").binary((x * 255).round().to(torch.uint8))
         case "none" if grey := int(((x > 0) & (x < 1)).sum()):
             raise ValueError(
                 f"task score: {grey} of {x.numel()} pixels are neither 0 nor 1, and this model was trained on binary "

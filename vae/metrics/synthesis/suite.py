@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from vae import inference
 from vae.data.batches import Batch
 from vae.data.schema import Column, without_absurd
 from vae.data.transforms import transform_of
+from vae.draws import RowDraws
 from vae.inference.memory import affordable_rows
 from vae.metrics.synthesis.likeness import category_coverage, column_shapes, pair_trends
 from vae.metrics.synthesis.privacy import membership_auroc, nearer_to_training, nearest_distances, spreads
@@ -77,6 +77,6 @@ def _usefulness(model: VAE, tables: list[Array], train: Batch, held_out: Batch) 
 def _scores(model: VAE, rows: Batch, seed: int) -> Array:
     """Returns log p(x) of the first rows in nats."""
     few = rows.take(slice(affordable_rows(model, 2 * NUM_SAMPLES, SCORED_ROWS)))
-    generator = torch.Generator().manual_seed(derive(seed, Stream.EVALUATION, 5))
-    inputs = model.inputs(few.values, few.labels, few.attributes, few.observed, generator=generator)
+    draws = RowDraws(seed, Stream.EVALUATION, 5)
+    inputs = model.inputs(few.values, few.labels, few.attributes, few.observed, draws=draws)
     return inference.score(model, inputs, num_samples=NUM_SAMPLES, seed=seed).double().cpu().numpy()

@@ -11,7 +11,7 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor, distributed
 
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.parts.part import Part
 from vae.parts.terms import Beta, Terms
@@ -104,7 +104,7 @@ class ControllerPart(Part):
             return (beta * terms.rate).mean()
         return beta * rate
 
-    def draw_log_beta(self, count: int, source: Source) -> Tensor | None:
+    def draw_log_beta(self, count: int, source: RowDraws) -> Tensor | None:
         """Draws log β of each example, [count,1], on the source's device; None for one β."""
         return None
 

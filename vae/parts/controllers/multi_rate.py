@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from vae.draws import Source, uniform
+from vae.draws import RowDraws
 from vae.parts.controllers.controller import ControllerPart
 
 
@@ -37,6 +37,6 @@ class MultiRate(ControllerPart):
     def rate_in_words(self, beta: float) -> str:
         return "β · rate"
 
-    def draw_log_beta(self, count: int, source: Source) -> Tensor:
+    def draw_log_beta(self, count: int, source: RowDraws) -> Tensor:
         low, high = math.log(self.low), math.log(self.high)
-        return low + (high - low) * uniform(source, count, 1)
+        return low + (high - low) * source.uniform(count, 1)

@@ -10,7 +10,7 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.parts.corruptions.corruption import CorruptionPart
 
 
@@ -21,7 +21,7 @@ class Blur(CorruptionPart):
     sigma: Annotated[float, Field(gt=0)] = 1.0
     """Standard deviation of the blur, in pixels."""
 
-    def corrupt(self, x_BCHW: Tensor, source: Source) -> Tensor:
+    def corrupt(self, x_BCHW: Tensor, source: RowDraws) -> Tensor:
         return _blur(x_BCHW, self.sigma)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.parts.part import Part
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class CorruptionPart(Part):
         return f"the encoder sees {self.kind.replace('_', ' ')}"
 
     @abstractmethod
-    def corrupt(self, x_BCHW: Tensor, source: Source) -> Tensor:
+    def corrupt(self, x_BCHW: Tensor, source: RowDraws) -> Tensor:
         """Returns noisy images of the same shape and type; outside [0, 1] only by Gaussian noise.
 
         Args:

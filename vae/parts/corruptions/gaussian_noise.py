@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import Tensor
 
-from vae.draws import Source, normal
+from vae.draws import RowDraws
 from vae.parts.corruptions.corruption import CorruptionPart
 
 
@@ -18,5 +18,5 @@ class GaussianNoise(CorruptionPart):
     sigma: Annotated[float, Field(gt=0)] = 0.25
     """Standard deviation of the noise, in units of the pixel range."""
 
-    def corrupt(self, x_BCHW: Tensor, source: Source) -> Tensor:
-        return x_BCHW + self.sigma * normal(source, *x_BCHW.shape).to(x_BCHW.dtype)
+    def corrupt(self, x_BCHW: Tensor, source: RowDraws) -> Tensor:
+        return x_BCHW + self.sigma * source.normal(*x_BCHW.shape).to(x_BCHW.dtype)

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from vae.draws import Source, uniform
+from vae.draws import RowDraws
 from vae.parts.corruptions.corruption import CorruptionPart
 
 
@@ -19,7 +19,7 @@ class SaltAndPepper(CorruptionPart):
     share: Annotated[float, Field(gt=0, le=1)] = 0.25
     """Share of the pixels that are replaced, half of them by 0 and half by 1."""
 
-    def corrupt(self, x_BCHW: Tensor, source: Source) -> Tensor:
-        draw = uniform(source, *x_BCHW.shape)
+    def corrupt(self, x_BCHW: Tensor, source: RowDraws) -> Tensor:
+        draw = source.uniform(*x_BCHW.shape)
         extreme = (draw < self.share / 2).to(x_BCHW.dtype)
         return torch.where(draw < self.share, extreme, x_BCHW)

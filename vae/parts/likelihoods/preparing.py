@@ -6,12 +6,12 @@ from torch import Tensor
 
 from vae.data.schema import ExampleSpec
 from vae.data.transforms import transform_of
-from vae.draws import Source
+from vae.draws import RowDraws
 from vae.parts.likelihoods.likelihood import LikelihoodPart
 
 
 def prepare(
-    values: Tensor, config: LikelihoodPart, examples: ExampleSpec, source: Source
+    values: Tensor, config: LikelihoodPart, examples: ExampleSpec, source: RowDraws
 ) -> tuple[Tensor, Tensor | None]:
     """Returns a batch's values as the likelihood scores them, and which of them are observed.
 

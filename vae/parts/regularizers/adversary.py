@@ -13,7 +13,7 @@ from torch import Tensor, distributed, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from vae.draws import Source, uniform
+from vae.draws import RowDraws
 from vae.parts.part import HiddenUnits
 from vae.parts.ranks import gather, own_places, weight_of
 from vae.parts.regularizers.regularizer import RegularizerPart
@@ -94,7 +94,7 @@ class Discriminator:
         frozen = {name: parameter.detach() for name, parameter in self.network.named_parameters()}
         return self.config.weight * functional_call(self.network, frozen, (z_BL,)).float().mean()
 
-    def learn(self, z_BL: Tensor, source: Source) -> Tensor:
+    def learn(self, z_BL: Tensor, source: RowDraws) -> Tensor:
         """Takes one step on this rank's draws, cut off from the encoder; returns their cross entropy in nats.
 
         Dimensions are permuted over the draws of all ranks; the source is the same on each.
@@ -122,7 +122,7 @@ class Discriminator:
             gradient.copy_(averaged.view_as(gradient))
 
 
-def permute_dimensions(z_BL: Tensor, source: Source) -> Tensor:
+def permute_dimensions(z_BL: Tensor, source: RowDraws) -> Tensor:
     """Returns each dimension permuted over the batch: draws of the product of the marginals (algorithm 1)."""
-    keys = uniform(source, *z_BL.shape)
+    keys = source.uniform(*z_BL.shape)
     return z_BL.gather(0, keys.argsort(dim=0))
