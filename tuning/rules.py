@@ -6,6 +6,7 @@ Search spaces, workers, the choice of a trial, the command line and the document
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -22,15 +23,18 @@ if TYPE_CHECKING:  # the command line lists the rules, and torch takes seconds t
     from vae.data.batches import InOrder
     from vae.data.parquet import Dataset
     from vae.model import VAE
+    from vae.training.world import World
 
 SEED = "training.seed"
 TARGET = re.compile(r"(rate|distortion) *<= *(\d+(?:\.\d+)?)")
 """A bound on the rate or on the distortion in nats per example; the search then minimises the other of the two."""
 NUM_SAMPLES = 100
 """Importance samples per example of the validation split."""
+BATCH_ROWS = 128
+"""Number of rows that are scored at once; a rank scores whole batches."""
 
 Check = Callable[["SearchConfig", "Dataset"], None]
-Measurement = Callable[["VAE", "RunConfig", "Dataset"], float]
+Measurement = Callable[["VAE", "RunConfig", "Dataset", "World"], float]
 Comparison = Callable[[Mapping[int, "RunConfig"], Mapping[int, "VAE"], "Dataset"], dict[int, float]]
 
 
@@ -145,27 +149,48 @@ def _check_udr(search: SearchConfig, dataset: Dataset) -> None:
 # --- how a rule is measured -----------------------------------------------------------------------------------------
 
 
-def measured(rule: Rule, model: VAE, config: RunConfig, dataset: Dataset) -> dict[str, float]:
-    """Returns a model's score by name; empty for a rule that is not measured on single models."""
-    return {} if rule.measure is None else {rule.name: rule.measure(model, config, dataset)}
+def measured(rule: str, model: VAE, config: RunConfig, dataset: Dataset, world: World) -> dict[str, float]:
+    """Returns a model's score by name; empty for a rule that is not measured on single models.
+
+    Args:
+        rule: Name of the rule.
+        model: The trained model, on every rank.
+        config: Configuration of the model.
+        dataset: Dataset that the model was trained on.
+        world: The ranks of the training, and this one among them. Only rank 0 has the score of every rule.
+    """
+    measure = RULES[rule].measure
+    return {} if measure is None else {rule: measure(model, config, dataset, world)}
 
 
-def _nll(model: VAE, config: RunConfig, dataset: Dataset) -> float:
-    from vae.metrics.likelihood import negative_log_likelihood
+def _nll(model: VAE, config: RunConfig, dataset: Dataset, world: World) -> float:
+    """Returns the negative log-likelihood, of which each rank measures some rows."""
+    import torch
 
-    batches = _validation(config, dataset, model)
-    return negative_log_likelihood(model, batches, num_samples=NUM_SAMPLES, seed=0).nats
+    from vae.data.batches import InOrder
+    from vae.metrics.likelihood import row_likelihoods
+
+    share = _validation(config, dataset, model).share
+    own = share.batches_of(world.rank, world.size, BATCH_ROWS)
+    rows = row_likelihoods(model, InOrder(own, BATCH_ROWS), num_samples=NUM_SAMPLES, seed=0, first=own.start)
+    nats_N = torch.zeros(share.num_rows, dtype=torch.float64)
+    nats_N[own.start : own.stop] = rows.nats
+    return world.total(nats_N.to(share.device)).mean().item()
 
 
-def _frechet(model: VAE, config: RunConfig, dataset: Dataset) -> float:
+def _frechet(model: VAE, config: RunConfig, dataset: Dataset, world: World) -> float:
     from vae.metrics.suite import frechet
 
-    return frechet(model.cpu(), dataset, split="validation")
+    return math.nan if world.rank else frechet(model.cpu(), dataset, split="validation")
 
 
-def _of_suite(family: MetricFamily, metric: str, model: VAE, config: RunConfig, dataset: Dataset) -> float:
+def _of_suite(
+    family: MetricFamily, metric: str, model: VAE, config: RunConfig, dataset: Dataset, world: World
+) -> float:
     from vae.metrics.suite import measure
 
+    if world.rank:
+        return math.nan
     return measure(model.cpu(), dataset, [family], split="validation")[metric]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any
 
@@ -33,7 +33,7 @@ from vae.training.lanes import LaneTraining
 from vae.training.loop import Training
 from vae.training.record import Record
 from vae.training.state import load_model
-from vae.training.world import World, set_up_process
+from vae.training.world import ALONE, World, set_up_process
 
 SCORE = "score"
 """Key of the score by which Ray Tune compares stacks, lower is better; see `SearchConfig.stop_by`."""
@@ -106,19 +106,22 @@ class Reporter:
         self._report_once()
 
     def follow_workers(self, spec: TrainSpec) -> None:
-        """Trains one model on several workers, and waits for them."""
+        """Trains one model on several workers, which score it too, and waits for them."""
         record = Record(spec.config, 0)
         self.records, self.model_of = [record], lambda lane: load_model(f"{spec.folder}/model")
+        at_end = None if self.rule is None else partial(measured, self.rule.name)
         epochs = Queue(actor_options={"num_cpus": 0})
         with ThreadPoolExecutor(max_workers=1) as pool:
-            running = pool.submit(train, spec, on_report=epochs.put)
+            running = pool.submit(train, spec, on_report=epochs.put, at_end=at_end)
             while not running.done():
                 with suppress(Empty):
                     reported = [EpochReport(**one) for one in epochs.get(timeout=POLL_SECONDS)]
                     if not reported[-1].is_last:  # or there is no model to score yet
                         record.history += reported
                         self.report()
-        record.restore(running.result().history)
+        outcome = running.result()
+        record.restore(outcome.history)
+        self.scores = {0: outcome.scores}
         self.num_reported = [0]  # a resumed run has reported its later epochs alone
         self.report()
 
@@ -161,7 +164,7 @@ class Reporter:
         if self.rule.compare is None:
             for n in over:
                 if n not in self.scores:
-                    self.scores[n] = measured(self.rule, self.model_of(n), self.configs[n], self.dataset)
+                    self.scores[n] = measured(self.rule.name, self.model_of(n), self.configs[n], self.dataset, ALONE)
         elif len(over) + len(self.failed) == len(self.records):
             models = {n: self.model_of(n) for n in over}
             scores = self.rule.compare({n: self.configs[n] for n in over}, models, self.dataset)

@@ -18,7 +18,7 @@ from vae.metrics.paired import CONFIDENCE, interval, looks, standard_error
 
 PRECISION = 0.005
 """Standard error, as a share of the score, at which a score that nothing is compared with is precise enough."""
-MOST_ROWS = 10_000
+MOST_ROWS, BOUND_ROWS = 10_000, 2_000
 """Largest number of rows for such a score, and for the bound, unless all rows are asked for."""
 PARTS_PER_WORKER, MOST_BATCHES = 4, 32
 """Smallest number of calls for each worker in a look, if there are as many batches, and largest number of batches of a
@@ -75,7 +75,7 @@ def cut(start: int, stop: int, batch: int, num_workers: int) -> list[tuple[int, 
 
 def bound_on(workers: Workers, subject: Subject, exact: bool) -> Bound:
     """Returns the bound on the first rows of the test split, or on all."""
-    rows = subject.num_rows if exact else min(MOST_ROWS, subject.num_rows)
+    rows = subject.num_rows if exact else min(BOUND_ROWS, subject.num_rows)
     calls = [workers.start(bound_rows, subject, *part) for part in cut(0, rows, subject.batch_rows, workers.room)]
     for _ in workers.finish(calls):
         pass

@@ -22,7 +22,7 @@ from pipelines.models.versions import Version
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import Stage, training_stage
 from pipelines.stages.promote import Evaluation, PromoteRequest
-from pipelines.stages.train import DivergedTraining, TrainedModel
+from pipelines.stages.train import DivergedTraining, JudgedModel, TrainedModel
 from pipelines.stages.tune import SearchedModel, TuneResult
 from vae import progress, serving
 from vae.config import parse
@@ -78,7 +78,7 @@ def _known(request: PromoteRequest, trained: TrainedModel) -> Evidence:
         run_id=trained.mlflow_run_id,
         history=[asdict(epoch) for epoch in trained.history],
         projection=request.projection,
-        findings=divergence(trained),
+        findings=trained.findings if isinstance(trained, JudgedModel) else divergence(trained),
         stages=[training_stage(trained.config, trained.train_seconds)],
     )
     return _with_search(known, trained) if isinstance(trained, SearchedModel) else known
@@ -120,8 +120,9 @@ class _Candidate:
         request, known, run_id = self.job.request, self.known, self.trained.mlflow_run_id
         metrics = self._metrics()
         tracking.log_metrics(run_id, metrics)
-        with TemporaryDirectory() as scratch:
+        with TemporaryDirectory() as scratch, packaging.fresh_process() as check_loads:
             page, version = self._register(Path(scratch))
+            check_loads(version.uri)
         return Evaluation(
             version=version,
             score=self.measured.score,
@@ -153,7 +154,7 @@ class _Candidate:
         }
 
     def _register(self, scratch: Path) -> tuple[str, Version]:
-        """Logs the report and the model, registers it unless an earlier attempt has, and loads it from the registry once.
+        """Logs the report and the model, and registers it unless an earlier attempt has.
 
         Returns:
             The report's URI, and the version.
@@ -175,8 +176,6 @@ class _Candidate:
             version = registry.register(
                 request.name, uri, run_id, weights, self.measured.score, card, words(known.findings)
             )
-        progress.report("loading it from the registry")
-        packaging.check_loads(version.uri)
         return page, version
 
 

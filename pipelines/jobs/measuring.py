@@ -20,7 +20,7 @@ from pipelines.models import drift, registry, row_scores
 from pipelines.models.versions import Comparison, Score, Version
 from pipelines.report import Evidence
 from pipelines.stages.promote import PromoteRequest
-from pipelines.stages.train import TrainedModel
+from pipelines.stages.train import JudgedModel, TrainedModel
 from vae import progress
 from vae.config import MetricFamily
 from vae.data.batches import Share
@@ -49,6 +49,7 @@ class Measuring:
     ) -> None:
         assert known.model is not None
         self.request, self.known, self.model, self.workers = job.request, known, known.model, workers
+        self.is_judged = isinstance(trained, JudgedModel)
         self.subject = Subject(trained.model, dataset, known.config.data.missing, workers.device)
         self.device = workers.device
         self.champion: Version | None = None
@@ -64,7 +65,7 @@ class Measuring:
         families: tuple[MetricFamily, ...] = tuple(dict.fromkeys((*claimed(model), *request.metrics)))
         corruption = self.known.config.objective.corruption or NOISE
         # Beside the likelihood, as one call each.
-        judged = workers.start(_judge, replace(self.known, model=None), self.subject)
+        judged = workers.start(_judge, replace(self.known, model=None), self.subject, self.is_judged)
         metrics = workers.start(_task_metrics, self.subject, families, corruption)
         extremes = self._start_extremes()
         share = Share.of(dataset, "test", missing=self.subject.missing)
@@ -136,7 +137,10 @@ class Measuring:
 # --- called by workers ----------------------------------------------------------------------------------------------
 
 
-def _judge(known: Evidence, subject: Subject) -> list[Finding]:
+def _judge(known: Evidence, subject: Subject, is_judged: bool) -> list[Finding]:
+    """Returns the findings of a training, which has judged itself unless it diverged or is a trial of a search."""
+    if is_judged:
+        return list(known.findings)
     return list(run_report.judged(known, subject.dataset, open_model(subject.model)).findings)
 
 

@@ -25,7 +25,7 @@ from vae.model import VAE
 from vae.training.hooks import EpochReport
 from vae.training.verdict import judge, judge_data, measure
 
-MOST_ROWS, MOST_BOUND_ROWS = 1_000, 10_000
+MOST_ROWS, MOST_BOUND_ROWS = 1_000, 2_000
 """Largest numbers of rows of a split, which ingest has shuffled: for the pictures, and for a training's figures."""
 
 

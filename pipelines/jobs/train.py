@@ -15,7 +15,7 @@ from pipelines.jobs.job import Job
 from pipelines.models import tracking
 from pipelines.report import Evidence, projections
 from pipelines.report.costs import training_stage
-from pipelines.stages.train import Choice, DivergedTraining, TrainedModel, TrainRequest, TrainResult
+from pipelines.stages.train import Choice, DivergedTraining, JudgedModel, TrainedModel, TrainRequest, TrainResult
 from vae import progress
 from vae.config import RunConfig, parse
 from vae.config.scale import scale_of
@@ -86,7 +86,10 @@ def _result(
         report=report,
         verdict=words(known.findings),
         findings=tuple(known.findings),
-        **asdict(outcome),
+        model=outcome.model,
+        history=tuple(EpochReport(**epoch) for epoch in outcome.history),
+        best=EpochReport(**outcome.best),
+        resumed_from_step=outcome.resumed_from_step,
     )
 
 
@@ -107,7 +110,7 @@ def earlier_training(job: Job, identity: str) -> TrainedModel:
     result = job.result_of(identity)
     if "model" not in result:
         raise RegistryError(f"{identity} trained no model: give the name that `betaline train` or `tune` printed")
-    return parse(DivergedTraining if "diverged" in result else TrainedModel, result, identity)
+    return parse(DivergedTraining if "diverged" in result else JudgedModel, result, identity)
 
 
 def spec_of(job: Job, config: RunConfig, dataset: Dataset, start_from: str | None = None) -> TrainSpec:

@@ -28,7 +28,8 @@ from vae.model import VAE
 
 REFERENCE = "reference.json"
 """Name of the artifact, beside the report, that holds a model's `Reference`."""
-NUM_SAMPLES, REFERENCE_ROWS, ROWS_PER_CALL = 10, 2000, 500
+NUM_SAMPLES, REFERENCE_ROWS, ROWS_PER_CALL = 2, 2000, 500
+"""Number of importance samples of each row: a comparison needs the same number on both sides, not a tight bound."""
 BLOCK_ROWS = 1 << 14
 """Number of training rows whose extremes are taken at once."""
 IMPOSSIBLE_NATS = 1e30

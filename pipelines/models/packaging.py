@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -50,16 +53,16 @@ def log_model(run_id: str, model_folder: Path, config: ModelConfig, example: Any
     return info.model_uri
 
 
-def check_loads(uri: str) -> None:
-    """Loads a version from the registry in a process of its own and predicts with it.
+@contextmanager
+def fresh_process() -> Iterator[Callable[[str], None]]:
+    """Yields a function that loads a version from the registry in a process of its own and predicts with it.
 
-    Raises:
-        RegistryError: If it does not load or predict, with the last lines of that process.
+    The process starts at once, so that its imports do not have to be waited for. The function takes the version's URI, and
+    raises RegistryError if the version does not load or predict, with the last lines of that process.
     """
-    progress.report("loading it from the registry in a process of its own")
     program = (
-        "import sys, mlflow\n"
-        "model = mlflow.pyfunc.load_model(sys.argv[1])\n"
+        "import sys, mlflow.pyfunc, torch\n"
+        "model = mlflow.pyfunc.load_model(sys.stdin.read())\n"
         "params = {'task': 'generate', 'n': 2}\n"
         "condition = model.unwrap_python_model().example_condition()\n"
         "params.update({'condition': condition} if condition else {})\n"
@@ -67,16 +70,27 @@ def check_loads(uri: str) -> None:
     )
     with TemporaryDirectory() as elsewhere:
         # MLflow unpacks a model into the folder for temporary files and does not remove it.
-        done = subprocess.run(
-            [sys.executable, "-c", program, uri],
+        process = subprocess.Popen(
+            [sys.executable, "-c", program],
             cwd=elsewhere,
             env={**os.environ, "TMPDIR": elsewhere, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"},
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=LOAD_SECONDS,
         )
-    if done.returncode:
-        last = "\n".join(done.stderr.strip().splitlines()[-5:])
+        with process:
+            try:
+                yield partial(_check_loads, process)
+            finally:
+                process.kill()
+
+
+def _check_loads(process: subprocess.Popen[str], uri: str) -> None:
+    progress.report("loading it from the registry in a process of its own")
+    _, said = process.communicate(uri, timeout=LOAD_SECONDS)
+    if process.returncode:
+        last = "\n".join(said.strip().splitlines()[-5:])
         raise RegistryError(f"{uri} was registered but does not load, so no alias points at it: {last}")
 
 

@@ -30,7 +30,7 @@ def scores(evidence: Evidence) -> list[Score]:
         if nll.bits_per_dim is not None:
             rows.append(Score("The same in bits", f"{nll.bits_per_dim:.3f}", evidence.kind.bits, "as above"))
     if (bound := evidence.bound) is not None:
-        protocol = f"one draw from the posterior per example, β = 1; {_targets(evidence)}"
+        protocol = f"one draw from the posterior of {bound.num_examples:,} examples each, β = 1; {_targets(evidence)}"
         active = f"{bound.active_units} of {evidence.config.model.latent_dim}"
         rows += [
             Score("Negative ELBO", nats(bound.negative_elbo), UNIT, f"rate + distortion; {protocol}"),
@@ -51,8 +51,8 @@ def nll_protocol(evidence: Evidence) -> str:
     assert evidence.nll is not None
     if not evidence.nll.num_samples:
         return f"a bound: distortion plus the rate of each example's codes; {_targets(evidence)}"
-    draws = evidence.nll.num_samples
-    return f"importance sampling, {draws} draws from the posterior per example; {_targets(evidence)}"
+    draws, count = evidence.nll.num_samples, evidence.nll.num_examples
+    return f"importance sampling, {draws} draws from the posterior of {count:,} examples each; {_targets(evidence)}"
 
 
 def rate_protocol(evidence: Evidence) -> str:

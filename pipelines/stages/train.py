@@ -10,6 +10,7 @@ from pipelines.stages.fields import ModelRequest, Name, Result, is_absent
 from pipelines.stages.promote import Judged, PendingPromotion, PromoteResult
 from vae.config import RunConfig, ScalingConfig, override, suiting
 from vae.training.hooks import EpochReport
+from vae.training.verdict import Finding
 
 
 class TrainRequest(ModelRequest):
@@ -71,6 +72,13 @@ class TrainedModel(Result):
     """URI of the model's folder: weights and configuration."""
     history: tuple[EpochReport, ...]
     """Figures of each epoch."""
+
+
+class JudgedModel(TrainedModel):
+    """A trained model with the verdict that its training ended with."""
+
+    findings: tuple[Finding, ...]
+    """Findings of the verdict."""
 
 
 class DivergedTraining(TrainedModel):

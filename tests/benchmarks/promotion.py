@@ -118,6 +118,8 @@ def main() -> None:
             if not kept.exists():
                 kept.write_text(prepared(home, chosen.rows))
             parts, result = promote(kept.read_text(), home)
+            if result.promoted:
+                betaline(home, "rollback", MODEL)
         finally:
             betaline(home, "down")
     for (start, what), (stop, _) in pairwise(parts):

@@ -79,7 +79,8 @@ def test_killed_promotion_leaves_the_alias_and_adds_no_second_version(
     assert promoter.returncode == -signal.SIGKILL, promoter.stderr
     assert promoter.stdout == "killed the job\n"
     assert aliases() == {"1": ("champion",), "2": ()}
-    packaging.check_loads("models:/succeeded@champion")
+    with packaging.fresh_process() as check_loads:
+        check_loads("models:/succeeded@champion")
     again = run_flow(promote, request, run="succession")
     assert again.promoted, again.reason
     assert aliases() == {"1": (), "2": ("champion",)}

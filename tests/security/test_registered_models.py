@@ -40,6 +40,12 @@ class Pickled(PythonModel):
         return model_input
 
 
+def checked(uri: str) -> None:
+    """Loads a version as a promotion does."""
+    with packaging.fresh_process() as check_loads:
+        check_loads(uri)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")  # MLflow's own, of pickled models
 def test_pickled_version_is_refused(
     services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: Answered
@@ -52,7 +58,7 @@ def test_pickled_version_is_refused(
         info = mlflow.pyfunc.log_model(name="model", python_model=Pickled(marker), pip_requirements=["mlflow"])
     version = registry.register("hostile-pickle", info.model_uri, run_id, "0" * 64, SCORE, "a test's")
     marker.unlink(missing_ok=True)
-    for what, call in (("the check before promotion", packaging.check_loads), ("betaline apply", pull)):
+    for what, call in (("the check before promotion", checked), ("betaline apply", pull)):
         with pytest.raises(BetalineError) as refusal:
             call(version.uri)
         assert not marker.exists(), what
@@ -70,7 +76,7 @@ def test_version_with_a_flipped_bit_is_refused(services: Services, tmp_path: Pat
     uri = packaging.log_model(run_id, folder, config, np.zeros((1, 1, 8, 8), np.float32), "a test's")
     weights = sha256_of(locate(str(folder / WEIGHTS)))
     version = registry.register("hostile-weights", uri, run_id, weights, SCORE, "a test's")
-    packaging.check_loads(version.uri)
+    checked(version.uri)
     stored = [
         file for file in (Path(services.home) / "artifacts").rglob(WEIGHTS) if sha256_of(locate(str(file))) == weights
     ]
@@ -81,7 +87,7 @@ def test_version_with_a_flipped_bit_is_refused(services: Services, tmp_path: Pat
         file.write_bytes(content)
     message = r"is damaged: its SHA-256 is not the one in model\.json"
     with pytest.raises(RegistryError, match=message):
-        packaging.check_loads(version.uri)
+        checked(version.uri)
     with pytest.raises(CheckpointError, match=message) as refusal:
         pull(version.uri)
     answered("a registered model", "a flipped bit in its weights", refusal.value)

@@ -13,7 +13,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from tests.vae.conftest import _publish, people  # noqa: F401  a fixture
-from tuning import worker
+from tests.workers import Apart
+from tuning import rules, worker
 from tuning.rules import RULES, Rule, check_rule, measured
 from tuning.space import SearchConfig, check_space
 from tuning.stacks import lane_configs, plan_stacks
@@ -29,6 +30,7 @@ from vae.model import VAE
 from vae.parts.terms import Inputs
 from vae.training.assembly import build_model, share_of
 from vae.training.lanes import LaneTraining
+from vae.training.world import ALONE
 
 BETAS = {"kind": "choice", "values": [0.1, 1.0]}
 SEEDS = {"kind": "choice", "values": [0, 1, 2]}
@@ -125,11 +127,13 @@ def test_frechet_is_that_of_the_metrics(stripes: Dataset) -> None:
     model = build_model(config, stripes)
     whole = measure(model, stripes, ["generation"], split="validation")
     (expected,) = (value for name, value in whole.items() if name.startswith("frechet_distance."))
-    assert measured(RULES["frechet"], model, config, stripes) == {"frechet": pytest.approx(expected)}
+    assert measured("frechet", model, config, stripes, ALONE) == {"frechet": pytest.approx(expected)}
 
 
-def test_measured_rules_are_of_the_validation_split(tmp_path: Path) -> None:
-    """`nll` is the metric's with 100 draws, `denoise_psnr` that of its family; the test split has no say."""
+def test_measured_rules_are_of_the_validation_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`nll` is the metric's with 100 draws on any number of ranks, `denoise_psnr` that of its family; the test split has no
+    say.
+    """
     pixels = (load_digits().images[:160, None] * 255 / 16).round().astype(np.uint8)
     pixels[120:] //= 16  # the test split is another
     dataset = _publish(tmp_path, pixels, None, {"train": 80, "validation": 40, "test": 40})
@@ -138,11 +142,16 @@ def test_measured_rules_are_of_the_validation_split(tmp_path: Path) -> None:
     model = build_model(config, dataset)
     validation = InOrder(share_of(config, dataset, "validation"))
     nll = negative_log_likelihood(model, validation, num_samples=100, seed=0).nats
-    assert measured(RULES["nll"], model, config, dataset) == {"nll": nll}
+    assert measured("nll", model, config, dataset, ALONE) == {"nll": pytest.approx(nll, rel=1e-6)}
+    monkeypatch.setattr(rules, "BATCH_ROWS", 16)
+    alone = measured("nll", model, config, dataset, ALONE)["nll"]
+    parts = [measured("nll", model, config, dataset, Apart(rank, 2))["nll"] for rank in range(2)]
+    assert sum(parts) == pytest.approx(alone, rel=1e-12)
+    assert min(parts) > 0
     psnr, other = (
         measure(model, dataset, ["denoising"], split=split)["denoise_psnr_db"] for split in ("validation", "test")
     )
-    assert measured(RULES["denoise_psnr"], model, config, dataset) == {"denoise_psnr": pytest.approx(psnr)}
+    assert measured("denoise_psnr", model, config, dataset, ALONE) == {"denoise_psnr": pytest.approx(psnr)}
     assert psnr != pytest.approx(other)
 
 

@@ -18,9 +18,11 @@ class Metric(NamedTuple):
     """Sentence on what the figure means; empty for a title that says it."""
 
 
+FEW = "The mean over the first 2,000 rows of the split, or all if there are fewer."
+
 METRICS: Mapping[str, Metric] = {
-    "psnr_db": Metric("Reconstruction, PSNR", "dB", "higher"),
-    "ssim": Metric("Reconstruction, SSIM", "of 1", "higher"),
+    "psnr_db": Metric("Reconstruction, PSNR", "dB", "higher", FEW),
+    "ssim": Metric("Reconstruction, SSIM", "of 1", "higher", FEW),
     "denoise_psnr_db": Metric("Denoising, PSNR", "dB", "higher"),
     "impute_rmse": Metric("Imputation of numbers, RMSE", "standard deviations", "lower"),
     "impute_few_draws": Metric("Imputed rows with fewer than 10 effective draws", "of 1", "lower"),

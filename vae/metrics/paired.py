@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 CONFIDENCE = 0.99
 """Probability with which the intervals of all looks together hold the mean."""
-FIRST_ROWS = 256
+FIRST_ROWS = 128
 """Number of rows of the first look; each further look has twice as many."""
 NUM_BATCHES = 16
 """Number of batches of consecutive rows whose means give the second standard error."""

@@ -10,7 +10,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import psutil
@@ -23,6 +23,7 @@ from vae import progress
 from vae.config import RunConfig, ScalingConfig, parse
 from vae.data.parquet import Dataset
 from vae.errors import BetalineError, CheckpointError, ClusterError, Diverged, rebuild
+from vae.model import VAE
 from vae.storage import Location, locate, write_whole
 from vae.training.hooks import EpochReport, Hooks
 from vae.training.latents import fit_latents
@@ -42,6 +43,7 @@ COUNT_SECONDS = 2.0
 
 OnReport = Callable[[list[dict[str, Any]]], None]
 OnEvent = Callable[[str, Mapping[str, Any]], None]
+AtEnd = Callable[[VAE, RunConfig, Dataset, World], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,16 @@ class TrainOutcome:
     best: dict[str, Any]
     """Epoch whose weights the model has."""
     resumed_from_step: int
+    scores: dict[str, float] = field(default_factory=dict)
+    """Scores of the model by name, as `at_end` measured them."""
 
 
-def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent | None = None) -> TrainOutcome:
+def train(
+    spec: TrainSpec,
+    on_report: OnReport | None = None,
+    on_event: OnEvent | None = None,
+    at_end: AtEnd | None = None,
+) -> TrainOutcome:
     """Trains on the cluster that this process is connected to, and waits for the end.
 
     Args:
@@ -85,6 +94,8 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         on_report: Receives new epochs every couple of seconds, in Ray Train's controller, and all epochs in this process if
             the workers raised an error. Must be picklable and must not block.
         on_event: Receives events of rank 0: each `vae.progress.Progress` as `progress`, and `finding`. Must be picklable.
+
+        at_end: Measures the trained model; called on all ranks, rank 0 returns the scores. Must be picklable.
 
     Raises:
         BetalineError: The error of a worker that another attempt would repeat; such a run is not retried.
@@ -95,7 +106,7 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
         folder.filesystem.delete_file((folder / FAULT).path)
     try:
         with _announcing_shortage(scaling):
-            answer = _trainer(spec, on_report, on_event).fit().return_value
+            answer = _trainer(spec, on_report, on_event, at_end).fit().return_value
     except ray.train.TrainingFailedError as error:
         if missing := _missing(scaling):
             raise ClusterError(
@@ -113,7 +124,9 @@ def train(spec: TrainSpec, on_report: OnReport | None = None, on_event: OnEvent 
     return TrainOutcome(**answer)
 
 
-def _trainer(spec: TrainSpec, on_report: OnReport | None, on_event: OnEvent | None) -> ray.train.torch.TorchTrainer:
+def _trainer(
+    spec: TrainSpec, on_report: OnReport | None, on_event: OnEvent | None, at_end: AtEnd | None
+) -> ray.train.torch.TorchTrainer:
     scaling = spec.config.scaling
     callbacks: list[ray.train.UserCallback] = [_ForwardReports(on_report)] if on_report else []
     failures = scaling.max_failures
@@ -121,7 +134,7 @@ def _trainer(spec: TrainSpec, on_report: OnReport | None, on_event: OnEvent | No
     environment = {"OMP_NUM_THREADS": str(scaling.cpus_per_worker)}
     return ray.train.torch.TorchTrainer(
         _train_worker,
-        train_loop_config={"spec": _to_json(spec), "on_event": on_event},
+        train_loop_config={"spec": _to_json(spec), "on_event": on_event, "at_end": at_end},
         torch_config=_OnNodeAddresses(),
         scaling_config=ray.train.ScalingConfig(
             num_workers=_num_workers(scaling),
@@ -235,7 +248,7 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
     try:
         result = training.run()
     except (CheckpointError, Diverged) as raised:  # on every rank, because all of them decide together
-        if isinstance(raised, Diverged) and world.rank == 0:
+        if isinstance(raised, Diverged):
             _save_last_good(training, (folder / "model").uri)
         return {**_as_answer(raised), "epochs": [asdict(report) for report in training.record.history]}
     except BetalineError as raised:
@@ -244,14 +257,13 @@ def _train_worker(config: dict[str, Any]) -> dict[str, Any]:
         raise
     hooks.flush()
     model = (folder / "model").uri
+    fit_latents(training.model, training.config, training.dataset, world)
     if world.rank == 0:
-        fit_latents(training.model, training.config, training.dataset)
         save_model(result.model, model)
-    return asdict(
-        TrainOutcome(
-            model, [asdict(report) for report in result.history], asdict(result.best), result.resumed_from_step
-        )
-    )
+    at_end: AtEnd | None = config["at_end"]
+    scores = {} if at_end is None else at_end(result.model, spec.config, training.dataset, world)
+    history = [asdict(report) for report in result.history]
+    return asdict(TrainOutcome(model, history, asdict(result.best), result.resumed_from_step, scores))
 
 
 def _prepared(spec: TrainSpec, world: World, hooks: _WorkerHooks) -> Training:
@@ -271,8 +283,9 @@ def _save_last_good(training: Training, uri: str) -> None:
     """Saves the best epoch's model of a run that diverged; nothing in the first epoch, which has no validated weights."""
     if training.record.history:
         model = training.best_model()
-        fit_latents(model, training.config, training.dataset)
-        save_model(model, uri)
+        fit_latents(model, training.config, training.dataset, training.world)
+        if training.world.rank == 0:
+            save_model(model, uri)
 
 
 def _fault_before(folder: Location) -> dict[str, str] | None:

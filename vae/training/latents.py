@@ -6,6 +6,7 @@ Shapes: N rows, L latent, A attributes, K width of the condition, E directions.
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import NamedTuple, get_args
 
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from vae import inference, progress
 from vae.config import RunConfig
+from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.draws import RowDraws
 from vae.inference.memory import BUDGET_BYTES, affordable_rows, rows_within
@@ -22,26 +24,39 @@ from vae.parts.aggregate import fit_aggregate
 from vae.parts.directions import Directions, Method, fit_directions
 from vae.seeds import Stream, derive
 from vae.training.assembly import share_of
+from vae.training.world import ALONE, World
 
 log = logging.getLogger(__name__)
 
 MOST_ROWS = 10_000
 """Maximum number of encoded rows of the training split, which ingest has shuffled."""
+ROWS_AT_ONCE = 256
+"""Largest number of rows that are encoded at once, so that many workers have a part each."""
 EFFECT_ROWS = 128
 """Number of rows over which the effect of a direction is averaged."""
 
 
 @torch.no_grad()
-def fit_latents(model: VAE, config: RunConfig, dataset: Dataset) -> None:
+def fit_latents(model: VAE, config: RunConfig, dataset: Dataset, world: World = ALONE) -> None:
     """Fits a mixture to the aggregate posterior of a trained model, and directions to its classes and attributes.
 
     The model gets neither if its latent consists of codes, nor if nothing can be fitted, as after a run that diverged.
+    All ranks encode a part of the rows each, and rank 0 fits: its model alone gets the mixture and the directions, which
+    are the same for any number of ranks.
+
+    Args:
+        model: The trained model, on every rank.
+        config: The run.
+        dataset: Dataset of the run.
+        world: The ranks of the run, and this one among them.
     """
     if model.has_codes:
         return
     progress.report("fitting the latents of the data")
     training, device = config.training, next(model.parameters()).device
-    latents = _encode(model, config, dataset)
+    latents = _encode(model, config, dataset, world)
+    if world.rank:
+        return
     if not latents.z.isfinite().all():
         log.warning("nothing is fitted to the latents, which are not finite")
         return
@@ -100,24 +115,38 @@ class _Latents(NamedTuple):
     """Attributes, [N,A]; None without attributes."""
 
 
-def _encode(model: VAE, config: RunConfig, dataset: Dataset) -> _Latents:
-    """Encodes rows of the training split, in chunks that fit the memory budget."""
+def _encode(model: VAE, config: RunConfig, dataset: Dataset, world: World) -> _Latents:
+    """Encodes rows of the training split, in chunks that fit the memory budget; the same rows on each rank."""
     device = next(model.parameters()).device
     share = share_of(config, dataset, "train", device=device)
-    most, size = min(MOST_ROWS, share.num_rows), rows_within(model)
+    most, size = min(MOST_ROWS, share.num_rows), min(ROWS_AT_ONCE, rows_within(model))
+    own = replace(share, stop=share.start + most).batches_of(world.rank, world.size, size)
     # A model of many categories takes few rows at once, and to read them costs as much as to read many.
     block = size * max(1, BUDGET_BYTES // (8 * size * model.examples.row_bytes))
-    loaded = (share.load(start, min(start + block, most)) for start in range(0, most, block))
-    parts, first = [], 0
-    for rows in (one.take(slice(at, at + size)) for one in loaded for at in range(0, len(one), size)):
-        draws = RowDraws(config.training.seed, Stream.AGGREGATE, first=first, device=device)
-        inputs, first = inputs_of(model, rows, draws), first + len(rows)
-        posterior, noise = model.encode(inputs), draws.normal(len(rows), model.noise_dim)[None]
-        z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0]
-        parts.append(_Latents(posterior.mean, posterior.std().square(), z_NL, rows.labels, rows.attributes))
-    joined = {
-        field: torch.cat([getattr(part, field) for part in parts]).cpu()
-        for field, value in parts[0]._asdict().items()
-        if value is not None
-    }
+    firsts = range(own.start, own.stop, block)
+    loaded = ((first, share.load(first, min(first + block, own.stop))) for first in firsts)
+    parts = [
+        _encoded(model, rows.take(slice(at, at + size)), config.training.seed, first + at)
+        for first, rows in loaded
+        for at in range(0, len(rows), size)
+    ]
+    # A rank without rows has the shapes of one row.
+    like = parts[0] if parts else _encoded(model, share.load(0, 1), config.training.seed, 0)
+    joined: dict[str, Tensor] = {}
+    for field, value in like._asdict().items():
+        if value is not None:
+            whole = value.new_zeros(most, *value.shape[1:])
+            if parts:
+                whole[own.start : own.stop] = torch.cat([getattr(part, field) for part in parts])
+            joined[field] = world.total(whole).cpu()
     return _Latents(**joined)
+
+
+def _encoded(model: VAE, rows: Batch, seed: int, first: int) -> _Latents:
+    """Returns the posteriors of some rows of the training split, of which the first one's number is `first`."""
+    device = next(model.parameters()).device
+    draws = RowDraws(seed, Stream.AGGREGATE, first=first, device=device)
+    inputs = inputs_of(model, rows, draws)
+    posterior, noise = model.encode(inputs), draws.normal(len(rows), model.noise_dim)[None]
+    z_NL = posterior.draw(noise, model.prior_of(inputs.condition)).z[0]
+    return _Latents(posterior.mean, posterior.std().square(), z_NL, rows.labels, rows.attributes)

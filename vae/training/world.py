@@ -52,3 +52,7 @@ class World:
         if self.size > 1:
             distributed.all_gather_object(values, value)
         return next((one for one in values if one is not None), None)
+
+
+ALONE = World()
+"""The only rank of a run."""

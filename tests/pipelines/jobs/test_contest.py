@@ -49,13 +49,13 @@ def rows_of(name: str, known: int = 0) -> Rows:
 @pytest.mark.parametrize(
     ("candidate", "champion", "threshold", "exact", "rows"),
     [
-        ("good", "bad", None, False, 256),
-        ("bad", "good", None, False, 256),
+        ("good", "bad", None, False, 128),
+        ("bad", "good", None, False, 128),
         ("good", "same", None, False, TOTAL),
         ("good", "bad", None, True, TOTAL),
         ("good", "bad", 100.02, False, TOTAL),
-        ("good", None, 99.0, False, 256),
-        ("good", None, None, False, 256),
+        ("good", None, 99.0, False, 128),
+        ("good", None, None, False, 128),
         ("good", None, None, True, TOTAL),
     ],
 )

@@ -40,4 +40,5 @@ def test_preset_is_registered_and_pulled(name: str, services: Services, tmp_path
     score = registry.Score(1.0, "nll", "a dataset's id")
     version = register(model, (example, told) if told else example, f"preset-{name}", score, tmp_path)
     assert registry.weights_of(version) == sha256_of(locate(str(tmp_path / serving.ARTIFACT / WEIGHTS)))
-    packaging.check_loads(version.uri)
+    with packaging.fresh_process() as check_loads:
+        check_loads(version.uri)

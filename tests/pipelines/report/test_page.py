@@ -75,7 +75,7 @@ def test_page_states_scores_lineage_configuration_and_trials(make: Make, written
     assert evidence.bound
     for expected in (
         f"{evidence.nll.nats:.2f} ± {nats(evidence.nll.standard_error)} nats per example",
-        "importance sampling, 2 draws from the posterior per example",
+        "importance sampling, 2 draws from the posterior of ",
         f"{evidence.bound.negative_elbo:.2f} nats per example",
         evidence.dataset.dataset_id,
         "<b>digits</b>.gz 1.2 MB",

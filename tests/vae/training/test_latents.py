@@ -10,6 +10,7 @@ from typing import get_args
 import pytest
 import torch
 
+from tests.workers import Apart
 from vae import inference
 from vae.config import RunConfig, override, parse
 from vae.data.parquet import Dataset
@@ -19,9 +20,11 @@ from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
 from vae.parts.directions import Method
 from vae.seeds import Stream
+from vae.training import latents
 from vae.training.assembly import build_model, share_of
 from vae.training.latents import EFFECT_ROWS, fit_latents
 from vae.training.state import MODEL, load_model, save_model
+from vae.training.world import World
 
 CONFIG = parse(
     RunConfig,
@@ -91,6 +94,23 @@ def test_latents_are_fitted_within_the_budget(digits: Dataset, monkeypatch: pyte
     assert model.directions is not None
     assert whole.directions is not None
     torch.testing.assert_close(model.directions.means, whole.directions.means, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("size", [2, 3, 7])
+def test_latents_are_the_same_for_any_number_of_ranks(
+    size: int, digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The parts that the ranks encode add up to what one rank encodes, to the bit; rank 0 alone fits."""
+    monkeypatch.setattr(latents, "ROWS_AT_ONCE", 40)
+    model = build_model(CONFIG, digits).eval()
+    alone = latents._encode(model, CONFIG, digits, World())
+    parts = [latents._encode(model, CONFIG, digits, Apart(rank, size)) for rank in range(size)]
+    for field, whole in alone._asdict().items():
+        if whole is not None:
+            assert torch.equal(sum(getattr(part, field) for part in parts), whole), field
+    fit_latents(model, CONFIG, digits, Apart(1, 2))
+    assert model.aggregate is None
+    assert model.directions is None
 
 
 def test_mixture_is_fitted_to_draws_and_not_to_means(digits: Dataset) -> None:
