@@ -1,4 +1,4 @@
-"""Ingest: decodes a source, writes its chunks as Ray tasks, and publishes the dataset."""
+"""Ingest: hashes a source and writes its chunks, both as Ray tasks, and publishes the dataset."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import ray
 import ray.exceptions
 
-from pipelines.data.ingest import ChunkRecord, IngestResult, ingest
+from pipelines.data.ingest import IngestResult, ingest
 from pipelines.data.sources import IngestConfig
 from pipelines.jobs.job import Job
 from vae import progress
 
 LOCAL_SECONDS = 1.0
-"""Seconds in which chunks are written by the driver itself."""
+"""Seconds in which parts are worked off by the driver itself."""
 
 Request = IngestConfig
 
@@ -26,48 +27,48 @@ def run(job: Job[IngestConfig]) -> IngestResult:
     """Ingests a source on the cluster."""
     progress.report("connecting to Ray")
     ray.init()
-    return ingest(job.request, job.home, _map_chunks)
+    return ingest(job.request, job.home, _spread)
 
 
-def _map_chunks(write: Callable[[int], ChunkRecord], chunks: Sequence[int]) -> Iterator[ChunkRecord]:
-    """Writes chunks in this process for a second, and the rest on the cluster.
+def _spread(work: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
+    """Works off parts in this process for a second, and the rest on the cluster; yields the results in any order.
 
     A small source is done within that second, before a worker would have started.
     """
-    waiting = deque(chunks)
+    waiting = deque(parts)
     deadline = time.monotonic() + LOCAL_SECONDS
 
-    def write_some(_: int) -> list[ChunkRecord]:
+    def work_off(_: int) -> list[Any]:
         done = []
         while time.monotonic() < deadline:
             try:
-                chunk = waiting.popleft()
+                part = waiting.popleft()
             except IndexError:
                 break
-            done.append(write(chunk))
+            done.append(work(part))
         return done
 
     num_threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(num_threads) as threads:
-        for records in threads.map(write_some, range(num_threads)):
-            yield from records
+        for results in threads.map(work_off, range(num_threads)):
+            yield from results
     if waiting:
-        yield from _map_on_cluster(write, waiting)
+        yield from _spread_on_cluster(work, waiting)
 
 
-def _map_on_cluster(write: Callable[[int], ChunkRecord], chunks: Iterable[int]) -> Iterator[ChunkRecord]:
-    """Writes chunks as Ray tasks, as many at once as there are CPUs; a task whose worker dies is run again."""
-    shared = ray.put(write)
-    waiting = [_write_chunk.remote(shared, chunk) for chunk in chunks]
+def _spread_on_cluster(work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:
+    """Works off parts as Ray tasks, as many at once as there are CPUs; a task whose worker dies is run again."""
+    shared = ray.put(work)
+    waiting = [_work_off.remote(shared, part) for part in parts]
     while waiting:
         ready, waiting = ray.wait(waiting, num_returns=1)
         try:
             yield from ray.get(ready)
         except ray.exceptions.RayTaskError as error:
-            # The error of the chunk itself, without the traceback that Ray adds to its text.
+            # The error of the part itself, without the traceback that Ray adds to its text.
             raise error.cause from None
 
 
 @ray.remote(max_retries=3)
-def _write_chunk(write: Callable[[int], ChunkRecord], chunk: int) -> ChunkRecord:
-    return write(chunk)
+def _work_off(work: Callable[[Any], Any], part: Any) -> Any:
+    return work(part)

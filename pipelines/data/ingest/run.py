@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import time
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from pipelines.data.ingest.chunks import ChunkRecord, ChunkWork, write_chunk
@@ -13,15 +12,13 @@ from pipelines.data.ingest.planning import IngestPlan, plan_ingest
 from pipelines.data.ingest.publishing import publish
 from pipelines.data.ingest.staging import dataset_location, quarantine_location, remove, staging
 from pipelines.data.sources import Cost, IngestConfig, Problem, RejectedSource, forget_segments, problems_as_json
+from pipelines.data.sources.spreading import Spread, spread_by
 from pipelines.data.sources.tables.columns import Understood
 from vae import progress
 from vae.data.manifest import MANIFEST_NAME, Manifest, SplitName
 from vae.data.parquet import Dataset
 from vae.data.schema import ExampleSpec
 from vae.storage import Location, locate, write_whole
-
-MapChunks = Callable[[Callable[[int], ChunkRecord], Sequence[int]], Iterable[ChunkRecord]]
-"""Runs a picklable function over the numbers of chunks; returns the results in any order."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +71,13 @@ class DryRun:
     """Expected cost of the ingest of a table; None for images."""
 
 
-def ingest(config: IngestConfig, home: str, map_chunks: MapChunks) -> IngestResult:
+def ingest(config: IngestConfig, home: str, map_chunks: Spread) -> IngestResult:
     """Makes a dataset, unless it exists.
 
     Args:
         config: Source, and how to read it.
         home: Folder of all datasets: a path or any pyarrow filesystem URI.
-        map_chunks: Runs the chunks.
+        map_chunks: Runs the parts of the survey, and the chunks.
 
     Raises:
         RejectedSource: If the source has problems; the message names a JSON file with all of them.
@@ -90,7 +87,8 @@ def ingest(config: IngestConfig, home: str, map_chunks: MapChunks) -> IngestResu
     try:
         started = time.perf_counter()
         progress.report("surveying the source")
-        todo = plan_ingest(config)
+        with spread_by(map_chunks):
+            todo = plan_ingest(config)
         surveyed = time.perf_counter() - started
         existing = _existing(todo, home)
         if existing is not None:
@@ -136,7 +134,7 @@ def dry_run(config: IngestConfig, home: str) -> DryRun:
 
 
 def _write_and_publish(
-    todo: IngestPlan, home: str, folder: Location, map_chunks: MapChunks
+    todo: IngestPlan, home: str, folder: Location, map_chunks: Spread
 ) -> tuple[Manifest, tuple[float, list[ChunkRecord]] | None]:
     existing = _existing(todo, home)  # another ingest may have published it while this one waited
     if existing is not None:
@@ -148,7 +146,7 @@ def _write_and_publish(
     return publish(todo, records, home), (seconds, records)
 
 
-def _write_all(work: ChunkWork, staging_uri: str, map_chunks: MapChunks) -> list[ChunkRecord]:
+def _write_all(work: ChunkWork, staging_uri: str, map_chunks: Spread) -> list[ChunkRecord]:
     total = sum(len(rows) for rows in work.order.values())
     written = map_chunks(functools.partial(write_chunk, work, staging_uri=staging_uri), range(len(work.chunks)))
     return [*progress.counted(written, "decoding and writing", total, "examples", lambda one: one.stop - one.start)]

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +25,7 @@ from pipelines.data.sources.decoding import (
 )
 from pipelines.data.sources.folders import SPLIT_NAMES
 from pipelines.data.sources.problems import Problem
+from pipelines.data.sources.spreading import spread
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
 from vae import progress
 from vae.data.manifest import SPLITS, SourceFile
@@ -31,6 +34,8 @@ from vae.errors import DataError
 from vae.storage import Location, locate, sha256_of
 
 _NUM_READERS = 8
+_PART_FILES, _PART_BYTES = 500, 64 << 20
+"""Largest number of files, and of their bytes, that are hashed as one part."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,12 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     """Surveys the images; see `Source.survey`."""
     paths = listing.matching(SUFFIXES)
     own_splits, classes, labels = _read_folders(paths, listing.root)
-    files, shapes, problems = _probe_all(listing, paths, config)
+    _, files, shapes, problems = _probe_all(listing, paths, config)
     example = common_shape(shapes, config, listing.root, problems)
     digests = b"".join(bytes.fromhex(file.sha256) for file in files)
     readings = readings_of(shapes)
     return Survey(
-        files=files,
+        files=tuple(files),
         example=example,
         num_rows=len(paths),
         reader=FolderReader(listing.root, tuple(paths), digests, example, config),
@@ -134,29 +139,67 @@ def _check_classes(labels: NDArray[np.int32], splits: NDArray[np.uint8], classes
             )
 
 
-def _probe_all(
-    listing: Listing, paths: Sequence[str], config: IngestConfig
-) -> tuple[tuple[SourceFile, ...], list[ImageShape | None], list[Problem]]:
-    """Hashes every file, and reads the header of each file below the limit of bytes."""
-    files: list[SourceFile] = []
-    shapes: list[ImageShape | None] = []
-    problems: list[Problem] = []
+class _Part(NamedTuple):
+    """Some consecutive files of a source."""
+
+    number: int
+    paths: list[str]
+    sizes: list[int]
+
+
+class _Probed(NamedTuple):
+    """Facts of some consecutive files."""
+
+    number: int
+    """Number of the part."""
+    files: list[SourceFile]
+    shapes: list[ImageShape | None]
+    problems: list[Problem]
+
+
+def _probe_all(listing: Listing, paths: Sequence[str], config: IngestConfig) -> _Probed:
+    """Hashes every file, and reads the header of each file below the limit of bytes, in parts."""
     sizes = dict(zip(listing.paths, listing.sizes, strict=True))
-    readable = _read_all(locate(listing.root), [path for path in paths if sizes[path] <= config.max_file_bytes])
-    for path in progress.counted(paths, "reading and hashing", len(paths), "files"):
+    parts = _parts(paths, [sizes[path] for path in paths])
+    probed = spread(partial(_probe, listing.root, config), parts)
+    counted = progress.counted(probed, "reading and hashing", len(paths), "files", lambda one: len(one.files))
+    done = sorted(counted, key=lambda one: one.number)
+    fields = ([each for one in done for each in getattr(one, field)] for field in _Probed._fields[1:])
+    return _Probed(len(done), *fields)
+
+
+def _parts(paths: Sequence[str], sizes: Sequence[int]) -> list[_Part]:
+    """Returns the files in parts, each of `_PART_FILES` files or of at least `_PART_BYTES`, but for the last."""
+    parts, num_bytes = [_Part(0, [], [])], 0
+    for path, size in zip(paths, sizes, strict=True):
+        if len(parts[-1].paths) == _PART_FILES or num_bytes >= _PART_BYTES:
+            parts.append(_Part(len(parts), [], []))
+            num_bytes = 0
+        parts[-1].paths.append(path)
+        parts[-1].sizes.append(size)
+        num_bytes += size
+    return parts
+
+
+def _probe(root: str, config: IngestConfig, part: _Part) -> _Probed:
+    """Hashes and reads the files of a part; called by whichever process has it."""
+    probed = _Probed(part.number, [], [], [])
+    where, sizes = locate(root), dict(zip(part.paths, part.sizes, strict=True))
+    readable = _read_all(where, [path for path in part.paths if sizes[path] <= config.max_file_bytes])
+    for path in part.paths:
         try:
             if sizes[path] > config.max_file_bytes:
-                size, digest = sizes[path], sha256_of(listing.location(path))
+                size, digest = sizes[path], sha256_of(where / path)
                 raise too_large(size, config)
             data = next(readable)
             size, digest = len(data), hashlib.sha256(data).hexdigest()
-            shapes.append(probe(data, config))
+            probed.shapes.append(probe(data, config))
         except BadImage as error:
-            shapes.append(None)
-            problems.append(Problem(path, str(error)))
+            probed.shapes.append(None)
+            probed.problems.append(Problem(path, str(error)))
         # Not validated one by one: the values were computed here, and there may be millions.
-        files.append(SourceFile.model_construct(path=path, bytes=size, sha256=digest))
-    return tuple(files), shapes, problems
+        probed.files.append(SourceFile.model_construct(path=path, bytes=size, sha256=digest))
+    return probed
 
 
 def _read_all(root: Location, paths: Sequence[str]) -> Iterator[bytes]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray
 
+from pipelines.jobs import ingest
 from pipelines.jobs.contest import Rows, bound_on
 from pipelines.jobs.scoring import Subject
 from pipelines.jobs.workers import Workers
@@ -45,6 +46,11 @@ def die_once(mark: Path, value: int) -> int:
     return value
 
 
+def process_of(part: int) -> tuple[int, int]:
+    """Returns a part and the number of the process that has it."""
+    return part, os.getpid()
+
+
 def refuse() -> None:
     """Refuses."""
     raise CorruptData("a shard is damaged")
@@ -66,6 +72,16 @@ def test_calls_are_counted_redone_and_refused(cluster: None, tmp_path: Path) -> 
         assert workers.result(workers.start(assigned)) == {"CPU": 1.0}
         with pytest.raises(CorruptData, match=r"^a shard is damaged$"):
             workers.result(workers.start(refuse))
+
+
+def test_parts_of_an_ingest_are_spread_over_the_cluster(cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts for which the driver has no second left are worked off by others; an error arrives as it was raised."""
+    monkeypatch.setattr(ingest, "LOCAL_SECONDS", 0.0)
+    done = dict(ingest._spread(process_of, range(4)))
+    assert sorted(done) == [0, 1, 2, 3]
+    assert os.getpid() not in done.values()
+    with pytest.raises(CorruptData, match=r"^a shard is damaged$"):
+        list(ingest._spread(lambda part: refuse(), [0]))
 
 
 def test_scores_do_not_depend_on_the_number_of_workers(cluster: None, noise: Dataset, tmp_path: Path) -> None:
