@@ -40,8 +40,8 @@ def test_interval_is_not_trusted(values: np.ndarray) -> None:
 
 def test_looks_double_up_to_all_rows() -> None:
     """A split below the first look has one look."""
-    assert looks(3000) == [256, 512, 1024, 2048, 3000]
-    assert looks(2048) == [256, 512, 1024, 2048]
+    assert looks(3000) == [128, 256, 512, 1024, 2048, 3000]
+    assert looks(2048) == [128, 256, 512, 1024, 2048]
     assert looks(20) == [20]
 
 
