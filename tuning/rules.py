@@ -164,7 +164,7 @@ def measured(rule: str, model: VAE, config: RunConfig, dataset: Dataset, world: 
 
 
 def _nll(model: VAE, config: RunConfig, dataset: Dataset, world: World) -> float:
-    """Returns the negative log-likelihood, of which each rank measures some rows."""
+    """Returns the mean negative log-likelihood; each rank measures a part of the rows."""
     import torch
 
     from vae.data.batches import InOrder

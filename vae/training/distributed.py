@@ -94,7 +94,6 @@ def train(
         on_report: Receives new epochs every couple of seconds, in Ray Train's controller, and all epochs in this process if
             the workers raised an error. Must be picklable and must not block.
         on_event: Receives events of rank 0: each `vae.progress.Progress` as `progress`, and `finding`. Must be picklable.
-
         at_end: Measures the trained model; called on all ranks, rank 0 returns the scores. Must be picklable.
 
     Raises:

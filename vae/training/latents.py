@@ -143,7 +143,7 @@ def _encode(model: VAE, config: RunConfig, dataset: Dataset, world: World) -> _L
 
 
 def _encoded(model: VAE, rows: Batch, seed: int, first: int) -> _Latents:
-    """Returns the posteriors of some rows of the training split, of which the first one's number is `first`."""
+    """Returns the posteriors of rows of the training split from row `first` on."""
     device = next(model.parameters()).device
     draws = RowDraws(seed, Stream.AGGREGATE, first=first, device=device)
     inputs = inputs_of(model, rows, draws)
