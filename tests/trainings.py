@@ -34,5 +34,6 @@ def steps_of(event: Event) -> int:
 
 
 def weights_of(result: Any) -> bytes:
-    """The file of a finished training's weights."""
-    return Path(result.model, "weights.safetensors").read_bytes()
+    """The file of a finished training's weights, from the result of a stage or of its job."""
+    model = result["model"] if isinstance(result, dict) else result.model
+    return Path(model, "weights.safetensors").read_bytes()

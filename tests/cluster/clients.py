@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pytest
 from pydantic import BaseModel
@@ -18,6 +18,13 @@ from pipelines.stages.train import TrainRequest
 from tests.cluster.nodes import Head
 from tests.trainings import steps_of
 from vae.config import RunConfig
+
+
+class Follower(Protocol):
+    """What follows a job."""
+
+    def on_event(self, event: Event) -> None: ...
+    def on_log(self, line: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,11 @@ class Client:
         """Makes the dataset `digits`."""
         self._run("ingest", IngestConfig(source="sklearn:digits", name="digits"), "ingest-digits")
 
-    def train(self, config: RunConfig, name: str, fault: Fault | None = None) -> dict[str, Any]:
+    def train(self, config: RunConfig, name: str, fault: Follower | None = None) -> dict[str, Any]:
         """Trains on `digits`, and lets a fault strike."""
         return self._run("train", TrainRequest(dataset="digits", name="digits", config=config), name, fault)
 
-    def _run(self, kind: str, request: BaseModel, name: str, fault: Fault | None = None) -> dict[str, Any]:
+    def _run(self, kind: str, request: BaseModel, name: str, fault: Follower | None = None) -> dict[str, Any]:
         spec = {"home": str(self.home), "identity": name, "request": request.model_dump(mode="json")}
         asked = Submission(
             kind=kind,

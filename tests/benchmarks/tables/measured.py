@@ -1,4 +1,7 @@
-"""Memory, time and temporary files of one ingest: `python -m tests.benchmarks.tables.measured SOURCE HOME` prints JSON."""
+"""Memory, time and temporary files of one ingest, or memory and time of one epoch of a training.
+
+`python -m tests.benchmarks.tables.measured ingest SOURCE HOME` and `… train DATASET` print JSON.
+"""
 
 from __future__ import annotations
 
@@ -59,10 +62,16 @@ def _temporary_bytes() -> int:
     return sum(sizes.values())
 
 
-def measure(source: Path, home: Path) -> dict[str, float]:
-    """Returns the figures of an ingest in a process of its own, whose temporary files lie in a folder of their own."""
+def measure(what: str, source: Path, home: Path) -> dict[str, float]:
+    """Returns the figures of a process of its own, whose temporary files lie in a folder of their own.
+
+    Args:
+        what: `ingest`, or `train`.
+        source: What is ingested, or the folder of a dataset.
+        home: Folder of the datasets.
+    """
     with tempfile.TemporaryDirectory(dir=home.parent) as folder:
-        command = [sys.executable, "-m", "tests.benchmarks.tables.measured", str(source), str(home)]
+        command = [sys.executable, "-m", "tests.benchmarks.tables.measured", what, str(source), str(home)]
         environment = {**os.environ, "TMPDIR": folder, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -70,7 +79,7 @@ def measure(source: Path, home: Path) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
-def _main(source: str, home: str) -> None:
+def _ingest(source: str, home: str) -> None:
     from pipelines.data.ingest import IngestConfig, ingest, plan_ingest, run
 
     plans: list[IngestPlan] = []
@@ -91,5 +100,28 @@ def _main(source: str, home: str) -> None:
     print(json.dumps(figures | {"expected_stored": cost.stored_bytes}))
 
 
+def _train(dataset: str, home: str) -> None:
+    """Trains the default model of a dataset for an epoch by the streaming feed."""
+    import torch
+
+    from vae.config import override
+    from vae.config.suiting import facts_of, suited
+    from vae.data.parquet import Dataset
+    from vae.training.footprint import footprint
+    from vae.training.loop import Training
+
+    torch.set_num_threads(1)
+    watch = _Watch()
+    watch.start()
+    opened = Dataset.open(dataset)
+    config = override(suited(facts_of(opened)).config(), {"training.epochs": 1, "training.feed": "streaming"})
+    estimate = footprint(config, opened)
+    assert estimate is not None
+    watch.peak, started = 0, time.perf_counter()
+    Training(config, opened).run()
+    figures = {"seconds": time.perf_counter() - started, "processor": time.process_time(), "peak": watch.peak}
+    print(json.dumps(figures | {"base": watch.base, "expected_peak": estimate.total}))
+
+
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    {"ingest": _ingest, "train": _train}[sys.argv[1]](*sys.argv[2:])
