@@ -214,6 +214,21 @@ def test_connect_ends_its_services_when_its_process_is_killed(own_home: Path, nu
 
 @pytest.mark.slow
 @pytest.mark.ci
+def test_start_that_is_terminated_leaves_nothing(own_home: Path) -> None:
+    """SIGTERM of `betaline up` before its servers are ready ends them, as Ctrl-C does."""
+    command = [sys.executable, "-m", "pipelines.cli", "up", "--home", str(own_home)]
+    starting = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_until(lambda: (own_home / "logs" / "ray.log").exists(), 60)
+    servers = psutil.Process(starting.pid).children(recursive=True)
+    starting.terminate()
+    assert starting.wait(60)
+    assert servers
+    assert not psutil.wait_procs(servers, timeout=30)[1]
+    assert read(own_home) is None
+
+
+@pytest.mark.slow
+@pytest.mark.ci
 def test_connect_shares_services_until_the_last_user_leaves(own_home: Path) -> None:
     """A second command uses the first one's services, which outlive the first and end with the second."""
     first = _user(own_home)
