@@ -31,6 +31,7 @@ bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.conv_throughput
 	$(BIN)/python -m tests.benchmarks.step_costs
 	$(BIN)/python -m tests.benchmarks.is_nll
+	$(BIN)/python -m tests.benchmarks.promotion
 
 # Slow: published tables at a budget of two CPU cores, written to tests/benchmarks/results/.
 reproduce: $(STAMP)
