@@ -36,6 +36,7 @@ def trained(tmp_path: Path, noise: Dataset) -> dict[str, Any]:
         "dataset": noise.uri,
         "config": QUICK.model_dump(mode="json"),
         "train_seconds": 1.0,
+        "findings": [],
         "model": f"{folder.uri}/model",
         "history": [asdict(epoch) for epoch in result.history],
     }
