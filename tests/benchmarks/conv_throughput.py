@@ -57,16 +57,18 @@ class Residual(nn.Module):
         return x + self.layers(x)
 
 
-def networks(channels: list[int]) -> tuple[nn.Sequential, nn.Sequential]:
-    """Returns encoder and decoder with the layers of a `conv` body with one residual block."""
+def networks(
+    channels: list[int], side: int = SIDE, hidden: int = HIDDEN, latent: int = LATENT_DIM
+) -> tuple[nn.Sequential, nn.Sequential]:
+    """Returns encoder and decoder of colour images with the layers of a `conv` body with one residual block."""
     down, up = [], []
     for before, after in pairwise([3, *channels]):
         down += [nn.Conv2d(before, after, 4, stride=2, padding=1), Residual(after), nn.SiLU()]
         up = [Residual(after), nn.SiLU(), nn.ConvTranspose2d(after, before, 4, stride=2, padding=1), *up]
-    side = SIDE >> len(channels)
+    side >>= len(channels)
     width = channels[-1] * side**2
-    encoder = [*down, nn.Flatten(), nn.Linear(width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 2 * LATENT_DIM)]
-    decoder = [nn.Linear(LATENT_DIM, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, width), nn.Unflatten(1, (-1, side, side))]
+    encoder = [*down, nn.Flatten(), nn.Linear(width, hidden), nn.SiLU(), nn.Linear(hidden, 2 * latent)]
+    decoder = [nn.Linear(latent, hidden), nn.SiLU(), nn.Linear(hidden, width), nn.Unflatten(1, (-1, side, side))]
     return nn.Sequential(*encoder), nn.Sequential(*decoder, *up)
 
 

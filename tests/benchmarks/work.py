@@ -29,6 +29,8 @@ from vae.training.world import World
 
 Budget = Literal["smoke", "cpu", "full"]
 BUDGET_NAMES: tuple[Budget, ...] = ("smoke", "cpu", "full")
+MOST_PRINTED = 12
+"""Figures of a job that are printed when it ends; its page has all."""
 Figures = Mapping[str, float]
 """Figures that a job measured, by name."""
 
@@ -60,7 +62,7 @@ class Outcome:
 
 
 def run_jobs(jobs: Sequence[Job], num_processes: int, kept: Path | None = None) -> list[Outcome]:
-    """Runs all jobs, each with one thread, the longest first; prints the figures of each.
+    """Runs all jobs, each with one thread, the longest first; prints the first figures of each.
 
     Args:
         jobs: The jobs.
@@ -75,7 +77,7 @@ def run_jobs(jobs: Sequence[Job], num_processes: int, kept: Path | None = None) 
         for future in as_completed(futures):
             outcome = future.result()
             outcomes.append(outcome)
-            figures = "  ".join(f"{name} {value:.3f}" for name, value in outcome.figures.items())
+            figures = "  ".join(f"{name} {value:.3f}" for name, value in [*outcome.figures.items()][:MOST_PRINTED])
             print(
                 f"{time.monotonic() - started:6.0f} s  {len(outcomes)}/{len(jobs)}  {outcome.row}, {outcome.setting}, "
                 f"seed {outcome.seed}: {figures}  ({outcome.seconds:.0f} s)",

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from vae.config import RunConfig, differences
 from vae.data.batches import Batch
@@ -233,9 +232,7 @@ class Training(EpochLoop):
     def _wrap(self) -> nn.Module:
         """Returns the step as it is run: for several ranks, and compiled."""
         num_examples = self.dataset.num_rows("train")
-        step: nn.Module = Step(self.model, self.config.objective, num_examples, self.discriminator)
-        if self.world.size > 1:
-            step = DistributedDataParallel(step, forward_sync_buffers=False, gradient_as_bucket_view=True)
+        step: nn.Module = self.world.in_step(Step(self.model, self.config.objective, num_examples, self.discriminator))
         compiles = self.config.training.compile
         if compiles == "on" or (compiles == "auto" and self.device.type == "cuda"):
             # reduce-overhead captures CUDA graphs; they do not cover the collectives of several ranks.

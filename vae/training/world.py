@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, distributed
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 
 def set_up_process(num_threads: int) -> None:
@@ -33,6 +34,12 @@ class World:
         if distributed.is_available() and distributed.is_initialized():
             return cls(distributed.get_rank(), distributed.get_world_size(), torch.device(device))
         return cls(device=torch.device(device))
+
+    def in_step(self, module: nn.Module) -> nn.Module:
+        """Returns a module whose gradients are the mean over ranks after each backward pass; of one rank the module."""
+        if self.size == 1:
+            return module
+        return DistributedDataParallel(module, forward_sync_buffers=False, gradient_as_bucket_view=True)
 
     def total(self, values: Tensor) -> Tensor:
         """Returns the sum over ranks, the same on each rank."""
