@@ -150,10 +150,10 @@ def _claims(outcomes: Sequence[Outcome]) -> list[Claim]:
         ratios = {what: one.figures[f"expected_{key}"] / max(1, one.figures[key]) for key, what in EXPECTED.items()}
         shown = ", ".join(f"{what} {ratio:.2f}" for what, ratio in ratios.items() if ratio)
         holds = all(1 / FACTOR <= ratio <= FACTOR for ratio in ratios.values() if ratio)
+        claims.append(Claim(f"{name}: expected figures", f"measured ones times 1/{FACTOR} to {FACTOR}", shown, holds))
         if "train_peak" in one.figures:
             found, expected = one.figures["train_peak"], one.figures["train_expected_peak"]
             shown = f"{_mb(found)} MB of {_mb(expected)} MB, {one.figures['train_processor']:.0f} processor s"
             text = f"{name}: memory of a training of one epoch, streaming, of what is expected before it starts"
             claims.append(Claim(text, f"≤ {TRUST:g} times", shown, found <= TRUST * expected))
-        claims.append(Claim(f"{name}: expected figures", f"measured ones times 1/{FACTOR} to {FACTOR}", shown, holds))
     return claims

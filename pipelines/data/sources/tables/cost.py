@@ -14,7 +14,7 @@ from pipelines.data.sources.tables.spill import HELD_BYTES
 from vae.data.parquet import ROW_GROUP_ROWS
 from vae.data.rows import SOURCE_ROW
 
-_PROCESS_BYTES, _ROW_BYTES, _COLUMN_BYTES = 300 << 20, 48, 6000
+_PROCESS_BYTES, _ROW_BYTES, _COLUMN_BYTES = 300 << 20, 48, 20_000
 """Memory of a process without rows, with its libraries; of one column's understanding, for each row; of each column."""
 _SAMPLE_VALUES = 1 << 20
 
