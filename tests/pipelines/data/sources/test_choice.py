@@ -83,6 +83,14 @@ def test_images_of_other_formats_are_counted(tmp_path, look) -> None:
     assert look(tmp_path)[0].notes == ("24 .heic, 3 .avif left out. Convert them to PNG to take them",)
 
 
+def test_file_of_an_unknown_kind_is_named_with_the_kinds_that_are_read(tmp_path, look) -> None:
+    """A matrix of single cells is none of them, by itself or in a folder."""
+    fill(tmp_path, "cells.h5ad")
+    for source in (tmp_path, tmp_path / "cells.h5ad"):
+        with pytest.raises(DataError, match=r"1 file \(cells\.h5ad\)\. Expected .* arrays \(\.npy, .*\.parquet, \.jsonl"):
+            look(source)
+
+
 def test_links_that_lead_nowhere_are_named(tmp_path, look) -> None:
     """A link to no file, and one to a folder that holds it, are left out with a note; a good link is followed."""
     fill(tmp_path / "far", "1.png")
