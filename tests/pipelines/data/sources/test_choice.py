@@ -87,7 +87,9 @@ def test_file_of_an_unknown_kind_is_named_with_the_kinds_that_are_read(tmp_path,
     """A matrix of single cells is none of them, by itself or in a folder."""
     fill(tmp_path, "cells.h5ad")
     for source in (tmp_path, tmp_path / "cells.h5ad"):
-        with pytest.raises(DataError, match=r"1 file \(cells\.h5ad\)\. Expected .* arrays \(\.npy, .*\.parquet, \.jsonl"):
+        with pytest.raises(
+            DataError, match=r"1 file \(cells\.h5ad\)\. Expected .* arrays \(\.npy, .*\.parquet, \.jsonl"
+        ):
             look(source)
 
 
