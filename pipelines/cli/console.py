@@ -37,6 +37,10 @@ class Screen:
         usual = os.environ.get("BETALINE_HOME", DEFAULT_HOME)
         self._home_flag = f" --home {shlex.quote(home)}" if home not in ("", usual) else ""
 
+    def say_loading(self) -> None:
+        """Prints that the command is at work, before it loads libraries for seconds."""
+        Console(stderr=True).print("loading libraries", style="dim")
+
     def say(self, *lines: Any) -> None:
         """Prints lines of text, or tables."""
         for line in lines:

@@ -16,7 +16,6 @@ from rich.text import Text
 from pipelines.cluster.progress import Meter, clock
 from pipelines.cluster.runs import Event, position_of
 from pipelines.cluster.search_progress import SearchProgress
-from tuning.frontier import Trial
 from vae.progress import Progress, every, listening
 
 MAX_TRIALS = 8
@@ -66,6 +65,8 @@ class View:
             self.on_progress(stage, position)
         match event.kind:
             case "trial":
+                from tuning.frontier import Trial  # with PyTorch, for which the first line does not wait
+
                 self.planned_epochs = fields["planned_epochs"]
                 self.search.take(Trial(**{name: value for name, value in fields.items() if name != "planned_epochs"}))
             case "finding":

@@ -100,10 +100,11 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Turn a source into a Parquet dataset, checked and identified by its content."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
     from pipelines.data.sources import IngestConfig
     from vae.config import parse
 
-    screen = Screen(as_json, home)
     values = {"source": source, "name": name, "seed": seed, "color": color, "on_bad": on_bad, "label": label}
     values |= {"split": options.split_fractions(split), **options.image_size(resize)}
     values |= {"strict": strict, "columns": {} if columns is None else read_mapping(columns)}
@@ -170,10 +171,12 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train one configuration on the cluster."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
     from pipelines.stages.train import TrainRequest
     from vae.config import parse
 
-    screen, given = Screen(as_json, home), options.Given(preset, config, settings)
+    given = options.Given(preset, config, settings)
     name = name or options.name_of(dataset)
     extra = options.worker_counts(workers)
     base = options.configuration_of(home, start_from) if start_from else None
@@ -222,13 +225,14 @@ def tune(
     as_json: Json = False,
 ) -> None:
     """Search configurations, by default over β and the architecture. Ctrl-C ends the search and keeps its best."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
     from pipelines.cli import summary
     from pipelines.stages.promote import PromoteRequest
     from pipelines.stages.tune import TuneRequest
     from vae.config import parse
     from vae.storage import locate
 
-    screen = Screen(as_json, home)
     name, run = name or options.name_of(dataset), run or f"tune-{uuid.uuid4().hex}"
     extra = {field: value for field, value in {"num_trials": trials, "select": select}.items() if value is not None}
     search = options.Given(preset, config, settings).searching(extra)
@@ -286,10 +290,11 @@ def promote(
     as_json: Json = False,
 ) -> None:
     """Evaluate a run's model on the test split, register it, and give it the alias if it is better."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
     from pipelines.stages.promote import PromoteRequest
     from vae.config import parse
 
-    screen = Screen(as_json, home)
     values = {"run": run_name, "name": name, "alias": alias, "threshold_nats": threshold, "approve": approve}
     lists = {"metrics": metrics, "require": require, "accept": accept}
     values |= {"num_samples": num_samples, "exact": exact}
@@ -366,12 +371,13 @@ def apply(
     as_json: Json = False,
 ) -> None:
     """Run one task of a registered model over a whole dataset."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
     from pipelines.cli.summary import counts
     from pipelines.stages.apply import ApplyRequest
     from vae.config import parse
     from vae.storage import locate
 
-    screen = Screen(as_json, home)
     values = {"task": task, "model": model, "splits": split, "workers": workers, "params": options.task_params(param)}
     values["dataset"] = locate(dataset).uri if task == "decode" else options.absolute(dataset)
     values["output"] = None if output is None else locate(output).uri

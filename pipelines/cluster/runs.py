@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from vae import errors
-from vae.config import differences
 from vae.errors import BetalineError, ConfigError
 from vae.progress import Progress
 from vae.storage import Location, locate, write_whole
@@ -81,6 +80,8 @@ class RunFolder:
             ConfigError: If it does, with the differences.
         """
         stored = self.read(SPEC)
+        from vae.config import differences  # with PyTorch, for which a view of events does not wait
+
         if stored is None or not (differing := differences(_without_workers(stored), _without_workers(wanted))):
             return
         raise ConfigError(

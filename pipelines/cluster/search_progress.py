@@ -6,10 +6,12 @@ A trial of Ray Tune is a stack of lanes, or one model; each lane has events of i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tuning.frontier import Trial
 from vae import progress
+
+if TYPE_CHECKING:
+    from tuning.frontier import Trial
 
 
 @dataclass(frozen=True)
