@@ -1,8 +1,8 @@
 """Seconds of the main job by stage, and from Enter to the first step: `python -m tests.benchmarks.startup`.
 
 Each round has a fresh home. `betaline run --json` says how long its stages took, with services that it starts and ends
-itself. Then `betaline up`, and `betaline train` on the digits with one worker, as in a terminal: the time runs from the start of
-the command to the first draw of its view that has words, and to the first that names a step.
+itself. Then `betaline up`, and `betaline train` on the digits with one worker, as in a terminal. The time runs from its
+start to the first draw of its view that has words, and to the first that names a step.
 """
 
 from __future__ import annotations
