@@ -249,5 +249,8 @@ def load_model(uri: str) -> VAE:
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:
-        raise CheckpointError(f"{uri} does not hold a model: {error}") from None
+        raise CheckpointError(
+            f"{uri}: the weights are not those of the model that its configuration describes, as where another version "
+            f"wrote it. Open it with that version, or train it again. {error}"
+        ) from None
     return model.eval()

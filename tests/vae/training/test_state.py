@@ -297,7 +297,7 @@ def widen(file: Path) -> None:
     [
         ("model.json", truncate, " does not hold a model: "),
         ("model.json", Path.unlink, " does not hold a model: "),
-        ("model.json", widen, " does not hold a model: "),  # weights of another model
+        ("model.json", widen, ": the weights are not those of the model"),  # weights of another model
         ("model.json", lambda file: set_fact(file, {"format": FORMAT + 1}), f" holds a model of format {FORMAT + 1},"),
         ("weights.safetensors", truncate, " does not hold a model: "),
         ("weights.safetensors", Path.unlink, " does not hold a model: "),
