@@ -1,4 +1,4 @@
-"""Ingest, training, promotion and application of 10^5 to 10^7 small rows: memory of each process, and the cost of a row."""
+"""Ingest, training, promotion and application of many small rows: memory of each process, and the cost of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from tests.benchmarks.page import Claim, Table, grid, read_words
 from tests.benchmarks.scale.watch import PARTS, run
 from tests.benchmarks.work import Figures, Job, Outcome
 
-SIZES = (100_000, 1_000_000, 10_000_000)
 COLUMNS, FACTORS, BLOCK_ROWS = 8, 3, 1 << 18
 BATCH_SIZE, BUDGET_BYTES = 1024, 64 << 20
 MODEL = "rows-model"
@@ -42,6 +41,10 @@ STAGES: Mapping[str, Sequence[str]] = {
     "promote": ("promote", "train", MODEL),
     "apply": ("apply", "encode", MODEL, "rows", "--run", "apply"),
 }
+SIZES = {**dict.fromkeys(STAGES, (100_000, 1_000_000)), "ingest": (100_000, 1_000_000, 10_000_000)}
+"""Rows of the table, for each stage."""
+LEAST_FACTOR = 100
+"""Least factor of the rows at which a stage is judged; the rows themselves are then more than `FLAT_BYTES`."""
 FLAT_BYTES = 128e6
 """Most growth of a process's memory from the fewest rows to the most that counts as flat."""
 
@@ -50,9 +53,15 @@ def table(home: Path, num_seeds: int | None) -> Table:
     """Returns the table to fill in; the jobs of one size follow each other in one home."""
     jobs = [
         Job(_name(stage, rows), "memory and time", 0, partial(_measure, stage, rows, home / str(rows)), -number)
-        for number, (rows, stage) in enumerate((rows, stage) for rows in SIZES for stage in STAGES)
+        for number, (rows, stage) in enumerate(_pairs())
     ]
     return Table(read_words("scale-rows", globals()), jobs, _render, _claims)
+
+
+def _pairs() -> list[tuple[int, str]]:
+    """Returns sizes and stages, the stages of a size after each other."""
+    sizes = sorted({rows for each in SIZES.values() for rows in each})
+    return [(rows, stage) for rows in sizes for stage in STAGES if rows in SIZES[stage]]
 
 
 def _name(stage: str, rows: int) -> str:
@@ -71,7 +80,7 @@ def _measure(stage: str, rows: int, home: Path) -> Figures:
     finally:
         embedded.stop(services)
         shutil.rmtree(ray_folder(home), ignore_errors=True)
-    if stage == tuple(STAGES)[-1]:
+    if (rows, stage) == [pair for pair in _pairs() if pair[0] == rows][-1]:
         shutil.rmtree(home)
     return {"seconds": found.seconds, "processor": found.processor, **found.peaks}
 
@@ -96,17 +105,17 @@ def _render(outcomes: Sequence[Outcome]) -> str:
         "rows",
         "seconds",
         "processor seconds",
-        "µs a further row",
+        "processor µs of a further row",
         *(f"{part}, MB" for part in PARTS.values()),
     )
     found = {outcome.row: outcome.figures for outcome in outcomes}
     lines: list[list[str]] = []
     for stage in STAGES:
-        for number, rows in enumerate(SIZES):
+        for number, rows in enumerate(SIZES[stage]):
             of = found[_name(stage, rows)]
-            before = found[_name(stage, SIZES[number - 1])] if number else None
-            further = rows - SIZES[number - 1]
-            each = f"{1e6 * (of['seconds'] - before['seconds']) / further:.1f}" if before else ""
+            before = found[_name(stage, SIZES[stage][number - 1])] if number else None
+            further = rows - SIZES[stage][number - 1]
+            each = f"{1e6 * (of['processor'] - before['processor']) / further:.1f}" if before else ""
             memory = [f"{of.get(part, 0) / 1e6:,.0f}" for part in PARTS]
             lines.append([stage, f"{rows:,}", f"{of['seconds']:.0f}", f"{of['processor']:.0f}", each, *memory])
     return grid(header, lines)
@@ -116,11 +125,13 @@ def _claims(outcomes: Sequence[Outcome]) -> list[Claim]:
     found = {outcome.row: outcome.figures for outcome in outcomes}
     claims: list[Claim] = []
     for stage in STAGES:
-        least, most = (found[_name(stage, rows)] for rows in (SIZES[0], SIZES[-1]))
+        least, most = SIZES[stage][0], SIZES[stage][-1]
+        if most < LEAST_FACTOR * least:
+            continue
+        peaks = [found[_name(stage, rows)] for rows in (least, most)]
         for part, name in PARTS.items():
-            growth = most.get(part, 0) - least.get(part, 0)
-            text = f"{stage}: memory of {name} from {SIZES[0]:,} to {SIZES[-1]:,} rows"
-            claims.append(
-                Claim(text, f"≤ {FLAT_BYTES / 1e6:.0f} MB more", f"{growth / 1e6:+,.0f} MB", growth <= FLAT_BYTES)
-            )
+            growth = peaks[1].get(part, 0) - peaks[0].get(part, 0)
+            text = f"{stage}: memory of {name} from {least:,} to {most:,} rows"
+            bound = f"≤ {FLAT_BYTES / 1e6:.0f} MB more"
+            claims.append(Claim(text, bound, f"{growth / 1e6:+,.0f} MB", growth <= FLAT_BYTES))
     return claims
