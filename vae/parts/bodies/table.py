@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -74,6 +74,7 @@ class TableEncoder(nn.Module):
         self.register_buffer("missing_C", missing_C, persistent=False)
         self.register_buffer("first_C", (missing_C + 1).cumsum(0) - missing_C - 1, persistent=False)
         self.embedding = nn.Embedding(int((missing_C + 1).sum()), config.embedding_dim) if categorical else None
+        self.register_load_state_dict_pre_hook(_join_embeddings)
         self.missing_indicators = config.missing_indicators
         width = len(self.numeric) + config.embedding_dim * len(categorical)
         width += len(columns) * config.missing_indicators
@@ -88,3 +89,11 @@ class TableEncoder(nn.Module):
         if self.missing_indicators:
             parts.append(observed_BD.to(x_BD.dtype))
         return self.dense(concatenated(torch.cat(parts, dim=-1), context), context)
+
+
+def _join_embeddings(encoder: nn.Module, state: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    """Joins the embeddings of a model that an earlier version registered, one for each column."""
+    names = [name for name in state if name.startswith(f"{prefix}embeddings.")]
+    if names:
+        names.sort(key=lambda name: int(name.split(".")[-2]))
+        state[f"{prefix}embedding.weight"] = torch.cat([state.pop(name) for name in names])

@@ -134,7 +134,7 @@ def test_ingest_takes_little_memory(tmp_path: Path) -> None:
     columns = {f"x{place}": rng.normal(size=350_000) for place in range(6)}
     pyarrow.csv.write_csv(pa.table(columns), tmp_path / "t.csv")
     assert (tmp_path / "t.csv").stat().st_size > 38e6
-    found = measure(tmp_path / "t.csv", tmp_path / "home")
+    found = measure("ingest", tmp_path / "t.csv", tmp_path / "home")
     assert found["peak"] - found["base"] < BUDGET_BYTES
     for figure in ("peak", "temporary", "stored"):
         assert 0.5 < found[f"expected_{figure}"] / found[figure] < 2, found
