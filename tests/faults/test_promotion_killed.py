@@ -35,7 +35,7 @@ from pipelines.models import registry
 from pipelines.stages.promote import PromoteRequest
 
 def kill_the_job(kind, event):
-    if event.kind == "progress" and event.fields["part"] == "loading it from the registry" and not killed:
+    if event.kind == "progress" and event.fields["part"].startswith("loading it from the registry") and not killed:
         words = ["evaluate", "--spec", spec]
         job = next(p for p in psutil.process_iter(["cmdline"]) if words == (p.info["cmdline"] or [])[-3:])
         job.kill()

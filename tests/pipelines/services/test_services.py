@@ -146,7 +146,7 @@ def test_start_replaces_dead_services_and_stop_spares_strangers(own_home: Path) 
     assert second.mlflow_url == first.mlflow_url
 
     members = [member for root in second.processes for member in process.tree(root)]
-    assert len(members) >= 2
+    assert members
     stranger = process.spawn("stranger", ["sleep", "60"], os.environ, own_home / "stranger.log", own_home)
     reused = process.Process(name="prefect", pid=stranger.pid, create_time=stranger.create_time - 100, log="")
     embedded.stop(dataclasses.replace(second, processes=(*second.processes, reused)))
