@@ -145,12 +145,15 @@ def drawn(meter: Meter) -> RenderableType:
 
 
 @contextmanager
-def watched(title: str, console: Console) -> Iterator[View]:
-    """Draws a view while the block runs; on a console that is no terminal, prints a line for each stage and every 10 s."""
+def watched(title: str, console: Console, stage: str = "services") -> Iterator[View]:
+    """Draws a view while the block runs; on a console that is no terminal, prints a line for each stage and every 10 s.
+
+    Reports of this process itself are those of a stage.
+    """
     is_drawn = console.is_terminal
     view = View(title) if is_drawn else View(title, lambda line: console.print(line, highlight=False, soft_wrap=True))
     shown = (
         Live(view, console=console, refresh_per_second=4, transient=True) if is_drawn else every(0.5, view.heartbeat)
     )
-    with listening(lambda position: view.on_progress("services", position)), shown:
+    with listening(lambda position: view.on_progress(stage, position)), shown:
         yield view

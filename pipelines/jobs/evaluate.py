@@ -19,7 +19,7 @@ from pipelines.jobs.train import earlier_training
 from pipelines.jobs.workers import Workers
 from pipelines.models import drift, packaging, registry, row_scores, tracking
 from pipelines.models.versions import Version
-from pipelines.report import Evidence, projections
+from pipelines.report import Evidence, gathering, projections
 from pipelines.report.costs import Stage, training_stage
 from pipelines.stages.promote import Evaluation, PromoteRequest
 from pipelines.stages.train import DivergedTraining, JudgedModel, TrainedModel
@@ -56,7 +56,7 @@ def run(job: Job[PromoteRequest]) -> Evaluation:
         if request.search:
             known = _with_search(known, parse(TuneResult, job.result_of(request.search), request.search))
         dataset = Dataset.open(trained.dataset, checks_shards=True)
-        known = run_report.noted(replace(known, dataset=dataset.manifest), dataset)
+        known = gathering.noted(replace(known, dataset=dataset.manifest), dataset)
         check_families(dataset, request.metrics)
         if not dataset.num_rows("test"):
             raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")

@@ -11,14 +11,13 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from pipelines.jobs import run_report
 from pipelines.jobs.contest import Rows, bound_on, compete, cut
 from pipelines.jobs.job import Job
 from pipelines.jobs.scoring import Subject, champion_subject, open_model, protocol
 from pipelines.jobs.workers import Call, Workers
 from pipelines.models import drift, registry, row_scores
 from pipelines.models.versions import Comparison, Score, Version
-from pipelines.report import Evidence
+from pipelines.report import Evidence, gathering
 from pipelines.stages.promote import PromoteRequest
 from pipelines.stages.train import JudgedModel, TrainedModel
 from vae import progress
@@ -69,7 +68,7 @@ class Measuring:
         metrics = workers.start(_task_metrics, self.subject, families, corruption)
         extremes = self._start_extremes()
         share = Share.of(dataset, "test", missing=self.subject.missing)
-        self.known = replace(self.known, rows=run_report.fixed_rows(share))
+        self.known = replace(self.known, rows=gathering.fixed_rows(share))
         self.known = replace(self.known, bound=bound_on(workers, self.subject, request.exact))
         yield self.known
         done = [call.result for call in workers.finish(extremes)]
@@ -141,7 +140,7 @@ def _judge(known: Evidence, subject: Subject, is_judged: bool) -> list[Finding]:
     """Returns the findings of a training, which has judged itself unless it diverged or is a trial of a search."""
     if is_judged:
         return list(known.findings)
-    return list(run_report.judged(known, subject.dataset, open_model(subject.model)).findings)
+    return list(gathering.judged(known, subject.dataset, open_model(subject.model)).findings)
 
 
 def _reference(subject: Subject, ranges: tuple[drift.Range, ...]) -> drift.Reference:

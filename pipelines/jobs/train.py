@@ -13,7 +13,7 @@ from pipelines.cluster.runs import LEFT, emit
 from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
 from pipelines.models import tracking
-from pipelines.report import Evidence, projections
+from pipelines.report import Evidence, gathering, projections
 from pipelines.report.costs import training_stage
 from pipelines.stages.train import Choice, DivergedTraining, JudgedModel, TrainedModel, TrainRequest, TrainResult
 from vae import progress
@@ -47,7 +47,7 @@ def run(job: Job[TrainRequest]) -> TrainResult:
         params={**config.model_dump(mode="json"), "dataset": uri},
         tags={tracking.DATASET: dataset.manifest.dataset_id, "betaline.kind": "train", **choosing.as_tag(chosen)},
     )
-    known = run_report.noted(_known(job.request, config, dataset, run_id), dataset)
+    known = gathering.noted(_known(job.request, config, dataset, run_id), dataset)
     epochs, started = tracking.EpochLog(run_id), time.monotonic()
 
     def failed(message: str) -> Evidence:
@@ -59,9 +59,9 @@ def run(job: Job[TrainRequest]) -> TrainResult:
         outcome = _trained(job, known, dataset, epochs, started)
         seconds = time.monotonic() - started
         known = replace(known, history=outcome.history, stages=[training_stage(config, seconds)])
-        known = run_report.judged(known, dataset, model := load_model(outcome.model))
+        known = gathering.judged(known, dataset, model := load_model(outcome.model))
         tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
-        report = run_report.leave(job, run_id, lambda: run_report.seen(known, model, dataset))
+        report = run_report.leave(job, run_id, lambda: gathering.seen(known, model, dataset))
     return _result(job, known, dataset, outcome, chosen, seconds, report)
 
 

@@ -15,7 +15,7 @@ from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
 from pipelines.jobs.trial_log import TrialLog, trials_so_far
 from pipelines.models import tracking
-from pipelines.report import Evidence, projections, search_table
+from pipelines.report import Evidence, gathering, projections, search_table
 from pipelines.report.costs import Stage
 from pipelines.stages.train import Choice
 from pipelines.stages.tune import TuneRequest, TuneResult
@@ -106,7 +106,7 @@ class Search:
             return known
         model, history = left
         known = replace(known, history=[asdict(epoch) for epoch in history], model=model)
-        return run_report.judged(known, self.dataset, model)
+        return gathering.judged(known, self.dataset, model)
 
     def spent(self, seconds: float) -> Stage:
         """Returns the cost of the search: the part of the cluster that its trials held."""
@@ -144,7 +144,7 @@ def run(job: Job[TuneRequest]) -> TuneResult:
         seconds = time.monotonic() - started
         known = _chosen(searched, known, trials, seconds)
         model = known.model
-        report = run_report.leave(job, run_id, lambda: run_report.seen(known, model, dataset) if model else known)
+        report = run_report.leave(job, run_id, lambda: gathering.seen(known, model, dataset) if model else known)
     return _result(searched, known, chosen, seconds, report)
 
 

@@ -14,7 +14,7 @@ from pipelines.cluster.runs import REPORT, SPEC, RunFolder
 from pipelines.jobs import run_report
 from pipelines.jobs.job import Job
 from pipelines.models import tracking
-from pipelines.report import Evidence
+from pipelines.report import Evidence, gathering
 from pipelines.stages.train import TrainRequest
 from tests.pipelines.conftest import QUICK
 from vae.data.batches import InOrder, Share
@@ -54,7 +54,7 @@ def known(noise: Dataset, **further: Any) -> Evidence:
 def test_training_is_looked_at_on_validation_data(job: Job, noise: Dataset, logged: Read) -> None:
     """The bound is that of the validation split, and the page has the model's pictures and says which split it is."""
     model = Training(QUICK, noise).run().model
-    seen = run_report.seen(known(noise), model, noise)
+    seen = gathering.seen(known(noise), model, noise)
     share = Share.of(noise, "validation", binarization="dynamic")
     assert seen.bound == bound_sums(model, InOrder(share), seed=0).bound()
     assert seen.rows is not None

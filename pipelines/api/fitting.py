@@ -1,0 +1,168 @@
+"""Training in this process: `vae.fit`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipelines.api.bar import drawn
+from pipelines.api.given import dataset_of
+from pipelines.api.model import FIT, Fit, Model, in_python, opened
+from pipelines.api.places import home_of
+from pipelines.cluster.runs import RunFolder
+from vae import progress
+from vae.config import RunConfig, override, parse
+from vae.config.suiting import facts_of, fitted, suited
+from vae.data.parquet import Dataset
+from vae.errors import ConfigError, Diverged
+from vae.training.assembly import DRAWS, identity_of
+from vae.training.latents import fit_latents
+from vae.training.loop import Training
+from vae.training.verdict import judge, judge_data, measure
+from vae.training.world import World, set_up_process
+
+
+def fit(
+    data: Any,
+    preset: str | None = None,
+    *,
+    config: RunConfig | Mapping[str, Any] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    name: str | None = None,
+    reading: Mapping[str, Any] | None = None,
+    device: str | None = None,
+    home: str | Path | None = None,
+    show: bool = True,
+) -> Model:
+    """Trains a model in this process, and returns it at its best epoch.
+
+    The weights are those of `betaline train` with the same configuration, to the bit on a CPU. Checkpoints are written to
+    the home: the same call after an interruption goes on where it stopped, and after the end returns the trained model.
+    An interrupt (Ctrl-C, or a notebook's stop button) returns the model at its best epoch so far.
+
+    Args:
+        data: An array or tensor of images (N, H, W), (N, H, W, C) or (N, C, H, W), 8-bit or floats in [0, 1], or of rows
+            (N, D); a pair of one and its labels; a data frame of pandas or Polars, an Arrow table, or names with their
+            columns; the path or URI of a source of `betaline ingest`; or a dataset, by its path, URI or name.
+        preset: Name of a preset (`vae.presets()`); None chooses one that suits the data.
+        config: Whole configuration, in place of a preset.
+        changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.
+        epochs: Largest number of epochs: `training.epochs`.
+        seed: Seed of every draw: `training.seed`.
+        name: Name of the dataset that is made of the data, and of the model. None takes the name of the source's file.
+        reading: How the data are read: fields of `betaline ingest`, such as `{"label": "species", "split": {"test": 0.2}}`.
+        device: Device of torch, such as `cuda:1`; None takes a GPU if there is one.
+        home: Folder of datasets and runs, as a path or URI; None takes `BETALINE_HOME`, or `.betaline` in this folder.
+        show: Whether to show progress.
+
+    Raises:
+        ConfigError: If a setting is unknown or refused, or parts do not fit each other or the data.
+        DataError: If the data cannot be read.
+        Diverged: If the loss became infinite or not a number.
+    """
+    folder = home_of(home)
+    name = name or _name_of(data)
+    with drawn(name, show=show):
+        dataset = dataset_of(data, name, folder, reading or {})
+        configured = _configured(preset, config, dataset, {**(changes or {}), **_shorthands(epochs, seed)})
+        identity = _identity(name, configured, dataset)
+        return _fitted(configured, dataset, RunFolder(folder, identity), name, _device(device))
+
+
+def _name_of(data: Any) -> str:
+    if isinstance(data, Dataset):
+        return data.manifest.name
+    return Path(str(data)).stem.partition("@")[0] or "data" if isinstance(data, str | Path) else "data"
+
+
+def _shorthands(epochs: int | None, seed: int | None) -> dict[str, Any]:
+    return {f"training.{key}": value for key, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
+
+
+def _configured(
+    preset: str | None, config: RunConfig | Mapping[str, Any] | None, dataset: Dataset, changes: Mapping[str, Any]
+) -> RunConfig:
+    if preset is not None and config is not None:
+        raise ConfigError("fit: give a preset or a config, not both; changes go over either")
+    if config is None:
+        config = (fitted(preset, dataset) if preset else suited(facts_of(dataset))).config()
+    elif not isinstance(config, RunConfig):
+        config = parse(RunConfig, config, "config")
+    return override(config, changes, "changes")
+
+
+def _identity(name: str, config: RunConfig, dataset: Dataset) -> str:
+    """Returns the name of the run's folder: the same for the same configuration and data."""
+    content = json.dumps([DRAWS, identity_of(config), dataset.manifest.dataset_id], sort_keys=True)
+    return f"fit-{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def _device(name: str | None) -> torch.device:
+    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _fitted(config: RunConfig, dataset: Dataset, folder: RunFolder, name: str, device: torch.device) -> Model:
+    """Returns the run's model if it has ended; else trains it, or goes on with what the run's folder holds."""
+    trained = folder.location / "model"
+    if (trained / FIT).exists():
+        return opened(trained.uri)
+    dataset.check_sizes()
+    started, findings = time.monotonic(), []
+    with _set_up(config):
+        training = Training(config, dataset, World(device=device), (folder.location / "checkpoints").uri)
+        is_over = _ends(training)
+        network, history = training.best_model(), training.record.history
+        fit_latents(network, config, dataset)
+        if is_over:
+            progress.report("judging the run")
+            findings = [
+                *judge(config, history, measure(config, dataset, network)),
+                *judge_data(config, dataset, network),
+            ]
+    facts = Fit(
+        name=name,
+        config=config,
+        dataset=dataset.uri,
+        dataset_id=dataset.manifest.dataset_id,
+        history=tuple(history),
+        findings=tuple(findings),
+        seconds=time.monotonic() - started,
+        is_over=is_over,
+        folder=folder.uri,
+    )
+    model = Model(network, facts)
+    if is_over:
+        model.save(trained.uri)
+    return model
+
+
+def _ends(training: Training) -> bool:
+    """Trains to the end; returns False if it was interrupted."""
+    try:
+        training.run()
+    except KeyboardInterrupt:
+        return False
+    except Diverged as error:
+        raise Diverged(in_python(str(error))) from None
+    return True
+
+
+@contextmanager
+def _set_up(config: RunConfig) -> Iterator[None]:
+    """Sets torch up as in a worker while the block runs, and then as the caller had it."""
+    threads = torch.get_num_threads()
+    set_up_process(config.scaling.cpus_per_worker)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_flush_denormal(False)

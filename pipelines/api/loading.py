@@ -1,0 +1,30 @@
+"""Models from folders and from the registry: `vae.load`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipelines.api.model import Model, opened
+
+REGISTERED = ("models:/", "runs:/")
+"""Beginnings of the addresses that MLflow resolves."""
+
+
+def load(model: str | Path) -> Model:
+    """Returns a saved model.
+
+    Args:
+        model: Folder that `Model.save` or a training run wrote, as a path or URI; or a registered model, such as
+            `models:/digits@champion`, of the services that `vae.connect` finds.
+
+    Raises:
+        CheckpointError: If the folder does not hold a model of this version.
+        RegistryError: If there is no such version, or betaline did not register it.
+        ServiceError: If no service runs.
+    """
+    if str(model).startswith(REGISTERED):
+        from pipelines.api.registry import downloaded
+
+        with downloaded(str(model)) as folder:
+            return opened(folder, str(model))
+    return opened(str(model))
