@@ -26,8 +26,8 @@ from vae.storage import locate
 THREADS = 4
 """Threads that decode and write chunks."""
 EXPECTED = (
-    "expected an array or tensor of images (N, H, W), (N, H, W, C) or (N, C, H, W) or of rows (N, D), a pair of one and its "
-    "labels, a data frame, an Arrow table, or the path of a source or dataset"
+    "expected an array or tensor of images (N, H, W), (N, H, W, C) or (N, C, H, W) or of rows (N, D), a pair of one and "
+    "its labels, a data frame, an Arrow table, or the path of a source or dataset"
 )
 
 

@@ -43,8 +43,8 @@ def connect(home: str | Path | None = None) -> Connection:
     Afterwards `vae.load("models:/…")` and MLflow's own functions read the registry.
 
     Args:
-        home: Folder of the services' state; None takes `BETALINE_HOME`, or `.betaline` in this folder. `MLFLOW_TRACKING_URI`
-            comes before the home where both are set.
+        home: Folder of the services' state; None takes the server that `MLFLOW_TRACKING_URI` names, or else the home of
+            `BETALINE_HOME`, or `.betaline` in this folder.
 
     Raises:
         ServiceError: If no service runs.
@@ -115,8 +115,8 @@ def register(model: Model, name: str, alias: str, show: bool, **options: Any) ->
 def _finished(model: Model) -> Fit:
     if model.fit is None or not model.fit.is_over:
         raise RegistryError(
-            f"{model.name} did not come to the end of a vae.fit, so there is nothing to compare it by: call vae.fit with the "
-            "same arguments, which goes on where it stopped"
+            f"{model.name} did not come to the end of a vae.fit, so there is nothing to compare it by: call vae.fit with "
+            "the same arguments, which goes on where it stopped"
         )
     return model.fit
 

@@ -7,15 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pipelines.data.ingest import plan_ingest
-from pipelines.data.ingest.staging import staging, staging_location
+from pipelines.data.ingest.staging import staging
 from pipelines.data.sources import IngestConfig
 from pipelines.services import Services
 from tests.faults.table import Measured
-from tests.processes import ray_processes, wait_until
 from tests.servers import ROOT
 from vae.data.parquet import Dataset
 
@@ -26,7 +24,6 @@ def test_two_identical_ingests_at_once_are_one_dataset(services: Services, home:
     """Two commands whose jobs both stand before the staging folder: both exit 0, with one identity and one manifest."""
     config = IngestConfig(source="sklearn:digits", name="at-once")
     dataset_id = plan_ingest(config).dataset_id
-    lock = f"{staging_location(str(home), config.name, dataset_id).path}.lock"
     command = [
         sys.executable,
         "-m",
@@ -39,9 +36,11 @@ def test_two_identical_ingests_at_once_are_one_dataset(services: Services, home:
         "--json",
     ]
     with staging(str(home), config.name, dataset_id):
-        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(2)]
-        jobs = "pipelines.jobs ingest"
-        wait_until(lambda: sum(has_open(job, lock) for job in ray_processes(services, jobs)) == 2, 300, "both wait")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        running = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
+        for process in running:
+            assert process.stderr is not None
+            assert any("waiting for another ingest" in line for line in process.stderr), "it waits"
     said = [process.communicate(timeout=300)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0]
     found = [json.loads(text.splitlines()[-1]) for text in said]
@@ -50,11 +49,3 @@ def test_two_identical_ingests_at_once_are_one_dataset(services: Services, home:
     assert len(list((home / "datasets" / config.name).glob("*/manifest.json"))) == 1
     Dataset.open(found[0]["uri"]).verify()
     measured("two identical ingests at once", redone="nothing", kept="one identity, one manifest, both exit 0")
-
-
-def has_open(process: psutil.Process, path: str) -> bool:
-    """Whether a process has a file open."""
-    try:
-        return path in [file.path for file in process.open_files()]
-    except psutil.NoSuchProcess:
-        return False

@@ -8,16 +8,16 @@ folder's age does.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
-import os
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from pyarrow import fs
 
+from vae import progress
 from vae.data.manifest import MANIFEST_NAME
 from vae.storage import Location, explain_full_disk, locate
 
@@ -113,30 +113,16 @@ def _held(folder: Location, *, wait: bool) -> Iterator[bool]:
         return
     path = Path(f"{folder.path}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with explain_full_disk(folder):
-        handle = _lock(path, wait=wait)
-    if handle is None:
-        yield False
-        return
+    lock = FileLock(path)
+    with explain_full_disk(folder), contextlib.suppress(Timeout):
+        lock.acquire(blocking=False)
+    if not lock.is_locked and wait:
+        progress.report("waiting for another ingest of the same dataset")
+        lock.acquire()
     try:
-        yield True
+        yield lock.is_locked
     finally:
-        path.unlink(missing_ok=True)
-        os.close(handle)
-
-
-def _lock(path: Path, *, wait: bool) -> int | None:
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not wait:
-                os.close(handle)
-                return None
-            logger.info("waiting for another ingest of the same dataset (%s)", path)
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        # The last holder removes the file: a lock on a removed file excludes nobody.
-        if path.exists() and os.fstat(handle).st_ino == path.stat().st_ino:
-            return handle
-        os.close(handle)
+        if lock.is_locked:  # whoever waits sees that the file is gone, and locks a new one
+            with contextlib.suppress(PermissionError):  # of Windows, where an open file stays
+                path.unlink(missing_ok=True)
+        lock.release()

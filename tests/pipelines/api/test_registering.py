@@ -1,0 +1,36 @@
+"""Python beside the command line, on real services: the same weights, the same gate, the same registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vae
+from pipelines.services import Services
+from pipelines.stages.train import TrainRequest
+from tests.pipelines.conftest import run_flow
+from vae.config import RunConfig
+
+pytestmark = [pytest.mark.servers("flows"), pytest.mark.slow, pytest.mark.ci]
+
+
+def test_fit_is_the_command_to_the_bit_and_its_model_is_promoted(
+    services: Services, digits: dict[str, Any], tiny: RunConfig, tmp_path: Path, home: Path
+) -> None:
+    """One worker of the cluster and `vae.fit` come to one file of weights, which becomes champion and is loaded again."""
+    from pipelines.flows.train import train
+
+    trained = run_flow(train, TrainRequest(dataset="digits", name="bits", config=tiny))
+    model = vae.fit("digits", config=trained.config, home=home, show=False)
+    model.save(tmp_path / "kept")
+    assert (tmp_path / "kept/weights.safetensors").read_bytes() == Path(
+        trained.model, "weights.safetensors"
+    ).read_bytes()
+    result = model.register("bits", show=False, num_samples=8, accept="collapsed")
+    assert result.promoted
+    assert str(vae.connect(home)).startswith(f"MLflow at {services.mlflow_url}")
+    pulled = vae.load("models:/bits@champion")
+    np.testing.assert_array_equal(pulled.generate(3, seed=1), model.generate(3, seed=1))
