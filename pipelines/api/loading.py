@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipelines.api.model import Model, opened
-
-REGISTERED = ("models:/", "runs:/")
-"""Beginnings of the addresses that MLflow resolves."""
+from pipelines.api.registry import REGISTERED, downloaded
 
 
 def load(model: str | Path) -> Model:
@@ -23,8 +21,6 @@ def load(model: str | Path) -> Model:
         ServiceError: If no service runs.
     """
     if str(model).startswith(REGISTERED):
-        from pipelines.api.registry import downloaded
-
         with downloaded(str(model)) as folder:
             return opened(folder, str(model))
     return opened(str(model))

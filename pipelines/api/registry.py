@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from vae.errors import RegistryError, ServiceError
 
 if TYPE_CHECKING:
     from pipelines.api.model import Fit, Model
+
+REGISTERED = "models:/"
+"""Beginning of the address of a registered model."""
 
 
 @dataclass(frozen=True)
@@ -75,15 +79,11 @@ def downloaded(uri: str) -> Iterator[str]:
     """
     _needs_cluster()
     connect()
-    from mlflow.exceptions import MlflowException
+    from pipelines.models import packaging, registry
 
-    from pipelines.models import packaging
-
+    version = registry.resolve(uri.removeprefix(REGISTERED))
     with TemporaryDirectory(prefix="betaline-") as folder:
-        try:
-            yield str(packaging.download(uri, Path(folder)))
-        except MlflowException as error:
-            raise RegistryError(f"{uri}: {error.message}") from None
+        yield str(packaging.download(version.uri, Path(folder)))
 
 
 def register(model: Model, name: str, alias: str, show: bool, **options: Any) -> PromoteResult:
@@ -141,7 +141,5 @@ def _needs_cluster() -> None:
     Raises:
         ServiceError: With the command that installs it.
     """
-    try:
-        import mlflow  # noqa: F401
-    except ModuleNotFoundError:
-        raise ServiceError("registries and clusters need: pip install 'betaline[cluster]'") from None
+    if find_spec("mlflow") is None:
+        raise ServiceError("registries and clusters need more libraries: pip install 'betaline[cluster]'")
