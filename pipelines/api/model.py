@@ -64,7 +64,7 @@ class Model(Pulled):
     Args:
         network: The model itself, a torch module in evaluation mode.
         fit: Facts of its training; None for a model that was not trained by `vae.fit`.
-        name: What the model is called where there are no facts.
+        name: Name of the model where there are no facts.
     """
 
     def __init__(self, network: VAE, fit: Fit | None = None, name: str = "model") -> None:
@@ -82,7 +82,7 @@ class Model(Pulled):
 
     @property
     def findings(self) -> tuple[Finding, ...]:
-        """What the verdict rests on, each with its figure and what would mend it."""
+        """Findings of the verdict, each with its figure and the advice that mends it."""
         return self.fit.findings if self.fit else ()
 
     @property
@@ -182,7 +182,7 @@ def opened(uri: str, name: str | None = None) -> Model:
 
     Args:
         uri: The folder.
-        name: What the model is called where there are no facts; None takes the folder's name.
+        name: Name of the model where there are no facts; None takes the folder's name.
 
     Raises:
         CheckpointError: If the folder does not hold a model of this version.
