@@ -36,7 +36,6 @@ def fit(
     config: RunConfig | Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
     epochs: int | None = None,
-    seed: int | None = None,
     name: str | None = None,
     reading: Mapping[str, Any] | None = None,
     device: str | None = None,
@@ -45,35 +44,35 @@ def fit(
 ) -> Model:
     """Trains a model in this process, and returns it at its best epoch.
 
-    The weights are those of `betaline train` with the same configuration, to the bit on a CPU. Checkpoints are written to
-    the home: the same call after an interruption goes on where it stopped, and after the end returns the trained model.
-    An interrupt (Ctrl-C, or a notebook's stop button) returns the model at its best epoch so far.
+    The weights are those of `betaline train` with the same configuration, to the bit on a CPU. The same call goes on where
+    an earlier one stopped, and after its end returns the trained model. An interrupt (Ctrl-C, or a notebook's stop button)
+    returns the model at its best epoch so far.
 
     Args:
-        data: An array or tensor of images (N, H, W), (N, H, W, C) or (N, C, H, W), 8-bit or floats in [0, 1], or of rows
-            (N, D); a pair of one and its labels; a data frame of pandas or Polars, an Arrow table, or names with their
-            columns; the path or URI of a source of `betaline ingest`; or a dataset, by its path, URI or name.
-        preset: Name of a preset (`vae.presets()`); None chooses one that suits the data.
+        data: Images (N, H, W), (N, H, W, C) or (N, C, H, W), 8-bit or floats in [0, 1], or rows (N, D), as an array or tensor;
+            a pair of these and labels; a data frame, an Arrow table, or names with their columns; the path or URI of a source
+            of `betaline ingest`; or a dataset, by its path, URI or name.
+        preset: Name of a preset; None chooses one that suits the data.
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.
         epochs: Largest number of epochs: `training.epochs`.
-        seed: Seed of every draw: `training.seed`.
-        name: Name of the dataset that is made of the data, and of the model. None takes the name of the source's file.
-        reading: How the data are read: fields of `betaline ingest`, such as `{"label": "species", "split": {"test": 0.2}}`.
+        name: Name of the model, and of a dataset that is made; None takes that of the source's file.
+        reading: How the data are read: fields of `betaline ingest`, such as `{"label": "species"}`.
         device: Device of torch, such as `cuda:1`; None takes a GPU if there is one.
-        home: Folder of datasets and runs, as a path or URI; None takes `BETALINE_HOME`, or `.betaline` in this folder.
+        home: Folder of datasets and runs; None takes `BETALINE_HOME`, or `.betaline` in this folder.
         show: Whether to show progress.
 
     Raises:
-        ConfigError: If a setting is unknown or refused, or parts do not fit each other or the data.
+        ConfigError: If a setting is refused, or parts do not fit each other or the data.
         DataError: If the data cannot be read.
         Diverged: If the loss became infinite or not a number.
     """
     folder = home_of(home)
     name = name or _name_of(data)
+    length = {} if epochs is None else {"training.epochs": epochs}
     with drawn(name, show=show):
         dataset = dataset_of(data, name, folder, reading or {})
-        configured = _configured(preset, config, dataset, {**(changes or {}), **_shorthands(epochs, seed)})
+        configured = _configured(preset, config, dataset, {**(changes or {}), **length})
         identity = _identity(name, configured, dataset)
         return _fitted(configured, dataset, RunFolder(folder, identity), name, _device(device))
 
@@ -82,10 +81,6 @@ def _name_of(data: Any) -> str:
     if isinstance(data, Dataset):
         return data.manifest.name
     return Path(str(data)).stem.partition("@")[0] or "data" if isinstance(data, str | Path) else "data"
-
-
-def _shorthands(epochs: int | None, seed: int | None) -> dict[str, Any]:
-    return {f"training.{key}": value for key, value in {"epochs": epochs, "seed": seed}.items() if value is not None}
 
 
 def _configured(
