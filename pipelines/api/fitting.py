@@ -49,9 +49,9 @@ def fit(
     returns the model at its best epoch so far.
 
     Args:
-        data: Images (N, H, W), (N, H, W, C) or (N, C, H, W), 8-bit or floats in [0, 1], or rows (N, D), as an array or tensor;
-            a pair of these and labels; a data frame, an Arrow table, or names with their columns; the path or URI of a source
-            of `betaline ingest`; or a dataset, by its path, URI or name.
+        data: Images (N, H, W), (N, H, W, C) or (N, C, H, W), 8-bit or floats in [0, 1], or rows (N, D), as an array or
+            tensor; a pair of these and labels; a data frame, an Arrow table, or names with their columns; the path or URI
+            of a source of `betaline ingest`; or a dataset, by its path, URI or name.
         preset: Name of a preset; None chooses one that suits the data.
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.
