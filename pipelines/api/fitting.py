@@ -38,43 +38,34 @@ def fit(
     epochs: int | None = None,
     name: str | None = None,
     reading: Mapping[str, Any] | None = None,
-    device: str | None = None,
     home: str | Path | None = None,
     show: bool = True,
 ) -> Model:
-    """Trains a model in this process, and returns it at its best epoch.
+    """Trains a model in this process, and returns it at its best epoch; an interrupt returns the best model so far.
 
     The weights are those of `betaline train` with the same configuration, to the bit on a CPU. The same call goes on where
-    an earlier one stopped, and after its end returns the trained model. An interrupt (Ctrl-C, or a notebook's stop button)
-    returns the model at its best epoch so far.
+    an earlier one stopped, and after its end returns the trained model.
 
     Args:
-        data: Images (N, H, W), (N, H, W, C) or (N, C, H, W), 8-bit or floats in [0, 1], or rows (N, D), as an array or
-            tensor; a pair of these and labels; a data frame, an Arrow table, or names with their columns; the path or URI
-            of a source of `betaline ingest`; or a dataset, by its path, URI or name.
+        data: An array, tensor, data frame or table; a pair of images and labels; the path, URI or name of a source or of a
+            dataset: see docs/python.md.
         preset: Name of a preset; None chooses one that suits the data.
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.
         epochs: Largest number of epochs: `training.epochs`.
         name: Name of the model, and of a dataset that is made; None takes that of the source's file.
         reading: How the data are read: fields of `betaline ingest`, such as `{"label": "species"}`.
-        device: Device of torch, such as `cuda:1`; None takes a GPU if there is one.
         home: Folder of datasets and runs; None takes `BETALINE_HOME`, or `.betaline` in this folder.
         show: Whether to show progress.
 
     Raises:
-        ConfigError: If a setting is refused, or parts do not fit each other or the data.
-        DataError: If the data cannot be read.
-        Diverged: If the loss became infinite or not a number.
+        BetalineError: What is wrong with a setting or the data, or Diverged.
     """
-    folder = home_of(home)
-    name = name or _name_of(data)
-    length = {} if epochs is None else {"training.epochs": epochs}
+    name, place = name or _name_of(data), home_of(home)
     with drawn(name, show=show):
-        dataset = dataset_of(data, name, folder, reading or {})
-        configured = _configured(preset, config, dataset, {**(changes or {}), **length})
-        identity = _identity(name, configured, dataset)
-        return _fitted(configured, dataset, RunFolder(folder, identity), name, _device(device))
+        dataset = dataset_of(data, name, place, reading or {})
+        configured = _configured(preset, config, dataset, changes or {}, epochs)
+        return _fitted(configured, dataset, RunFolder(place, _identity(name, configured, dataset)), name)
 
 
 def _name_of(data: Any) -> str:
@@ -84,7 +75,11 @@ def _name_of(data: Any) -> str:
 
 
 def _configured(
-    preset: str | None, config: RunConfig | Mapping[str, Any] | None, dataset: Dataset, changes: Mapping[str, Any]
+    preset: str | None,
+    config: RunConfig | Mapping[str, Any] | None,
+    dataset: Dataset,
+    changes: Mapping[str, Any],
+    epochs: int | None,
 ) -> RunConfig:
     if preset is not None and config is not None:
         raise ConfigError("fit: give a preset or a config, not both; changes go over either")
@@ -92,7 +87,7 @@ def _configured(
         config = (fitted(preset, dataset) if preset else suited(facts_of(dataset))).config()
     elif not isinstance(config, RunConfig):
         config = parse(RunConfig, config, "config")
-    return override(config, changes, "changes")
+    return override(config, {**changes, **({} if epochs is None else {"training.epochs": epochs})}, "changes")
 
 
 def _identity(name: str, config: RunConfig, dataset: Dataset) -> str:
@@ -101,11 +96,7 @@ def _identity(name: str, config: RunConfig, dataset: Dataset) -> str:
     return f"fit-{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _device(name: str | None) -> torch.device:
-    return torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-
-
-def _fitted(config: RunConfig, dataset: Dataset, folder: RunFolder, name: str, device: torch.device) -> Model:
+def _fitted(config: RunConfig, dataset: Dataset, folder: RunFolder, name: str) -> Model:
     """Returns the run's model if it has ended; else trains it, or goes on with what the run's folder holds."""
     trained = folder.location / "model"
     if (trained / FIT).exists():
@@ -113,7 +104,12 @@ def _fitted(config: RunConfig, dataset: Dataset, folder: RunFolder, name: str, d
     dataset.check_sizes()
     started, findings = time.monotonic(), []
     with _set_up(config):
-        training = Training(config, dataset, World(device=device), (folder.location / "checkpoints").uri)
+        training = Training(
+            config,
+            dataset,
+            World(device=torch.device("cuda" if torch.cuda.is_available() else "cpu")),
+            (folder.location / "checkpoints").uri,
+        )
         is_over = _ends(training)
         network, history = training.best_model(), training.record.history
         fit_latents(network, config, dataset)
