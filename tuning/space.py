@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, JsonValue
 from tuning.rules import DESCRIPTION, RULES, TARGET
 from vae.config import Positive, RunConfig, Section, override
 from vae.errors import ConfigError
+from vae.parts.part import CUSTOM
 
 Scalar = str | int | float | bool | None
 
@@ -63,6 +64,8 @@ def default_space(base: RunConfig) -> Space:
     widths: dict[str, Any] = {
         name: value for name, value in body.model_dump(mode="json").items() if name in ("hidden", "channels")
     }
+    if body.kind == CUSTOM:  # its arguments may be anything
+        return {BETA: Choice(values=(0.5, 1.0, 2.0, 4.0))}
     halves: dict[str, Any] = {
         name: [_half(n) for n in value] if isinstance(value, list) else _half(value) for name, value in widths.items()
     }

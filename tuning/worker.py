@@ -108,7 +108,7 @@ class Reporter:
     def follow_workers(self, spec: TrainSpec) -> None:
         """Trains one model on several workers, which score it too, and waits for them."""
         record = Record(spec.config, 0)
-        self.records, self.model_of = [record], lambda lane: load_model(f"{spec.folder}/model")
+        self.records, self.model_of = [record], lambda lane: load_model(f"{spec.folder}/model", trust_code=True)
         at_end = None if self.rule is None else partial(measured, self.rule.name)
         epochs = Queue(actor_options={"num_cpus": 0})
         with ThreadPoolExecutor(max_workers=1) as pool:

@@ -62,7 +62,7 @@ class VAE(nn.Module):
             torch.manual_seed(seed)
             self.likelihood = config.likelihood.build(examples)
             self.encoder = config.encoder.encoder(examples, context)
-            self.posterior = config.posterior.build(config.encoder.num_features, config.latent_dim, config.prior)
+            self.posterior = config.posterior.build(self.encoder.num_features, config.latent_dim, config.prior)
             self.prior = config.prior.build(config.latent_dim, config.posterior, self.condition_dim, examples)
             self.decoder = config.mirrored_decoder.decoder(
                 config.latent_dim, self.likelihood.outputs_shape, context._replace(decodes=True)

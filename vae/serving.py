@@ -102,7 +102,7 @@ class RegisteredVAE(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Loads the model from MLflow's artifacts."""
-        self.model = load_model(context.artifacts[ARTIFACT])
+        self.model = load_model(context.artifacts[ARTIFACT], trust_code=True)
         _check_params_before_mlflow()
 
     # MLflow derives schemas from type hints, and warns of those it cannot read. An array, and nothing for what is returned,

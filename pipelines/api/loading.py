@@ -8,12 +8,14 @@ from pipelines.api.model import Model, opened
 from pipelines.api.registry import REGISTERED, downloaded
 
 
-def load(model: str | Path) -> Model:
+def load(model: str | Path, *, trust_code: bool = False) -> Model:
     """Returns a saved model.
 
     Args:
         model: Folder that `Model.save` or a training run wrote, as a path or URI; or a registered model, such as
             `models:/digits@champion`, of the services that `vae.connect` finds.
+        trust_code: Whether parts of its maker's own, which are not installed here, may run from the source that came
+            with the model.
 
     Raises:
         CheckpointError: If the folder does not hold a model of this version.
@@ -22,5 +24,5 @@ def load(model: str | Path) -> Model:
     """
     if str(model).startswith(REGISTERED):
         with downloaded(str(model)) as folder:
-            return opened(folder, str(model))
-    return opened(str(model))
+            return opened(folder, str(model), trust_code=trust_code)
+    return opened(str(model), trust_code=trust_code)

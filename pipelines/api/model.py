@@ -177,17 +177,18 @@ class _Answering:
         return answer(self.network, data, params or {})
 
 
-def opened(uri: str, name: str | None = None) -> Model:
+def opened(uri: str, name: str | None = None, *, trust_code: bool = False) -> Model:
     """Returns the model in a folder, a path or URI, with the facts of its training if they are there.
 
     Args:
         uri: The folder.
         name: Name of the model where there are no facts; None takes the folder's name.
+        trust_code: Whether parts of its maker's own may run from the source that came with it.
 
     Raises:
         CheckpointError: If the folder does not hold a model of this version.
     """
-    network, facts = load_model(uri), locate(uri) / FIT
+    network, facts = load_model(uri, trust_code=trust_code), locate(uri) / FIT
     fit = Fit.model_validate_json(facts.read()) if facts.exists() else None
     return Model(network, fit, name or Path(uri).name)
 

@@ -18,6 +18,8 @@ from pipelines.stages.promote import PromoteResult
 from pipelines.stages.train import JudgedModel
 from vae.config import parse
 from vae.errors import RegistryError, ServiceError
+from vae.parts.sources import CODE
+from vae.storage import locate, write_whole
 
 if TYPE_CHECKING:
     from pipelines.api.model import Fit, Model
@@ -104,6 +106,8 @@ def register(model: Model, name: str, alias: str, show: bool, **options: Any) ->
         )
         tracking.log_epochs(run_id, [vars(epoch) for epoch in fit.history])
         tracking.close_run(run_id)
+        if (code := locate(fit.folder) / "model" / CODE).exists():
+            write_whole(folder.location / CODE, code.read())
         folder.write(RESULT, _as_result(fit, identity, run_id).model_dump(mode="json"))
         flags = [
             f"--{key.replace('_', '-')}={value}" for key, value in {"alias": alias, "home": home, **options}.items()

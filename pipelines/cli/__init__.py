@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import signal
 import sys
 from importlib.metadata import version
@@ -58,6 +59,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         # A terminal or file in ASCII or Latin-1 shows codes in place of signs that it has not.
         cast(io.TextIOWrapper, stream).reconfigure(errors="backslashreplace")
+    sys.path.append(os.getcwd())  # parts of a user's own are found from where the command is given
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what is begun is ended
     try:
         app()

@@ -28,6 +28,7 @@ import requests
 from ray.job_submission import JobDetails, JobStatus, JobSubmissionClient
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
+from pipelines.cluster.own_code import carried
 from pipelines.cluster.resources import Cluster, Resources, check_resources, current_cluster, patiently
 from pipelines.cluster.runs import ERROR, REPORT, RESULT, SPEC, Event, RunFolder, parse_event
 from pipelines.services.embedded import SOURCE_ROOT, read
@@ -210,7 +211,9 @@ def _submit(job: _Job, asked: Submission, folder: RunFolder, spec: Mapping[str, 
             if "already exists" not in str(error):
                 raise
 
-    patiently(lambda: _calling(submit))
+    with carried(asked.home, folder, spec) as code:
+        runtime_environment |= code
+        patiently(lambda: _calling(submit))
 
 
 def _runtime_environment(home: str, cluster: Cluster, environment: Mapping[str, str]) -> tuple[str, dict[str, Any]]:

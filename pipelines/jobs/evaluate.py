@@ -60,7 +60,7 @@ def run(job: Job[PromoteRequest]) -> Evaluation:
         check_families(dataset, request.metrics)
         if not dataset.num_rows("test"):
             raise DataError(f"{dataset.uri} has no test split, on which a model is judged; ingest the data with one")
-        known = replace(known, model=load_model(trained.model))
+        known = replace(known, model=load_model(trained.model, trust_code=True))
         with Workers() as workers:
             measuring = Measuring(job, trained, dataset, known, workers)
             for evidence in measuring.steps():

@@ -107,9 +107,9 @@ def bound_rows(subject: Subject, start: int, stop: int) -> Sums:
 def open_model(uri: str) -> VAE:
     """Loads a model from its folder, or from the registry by `models:/NAME/VERSION`."""
     if not uri.startswith("models:/"):
-        return load_model(uri)
+        return load_model(uri, trust_code=True)
     with TemporaryDirectory() as scratch:
-        return load_model(str(packaging.download(uri, Path(scratch))))
+        return load_model(str(packaging.download(uri, Path(scratch))), trust_code=True)
 
 
 @lru_cache(maxsize=2)

@@ -59,7 +59,7 @@ def run(job: Job[TrainRequest]) -> TrainResult:
         outcome = _trained(job, known, dataset, epochs, started)
         seconds = time.monotonic() - started
         known = replace(known, history=outcome.history, stages=[training_stage(config, seconds)])
-        known = gathering.judged(known, dataset, model := load_model(outcome.model))
+        known = gathering.judged(known, dataset, model := load_model(outcome.model, trust_code=True))
         tracking.tag(run_id, {tracking.VERDICT: words(known.findings)})
         report = run_report.leave(job, run_id, lambda: gathering.seen(known, model, dataset))
     return _result(job, known, dataset, outcome, chosen, seconds, report)

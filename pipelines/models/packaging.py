@@ -21,6 +21,7 @@ import vae
 from vae import progress, serving
 from vae.config import ModelConfig
 from vae.errors import RegistryError
+from vae.parts.sources import CODE, unpack
 
 LOAD_SECONDS = 300
 """Largest time in seconds in which a version must load."""
@@ -40,12 +41,13 @@ def log_model(run_id: str, model_folder: Path, config: ModelConfig, example: Any
     with TemporaryDirectory() as scratch, mlflow.start_run(run_id=run_id):
         card_file = Path(scratch) / "MODEL_CARD.md"
         card_file.write_text(card, encoding="utf-8")
-        package = Path(vae.__file__).parent
+        package, code = Path(vae.__file__).parent, model_folder / CODE
+        own = unpack(code.read_bytes(), Path(scratch) / "code") if code.exists() else []
         info = mlflow.pyfunc.log_model(
             name="model",
             python_model=str(package / "serving.py"),
             artifacts={serving.ARTIFACT: str(model_folder), "card": str(card_file)},
-            code_paths=[str(package)],
+            code_paths=[str(path) for path in (package, *own)],
             signature=serving.signature(),
             input_example=example,
             pip_requirements=serving.requirements(config),

@@ -84,6 +84,10 @@ class ModelConfig(Section):
             )
 
     def _check_kind(self) -> None:
+        if self.decoder is None and not self.encoder.has_mirror:
+            raise ValueError(
+                "model.decoder: a torch module as the encoder has no mirror; name a decoder, such as {kind: mlp}"
+            )
         if len({part.data_kind for part in (self.encoder, self.mirrored_decoder, self.likelihood)}) > 1:
             raise ValueError(
                 "model: a table takes body `table` and likelihood `mixed` or `autoregressive` together, an image none of "

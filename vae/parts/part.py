@@ -14,6 +14,9 @@ from pydantic import ConfigDict, Field
 
 from vae.parts.described import Described
 
+CUSTOM = "custom"
+"""Kind of a part that is a user's own: see `vae.parts.custom`."""
+
 Positive = Annotated[int, Field(gt=0)]
 HiddenUnits = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
@@ -27,12 +30,20 @@ class Section(Described):
 class Part(Section):
     """A choice among the parts of one kind, told apart by the field `kind`."""
 
-    kind: str
+    kind: str = CUSTOM
     """Name of the choice."""
     requirements: ClassVar[tuple[str, ...]] = ()
     """Packages that a registered model with this part needs beside those of every model."""
     not_stackable: ClassVar[str | None] = None
     """Reason why a model with this part cannot train as a lane of a stack; None where it can."""
+
+    @property
+    def lane_refusal(self) -> str | None:
+        """Reason why a model with this part cannot train as a lane; None where it can, which a custom part has to say."""
+        own = type(self).__mro__[: type(self).__mro__.index(Part)]
+        if self.kind == CUSTOM and not any("not_stackable" in vars(kind) for kind in own):
+            return f"{type(self).__name__} does not say that it can train as a lane of a stack: not_stackable = None"
+        return self.not_stackable
 
     @property
     @abstractmethod

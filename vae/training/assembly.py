@@ -16,6 +16,7 @@ from vae.draws import RowDraws
 from vae.errors import ConfigError, DataError
 from vae.metrics.likelihood import inputs_of
 from vae.model import VAE
+from vae.parts.sources import digest_of
 from vae.seeds import Stream, derive
 
 DRAWS = 2
@@ -68,7 +69,9 @@ def identity_of(config: RunConfig) -> dict[str, Any]:
     The number of workers may change, and so may the frequency of checkpoints.
     """
     frequency = {"checkpoint_steps", "checkpoint_seconds", "keep_checkpoints"}
-    return config.model_dump(mode="json", exclude={"scaling": True, "training": frequency})
+    values = config.model_dump(mode="json", exclude={"scaling": True, "training": frequency})
+    code = digest_of(values)
+    return values if code is None else {**values, "code_sha256": code}
 
 
 def autocast_of(training: TrainingConfig, device: torch.device) -> AbstractContextManager[Any]:

@@ -45,8 +45,8 @@ LANE_FIELDS = ("objective.beta", "training.seed", "training.learning_rate")
 def refusal(config: RunConfig) -> str | None:
     """Returns the reason why a run cannot be a lane, which names the part; None if it can."""
     for part in (*config.model.parts, *config.objective.parts):
-        if part.not_stackable is not None:
-            return part.not_stackable
+        if (reason := part.lane_refusal) is not None:
+            return reason
     if config.training.compile == "on":
         return "training.compile: a stack is not compiled; set it to `auto` or `off`"
     if config.scaling.num_workers > 1:

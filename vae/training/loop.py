@@ -348,7 +348,7 @@ def _start_from(model: VAE, start: str) -> None:
         ConfigError: If the trained model has another configuration.
         CheckpointError: If the folder does not hold a model.
     """
-    trained = load_model(start)
+    trained = load_model(start, trust_code=True)
     if trained.config != model.config:
         changed = differences(trained.config.model_dump(mode="json"), model.config.model_dump(mode="json"))
         raise ConfigError(f"cannot start from the weights of {start}: model.{', model.'.join(changed)}")

@@ -25,6 +25,7 @@ from vae.errors import CheckpointError
 from vae.model import VAE
 from vae.parts.aggregate import AggregateMixture
 from vae.parts.directions import Directions
+from vae.parts.sources import CODE, addresses, adopt, bundle, check_same, missing
 from vae.storage import Location, locate, write_whole
 
 log = logging.getLogger(__name__)
@@ -217,12 +218,20 @@ def save_model(model: VAE, uri: str) -> None:
         "directions": None if model.directions is None else model.directions.names,
         "direction_effects": None if model.directions is None else model.directions.effects,
     }
+    if (code := bundle(addresses(facts["config"]))) is not None:
+        facts["code_sha256"] = hashlib.sha256(code).hexdigest()
+        write_whole(folder / CODE, code)
     write_whole(folder / WEIGHTS, weights)
     write_whole(folder / MODEL, json.dumps(facts, indent=1).encode())
 
 
-def load_model(uri: str) -> VAE:
+def load_model(uri: str, *, trust_code: bool = False) -> VAE:
     """Reads a model that `save_model` wrote, in evaluation mode on the CPU.
+
+    Args:
+        uri: The folder.
+        trust_code: Whether parts of its maker's own, which are not installed here, may run from the source that came with
+            it.
 
     Raises:
         CheckpointError: If the folder does not hold a model of this version.
@@ -239,6 +248,8 @@ def load_model(uri: str) -> VAE:
         raise CheckpointError(f"{uri} holds a model of format {version}, this version reads {FORMAT}")
     if hashlib.sha256(content).hexdigest() != facts.get("weights_sha256"):
         raise CheckpointError(f"{uri}/{WEIGHTS} is damaged: its SHA-256 is not the one in {MODEL}")
+    if facts.get("code_sha256"):
+        _find_code(folder, facts, trust_code=trust_code)
     model = VAE(parse(ModelConfig, facts["config"], uri), ExampleSpec.from_json(facts["examples"]))
     if facts["aggregate_components"]:
         model.aggregate = AggregateMixture(facts["aggregate_components"], model.config.latent_dim)
@@ -254,3 +265,19 @@ def load_model(uri: str) -> VAE:
             f"wrote it. Open it with that version, or train it again. {error}"
         ) from None
     return model.eval()
+
+
+def _find_code(folder: Location, facts: Mapping[str, Any], *, trust_code: bool) -> None:
+    """Makes a model's own parts importable."""
+    targets, content = addresses(facts["config"]), (folder / CODE).read()
+    if hashlib.sha256(content).hexdigest() != facts["code_sha256"]:
+        raise CheckpointError(f"{folder.uri}/{CODE} is damaged: its SHA-256 is not the one in {MODEL}")
+    if not (absent := missing(targets)):
+        check_same(targets, content, folder.uri)
+    elif trust_code:
+        adopt(content)
+    else:
+        raise CheckpointError(
+            f"{folder.uri} has parts of its maker's own, {', '.join(sorted(absent))}, which are not installed here; "
+            "install them, or load it with trust_code=True, which runs the source that came with it"
+        )

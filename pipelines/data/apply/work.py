@@ -48,7 +48,7 @@ def pull(uri: str) -> tuple[RegisteredVAE, str]:
     served = RegisteredVAE()
     with TemporaryDirectory() as scratch:
         folder = packaging.download(uri, Path(scratch))
-        served.model = load_model(str(folder))
+        served.model = load_model(str(folder), trust_code=True)
         return served, sha256_of(locate(str(folder / WEIGHTS)))
 
 

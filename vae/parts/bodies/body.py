@@ -25,6 +25,13 @@ Activation = Literal["relu", "silu", "tanh", "elu"]
 ACTIVATIONS = {"relu": nn.ReLU, "silu": nn.SiLU, "tanh": nn.Tanh, "elu": nn.ELU}
 
 
+class EncoderBody(nn.Module):
+    """Layers from examples [B,*shape], what of them is observed, and a context to features."""
+
+    num_features: int
+    """F, number of features of an example."""
+
+
 class BodyPart(Part):
     """The hidden layers of an encoder and of a decoder."""
 
@@ -33,13 +40,11 @@ class BodyPart(Part):
     convolutional: ClassVar[bool] = False
     """Whether the body has channels that a condition can scale (`model.condition_by` channel_film)."""
 
-    @property
-    @abstractmethod
-    def num_features(self) -> int:
-        """Number of features that the encoder returns for an example."""
+    has_mirror: ClassVar[bool] = True
+    """Whether the body can also be the decoder of a model that names none."""
 
     @abstractmethod
-    def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
+    def encoder(self, examples: ExampleSpec, context: ContextDims) -> EncoderBody:
         """Returns the encoder's body for such examples.
 
         Raises:

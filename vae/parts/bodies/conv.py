@@ -16,6 +16,7 @@ from vae.parts.bodies.body import (
     BodyPart,
     Context,
     ContextDims,
+    EncoderBody,
     Stage,
     check_kind,
     concatenated,
@@ -46,11 +47,7 @@ class Conv(BodyPart):
         residual = f", {blocks} residual block{'s' * (blocks > 1)} per stage" * (blocks > 0)
         return f"conv {sizes(self.channels)}, {self.hidden} hidden units, {self.activation}{residual}"
 
-    @property
-    def num_features(self) -> int:
-        return self.hidden
-
-    def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
+    def encoder(self, examples: ExampleSpec, context: ContextDims) -> EncoderBody:
         check_kind(self, examples)
         return ConvEncoder(self, examples.shape, context)
 
@@ -93,11 +90,12 @@ def halvings(config: Conv, height: int, width: int) -> list[tuple[int, int]]:
     return steps
 
 
-class ConvEncoder(nn.Module):
+class ConvEncoder(EncoderBody):
     """Images to features."""
 
     def __init__(self, config: Conv, shape: tuple[int, ...], context: ContextDims) -> None:
         super().__init__()
+        self.num_features = config.hidden
         channels, height, width = shape
         stages = []
         for out_channels in config.channels:

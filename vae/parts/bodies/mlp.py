@@ -14,6 +14,7 @@ from vae.parts.bodies.body import (
     ContextDims,
     Dense,
     DenseDecoder,
+    EncoderBody,
     check_kind,
     concatenated,
     sizes,
@@ -36,11 +37,7 @@ class MLP(BodyPart):
     def summary(self) -> str:
         return f"MLP {sizes(self.hidden)}, {self.activation}{', gated' * self.gated}"
 
-    @property
-    def num_features(self) -> int:
-        return self.hidden[-1]
-
-    def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
+    def encoder(self, examples: ExampleSpec, context: ContextDims) -> EncoderBody:
         check_kind(self, examples)
         return MLPEncoder(self, examples.num_values, context)
 
@@ -48,11 +45,12 @@ class MLP(BodyPart):
         return DenseDecoder(latent_dim, self.hidden, self.activation, outputs_shape, context, gated=self.gated)
 
 
-class MLPEncoder(nn.Module):
+class MLPEncoder(EncoderBody):
     """Flattened examples to features."""
 
     def __init__(self, config: MLP, in_features: int, context: ContextDims) -> None:
         super().__init__()
+        self.num_features = config.hidden[-1]
         self.dense = Dense(in_features + context.beside, config.hidden, config.activation, context, gated=config.gated)
 
     def forward(self, x: Tensor, observed: Tensor | None, context: Context) -> Tensor:

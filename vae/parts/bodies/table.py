@@ -15,6 +15,7 @@ from vae.parts.bodies.body import (
     ContextDims,
     Dense,
     DenseDecoder,
+    EncoderBody,
     check_kind,
     concatenated,
     sizes,
@@ -43,11 +44,7 @@ class TableBody(BodyPart):
         indicators = ", indicators of missing entries" * self.missing_indicators
         return f"table MLP {sizes(self.hidden)}, {self.activation}{indicators}"
 
-    @property
-    def num_features(self) -> int:
-        return self.hidden[-1]
-
-    def encoder(self, examples: ExampleSpec, context: ContextDims) -> nn.Module:
+    def encoder(self, examples: ExampleSpec, context: ContextDims) -> EncoderBody:
         check_kind(self, examples)
         return TableEncoder(self, examples, context)
 
@@ -55,7 +52,7 @@ class TableBody(BodyPart):
         return DenseDecoder(latent_dim, self.hidden, self.activation, outputs_shape, context)
 
 
-class TableEncoder(nn.Module):
+class TableEncoder(EncoderBody):
     """Numbers, embedded categories and indicators of missing entries, side by side, to features.
 
     Shapes: B batch, D columns, C categorical columns.
@@ -63,6 +60,7 @@ class TableEncoder(nn.Module):
 
     def __init__(self, config: TableBody, examples: ExampleSpec, context: ContextDims) -> None:
         super().__init__()
+        self.num_features = config.hidden[-1]
         columns = examples.columns or ()
         self.numeric = [number for number, column in enumerate(columns) if column.categories is None]
         categorical = {n: len(column.categories) for n, column in enumerate(columns) if column.categories is not None}

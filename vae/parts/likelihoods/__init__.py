@@ -4,6 +4,7 @@ from typing import Annotated, Union
 
 from pydantic import Field
 
+from vae.parts.custom import OpenTo
 from vae.parts.likelihoods.autoregressive import Autoregressive
 from vae.parts.likelihoods.bernoulli import Bernoulli
 from vae.parts.likelihoods.categorical import Categorical
@@ -11,6 +12,7 @@ from vae.parts.likelihoods.continuous_bernoulli import ContinuousBernoulli
 from vae.parts.likelihoods.discretized_logistic import DiscretizedLogistic
 from vae.parts.likelihoods.gaussian import Gaussian
 from vae.parts.likelihoods.laplace import Laplace
+from vae.parts.likelihoods.likelihood import LikelihoodPart
 from vae.parts.likelihoods.mixed import Mixed
 from vae.parts.likelihoods.poisson import Poisson
 from vae.parts.likelihoods.student_t import StudentTLikelihood
@@ -29,4 +31,5 @@ LikelihoodConfig = Annotated[
         Autoregressive,
     ],
     Field(discriminator="kind"),
+    OpenTo(LikelihoodPart, "model"),
 ]
