@@ -119,7 +119,7 @@ class VAE(nn.Module):
         return Inputs(x, observed if there is None else there, None, self.condition(labels_B, attributes_BA))
 
     def _context(self, inputs: Inputs) -> Context:
-        return self._context_of(inputs.condition, inputs.log_beta, len(inputs.x), inputs.x.device)
+        return self._context_of(inputs.condition, inputs.log_beta, inputs.x.shape[0], inputs.x.device)
 
     def _context_of(
         self, condition_BK: Tensor | None, log_beta_B1: Tensor | None, batch: int, device: torch.device

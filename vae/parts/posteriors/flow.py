@@ -47,6 +47,8 @@ class FlowedGaussian:
     base: Gaussian
     transform: Any
     """Transform of torch.distributions, [S,B,L] to [S,B,L], quick in this direction."""
+    moment_noise: Tensor
+    """Fixed noise of the draws that give the standard deviation, [32,1,L]."""
 
     @property
     def mean(self) -> Tensor:
@@ -55,9 +57,7 @@ class FlowedGaussian:
 
     def std(self) -> Tensor:
         """Returns the standard deviation of 32 draws from fixed noise, [B,L]."""
-        generator = torch.Generator().manual_seed(0)
-        noise = torch.randn(MOMENT_DRAWS, 1, self.base.mean.shape[-1], generator=generator).to(self.base.mean)
-        return self.draw(noise.expand(-1, len(self.base.mean), -1)).z.std(0)
+        return self.draw(self.moment_noise.expand(-1, self.base.mean.shape[0], -1)).z.std(0)
 
     def draw(self, noise_SBN: Tensor, prior: Any = None) -> Draw:
         """Draws from the base and carries the draws through the transform."""
@@ -79,7 +79,11 @@ class FlowPosteriorModule(PosteriorModule):
         self.flow = autoregressive_flow(
             latent_dim, config.hidden[0], config.transforms, config.hidden, splines=config.transform == "nsf"
         )
+        noise = torch.randn(MOMENT_DRAWS, 1, latent_dim, generator=torch.Generator().manual_seed(0))
+        self.moment_noise: Tensor
+        self.register_buffer("moment_noise", noise, persistent=False)
 
     def forward(self, features_BF: Tensor, prior: Callable[[], Any]) -> FlowedGaussian:
         mean_BL, log_std_BL = self.head(features_BF).float().chunk(2, dim=-1)
-        return FlowedGaussian(Gaussian(mean_BL, log_std_BL), self.flow(self.context(features_BF).float()))
+        transform = self.flow(self.context(features_BF).float())
+        return FlowedGaussian(Gaussian(mean_BL, log_std_BL), transform, self.moment_noise)

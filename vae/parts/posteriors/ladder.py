@@ -66,7 +66,7 @@ class Ladder:
         return torch.cat([q.std()[0] for q, _ in self.draw(self._no_noise(), self.prior).groups], dim=-1)
 
     def _no_noise(self) -> Tensor:
-        return self.features.new_zeros(1, len(self.features), self.module.noise_dim)
+        return self.features.new_zeros(1, self.features.shape[0], self.module.noise_dim)
 
     def draw(self, noise_SBN: Tensor, prior: Any) -> Draw:
         """Draws group by group, each given the drawn groups above it."""

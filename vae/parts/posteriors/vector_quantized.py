@@ -119,7 +119,10 @@ class Codebook(nn.Module):
 
     def nearest(self, pieces_BGD: Tensor) -> Tensor:
         """Returns the indices of the nearest codes, [B,G]."""
-        return torch.cdist(pieces_BGD.flatten(0, 1), self.codes).argmin(-1).view(pieces_BGD.shape[:2])
+        # By a matrix product whatever the number of pieces, so that the choice does not depend on the size of a batch.
+        mode = "use_mm_for_euclid_dist"
+        distance_NK = torch.cdist(pieces_BGD.flatten(0, 1), self.codes, compute_mode=mode)
+        return distance_NK.argmin(-1).view(pieces_BGD.shape[:2])
 
     @property
     def perplexity(self) -> float:

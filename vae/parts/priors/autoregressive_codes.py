@@ -64,7 +64,7 @@ class AutoregressiveCodesPrior(PriorModule):
         return F.cross_entropy(logits_BGK.transpose(1, 2), codes_BG, reduction="none")[None]
 
     def sample(self, noise_BN: Tensor, temperature: float = 1.0) -> Tensor:
-        code_B1, state, codes = self._begin(len(noise_BN), noise_BN.new_zeros(0).long()), None, []
+        code_B1, state, codes = self._begin(noise_BN.shape[0], noise_BN.new_zeros(0).long()), None, []
         for noise_B in noise_BN.unbind(-1):
             out, state = self.recurrent(self.embedding(code_B1), state)
             code_B1 = choose((self.head(out[:, 0]).float() / temperature).log_softmax(-1), noise_B)[:, None]
