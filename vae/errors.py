@@ -11,7 +11,8 @@ BetalineError
 ├── ClusterError        the cluster cannot run, or did not finish, what was asked of it
 │   └── ClusterLost     it was out of reach, or lost the job: trying again may help
 ├── ServiceError        an embedded service did not start, or is not what it should be
-└── RegistryError       a model or a version was not found, or was refused
+├── RegistryError       a model or a version was not found, or was refused
+└── ExportError         an exported file does not answer as its model does
 """
 
 from __future__ import annotations
@@ -59,6 +60,10 @@ class ServiceError(BetalineError):
 
 class RegistryError(BetalineError):
     """A model or a version was not found, or was refused."""
+
+
+class ExportError(BetalineError):
+    """An exported file does not answer as its model does."""
 
 
 MOST_CHOICES = 5_000

@@ -16,7 +16,7 @@ from vae.progress import Progress, listening
 
 
 @contextmanager
-def drawn(title: str, *, show: bool) -> Iterator[None]:
+def drawn(title: str, *, show: bool, call: str = "fit") -> Iterator[None]:
     """Shows the progress of the block, if `show`."""
     if not show:
         yield
@@ -24,7 +24,7 @@ def drawn(title: str, *, show: bool) -> Iterator[None]:
         with _in_notebook():
             yield
     else:
-        with watched(f"vae.fit {title}", Console(stderr=True), "fit"):
+        with watched(f"vae.{call} {title}", Console(stderr=True), call):
             yield
 
 

@@ -25,6 +25,7 @@ from vae.training.state import load_model, save_model
 from vae.training.verdict import Finding, words
 
 if TYPE_CHECKING:
+    from pipelines.exporting import Exported, Format, Pixels, Precision
     from pipelines.stages.promote import PromoteResult
 
 FIT = "fit.json"
@@ -142,6 +143,46 @@ class Model(Pulled):
         from pipelines.api.registry import register
 
         return register(self, name or self.name, alias, show, **options)
+
+    def export(
+        self,
+        out: str | Path,
+        *,
+        format: Format = "onnx",
+        precision: Precision = "float32",
+        pixels: Pixels = "float32",
+        tasks: Sequence[str] = (),
+        show: bool = True,
+    ) -> Exported:
+        """Writes the model for other runtimes: graphs of encode, decode, reconstruct and generate, for any number of rows.
+
+        Each file is compared with the model before it is published, on rows of the dataset or, where that is not known, on
+        samples of the model. See docs/export.md.
+
+        Args:
+            out: Folder of the files, a path or URI.
+            format: Format of the files; `onnx` needs the extra `export`.
+            precision: Precision of the networks' weights; inputs and outputs stay float32.
+            pixels: Type of the pixels that graphs take: `float32` in [0, 1] with NaN where missing, or `uint8`.
+            tasks: Tasks to export; none stands for all that can be.
+            show: Whether to show progress.
+
+        Returns:
+            The files, their inputs and outputs, the differences, and why other tasks are not among them.
+
+        Raises:
+            ConfigError: If a library is missing, or a setting or a task does not fit the model.
+            ExportError: If a file does not answer as the model does.
+        """
+        from pipelines.api.bar import drawn
+        from pipelines.exporting import export
+
+        try:
+            dataset = self.dataset()
+        except DataError:
+            dataset = None
+        with drawn(self.name, show=show, call="export"):
+            return export(self.network, str(out), self.name, dataset, format, precision, pixels, tasks)
 
     def dataset(self) -> Dataset:
         """Returns the dataset that the model was trained on.

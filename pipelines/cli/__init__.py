@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from pipelines.cli import models, operating, services, stages
+from pipelines.cli import models, operating, services, shipping, stages
 from pipelines.models.refusals import as_refusal
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 GROUPS = {
     "Make and apply a model": stages,
     "Look at models": models,
+    "Ship models": shipping,
     "Automate": operating,
     "Servers": services,
 }
