@@ -12,7 +12,7 @@ import click
 import pytest
 import typer
 
-from pipelines.cli import app
+from pipelines.cli.command import app
 from vae.config import RunConfig
 from vae.config.presets import PRESETS
 

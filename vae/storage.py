@@ -95,7 +95,7 @@ def locate(uri: str) -> Location:
     """
     refuse_credentials(uri)
     if "://" not in uri:
-        path = os.path.abspath(os.path.expanduser(uri))
+        path = Path(os.path.abspath(os.path.expanduser(uri))).as_posix()
         return Location(fs.LocalFileSystem(), path, path)
     try:
         filesystem, path = fs.FileSystem.from_uri(uri)
@@ -160,8 +160,8 @@ def mark_of(location: Location, digest: str) -> Path | None:
 
     It is in a folder of the user's own below the machine's temporary files, so that each process need not hash again.
     """
-    if not location.is_local:
-        return None
+    if not location.is_local or not hasattr(os, "getuid"):
+        return None  # on Windows no mode says whose a folder is
     folder = Path(tempfile.gettempdir()) / f"betaline-checked-{os.getuid()}"
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -229,7 +229,10 @@ def _write_local(path: Path, data: bytes | pa.Buffer, *, overwrite: bool, synced
 
 def sync_folder(folder: Path) -> None:
     """Writes a local folder's list of names to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:
+        return  # Windows opens no folder, and keeps a journal of names
     try:
         os.fsync(handle)
     finally:

@@ -9,13 +9,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from pipelines.data.ingest import ingest
-from pipelines.data.sources import IngestConfig
 from vae.config import parse
 from vae.data.catalog import resolve
 from vae.data.manifest import MANIFEST_NAME
@@ -63,6 +60,10 @@ def _uri_of(source: str, name: str, home: str, reading: Mapping[str, Any]) -> st
 
 
 def _ingested(source: str, name: str, home: str, reading: Mapping[str, Any]) -> str:
+    # With every kind of source and its libraries: a dataset that exists needs none of them.
+    from pipelines.data.ingest import ingest
+    from pipelines.data.sources import IngestConfig
+
     config = parse(IngestConfig, {"source": source, "name": name, **reading}, "reading")
     return ingest(config, home, _in_threads).uri
 
@@ -92,6 +93,8 @@ def _array(values: Any) -> np.ndarray:
 
 
 def _table(data: Any) -> pa.Table:
+    import pandas as pd
+
     if isinstance(data, pd.DataFrame):
         return pa.Table.from_pandas(data, preserve_index=False)
     if isinstance(data, Mapping):

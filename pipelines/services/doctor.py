@@ -82,8 +82,8 @@ def _python() -> Check:
     return _check(
         "python",
         ".".join(map(str, sys.version_info[:3])),
-        is_well=(3, 11) <= sys.version_info[:2] < (3, 13),
-        mend="Python 3.11 and 3.12 are supported; make a virtual environment with one: python3.11 -m venv .venv",
+        is_well=(3, 11) <= sys.version_info[:2] < (3, 15),
+        mend="Python 3.11 to 3.14 are supported; make a virtual environment with one: python3.11 -m venv .venv",
     )
 
 
@@ -104,7 +104,7 @@ def _packages() -> Iterator[Check]:
 
 def _package(requirement: Requirement) -> Check | None:
     """Returns the check of a package with a wrong version; None if the version is right or no package is needed here."""
-    if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+    if requirement.marker is not None and not requirement.marker.evaluate({"extra": "cluster"}):
         return None
     try:
         version = metadata.version(requirement.name)

@@ -113,7 +113,7 @@ def _parse(command: list[str]) -> None:
     from prefect.cli._app import _app
     from typer.main import get_command
 
-    from pipelines.cli import app
+    from pipelines.cli.command import app
 
     match command:
         case ["ray", "start", *arguments]:

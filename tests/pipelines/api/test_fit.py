@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -183,19 +180,6 @@ def test_a_model_whose_data_are_gone_says_so(fit: Any, tmp_path: Path) -> None:
     model = vae.Model(fit(PIXELS).network)
     assert "was not trained by vae.fit" in model._repr_html_()
     assert model.verdict == "unknown"
-
-
-def test_nothing_of_the_cluster_is_loaded(tmp_path: Path) -> None:
-    """A fit, its report and its pictures need neither Ray nor MLflow nor Prefect."""
-    program = (
-        "import sys; sys.modules.update(dict.fromkeys(['ray', 'mlflow', 'prefect', 'optuna', 'fastapi', 'fcntl']))\n"
-        "import numpy as np, vae\n"
-        "rows = np.random.default_rng(0).integers(0, 256, (90, 8, 8), np.uint8)\n"
-        "model = vae.fit(rows, epochs=1, show=False)\n"
-        "model._repr_html_(), model.report('report', show=False), model.save('kept'), vae.load('kept').generate(2)\n"
-    )
-    path = os.pathsep.join([str(Path(vae.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    subprocess.run([sys.executable, "-c", program], check=True, cwd=tmp_path, env={**os.environ, "PYTHONPATH": path})
 
 
 def test_connect_starts_nothing(tmp_path: Path, no_servers: None) -> None:

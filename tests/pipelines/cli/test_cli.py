@@ -21,7 +21,8 @@ import typer
 from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner
 
-from pipelines.cli import GROUPS, app, models, operating, stages
+from pipelines.cli import models, operating, stages
+from pipelines.cli.command import GROUPS, app
 from pipelines.cli.console import Screen
 from pipelines.cli.options import Given, assignments, check_subject, scheduled_request, worker_counts
 from pipelines.data.sources import IngestConfig
@@ -190,7 +191,9 @@ def test_listed_models_lead_to_their_server(capsys: pytest.CaptureFixture[str]) 
 
 def test_help_is_made_without_heavy_imports() -> None:
     """`betaline --help` stays fast: in a fresh process it imports none of the slow libraries."""
-    program = "import sys; from pipelines.cli import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+    program = (
+        "import sys; from pipelines.cli.command import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert "Usage" in done.stdout
     imported = {"torch", "mlflow", "prefect", "ray", "pandas", "pyarrow", "numpy", "pydantic"} & {*done.stdout.split()}

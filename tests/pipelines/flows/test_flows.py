@@ -27,7 +27,7 @@ from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey, Ar
 from prefect.context import refresh_global_settings_context
 from rich.console import Console
 
-from pipelines.cli import app
+from pipelines.cli.command import app
 from pipelines.cli.live import watched
 from pipelines.cluster.runs import Event
 from pipelines.data.ingest import IngestResult

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
@@ -23,6 +22,9 @@ from vae.data.schema import Column
 from vae.data.transforms.numbers import KINDS, Numbers
 from vae.data.transforms.times import Times
 from vae.errors import CorruptData, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NULLABLE = {"bool": "boolean", "int64": "Int64"}
 """pandas' types with missing values, by NumPy's types."""
@@ -86,6 +88,8 @@ class Categories:
 
     def write(self, values_N: NDArray[np.float64]) -> Any:
         """Returns values in the type that the dataset has; missing ones stay missing."""
+        import pandas as pd
+
         kind = KINDS.get(self.column.dtype)
         named = self._named(values_N)
         if kind is None:

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from vae.data.transforms.columns import listed
 from vae.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def frame_of(rows: Any, names: Sequence[str], where: str, *, warn: bool = True) -> pd.DataFrame:
@@ -50,6 +52,8 @@ def frame_of(rows: Any, names: Sequence[str], where: str, *, warn: bool = True) 
 
 
 def _as_frame(rows: Any, names: Sequence[str], where: str) -> pd.DataFrame:
+    import pandas as pd
+
     if isinstance(rows, pd.DataFrame):
         return rows
     if hasattr(rows, "to_arrow"):  # Polars and others, which are not imported for it
@@ -74,6 +78,8 @@ def _as_frame(rows: Any, names: Sequence[str], where: str) -> pd.DataFrame:
 
 def filled(given: pd.Series, answers: Any) -> pd.Series:
     """Returns given values with the answers in their gaps, in the type of the given ones."""
+    import pandas as pd
+
     if isinstance(given.dtype, pd.CategoricalDtype):
         both = given.astype(object).where(given.notna(), answers)
         more = [name for name in pd.unique(both) if name not in given.cat.categories]

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vae.data.schema import WHOLE, Column
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = {"bool": "bool"} | {f"{sign}int{bits}": "int64" for sign in ("", "u") for bits in (8, 16, 32, 64)}
 """NumPy types of the Arrow types that are neither fractional numbers nor text."""
@@ -67,6 +69,8 @@ class Numbers:
         Raises:
             ValueError: If a value is no number.
         """
+        import pandas as pd
+
         series: Any = pd.to_numeric(values, errors="coerce")
         numbers_N = series.to_numpy(np.float64, na_value=np.nan)
         wrong_N = ~(np.abs(numbers_N) <= np.finfo(np.float32).max) & ~values.isna().to_numpy()
@@ -80,6 +84,8 @@ class Numbers:
 
     def write(self, values_N: NDArray[np.float64]) -> Any:
         """Returns values in the type that the dataset has; missing ones stay missing."""
+        import pandas as pd
+
         missing_N = np.isnan(values_N)
         kind = "int64" if self.column.type in WHOLE else KINDS.get(self.column.dtype)
         if kind is None:

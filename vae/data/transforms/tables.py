@@ -8,10 +8,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
@@ -25,6 +24,9 @@ from vae.data.transforms.frames import filled, frame_of
 from vae.data.transforms.units import Units
 from vae.draws import RowDraws
 from vae.errors import CorruptData
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 log = logging.getLogger(__name__)
 
@@ -276,6 +278,8 @@ class TableTransform:
             levels: Names and labels of the dimensions between N and D, which the index then holds beside `row`.
             beside: Arrays that explain the levels; the index says the same.
         """
+        import pandas as pd
+
         frame = self.write_values(self.restore(x))
         if not levels:
             return frame
@@ -284,11 +288,15 @@ class TableTransform:
 
     def write_values(self, values_ND: NDArray[np.float64]) -> pd.DataFrame:
         """Returns the data frame that `values_of` reads as these values, in the dataset's types."""
+        import pandas as pd
+
         columns = zip(self.transforms, values_ND.T, strict=True)
         return pd.DataFrame({one.column.name: one.write(values_N) for one, values_N in columns})
 
     def write_spread(self, std: Tensor) -> pd.DataFrame:
         """Returns standard deviations in each column's unit; of categories √(1 − probability)."""
+        import pandas as pd
+
         units = [1.0 if column.categories else column.std for column in self.columns]
         return pd.DataFrame(std.cpu().numpy().astype(np.float64) * units, columns=self.names)
 
@@ -305,6 +313,8 @@ class TableTransform:
             given: N rows, as `values_of` takes them.
             where: Name of the request in messages.
         """
+        import pandas as pd
+
         frame = frame_of(given, self.names, where, warn=False)
         kept = {}
         for name in self.names:

@@ -6,15 +6,17 @@ Shapes: N rows.
 from __future__ import annotations
 
 from numbers import Real
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from vae.data.transforms.numbers import Numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 DAY_SECONDS = 86_400
 _MOST_SECONDS = 9e12
@@ -50,6 +52,8 @@ class Times(Numbers):
         Raises:
             ValueError: If a value is no time.
         """
+        import pandas as pd
+
         given = values.dropna()
         if all(isinstance(value, Real) for value in given):
             return super().read(values, where)
@@ -77,6 +81,8 @@ class Times(Numbers):
         Raises:
             ValueError: If the text is no date.
         """
+        import pandas as pd
+
         moment = pd.to_datetime(text.strip(), errors="coerce", utc=True, format="ISO8601")
         if pd.isna(moment):
             raise ValueError(f"{where}: {self.column.name} must be a date such as 2024-03-01, got {text!r}")

@@ -8,7 +8,6 @@ from datetime import date, datetime, time
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-import python_calamine
 
 from pipelines.data.sources.config import IngestConfig
 from pipelines.data.sources.tables.layout import INDEX, different
@@ -24,6 +23,8 @@ def read(file: BinaryIO, path: str, config: IngestConfig) -> RawTable:
     Raises:
         DataError: If the file cannot be read, or has no rows.
     """
+    import python_calamine
+
     try:
         book = python_calamine.load_workbook(file)
         sheets = [(name, book.get_sheet_by_name(name).to_python()) for name in book.sheet_names]
