@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import vae
-from pipelines.cli import app
+from pipelines.cli.command import app
 from pipelines.exporting import export, programs
 from pipelines.exporting.graphs import GRAPHS, MOST_COLUMNS_IN_TURN
 from tests.laws import parts
