@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import compress
 from typing import Any
 
 import ray
@@ -14,11 +15,14 @@ import ray.exceptions
 
 from pipelines.data.ingest import IngestResult, ingest
 from pipelines.data.sources import IngestConfig
+from pipelines.data.sources.spreading import Files
 from pipelines.jobs.job import Job
 from vae import progress
 
 LOCAL_SECONDS = 1.0
 """Seconds in which parts are worked off by the driver itself."""
+LOCAL_BYTES = 16 << 20
+"""Size of the largest file that the driver reads itself, whole, in each of its threads."""
 
 Request = IngestConfig
 
@@ -33,9 +37,10 @@ def run(job: Job[IngestConfig]) -> IngestResult:
 def _spread(work: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
     """Works off parts in this process for a second, and the rest on the cluster; yields the results in any order.
 
-    A small source is done within that second, before a worker would have started.
+    A small source is done within that second, before a worker would have started. Large files are the cluster's at once.
     """
-    waiting = deque(parts)
+    is_large = [isinstance(part, Files) and max(part.sizes, default=0) > LOCAL_BYTES for part in parts]
+    waiting = deque(part for part, large in zip(parts, is_large, strict=True) if not large)
     deadline = time.monotonic() + LOCAL_SECONDS
 
     def work_off(_: int) -> list[Any]:
@@ -52,8 +57,8 @@ def _spread(work: Callable[[Any], Any], parts: Sequence[Any]) -> Iterator[Any]:
     with ThreadPoolExecutor(num_threads) as threads:
         for results in threads.map(work_off, range(num_threads)):
             yield from results
-    if waiting:
-        yield from _spread_on_cluster(work, waiting)
+    if rest := [*compress(parts, is_large), *waiting]:
+        yield from _spread_on_cluster(work, rest)
 
 
 def _spread_on_cluster(work: Callable[[Any], Any], parts: Iterable[Any]) -> Iterator[Any]:

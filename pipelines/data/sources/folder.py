@@ -25,17 +25,14 @@ from pipelines.data.sources.decoding import (
 )
 from pipelines.data.sources.folders import SPLIT_NAMES
 from pipelines.data.sources.problems import Problem
-from pipelines.data.sources.spreading import spread
+from pipelines.data.sources.spreading import Files, spread
 from pipelines.data.sources.survey import Block, Listing, Source, Survey, changed_source
-from vae import progress
 from vae.data.manifest import SPLITS, SourceFile
 from vae.data.schema import ExampleSpec
 from vae.errors import DataError
 from vae.storage import Location, locate, sha256_of
 
 _NUM_READERS = 8
-_PART_FILES, _PART_BYTES = 500, 64 << 20
-"""Largest number of files, and of their bytes, that are hashed as one part."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,7 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     """Surveys the images; see `Source.survey`."""
     paths = listing.matching(SUFFIXES)
     own_splits, classes, labels = _read_folders(paths, listing.root)
-    _, files, shapes, problems = _probe_all(listing, paths, config)
+    files, shapes, problems = _probe_all(listing, paths, config)
     example = common_shape(shapes, config, listing.root, problems)
     digests = b"".join(bytes.fromhex(file.sha256) for file in files)
     readings = readings_of(shapes)
@@ -139,19 +136,9 @@ def _check_classes(labels: NDArray[np.int32], splits: NDArray[np.uint8], classes
             )
 
 
-class _Part(NamedTuple):
-    """Some consecutive files of a source."""
-
-    number: int
-    paths: list[str]
-    sizes: list[int]
-
-
 class _Probed(NamedTuple):
     """Facts of some consecutive files."""
 
-    number: int
-    """Number of the part."""
     files: list[SourceFile]
     shapes: list[ImageShape | None]
     problems: list[Problem]
@@ -159,31 +146,13 @@ class _Probed(NamedTuple):
 
 def _probe_all(listing: Listing, paths: Sequence[str], config: IngestConfig) -> _Probed:
     """Hashes every file, and reads the header of each file below the limit of bytes, in parts."""
-    sizes = dict(zip(listing.paths, listing.sizes, strict=True))
-    parts = _parts(paths, [sizes[path] for path in paths])
-    probed = spread(partial(_probe, listing.root, config), parts)
-    counted = progress.counted(probed, "reading and hashing", len(paths), "files", lambda one: len(one.files))
-    done = sorted(counted, key=lambda one: one.number)
-    fields = ([each for one in done for each in getattr(one, field)] for field in _Probed._fields[1:])
-    return _Probed(len(done), *fields)
+    parts = spread(partial(_probe, listing.root, config), paths, listing.only(paths).sizes)
+    return _Probed(*([each for one in field for each in one] for field in zip(*parts, strict=True)))
 
 
-def _parts(paths: Sequence[str], sizes: Sequence[int]) -> list[_Part]:
-    """Returns the files in parts, each of `_PART_FILES` files or of at least `_PART_BYTES`, but for the last."""
-    parts, num_bytes = [_Part(0, [], [])], 0
-    for path, size in zip(paths, sizes, strict=True):
-        if len(parts[-1].paths) == _PART_FILES or num_bytes >= _PART_BYTES:
-            parts.append(_Part(len(parts), [], []))
-            num_bytes = 0
-        parts[-1].paths.append(path)
-        parts[-1].sizes.append(size)
-        num_bytes += size
-    return parts
-
-
-def _probe(root: str, config: IngestConfig, part: _Part) -> _Probed:
+def _probe(root: str, config: IngestConfig, part: Files) -> _Probed:
     """Hashes and reads the files of a part; called by whichever process has it."""
-    probed = _Probed(part.number, [], [], [])
+    probed = _Probed([], [], [])
     where, sizes = locate(root), dict(zip(part.paths, part.sizes, strict=True))
     readable = _read_all(where, [path for path in part.paths if sizes[path] <= config.max_file_bytes])
     for path in part.paths:

@@ -12,12 +12,15 @@ import io
 import re
 import zlib
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipelines.data.sources.arrays import ArraySegment, check_array, survey_arrays
 from pipelines.data.sources.config import IngestConfig
+from pipelines.data.sources.spreading import Files, spread
 from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from vae.data.manifest import SourceFile
 from vae.errors import DataError
@@ -46,24 +49,45 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     if 0 < len(unlabelled) < len(pairs):
         missing = ", ".join(unlabelled)
         raise DataError(f"{listing.root}: some images have labels, and {missing} has none. Add its labels file")
+    wanted = [path for pair in pairs for path in pair[1:] if path is not None]
+    sizes = dict(zip(listing.paths, listing.sizes, strict=True))
+    parts = spread(partial(_read, listing), wanted, [sizes[path] for path in wanted])
+    read = {one.file.path: one for part in parts for one in part}
     files, segments, labels, examples = [], [], [], []
     for _, path, labels_path in pairs:
-        data, file = listing.read(path)
-        shape = _shape(data, path)
+        file, shape, _ = read[path]
         examples.append(check_array(shape, np.dtype(np.uint8), path, config))
         files.append(file)
         place = {"listing": listing, "file": file, "where": path, "config": config}
         segments.append(IdxSegment(num_rows=shape[0], **place))
         if labels_path is not None:
-            label_data, file = listing.read(labels_path)
-            files.append(file)
-            labels.append(_labels(label_data, labels_path, path, shape[0]))
+            files.append(read[labels_path].file)
+            labels.append(_labels(read[labels_path], path, shape[0]))
     splits = [_split_of(stem) for stem, _, _ in pairs]
     return survey_arrays(listing.root, files, segments, examples, labels, splits)
 
 
 SOURCE = Source("IDX", lambda config, listing: [path for path in listing.paths if _NAME.match(path)], survey)
 """A folder of IDX files, or one IDX file of images."""
+
+
+class _Read(NamedTuple):
+    """Facts of one file."""
+
+    file: SourceFile
+    shape: tuple[int, ...]
+    labels: NDArray[np.uint8] | None
+    """Values of a file of labels."""
+
+
+def _read(listing: Listing, part: Files) -> list[_Read]:
+    """Hashes the files of a part, and reads their labels; called by whichever process has it."""
+    found = []
+    for path in part.paths:
+        data, file = listing.read(path)
+        shape = _shape(data, path)
+        found.append(_Read(file, shape, parse_idx(data, path) if len(shape) == 1 else None))
+    return found
 
 
 def parse_idx(data: bytes, where: str) -> NDArray[np.uint8]:
@@ -132,11 +156,10 @@ def _split_of(stem: str) -> int | None:
     return _SPLIT_OF_STEM.get(re.split(r"[-._/]", stem)[-1])
 
 
-def _labels(data: bytes, labels_path: str, images_path: str, num_images: int) -> NDArray[np.uint8]:
-    labels = parse_idx(data, labels_path)
-    if labels.shape != (num_images,):
+def _labels(read: _Read, images_path: str, num_images: int) -> NDArray[np.uint8]:
+    if read.labels is None or read.shape != (num_images,):
         raise DataError(
-            f"{labels_path}: expected {num_images:,} labels, one for each image of {images_path}, found "
-            f"shape {labels.shape}"
+            f"{read.file.path}: expected {num_images:,} labels, one for each image of {images_path}, found "
+            f"shape {read.shape}"
         )
-    return labels
+    return read.labels

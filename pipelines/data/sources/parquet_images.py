@@ -10,6 +10,8 @@ import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +19,12 @@ from numpy.typing import NDArray
 
 from pipelines.data.sources.attributes import survey_attributes
 from pipelines.data.sources.config import IngestConfig
-from pipelines.data.sources.decoding import common_shape, readings_of
+from pipelines.data.sources.decoding import ImageShape, common_shape, readings_of
 from pipelines.data.sources.encoded import EncodedReader, probe_images
 from pipelines.data.sources.folders import HiveKeys, notes_on_keys, own_splits
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import starts_of
+from pipelines.data.sources.spreading import Files, spread
 from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from pipelines.data.sources.tables.parquet import SUFFIXES, read_schema, unfold
 from pipelines.data.sources.tables.raw import check_same_columns
@@ -68,18 +71,9 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
     schema = _first_schema(listing, paths)
     column, label = _choose(schema, paths[0], config)
     others: list[str] = sorted({*config.attributes, *([] if label is None else [label])})
-    files, tables, sizes, shapes, problems = [], [], [], [], []
-    for path in paths:
-        data, file = listing.read(path)
-        files.append(file)
-        check_same_columns(schema, read_schema(io.BytesIO(data), path, config)[0], paths[0], path)
-        table = unfold(io.BytesIO(data), path, config.max_memory_bytes, sorted({*others, column}))
-        images = (image.as_py() or b"" for image in _bytes_of(table[column]))
-        places = ColumnPlaces(RowLocator((path,), (range(len(table)),)), column)
-        for found, into in zip(probe_images(images, config, places.problem), (shapes, problems), strict=True):
-            into.extend(found)
-        tables.append(table.select(others))  # the images do not stay in memory
-        sizes.append(len(table))
+    parts = spread(partial(_read, listing, config, schema, column, others), paths, listing.only(paths).sizes)
+    files, tables, shapes, problems = ([each for one in field for each in one] for field in zip(*parts, strict=True))
+    sizes = [len(table) for table in tables]
     example = common_shape(shapes, config, listing.root, problems)
     table = pa.concat_tables(tables)
     classes, labels = (None, None) if label is None else _classes(table[label], schema, paths[0], label)
@@ -102,6 +96,35 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
         notes=(*notes_on_keys(paths, HiveKeys()), *readings.values()),
         reading=tuple(readings),
     )
+
+
+class _Read(NamedTuple):
+    """Facts of some consecutive files."""
+
+    files: list[SourceFile]
+    tables: list[pa.Table]
+    """Columns beside the images."""
+    shapes: list[ImageShape | None]
+    problems: list[Problem]
+
+
+def _read(
+    listing: Listing, config: IngestConfig, schema: pa.Schema, column: str, others: Sequence[str], part: Files
+) -> _Read:
+    """Hashes the files of a part, and reads the headers of their images; called by whichever process has it."""
+    found = _Read([], [], [], [])
+    for path in part.paths:
+        data, file = listing.read(path)
+        check_same_columns(schema, read_schema(io.BytesIO(data), path, config)[0], listing.paths[0], path)
+        table = unfold(io.BytesIO(data), path, config.max_memory_bytes, sorted({*others, column}))
+        images = (image.as_py() or b"" for image in _bytes_of(table[column]))
+        places = ColumnPlaces(RowLocator((path,), (range(len(table)),)), column)
+        shapes, problems = probe_images(images, config, places.problem)
+        found.files.append(file)
+        found.tables.append(table.select(others))  # the images do not stay in memory
+        found.shapes.extend(shapes)
+        found.problems.extend(problems)
+    return found
 
 
 def _claims(config: IngestConfig, listing: Listing) -> list[str]:
@@ -130,7 +153,9 @@ def _reader(
 
 
 def _first_schema(listing: Listing, paths: Sequence[str]) -> pa.Schema:
-    return read_schema(io.BytesIO(listing.location(paths[0]).read()), paths[0])[0]
+    where = listing.location(paths[0])
+    with where.filesystem.open_input_file(where.path) as file:
+        return read_schema(file, paths[0])[0]
 
 
 def _byte_columns(schema: pa.Schema) -> list[str]:

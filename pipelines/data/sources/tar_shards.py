@@ -12,6 +12,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from pipelines.data.sources.encoded import EncodedReader, probe_images
 from pipelines.data.sources.folders import own_splits
 from pipelines.data.sources.problems import Problem
 from pipelines.data.sources.segments import starts_of
+from pipelines.data.sources.spreading import Files, spread
 from pipelines.data.sources.survey import Listing, Source, Survey, read_unchanged
 from pipelines.data.sources.tables.encoding import decompressed
 from pipelines.data.sources.tables.survey import group_files
@@ -129,6 +131,12 @@ class _Content:
         self.files.append(file)
         self.sizes.append(len(images))
 
+    def extend(self, other: _Content) -> None:
+        """Adds the samples of further files."""
+        for name in ("files", "sizes", "names", "shapes", "problems", "beside"):
+            getattr(self, name).extend(getattr(other, name))
+        self._lonely += other._lonely
+
     def texts(self, ending: str) -> list[str | None]:
         """Returns the text of a file of each sample; None where there is none."""
         self.used.add(ending)
@@ -161,8 +169,8 @@ class _Content:
 def survey(config: IngestConfig, listing: Listing) -> Survey:
     """Surveys the files; see `Source.survey`."""
     content = _Content(config)
-    for path in listing.paths:
-        content.add(path, *listing.read(path))
+    for part in spread(partial(_read, listing, config), listing.paths, listing.sizes):
+        content.extend(part)
     if not content.names:
         raise DataError(f"{listing.root}: 0 examples. No tar file holds an image; expected files such as 0001.jpg")
     places = TarPlaces(tuple(listing.paths), tuple(starts_of(content.sizes).tolist()), tuple(content.names))
@@ -200,6 +208,14 @@ def survey(config: IngestConfig, listing: Listing) -> Survey:
 
 SOURCE = Source("tar files of images", lambda config, listing: listing.matching(SUFFIXES), survey)
 """One tar file of images, or a folder of them."""
+
+
+def _read(listing: Listing, config: IngestConfig, part: Files) -> _Content:
+    """Returns the content of some files; called by whichever process has them."""
+    content = _Content(config)
+    for path in part.paths:
+        content.add(path, *listing.read(path))
+    return content
 
 
 def _samples(data: bytes, path: str, config: IngestConfig) -> list[Sample]:

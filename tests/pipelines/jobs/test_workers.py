@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import ray
 
+from pipelines.data.sources.spreading import Files
 from pipelines.jobs import ingest
 from pipelines.jobs.contest import Rows, bound_on
 from pipelines.jobs.scoring import Subject
@@ -46,7 +47,7 @@ def die_once(mark: Path, value: int) -> int:
     return value
 
 
-def process_of(part: int) -> tuple[int, int]:
+def process_of(part: Any) -> tuple[Any, int]:
     """Returns a part and the number of the process that has it."""
     return part, os.getpid()
 
@@ -82,6 +83,14 @@ def test_parts_of_an_ingest_are_spread_over_the_cluster(cluster: None, monkeypat
     assert os.getpid() not in done.values()
     with pytest.raises(CorruptData, match=r"^a shard is damaged$"):
         list(ingest._spread(lambda part: refuse(), [0]))
+
+
+def test_large_files_are_read_on_the_cluster(cluster: None) -> None:
+    """A part with a large file is no work of the driver, not even in its first second; a part of small ones is."""
+    parts = [Files(0, ["a"], [ingest.LOCAL_BYTES + 1]), Files(1, ["b"], [ingest.LOCAL_BYTES])]
+    done = {part.number: process for part, process in ingest._spread(process_of, parts)}
+    assert done[0] != os.getpid()
+    assert done[1] == os.getpid()
 
 
 def test_scores_do_not_depend_on_the_number_of_workers(cluster: None, noise: Dataset, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import pickle
 import struct
 import zlib
 from collections.abc import Callable
@@ -14,8 +13,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pipelines.data.sources import folder
-from pipelines.data.sources.spreading import spread_by
 from tests.pipelines.data.sources.conftest import random_images
 from vae.errors import DataError
 
@@ -308,25 +305,3 @@ def test_folder_of_turned_images_has_an_identity_of_its_own(tmp_path, look) -> N
     assert look(tmp_path)[0].reading == ("upright",)
     save(tmp_path / "a.jpg", picture(0, (16, 24)))
     assert look(tmp_path)[0].reading == ()
-
-
-def test_folder_is_surveyed_in_parts(tmp_path, look, monkeypatch) -> None:
-    """Parts that are done in any order give the files, labels and problems of a survey in one part, in the same order."""
-    for number in range(11):
-        save(tmp_path / "ab"[number % 2] / f"{number:02d}.png", picture(number))
-    (tmp_path / "a" / "04.png").write_bytes(b"no image")
-    whole, _ = look(tmp_path, on_bad="quarantine")
-    monkeypatch.setattr(folder, "_PART_FILES", 4)
-    sizes: list[int] = []
-
-    def backwards(work: Any, parts: Any) -> Any:
-        sizes.extend(len(part.paths) for part in parts)
-        return map(pickle.loads(pickle.dumps(work)), reversed(parts))
-
-    with spread_by(backwards):
-        parted, _ = look(tmp_path, on_bad="quarantine")
-    assert sizes == [4, 4, 3]
-    assert parted.files == whole.files
-    assert parted.problems == whole.problems
-    assert parted.reader == whole.reader
-    assert len(whole.problems) == 1
