@@ -143,6 +143,7 @@ def _render(outcomes: Sequence[Outcome]) -> str:
             ["steps", f"{of['steps']:,.0f}"],
             ["seconds, undisturbed", f"{of['undisturbed']:.0f}"],
             ["seconds, with kills", f"{of['whole']:.0f}"],
+            ["longer in all", f"{of['whole'] / of['undisturbed'] - 1:.0%}"],
             ["kills", f"{of['kills']:.0f}"],
             ["seconds from a kill to the next step: mean, longest", f"{of['away'] / kills:.1f}, {of['longest']:.1f}"],
             ["steps done again, for each kill", f"{of['redone'] / kills:,.0f}"],
