@@ -74,7 +74,8 @@ def _table_columns(
             block = without_hidden(block, missing, "train", start, logistic)
         values_ND = without_absurd(block.values.astype(np.float64), columns)
         moments.add(values_ND)
-        first.append(values_ND[: max(0, fit_rows - start)])
+        if start < fit_rows:  # an empty slice would keep the whole block
+            first.append(values_ND[: fit_rows - start])
         num_missing_D += np.isnan(block.values).sum(0)
         start += len(block.values)
     scaled = zip(_scaled(columns, moments), num_missing_D / max(rows, 1), np.concatenate(first).T, strict=True)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from vae.data import plausible, statistics
 from vae.data.batches import Share
 from vae.data.missing import MissingAtRandom, MissingCompletelyAtRandom, MissingNotAtRandom
 from vae.data.moments import Moments
@@ -59,6 +63,25 @@ def test_example_spec_sees_what_the_model_sees(people: Dataset, missing) -> None
     assert spec.columns is not None
     for number, column in enumerate(spec.columns[:2]):
         np.testing.assert_allclose([column.mean, column.std], [np.nanmean(left[:, number]), np.nanstd(left[:, number])])
+
+
+def test_example_spec_holds_no_more_of_a_longer_table(publish_table, tmp_path, monkeypatch) -> None:
+    """The memory is that of the rows that curves are fitted to and of some blocks, however many rows there are."""
+    num_rows, num_columns = 150_000, 4
+    for module in (plausible, statistics):
+        monkeypatch.setattr(module, "rows_per_block", lambda example: 2048)
+    monkeypatch.setattr(statistics, "FIT_ROWS", 2048)
+    values = np.random.default_rng(0).normal(size=(num_columns, num_rows))
+    table = pa.table({f"x{number}": column for number, column in enumerate(values)})
+    columns = [Column(name, dtype="double") for name in table.column_names]
+    dataset = publish_table(tmp_path, table, columns, None, {"train": num_rows}, group_rows=8192)
+    tracemalloc.start()
+    try:
+        example_spec(dataset)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < values.nbytes / 2
 
 
 def test_example_spec_of_images_with_attributes(publish, tmp_path) -> None:
