@@ -14,6 +14,7 @@ from pipelines.cluster.search_progress import SearchProgress
 from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
 from pipelines.jobs.trial_log import TrialLog, trials_so_far
+from pipelines.jobs.workers import Workers
 from pipelines.models import tracking
 from pipelines.report import Evidence, gathering, projections, search_table
 from pipelines.report.costs import Stage
@@ -96,9 +97,12 @@ class Search:
         )
 
     def with_model(self, known: Evidence, best: Trial) -> Evidence:
-        """Returns the evidence with the best trial's model, if it left one."""
+        """Returns the evidence with the best trial's model, if it left one; a worker reads and completes it."""
+        progress.report("reading the best trial's model")
         try:
-            left = model_of(self.config, self.division, self.dataset, self.folder, best)
+            with Workers() as workers:
+                call = workers.start(model_of, self.config, self.division, self.dataset, self.folder, best)
+                left = workers.result(call)
         except CheckpointError as error:
             print(f"the report has no model: {error}", file=sys.stderr, flush=True)
             left = None
