@@ -41,7 +41,7 @@ STAGES: Mapping[str, Sequence[str]] = {
     "promote": ("promote", "train", MODEL),
     "apply": ("apply", "encode", MODEL, "rows", "--run", "apply"),
 }
-SIZES = {**dict.fromkeys(STAGES, (100_000, 1_000_000)), "ingest": (100_000, 1_000_000, 10_000_000)}
+SIZES = dict.fromkeys(STAGES, (100_000, 1_000_000, 10_000_000))
 """Rows of the table, for each stage."""
 LEAST_FACTOR = 100
 """Least factor of the rows at which a stage is judged; the rows themselves are then more than `FLAT_BYTES`."""
