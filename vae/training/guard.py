@@ -35,7 +35,7 @@ class FiniteGuard:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         self.looked_at = [parameter for parameter in trained if parameter.numel() <= SMALL] or trained
         self.flag = torch.zeros((), device=device)
-        """Scalar: 1 once a number was not finite, else 0. A fused optimiser whose `found_inf` it is skips its steps."""
+        """Scalar: 1 once a number was not finite, else 0. An optimiser that has it as `skips` changes nothing."""
 
     @torch.no_grad()
     def look(self, loss: Tensor | None) -> None:

@@ -29,7 +29,7 @@ from vae.training.assembly import DRAWS, autocast_of, build_model, check_validat
 from vae.training.epochs import EpochLoop
 from vae.training.guard import SMALL, diverged
 from vae.training.hooks import EpochReport, TrainingResult
-from vae.training.optimizer import StackedAdamW, learning_rate_at, move_averages
+from vae.training.optimizer import AdamW, learning_rate_at, move_averages
 from vae.training.record import EpochParts, Record
 from vae.training.stack import LaneNoise, Stack, StackGradients, StackValidation
 from vae.training.state import Checkpoint, CheckpointStore, Tensors
@@ -141,7 +141,7 @@ class LaneTraining(EpochLoop):
         self.autocast = partial(autocast_of, training, self.device)
         self.gradients = StackGradients(self.stack, self.step, self.autocast)
         self.validation_vectors = StackValidation(self.step)
-        self.optimizer = StackedAdamW(self.stack.parameters, training.weight_decay)
+        self.optimizer = AdamW(self.stack.parameters, training.weight_decay)
         self.controllers = [Controller(config.objective, self.total_steps, device) for config in configs]
         self.records = [Record(config, self.total_steps) for config in configs]
         self.alive = list(range(len(configs)))

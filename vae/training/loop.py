@@ -25,7 +25,7 @@ from vae.training.assembly import DRAWS, autocast_of, build_model, check_validat
 from vae.training.epochs import EpochLoop
 from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
 from vae.training.hooks import EpochReport, Hooks, TrainingResult
-from vae.training.optimizer import learning_rate_at, move_averages
+from vae.training.optimizer import AdamW, learning_rate_at, move_averages
 from vae.training.record import EpochParts, Record
 from vae.training.state import Checkpoint, CheckpointStore, Tensors, load_model, optimizer_tensors, restore_optimizer
 from vae.training.step import Step, StepInputs, draw, present
@@ -74,13 +74,10 @@ class Training(EpochLoop):
         feed, self.validation = open_feeds(config, dataset, self.world.rank, size, device)
         store = None if checkpoints is None else open_store(config, dataset, checkpoints)
         super().__init__(config, feed, device, store)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
-        )
         self.guard = FiniteGuard(self.model.parameters(), device)
-        if device.type != "cpu":  # on a CPU every step is looked at before it is taken
-            # The fused kernel leaves weights and moments as they are while this flag is 1, as for a GradScaler.
-            self.optimizer.found_inf = self.guard.flag  # pyright: ignore[reportAttributeAccessIssue]
+        # On a CPU every step is looked at before it is taken.
+        skips = self.guard.flag if device.type != "cpu" else None
+        self.optimizer = AdamW(dict(self.model.named_parameters()), training.weight_decay, skips)
         self.controller = Controller(config.objective, self.total_steps, device)
         self.discriminator = self._discriminator()
         self.autocast = autocast_of(training, device)
@@ -138,9 +135,7 @@ class Training(EpochLoop):
             raise self._diverged(inputs, loss.item())
         if training.gradient_clip_norm is not None:
             nn.utils.clip_grad_norm_(model.parameters(), training.gradient_clip_norm)
-        self.optimizer.param_groups[0]["lr"] = learning_rate_at(training, self.steps_done, self.total_steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.advance([learning_rate_at(training, self.steps_done, self.total_steps)])
         if self.averaged is not None and training.ema_decay is not None:
             move_averages(self.averaged.parameters(), model.parameters(), training.ema_decay, self.steps_done)
         if self.discriminator is not None:
@@ -252,7 +247,7 @@ class Training(EpochLoop):
             raise diverged(f"weights are not finite after step {self.steps_done}", self.config.training)
         if self.world.rank:
             return
-        tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+        tensors = {"model": self.model.state_dict(), "optimizer": self.optimizer.tensors()}
         tensors["controller"] = {"state": self.controller.state, "beta": self.controller.beta}
         if self.discriminator is not None:
             tensors["discriminator"] = self.discriminator.network.state_dict()
@@ -270,7 +265,7 @@ class Training(EpochLoop):
         if checkpoint is None:
             return 0
         self.model.load_state_dict(checkpoint.tensors["model"])
-        restore_optimizer(self.optimizer, checkpoint.tensors["optimizer"])
+        self.optimizer.restore(checkpoint.tensors["optimizer"])
         self.controller.state.copy_(checkpoint.tensors["controller"]["state"])
         self.controller.beta.copy_(checkpoint.tensors["controller"]["beta"])
         if self.discriminator is not None:

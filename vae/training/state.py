@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 MODEL = "model.json"
-FORMAT = 3
+FORMAT, CHECKPOINT_FORMAT = 3, 4
 
 Tensors = dict[str, Tensor]
 
@@ -75,7 +75,7 @@ class CheckpointStore:
         for name, content in files.items():
             write_whole(folder / name, content)
         manifest = {
-            "format": FORMAT,
+            "format": CHECKPOINT_FORMAT,
             "step": checkpoint.step,
             "identity": self.identity,
             "files": {
@@ -127,8 +127,10 @@ class CheckpointStore:
 
     def _load(self, folder: Location) -> Checkpoint:
         manifest = _read_manifest(folder / MANIFEST)
-        if manifest["format"] != FORMAT:
-            raise CheckpointError(f"{folder.uri} has format {manifest['format']}, this version reads {FORMAT}")
+        if manifest["format"] != CHECKPOINT_FORMAT:
+            raise CheckpointError(
+                f"{folder.uri} has format {manifest['format']}, this version reads {CHECKPOINT_FORMAT}"
+            )
         if manifest["identity"] != self.identity:
             changes = ", ".join(differences(manifest["identity"], self.identity))
             raise CheckpointError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,14 +45,14 @@ class Stopped(Exception):  # noqa: N818  stands for a signal
 
 def stop_after(training: Training, steps: int) -> None:
     """Lets a run end as if it were killed."""
-    advance = training.optimizer.step
+    advance = training.optimizer.advance
 
-    def counted() -> None:
+    def counted(learning_rates: Sequence[float]) -> None:
         if training.steps_done == steps:
             raise Stopped
-        advance()
+        advance(learning_rates)
 
-    training.optimizer.step = counted
+    training.optimizer.advance = counted
 
 
 @EVERY_PRESET

@@ -125,7 +125,7 @@ def test_discriminator_learns_by_its_own_adam() -> None:
     """Three steps are those of torch's Adam with the configured rate and decays."""
     ours, reference = (build(adam_betas=(0.3, 0.8)) for _ in range(2))
     torchs = torch.optim.Adam(reference.network.parameters(), lr=3e-3, betas=(0.3, 0.8))
-    reference.optimizer.advance = torchs.step  # type: ignore[method-assign]
+    reference.optimizer.step = torchs.step  # type: ignore[method-assign]
     for step in range(3):
         for discriminator in (ours, reference):
             discriminator.learn(normal(8, LATENT, seed=step), RowDraws(step, Stream.DISCRIMINATOR))

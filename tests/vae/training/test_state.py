@@ -20,6 +20,7 @@ from vae.parts.aggregate import AggregateMixture
 from vae.parts.bodies.mlp import MLP
 from vae.parts.directions import Directions
 from vae.training.state import (
+    CHECKPOINT_FORMAT,
     FORMAT,
     Checkpoint,
     CheckpointStore,
@@ -181,8 +182,8 @@ def test_another_run_is_refused_with_the_differences(tmp_path: Path) -> None:
 def test_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A checkpoint of another version's format is refused as such, not read as one of this version."""
     store = filled(tmp_path, 5)
-    monkeypatch.setattr("vae.training.state.FORMAT", 9)
-    with pytest.raises(CheckpointError, match=f"step-00000005 has format {FORMAT}, this version reads 9"):
+    monkeypatch.setattr("vae.training.state.CHECKPOINT_FORMAT", 9)
+    with pytest.raises(CheckpointError, match=f"step-00000005 has format {CHECKPOINT_FORMAT}, this version reads 9"):
         store.load_newest()
 
 
