@@ -26,6 +26,7 @@ from vae.training.verdict import Finding, words
 
 if TYPE_CHECKING:
     from pipelines.exporting import Exported, Format, Pixels, Precision
+    from pipelines.models.hub import Pushed
     from pipelines.stages.promote import PromoteResult
 
 FIT = "fit.json"
@@ -183,6 +184,26 @@ class Model(Pulled):
             dataset = None
         with drawn(self.name, show=show, call="export"):
             return export(self.network, str(out), self.name, dataset, format, precision, pixels, tasks)
+
+    def push(self, address: str, *, private: bool = False, show: bool = True) -> Pushed:
+        """Sends the model to the Hugging Face Hub: safetensors, JSON and a card, no pickle.
+
+        The repository is made if it does not exist. Its license is left for you to set on its page.
+
+        Args:
+            address: Address of the model, `hf://USER/NAME`.
+            private: Whether a new repository is private.
+            show: Whether to show progress.
+
+        Returns:
+            Address of the model's page, and the commit.
+
+        Raises:
+            RegistryError: If nobody is logged in, the login may not write, or the Hub cannot be reached.
+        """
+        from pipelines.api.sharing import push
+
+        return push(self, address, private=private, show=show)
 
     def dataset(self) -> Dataset:
         """Returns the dataset that the model was trained on.

@@ -122,6 +122,8 @@ def _finished(model: Model) -> Fit:
             f"{model.name} did not come to the end of a vae.fit, so there is nothing to compare it by: call vae.fit with "
             "the same arguments, which goes on where it stopped"
         )
+    if not model.fit.folder:
+        raise RegistryError(f"{model.name} was trained elsewhere, so its run is not here: train it with vae.fit")
     return model.fit
 
 

@@ -1,4 +1,4 @@
-"""Commands that take a model elsewhere: files for other runtimes."""
+"""Commands that take a model elsewhere: files for other runtimes, and the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 app = Typer()
 
 Model = Annotated[
-    str, Argument(help="Folder of a saved model, or a registered one: models:/NAME@ALIAS or models:/NAME/VERSION.")
+    str,
+    Argument(
+        help="Folder of a saved model, a registered one (models:/NAME@ALIAS), or one on the Hub (hf://USER/NAME)."
+    ),
 ]
 
 
@@ -71,3 +74,41 @@ def _opened(stack: ExitStack, model: str, home: str, screen: Screen, command: st
     if model.startswith(REGISTERED):
         stack.enter_context(connected(home, screen, f"betaline {command} {model}"))
     return load(model)
+
+
+@app.command()
+def push(
+    model: Model,
+    address: Annotated[str, Argument(help="Address on the Hugging Face Hub: hf://USER/NAME.")],
+    private: Annotated[bool, Option("--private", help="Make a new repository private.")] = False,
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Send a model to the Hugging Face Hub: safetensors, JSON and a model card."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
+    with ExitStack() as stack:
+        pushed = _opened(stack, model, home, screen, "push").push(address, private=private, show=False)
+    screen.say(f"{escape(pushed.url)} holds {', '.join(pushed.files)}. Set its license there.")
+    screen.end(pushed, f"betaline pull {shlex.quote(address)} FOLDER")
+
+
+@app.command()
+def pull(
+    model: Annotated[str, Argument(help="Model: hf://USER/NAME, hf://USER/NAME@REVISION, or models:/NAME@ALIAS.")],
+    folder: Annotated[str, Argument(help="Folder to write to.")],
+    home: Home = DEFAULT_HOME,
+    as_json: Json = False,
+) -> None:
+    """Download a model to a folder, for `vae.load` and `betaline export`."""
+    screen = Screen(as_json, home)
+    screen.say_loading()
+    from pipelines.models import hub
+
+    if model.startswith(hub.HUB):
+        hub.pull(model, folder)
+    else:
+        with ExitStack() as stack:
+            _opened(stack, model, home, screen, "pull").save(folder)
+    screen.say(f"{escape(model)} is in {escape(folder)}.")
+    screen.end({"model": model, "folder": folder}, f"betaline export {shlex.quote(folder)} out")

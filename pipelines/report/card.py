@@ -16,7 +16,8 @@ def card(evidence: Evidence, uri: str) -> str:
 
     Args:
         evidence: Evidence of the run.
-        uri: Argument for `mlflow.pyfunc.load_model`, such as `models:/digits@champion`.
+        uri: Argument for `mlflow.pyfunc.load_model`, such as `models:/digits@champion`; or for `vae.load`, such as
+            `hf://USER/NAME`.
 
     Returns:
         Markdown under 5,000 characters, which is what MLflow keeps of a description. Names from the data are escaped.
