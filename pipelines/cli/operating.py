@@ -34,6 +34,7 @@ from pipelines.cli.parameters import (
     RunName,
     ScheduledSettings,
     ScheduleName,
+    StartFrom,
     Subject,
 )
 
@@ -102,6 +103,7 @@ def schedule(
     register: Register = None,
     approve: Approve = False,
     exact: Exact = False,
+    start_from: StartFrom = None,
     pause: Annotated[bool, Option("--pause", help="Start no more runs until --resume.")] = False,
     resume: Annotated[bool, Option("--resume", help="Start runs again after --pause.")] = False,
     remove: Annotated[bool, Option("--remove", help="Delete the schedule.")] = False,
@@ -111,7 +113,7 @@ def schedule(
     """Schedule a flow: run it at times or on an event. `betaline schedules` lists the schedules."""
     screen, name = Screen(as_json, home), name or options.name_of(subject)
     configured = options.Given(preset, config, settings)
-    request = options.scheduled_request(flow, subject, name, configured, register, approve, exact)
+    request = options.scheduled_request(flow, subject, name, configured, register, approve, exact, start_from)
     times = {"cron": cron, "every_seconds": every, "on": on, "timezone": timezone, "overlap": overlap}
     if not (pause or resume or remove):
         options.check_subject(home, request, on)

@@ -86,7 +86,7 @@ def configuration_of(home: str, run: str) -> Values:
     folder = RunFolder(home, run)
     left = folder.read(RESULT) or folder.read(LEFT) or {}
     if "model" not in left:
-        raise ConfigError(f"--start-from {run}: no training of that name has left a model in {home}/runs")
+        raise ConfigError(f"--from {run}: no training of that name has left a model in {home}/runs")
     return left["config"]
 
 
@@ -160,7 +160,14 @@ def _parts(option: str, text: str, separator: str, kinds: Mapping[str, Callable[
 
 
 def scheduled_request(
-    flow: str, subject: str, name: str, given: Given, alias: str | None, approve: bool, exact: bool = False
+    flow: str,
+    subject: str,
+    name: str,
+    given: Given,
+    alias: str | None,
+    approve: bool,
+    exact: bool = False,
+    start_from: str | None = None,
 ) -> Any:
     """Returns the request of each run of a scheduled flow.
 
@@ -172,6 +179,7 @@ def scheduled_request(
         alias: Alias that the trained model may take; None registers nothing.
         approve: Whether a person decides on the alias.
         exact: Whether the promotion scores all test examples.
+        start_from: Model whose weights each training starts from; None starts with new weights.
 
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
@@ -184,6 +192,8 @@ def scheduled_request(
 
     if flow in ("watch", "drift"):
         _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve, exact=exact)
+    if flow != "train":
+        _refuse(flow, **{"from": start_from})
     if approve and alias is None:
         raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
@@ -193,7 +203,9 @@ def scheduled_request(
     if flow == "drift":
         return override(parse(DriftRequest, values, "schedule"), assignments(given.settings), "--set")
     kind, config = (TuneRequest, given.searching({})) if flow == "tune" else (TrainRequest, given.training({}))
-    return parse(kind, {**values, **config, "alias": alias, "approve": approve, "exact": exact}, "schedule")
+    started = {"start_from": start_from} if flow == "train" else {}
+    asked = {**values, **config, **started, "alias": alias, "approve": approve, "exact": exact}
+    return parse(kind, asked, "schedule")
 
 
 def _refuse(flow: str, **options: Any) -> None:

@@ -26,6 +26,10 @@ ConfigFile = Annotated[
 ]
 Settings = Annotated[list[str] | None, Option("--set", help=SET.format("objective.beta=4"))]
 SearchSettings = Annotated[list[str] | None, Option("--set", help=SET.format("base.training.epochs=20"))]
+StartFrom = Annotated[
+    str | None,
+    Option("--from", help="Model whose weights to start from: a run, models:/NAME@ALIAS, or a model's folder."),
+]
 Source = Annotated[
     str,
     Argument(

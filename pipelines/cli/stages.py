@@ -44,6 +44,7 @@ from pipelines.cli.parameters import (
     Source,
     Split,
     SplitSeed,
+    StartFrom,
     Strict,
     WriteColumns,
 )
@@ -162,9 +163,7 @@ def train(
         str | None, Option(metavar="N|MIN:MAX", help="Workers; a range goes on with MIN, and takes up to MAX.")
     ] = None,
     register: Register = None,
-    start_from: Annotated[
-        str | None, Option(help="Run, such as one that diverged, whose weights and configuration to start from.")
-    ] = None,
+    start_from: StartFrom = None,
     projection: Projection = "pca",
     run: RunName = None,
     home: Home = DEFAULT_HOME,
@@ -179,7 +178,7 @@ def train(
     given = options.Given(preset, config, settings)
     name = name or options.name_of(dataset)
     extra = options.worker_counts(workers)
-    base = options.configuration_of(home, start_from) if start_from else None
+    base = options.configuration_of(home, start_from) if start_from and "/" not in start_from else None
     values = {"dataset": options.absolute(dataset), "name": name, **given.training(extra, base), "alias": register}
     request = parse(TrainRequest, {**values, "start_from": start_from, "projection": projection}, "train")
     run = run or f"train-{uuid.uuid4().hex}"

@@ -22,8 +22,7 @@ def carried(home: str, folder: RunFolder, spec: Mapping[str, Any]) -> Iterator[d
     content = bundle(addresses(spec))
     request = spec.get("request", {})
     for other in filter(None, (request.get(name) for name in ("run", "start_from"))):
-        kept = RunFolder(home, other).location / CODE
-        if content is None and kept.exists():
+        if content is None and "/" not in other and (kept := RunFolder(home, other).location / CODE).exists():
             content = kept.read()
     if content is None:
         yield {}

@@ -9,17 +9,27 @@ from pipelines.jobs.job import Job
 from pipelines.stages.train import Choice, TrainRequest
 from pipelines.stages.tune import TuneRequest
 from tuning.space import SearchConfig
-from vae.config import RunConfig
+from vae.config import RunConfig, override
 from vae.config.suiting import Suited, facts_of, fitted, suited
 from vae.data.parquet import Dataset
+from vae.training.state import load_model
 
 CHOSEN = "betaline.chosen"
 """Tag of an MLflow run: the chosen default configuration and the reason."""
 
 
-def training_of(job: Job[TrainRequest], dataset: Dataset) -> tuple[RunConfig, Choice | None]:
-    """Returns the configuration to train, and the default that was chosen if the request names no configuration."""
+def training_of(job: Job[TrainRequest], dataset: Dataset, start: str | None = None) -> tuple[RunConfig, Choice | None]:
+    """Returns the configuration to train, and the default that was chosen if the request names no configuration.
+
+    Args:
+        job: The job.
+        dataset: Dataset to train on.
+        start: URI of a model that the training starts from, whose parts are then the default.
+    """
     chosen = _chosen(job, dataset, job.request.preset) if job.request.config is None else None
+    if chosen is not None and start is not None and job.request.preset is None:
+        parts = load_model(start, trust_code=True).config.model_dump()
+        return job.request.config_for(override(chosen.config(), {"model": parts}, start)), None
     return job.request.config_for(chosen.config() if chosen else RunConfig()), _stated(chosen)
 
 

@@ -88,7 +88,7 @@ def divergence(trained: TrainedModel) -> list[Finding]:
     """Returns the finding of a run that diverged, whose model is of the epochs before."""
     if not isinstance(trained, DivergedTraining):
         return []
-    epochs, advice = len(trained.history), f"--start-from {trained.run} {trained.advice}"
+    epochs, advice = len(trained.history), f"--from {trained.run} {trained.advice}"
     return [Finding("diverged", epochs, f"the training diverged after {epochs} epochs: {trained.diverged}", advice)]
 
 

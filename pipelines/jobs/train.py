@@ -6,13 +6,15 @@ import statistics
 import time
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import ray
 
 from pipelines.cluster.runs import LEFT, emit
 from pipelines.jobs import choosing, run_report
 from pipelines.jobs.job import Job
-from pipelines.models import tracking
+from pipelines.models import packaging, registry, tracking
 from pipelines.report import Evidence, gathering, projections
 from pipelines.report.costs import training_stage
 from pipelines.stages.train import Choice, DivergedTraining, JudgedModel, TrainedModel, TrainRequest, TrainResult
@@ -22,6 +24,7 @@ from vae.config.scale import scale_of
 from vae.data.catalog import resolve
 from vae.data.parquet import Dataset
 from vae.errors import Diverged, RegistryError
+from vae.storage import write_whole
 from vae.training.distributed import TrainOutcome, TrainSpec, train
 from vae.training.guard import slower
 from vae.training.hooks import EpochReport
@@ -30,6 +33,7 @@ from vae.training.state import MODEL, load_model
 from vae.training.verdict import has_blown_up, words
 
 Request = TrainRequest
+REGISTERED = "models:/"
 
 
 def run(job: Job[TrainRequest]) -> TrainResult:
@@ -40,7 +44,7 @@ def run(job: Job[TrainRequest]) -> TrainResult:
     projections.check(job.request.projection)
     progress.report("opening the dataset and a run in MLflow")
     dataset = Dataset.open(uri)
-    config, chosen = choosing.training_of(job, dataset)
+    config, chosen = choosing.training_of(job, dataset, start := start_of(job))
     run_id = tracking.open_run(
         job.request.name,
         job.identity,
@@ -56,7 +60,7 @@ def run(job: Job[TrainRequest]) -> TrainResult:
         return _at_checkpoint(job, replace(known, stages=[spent], failure=message), dataset)
 
     with tracking.recorded(run_id), run_report.left_on_failure(job, run_id, failed):
-        outcome = _trained(job, known, dataset, epochs, started)
+        outcome = _trained(job, known, dataset, epochs, started, start)
         seconds = time.monotonic() - started
         known = replace(known, history=outcome.history, stages=[training_stage(config, seconds)])
         known = gathering.judged(known, dataset, model := load_model(outcome.model, trust_code=True))
@@ -96,7 +100,7 @@ def _result(
 def so_far(job: Job[TrainRequest]) -> Evidence:
     """Returns the evidence of a training that has not ended."""
     dataset = Dataset.open(job.kept("dataset"))
-    config, _ = choosing.training_of(job, dataset)
+    config, _ = choosing.training_of(job, dataset, start_of(job))
     known = _known(job.request, config, dataset, tracking.run_of(job.request.name, job.identity))
     return _at_checkpoint(job, replace(known, is_over=False), dataset)
 
@@ -113,9 +117,29 @@ def earlier_training(job: Job, identity: str) -> TrainedModel:
     return parse(DivergedTraining if "diverged" in result else JudgedModel, result, identity)
 
 
-def spec_of(job: Job, config: RunConfig, dataset: Dataset, start_from: str | None = None) -> TrainSpec:
+def start_of(job: Job[TrainRequest]) -> str | None:
+    """Returns the URI of the model that a job starts from; None for new weights.
+
+    A registered version is copied to the job's folder, so that later attempts start from the same one.
+    """
+    asked, copied = job.request.start_from, job.folder.location / "start"
+    if asked is None or ("/" in asked and not asked.startswith(REGISTERED)):
+        return asked
+    if not asked.startswith(REGISTERED):
+        return earlier_training(job, asked).model
+    if not (copied / MODEL).exists():
+        version = registry.resolve(asked.removeprefix(REGISTERED))
+        with TemporaryDirectory() as scratch:
+            files = sorted(
+                packaging.download(version.uri, Path(scratch)).iterdir(), key=lambda file: file.name == MODEL
+            )
+            for file in files:
+                write_whole(copied / file.name, file.read_bytes())
+    return copied.uri
+
+
+def spec_of(job: Job, config: RunConfig, dataset: Dataset, start: str | None = None) -> TrainSpec:
     """Returns the specification of a job's training that every worker gets."""
-    start = None if start_from is None else earlier_training(job, start_from).model
     return TrainSpec(config, dataset.uri, job.folder.uri, job.identity, start)
 
 
@@ -133,14 +157,19 @@ def _known(request: TrainRequest, config: RunConfig, dataset: Dataset, run_id: s
 
 
 def _trained(
-    job: Job[TrainRequest], known: Evidence, dataset: Dataset, epochs: tracking.EpochLog, started: float
+    job: Job[TrainRequest],
+    known: Evidence,
+    dataset: Dataset,
+    epochs: tracking.EpochLog,
+    started: float,
+    start: str | None,
 ) -> TrainOutcome:
     """Trains, and sends the curves and the speed to MLflow.
 
     Raises:
         Diverged: If the training diverged; its message says how to train on.
     """
-    spec = spec_of(job, known.config, dataset, job.request.start_from)
+    spec = spec_of(job, known.config, dataset, start)
     progress.report(f"starting {known.config.scaling.num_workers} worker processes")
     try:
         outcome = train(spec, on_report=epochs, on_event=emit)
@@ -185,7 +214,7 @@ def _left_behind(
     job.folder.write(LEFT, left.model_dump(mode="json"))
     return Diverged(
         f"{error}\nThe weights of epoch {kept} are kept. To go on from them more slowly: "
-        f"betaline train {job.request.dataset} --start-from {job.identity} {advice}"
+        f"betaline train {job.request.dataset} --from {job.identity} {advice}"
     )
 
 

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from pipelines.stages.fields import ModelRequest, Name, Result, is_absent
+from pipelines.stages.fields import ModelRequest, Result, is_absent
 from pipelines.stages.promote import Judged, PendingPromotion, PromoteResult
 from vae.config import RunConfig, ScalingConfig, override, suiting
 from vae.training.hooks import EpochReport
@@ -18,8 +18,9 @@ class TrainRequest(ModelRequest):
 
     config: RunConfig | None = None
     """Configuration to train; None takes the preset."""
-    start_from: Name | None = None
-    """Training run whose weights this run starts from; None starts with new weights."""
+    start_from: str | None = None
+    """Model whose weights this run starts from: the name of a training run, `models:/NAME@ALIAS`, or the URI of a model's
+    folder; None starts with new weights."""
 
     @model_validator(mode="after")
     def _changes_are_accepted(self) -> Self:

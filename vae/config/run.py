@@ -74,6 +74,8 @@ class TrainingConfig(Section):
     memory_budget_bytes: Positive = 2 * 1024**3
     """Most bytes of data that all workers together hold. With seed and batch size it sets the order of the examples: a
     split within it is shuffled as a whole, a larger one in windows of a third of it."""
+    freeze: tuple[Literal["encoder", "posterior", "prior", "decoder", "likelihood"], ...] = ()
+    """Parts whose weights stay as they are, in a run that starts from a trained model."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of every draw (weights, order, noise), together with the step and an example's place in the batch."""
     data_seed: Annotated[int, Field(ge=0, lt=2**32)] | None = None

@@ -274,6 +274,8 @@ def _prepared(spec: TrainSpec, world: World, hooks: _WorkerHooks) -> Training:
     dataset.check_sizes()
     training = Training(spec.config, dataset, world, spec.checkpoints, hooks, spec.start)
     if world.rank == 0:
+        if training.kept is not None:
+            print(training.kept.sentence(str(spec.start)), flush=True)
         hooks.watch(training)
     return training
 

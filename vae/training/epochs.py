@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import nn
 
 from vae import progress
 from vae.config import RunConfig
@@ -61,6 +62,8 @@ class EpochLoop(ABC):
         self.checkpoint_pause = 0.0
         """Least seconds between two checkpoints inside of an epoch, from how long the last one took."""
         self.has_seen_leaving = False
+        self.frozen: Sequence[nn.Module] = ()
+        """Parts whose weights stay as they are."""
         self.last_loss = ""
         """Validation loss of the last epoch in words; empty in the first."""
 
@@ -117,6 +120,8 @@ class EpochLoop(ABC):
     def _train_epoch(self, epoch: int, first_step: int) -> float:
         """Trains the rest of an epoch; returns its seconds."""
         self.network.train()
+        for part in self.frozen:
+            part.eval()  # buffers such as a codebook stay too
         started = time.monotonic()
         self._report(epoch)
         for batch in self.feed.epoch(epoch, first_step):

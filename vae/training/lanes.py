@@ -47,6 +47,8 @@ def refusal(config: RunConfig) -> str | None:
     for part in (*config.model.parts, *config.objective.parts):
         if (reason := part.lane_refusal) is not None:
             return reason
+    if config.training.freeze:
+        return "training.freeze: the lanes of a stack begin anew, so there is nothing to keep; leave it empty"
     if config.training.compile == "on":
         return "training.compile: a stack is not compiled; set it to `auto` or `off`"
     if config.scaling.num_workers > 1:

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from vae.config import RunConfig, differences
+from vae.config import RunConfig
 from vae.data.batches import Batch
 from vae.data.parquet import Dataset
 from vae.draws import RowDraws
-from vae.errors import CheckpointError, ConfigError, Diverged
+from vae.errors import CheckpointError, Diverged
 from vae.model import VAE
 from vae.parts.controllers.controller import Controller
 from vae.parts.ranks import sharing, weight_of
@@ -27,6 +27,7 @@ from vae.training.guard import FiniteGuard, all_finite, costliest, diverged
 from vae.training.hooks import EpochReport, Hooks, TrainingResult
 from vae.training.optimizer import AdamW, learning_rate_at, move_averages
 from vae.training.record import EpochParts, Record
+from vae.training.starting import freeze, take_over, trained_parameters
 from vae.training.state import Checkpoint, CheckpointStore, Tensors, load_model, optimizer_tensors, restore_optimizer
 from vae.training.step import Step, StepInputs, draw, present
 from vae.training.validation import validated, validation_vector
@@ -47,7 +48,7 @@ class Training(EpochLoop):
         world: The ranks of the run, and this one among them.
         checkpoints: Folder for checkpoints, a path or URI; None keeps none. The run continues from a checkpoint in it.
         hooks: Listeners to the run.
-        start: Folder of a trained model of the same configuration, a path or URI, whose weights the run starts from.
+        start: Folder of a trained model, a path or URI, whose weights the run starts from, as far as both have them.
 
     Raises:
         ConfigError: If the parts do not fit each other or the data.
@@ -68,8 +69,8 @@ class Training(EpochLoop):
         training, device, size = config.training, self.world.device, self.world.size
         check_validation(dataset)
         self.model = build_model(config, dataset, device)
-        if start is not None:
-            _start_from(self.model, start)
+        self.kept = None if start is None else take_over(self.model, load_model(start, trust_code=True), start)
+        self.frozen = freeze(self.model, training.freeze, self.kept is not None)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False) if training.ema_decay else None
         feed, self.validation = open_feeds(config, dataset, self.world.rank, size, device)
         store = None if checkpoints is None else open_store(config, dataset, checkpoints)
@@ -77,7 +78,7 @@ class Training(EpochLoop):
         self.guard = FiniteGuard(self.model.parameters(), device)
         # On a CPU every step is looked at before it is taken.
         skips = self.guard.flag if device.type != "cpu" else None
-        self.optimizer = AdamW(dict(self.model.named_parameters()), training.weight_decay, skips)
+        self.optimizer = AdamW(trained_parameters(self.model), training.weight_decay, skips)
         self.controller = Controller(config.objective, self.total_steps, device)
         self.discriminator = self._discriminator()
         self.autocast = autocast_of(training, device)
@@ -334,18 +335,3 @@ def unfinished(config: RunConfig, dataset: Dataset, checkpoints: str) -> Unfinis
     model = build_model(config, dataset)
     model.load_state_dict(tensors.get("best") or tensors.get("averaged") or tensors["model"])
     return Unfinished(model.eval(), checkpoint.step, record.history)
-
-
-def _start_from(model: VAE, start: str) -> None:
-    """Gives a model the weights of a trained one.
-
-    Raises:
-        ConfigError: If the trained model has another configuration.
-        CheckpointError: If the folder does not hold a model.
-    """
-    trained = load_model(start, trust_code=True)
-    if trained.config != model.config:
-        changed = differences(trained.config.model_dump(mode="json"), model.config.model_dump(mode="json"))
-        raise ConfigError(f"cannot start from the weights of {start}: model.{', model.'.join(changed)}")
-    weights = trained.state_dict()
-    model.load_state_dict({name: weights[name] for name in model.state_dict()})

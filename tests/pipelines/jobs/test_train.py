@@ -103,7 +103,7 @@ def test_training_that_diverges_leaves_the_model_of_its_best_epoch(job: Job, tra
     with pytest.raises(Diverged) as error:
         train.run(job)
     flags = "--set training.learning_rate=0.0001 --set training.gradient_clip_norm=1"
-    assert f"betaline train {job.request.dataset} --start-from one {flags}" in str(error.value)
+    assert f"betaline train {job.request.dataset} --from one {flags}" in str(error.value)
     left = train.earlier_training(job, "one")
     assert [epoch.epoch for epoch in left.history] == [1, 2]
     assert left.config == QUICK
