@@ -14,6 +14,7 @@ import torch
 
 from pipelines.api.bar import drawn
 from pipelines.api.given import dataset_of
+from pipelines.api.loading import load
 from pipelines.api.model import FIT, Fit, Model, in_python, opened
 from pipelines.api.places import home_of
 from pipelines.cluster.runs import RunFolder
@@ -22,10 +23,12 @@ from vae.config import RunConfig, override, parse
 from vae.config.suiting import facts_of, fitted, suited
 from vae.data.parquet import Dataset
 from vae.errors import ConfigError, Diverged
+from vae.model import VAE
 from vae.training.assembly import DRAWS, identity_of
 from vae.training.latents import fit_latents
 from vae.training.loop import Training
-from vae.training.verdict import judge, judge_data, measure
+from vae.training.state import save_model, weights_of
+from vae.training.verdict import Finding, judge, judge_data, measure
 from vae.training.world import World, set_up_process
 
 
@@ -36,6 +39,7 @@ def fit(
     config: RunConfig | Mapping[str, Any] | None = None,
     changes: Mapping[str, Any] | None = None,
     epochs: int | None = None,
+    start: Model | str | Path | None = None,
     name: str | None = None,
     reading: Mapping[str, Any] | None = None,
     home: str | Path | None = None,
@@ -53,6 +57,7 @@ def fit(
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.
         epochs: Largest number of epochs: `training.epochs`.
+        start: Trained model whose weights to start from, as far as both have them; its parts are then the default.
         name: Name of the model, and of a dataset that is made; None takes that of the source's file.
         reading: How the data are read: fields of `betaline ingest`, such as `{"label": "species"}`.
         home: Folder of datasets and runs; None takes `BETALINE_HOME`, or `.betaline` in this folder.
@@ -64,8 +69,9 @@ def fit(
     name, place = name or _name_of(data), home_of(home)
     with drawn(name, show=show):
         dataset = dataset_of(data, name, place, reading or {})
-        configured = _configured(preset, config, dataset, changes or {}, epochs)
-        return _fitted(configured, dataset, RunFolder(place, _identity(name, configured, dataset)), name)
+        begun = start if start is None or isinstance(start, Model) else load(start)
+        configured = _configured(preset, config, dataset, begun, changes or {}, epochs)
+        return _fitted(configured, dataset, begun, place, name)
 
 
 def _name_of(data: Any) -> str:
@@ -78,54 +84,61 @@ def _configured(
     preset: str | None,
     config: RunConfig | Mapping[str, Any] | None,
     dataset: Dataset,
+    begun: Model | None,
     changes: Mapping[str, Any],
     epochs: int | None,
 ) -> RunConfig:
     if preset is not None and config is not None:
         raise ConfigError("fit: give a preset or a config, not both; changes go over either")
     if config is None:
-        config = (fitted(preset, dataset) if preset else suited(facts_of(dataset))).config()
+        chosen = (fitted(preset, dataset) if preset else suited(facts_of(dataset))).config()
+        of_start = begun if preset is None else None
+        config = chosen if of_start is None else of_start.fit.config if of_start.fit else chosen
+        if of_start is not None:
+            config = override(config, {"model": of_start.network.config.model_dump()}, "start")
     elif not isinstance(config, RunConfig):
         config = parse(RunConfig, config, "config")
     return override(config, {**changes, **({} if epochs is None else {"training.epochs": epochs})}, "changes")
 
 
-def _identity(name: str, config: RunConfig, dataset: Dataset) -> str:
-    """Returns the name of the run's folder: the same for the same configuration and data."""
-    content = json.dumps([DRAWS, identity_of(config), dataset.manifest.dataset_id], sort_keys=True)
+def _identity(name: str, config: RunConfig, dataset: Dataset, begun: Model | None) -> str:
+    """Returns the name of the run's folder: the same for the same configuration, data and model to start from."""
+    start = None if begun is None else hashlib.sha256(weights_of(begun.network)).hexdigest()
+    content = json.dumps([DRAWS, identity_of(config), dataset.manifest.dataset_id, start], sort_keys=True)
     return f"fit-{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _fitted(config: RunConfig, dataset: Dataset, folder: RunFolder, name: str) -> Model:
+def _fitted(config: RunConfig, dataset: Dataset, begun: Model | None, home: str, name: str) -> Model:
     """Returns the run's model if it has ended; else trains it, or goes on with what the run's folder holds."""
-    trained = folder.location / "model"
+    folder = RunFolder(home, _identity(name, config, dataset, begun))
+    trained, start = folder.location / "model", folder.location / "start"
     if (trained / FIT).exists():
-        return opened(trained.uri)
+        return opened(trained.uri, trust_code=True)
+    if begun is not None:
+        save_model(begun.network, start.uri)
     dataset.check_sizes()
-    started, findings = time.monotonic(), []
+    started = time.monotonic()
     with _set_up(config):
         training = Training(
             config,
             dataset,
             World(device=torch.device("cuda" if torch.cuda.is_available() else "cpu")),
             (folder.location / "checkpoints").uri,
+            start=None if begun is None else start.uri,
         )
+        if training.kept is not None and begun is not None:
+            progress.report(training.kept.sentence(begun.name))
         is_over = _ends(training)
         network, history = training.best_model(), training.record.history
         fit_latents(network, config, dataset)
-        if is_over:
-            progress.report("judging the run")
-            findings = [
-                *judge(config, history, measure(config, dataset, network)),
-                *judge_data(config, dataset, network),
-            ]
+        findings = _judged(training, network) if is_over else ()
     facts = Fit(
         name=name,
         config=config,
         dataset=dataset.uri,
         dataset_id=dataset.manifest.dataset_id,
         history=tuple(history),
-        findings=tuple(findings),
+        findings=findings,
         seconds=time.monotonic() - started,
         is_over=is_over,
         folder=folder.uri,
@@ -134,6 +147,14 @@ def _fitted(config: RunConfig, dataset: Dataset, folder: RunFolder, name: str) -
     if is_over:
         model.save(trained.uri)
     return model
+
+
+def _judged(training: Training, network: VAE) -> tuple[Finding, ...]:
+    """Returns the findings of the verdict on a training that has ended."""
+    progress.report("judging the run")
+    config, dataset = training.config, training.dataset
+    findings = judge(config, training.record.history, measure(config, dataset, network))
+    return (*findings, *judge_data(config, dataset, network))
 
 
 def _ends(training: Training) -> bool:

@@ -112,8 +112,8 @@ def schedule(
 ) -> None:
     """Schedule a flow: run it at times or on an event. `betaline schedules` lists the schedules."""
     screen, name = Screen(as_json, home), name or options.name_of(subject)
-    configured = options.Given(preset, config, settings)
-    request = options.scheduled_request(flow, subject, name, configured, register, approve, exact, start_from)
+    asked = {"alias": register, "approve": approve, "exact": exact, "start_from": start_from}
+    request = options.scheduled_request(flow, subject, name, options.Given(preset, config, settings), **asked)
     times = {"cron": cron, "every_seconds": every, "on": on, "timezone": timezone, "overlap": overlap}
     if not (pause or resume or remove):
         options.check_subject(home, request, on)

@@ -159,16 +159,7 @@ def _parts(option: str, text: str, separator: str, kinds: Mapping[str, Callable[
         raise ConfigError(f"{option} {text}: expected {separator.join(map(str.upper, kinds))}") from None
 
 
-def scheduled_request(
-    flow: str,
-    subject: str,
-    name: str,
-    given: Given,
-    alias: str | None,
-    approve: bool,
-    exact: bool = False,
-    start_from: str | None = None,
-) -> Any:
+def scheduled_request(flow: str, subject: str, name: str, given: Given, **asked: Any) -> Any:
     """Returns the request of each run of a scheduled flow.
 
     Args:
@@ -176,10 +167,7 @@ def scheduled_request(
         subject: A source to watch; for the other flows a dataset.
         name: Name of the dataset to make, or of the model.
         given: Configuration of a training or a search.
-        alias: Alias that the trained model may take; None registers nothing.
-        approve: Whether a person decides on the alias.
-        exact: Whether the promotion scores all test examples.
-        start_from: Model whose weights each training starts from; None starts with new weights.
+        asked: Further fields of the request of a training or a search; those that are None or False are left out.
 
     Raises:
         ConfigError: If an option is given that the flow does not take, or a value is refused.
@@ -190,11 +178,12 @@ def scheduled_request(
     from pipelines.stages.tune import TuneRequest
     from vae.config import override, parse
 
+    asked = {field: value for field, value in asked.items() if value}
     if flow in ("watch", "drift"):
-        _refuse(flow, preset=given.preset, config=given.file, register=alias, approve=approve, exact=exact)
-    if flow != "train":
-        _refuse(flow, **{"from": start_from})
-    if approve and alias is None:
+        _refuse(flow, preset=given.preset, config=given.file, **asked)
+    if flow == "tune" and "start_from" in asked:
+        raise ConfigError("schedule tune: leave out --from: the trials of a search begin with new weights")
+    if "approve" in asked and "alias" not in asked:
         raise ConfigError("schedule: --approve: there is no alias to decide on; add --register champion")
     if flow == "watch":
         values = {"source": subject, "name": name, **assignments(given.settings)}
@@ -203,13 +192,15 @@ def scheduled_request(
     if flow == "drift":
         return override(parse(DriftRequest, values, "schedule"), assignments(given.settings), "--set")
     kind, config = (TuneRequest, given.searching({})) if flow == "tune" else (TrainRequest, given.training({}))
-    started = {"start_from": start_from} if flow == "train" else {}
-    asked = {**values, **config, **started, "alias": alias, "approve": approve, "exact": exact}
-    return parse(kind, asked, "schedule")
+    return parse(kind, {**values, **config, **asked}, "schedule")
+
+
+FLAGS = {"alias": "register", "start_from": "from"}
+"""Options that have another name than the field that they set."""
 
 
 def _refuse(flow: str, **options: Any) -> None:
-    if given := [f"--{option}" for option, value in options.items() if value]:
+    if given := [f"--{FLAGS.get(option, option)}" for option, value in options.items() if value]:
         raise ConfigError(
             f"schedule {flow}: leave out {', '.join(given)}: {flow} trains no model; `betaline schedule train` and "
             "`betaline schedule tune` do"

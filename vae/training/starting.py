@@ -37,7 +37,7 @@ class Kept:
     total: int = 0
     """Number of weights of the new model."""
     new: list[str] = field(default_factory=list)
-    """Names of tensors of which nothing was taken over."""
+    """Names of the tensors that begin anew."""
 
     def sentence(self, start: str) -> str:
         """Returns what was kept, as a sentence."""

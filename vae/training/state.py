@@ -206,10 +206,15 @@ def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Tensors) -> Non
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
+def weights_of(model: VAE) -> bytes:
+    """Returns a model's weights as a safetensors file."""
+    return save({name: value.cpu() for name, value in model.state_dict().items()})
+
+
 def save_model(model: VAE, uri: str) -> None:
     """Writes a model's weights and configuration to a folder, for `load_model`."""
     folder = locate(uri)
-    weights = save({name: value.cpu() for name, value in model.state_dict().items()})
+    weights = weights_of(model)
     facts = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),

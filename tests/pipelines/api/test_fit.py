@@ -187,3 +187,26 @@ def test_connect_starts_nothing(tmp_path: Path, no_servers: None) -> None:
     with pytest.raises(ServiceError, match=r"no services run in .*betaline up"):
         vae.connect(tmp_path)
     assert not any(tmp_path.iterdir())
+
+
+def test_a_fit_starts_from_another_model_with_more_classes(fit: Any, tmp_path: Path) -> None:
+    """It takes over the parts and weights of the other, keeps frozen ones as they are, and is another run."""
+    conditional = {"model.condition": ["class"]}
+    trained = fit((PIXELS, LABELS), changes=conditional)
+    more = (PIXELS, np.arange(90) % 4)
+    model = fit(more, config=None, start=trained, epochs=1, changes={"training.freeze": ["prior", "decoder"]})
+    assert model.network.examples.classes == ("0", "1", "2", "3")
+    assert model.network.config == trained.network.config
+    before, after = trained.network.decoder.state_dict(), model.network.decoder.state_dict()
+    first = next(iter(before))
+    assert torch.equal(after[first][:, : before[first].shape[1]], before[first])
+    assert all(torch.equal(after[name], before[name]) for name in before if name != first)
+    assert not torch.equal(model.network.posterior.head.weight, trained.network.posterior.head.weight)
+    trained.save(tmp_path / "kept")
+    again = fit(more, config=None, start=tmp_path / "kept", epochs=1, changes={"training.freeze": ["prior", "decoder"]})
+    assert again.fit.folder == model.fit.folder
+    with pytest.raises(ConfigError, match="give a trained model to start from"):
+        fit(PIXELS, changes={"training.freeze": ["decoder"]})
+    everything = ["encoder", "posterior", "prior", "decoder", "likelihood"]
+    with pytest.raises(ConfigError, match="nothing is left to train"):
+        fit((PIXELS, LABELS), config=None, start=trained, changes={"training.freeze": everything})

@@ -266,7 +266,7 @@ def test_file_lies_over_a_preset(tmp_path: Path) -> None:
 @pytest.mark.parametrize("flow", ["train", "tune"])
 def test_scheduled_flow_registers_and_leaves_the_configuration_to_the_data(flow: str) -> None:
     """Each run looks at the dataset of its own time; the alias and the question to a person reach it."""
-    request = scheduled_request(flow, "digits", "digits", Given(), "champion", approve=True, exact=True)
+    request = scheduled_request(flow, "digits", "digits", Given(), alias="champion", approve=True, exact=True)
     assert request.exact
     assert (request.config if flow == "train" else request.search) is None
     assert (request.alias, request.approve) == ("champion", True)
@@ -285,13 +285,13 @@ def test_scheduled_flow_registers_and_leaves_the_configuration_to_the_data(flow:
 def test_scheduled_flow_refuses_options_of_others(flow: str, given: Given, alias: str | None, approve: bool) -> None:
     """A flow that trains no model refuses the options of training."""
     with pytest.raises(ConfigError, match=f"schedule {flow}: leave out --.*: {flow} trains no model"):
-        scheduled_request(flow, "digits", "digits", given, alias, approve)
+        scheduled_request(flow, "digits", "digits", given, alias=alias, approve=approve)
 
 
 def test_scheduled_decision_needs_an_alias() -> None:
     """A person cannot decide on an alias that is not named."""
     with pytest.raises(ConfigError, match="--approve: there is no alias to decide on; add --register champion"):
-        scheduled_request("train", "digits", "digits", Given(), None, approve=True)
+        scheduled_request("train", "digits", "digits", Given(), approve=True)
 
 
 @pytest.mark.parametrize(
@@ -372,3 +372,13 @@ def test_ingest_needs_no_unicode(tmp_path) -> None:
         assert "Traceback" not in printed
         assert shown in printed
         assert "\\u03b2.csv" in printed
+
+
+def test_a_scheduled_training_starts_from_the_champion_and_a_search_from_nothing() -> None:
+    """`--from` is the request's `start_from`; the trials of a search begin anew."""
+    request = scheduled_request("train", "digits", "digits", Given(), start_from="models:/digits@champion")
+    assert request.start_from == "models:/digits@champion"
+    with pytest.raises(ConfigError, match="schedule tune: leave out --from"):
+        scheduled_request("tune", "digits", "digits", Given(), start_from="models:/digits@champion")
+    with pytest.raises(ConfigError, match="schedule watch: leave out --from"):
+        scheduled_request("watch", "digits", "digits", Given(), start_from="models:/digits@champion")

@@ -110,7 +110,8 @@ def test_training_that_diverges_leaves_the_model_of_its_best_epoch(job: Job, tra
     (finding,) = evaluate.divergence(left)
     assert finding.name in BLOCKING
     assert options.configuration_of(job.home, "one") == left.config.model_dump(mode="json")
-    assert train.spec_of(job, QUICK, Dataset.open(job.request.dataset), "one").start == left.model
+    job.request = job.request.model_copy(update={"start_from": "one"})
+    assert train.start_of(job) == left.model
 
 
 @pytest.mark.usefixtures("pages")
