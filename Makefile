@@ -5,6 +5,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# uv where it is on the path, or else pip. uv reads none of pip's settings, and is given those of the environment here.
+UV := $(shell command -v uv)
+comma := ,
+ifdef PIP_FIND_LINKS
+export UV_FIND_LINKS ?= $(subst $(empty) $(empty),$(comma),$(PIP_FIND_LINKS))
+endif
+INSTALL = $(if $(UV),uv pip install --python $(BIN)/python --compile-bytecode,$(BIN)/python -m pip install) --constraint constraints.txt --editable
+
 .PHONY: run test check format bench reproduce uses verdicts faults chaos mutations clean
 
 run: $(STAMP)
@@ -42,7 +50,7 @@ reproduce: $(STAMP)
 
 # Slow: what trained models are good for, each use against a yardstick; pages as above, pictures to docs/.
 uses: $(STAMP)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(INSTALL) '.[bench]'
 	for use in generate denoise impute interpolate traverse transfer edit augment score; do $(BIN)/python -m tests.benchmarks.uses --use $$use || exit 1; done
 
 # Slow: 100 runs that go wrong and 100 sound ones against the verdict on them; goes on where it was interrupted.
@@ -64,7 +72,7 @@ mutations: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || python3 -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(INSTALL) '.[dev]'
 	touch $(STAMP)
 
 clean:
