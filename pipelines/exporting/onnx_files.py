@@ -13,9 +13,11 @@ import onnx
 import onnxruntime
 import torch
 from numpy.typing import NDArray
+from onnxscript import opset18
 from torch.export import ExportedProgram
 
 SUFFIX = ".onnx"
+op: Any = opset18  # whose types admit no constants
 METADATA = "betaline"
 """Key of the metadata in a file's `metadata_props`."""
 COMPUTES = frozenset({"float32", "float16"})
@@ -31,7 +33,14 @@ def write(
     registry.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings(action="ignore"):
-            converted = torch.onnx.export(program, dynamo=True, verbose=False, input_names=inputs, output_names=outputs)
+            converted = torch.onnx.export(
+                program,
+                dynamo=True,
+                verbose=False,
+                input_names=inputs,
+                output_names=outputs,
+                custom_translation_table={torch.ops.aten.searchsorted.Tensor: _searched},
+            )
     finally:
         registry.setLevel(level)
     assert converted is not None, "dynamo returns a program"
@@ -40,6 +49,16 @@ def write(
     onnx.helper.set_model_props(proto, {METADATA: json.dumps(metadata)})
     onnx.checker.check_model(proto, full_check=True)
     onnx.save_model(proto, str(file))
+
+
+def _searched(
+    ends: Any, values: Any, out_int32: bool = False, right: bool = False, side: str | None = None, sorter: Any = None
+) -> Any:
+    """Returns the places of values in sorted numbers as torch.searchsorted does, by comparisons, which ONNX has."""
+    last, before_last = (op.Constant(value_ints=[axis]) for axis in (-1, -2))
+    compare = op.LessOrEqual if right or side == "right" else op.Less
+    is_before = compare(op.Unsqueeze(ends, before_last), op.Unsqueeze(values, last))
+    return op.ReduceSum(op.Cast(is_before, to=onnx.TensorProto.INT64), last, keepdims=0)
 
 
 def opened(file: Path) -> Callable[[Sequence[NDArray[Any]]], Sequence[NDArray[Any]]]:

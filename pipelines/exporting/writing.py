@@ -61,8 +61,9 @@ class Writer:
         try:
             self.files.write(traced(graph, self.sample), file, *names, facts)
         except Exception as error:  # of a part that a user wrote; torch raises many kinds
-            said = str(error).strip().partition("\n")[0][:300]
-            raise ExportError(f"{task} cannot be exported: {said}; leave it out by naming the other tasks") from error
+            raise ExportError(
+                f"{task} cannot be exported: {_reason(error)}; leave it out by naming the other tasks"
+            ) from error
         check = compared(graph, self.files.opened(file), self.sample, self.sample.answers[task], self.precision)
         if check.beyond > check.allowed:
             raise ExportError(
@@ -71,6 +72,13 @@ class Writer:
                 "float32"
             )
         return ExportedGraph(file=file.name, bytes=file.stat().st_size, inputs=inputs, outputs=outputs, check=check)
+
+
+def _reason(error: BaseException) -> str:
+    """Returns the first line of the error that others were raised from."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0][:300]
 
 
 def traced(graph: Graph, sample: Sample) -> torch.export.ExportedProgram:
