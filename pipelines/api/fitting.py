@@ -40,24 +40,22 @@ def fit(
     changes: Mapping[str, Any] | None = None,
     epochs: int | None = None,
     start: Model | str | Path | None = None,
+    workers: int | None = None,
     name: str | None = None,
     reading: Mapping[str, Any] | None = None,
     home: str | Path | None = None,
     show: bool = True,
 ) -> Model:
-    """Trains a model in this process, and returns it at its best epoch; an interrupt returns the best model so far.
-
-    The weights are those of `betaline train` with the same configuration, to the bit on a CPU. The same call goes on where
-    an earlier one stopped, and after its end returns the trained model.
+    """Trains a model in this process, from where the same call was interrupted, and returns it at its best epoch.
 
     Args:
-        data: An array, tensor, data frame or table; a pair of images and labels; the path, URI or name of a source or of a
-            dataset: see docs/python.md.
+        data: Images, rows of a table, or the path, URI or name of a source or of a dataset: see docs/python.md.
         preset: Name of a preset; None chooses one that suits the data.
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.
         epochs: Largest number of epochs: `training.epochs`.
         start: Trained model whose weights to start from, as far as both have them; its parts are then the default.
+        workers: Workers of a Ray cluster, which RAY_ADDRESS names; None trains in this process.
         name: Name of the model, and of a dataset that is made; None takes that of the source's file.
         reading: How the data are read: fields of `betaline ingest`, such as `{"label": "species"}`.
         home: Folder of datasets and runs; None takes `BETALINE_HOME`, or `.betaline` in this folder.
@@ -69,9 +67,16 @@ def fit(
     name, place = name or _name_of(data), home_of(home)
     with drawn(name, show=show):
         dataset = dataset_of(data, name, place, reading or {})
-        begun = start if start is None or isinstance(start, Model) else load(start)
-        configured = _configured(preset, config, dataset, begun, changes or {}, epochs)
-        return _fitted(configured, dataset, begun, place, name)
+    begun = start if start is None or isinstance(start, Model) else load(start)
+    shorthands = _given({"training.epochs": epochs, "scaling.num_workers": workers})
+    configured = _configured(preset, config, dataset, begun, {**(changes or {}), **shorthands})
+    folder = RunFolder(place, _identity(name, configured, dataset, begun))
+    return (_fitted if workers is None else _on_cluster)(configured, dataset, begun, folder, name, show=show)
+
+
+def _given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that are not None."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def _name_of(data: Any) -> str:
@@ -86,7 +91,6 @@ def _configured(
     dataset: Dataset,
     begun: Model | None,
     changes: Mapping[str, Any],
-    epochs: int | None,
 ) -> RunConfig:
     if preset is not None and config is not None:
         raise ConfigError("fit: give a preset or a config, not both; changes go over either")
@@ -98,7 +102,7 @@ def _configured(
             config = override(config, {"model": of_start.network.config.model_dump()}, "start")
     elif not isinstance(config, RunConfig):
         config = parse(RunConfig, config, "config")
-    return override(config, {**changes, **({} if epochs is None else {"training.epochs": epochs})}, "changes")
+    return override(config, changes, "changes")
 
 
 def _identity(name: str, config: RunConfig, dataset: Dataset, begun: Model | None) -> str:
@@ -108,9 +112,10 @@ def _identity(name: str, config: RunConfig, dataset: Dataset, begun: Model | Non
     return f"fit-{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
-def _fitted(config: RunConfig, dataset: Dataset, begun: Model | None, home: str, name: str) -> Model:
+def _fitted(
+    config: RunConfig, dataset: Dataset, begun: Model | None, folder: RunFolder, name: str, *, show: bool
+) -> Model:
     """Returns the run's model if it has ended; else trains it, or goes on with what the run's folder holds."""
-    folder = RunFolder(home, _identity(name, config, dataset, begun))
     trained, start = folder.location / "model", folder.location / "start"
     if (trained / FIT).exists():
         return opened(trained.uri, trust_code=True)
@@ -118,7 +123,7 @@ def _fitted(config: RunConfig, dataset: Dataset, begun: Model | None, home: str,
         save_model(begun.network, start.uri)
     dataset.check_sizes()
     started = time.monotonic()
-    with _set_up(config):
+    with drawn(name, show=show), _set_up(config):
         training = Training(
             config,
             dataset,
@@ -147,6 +152,17 @@ def _fitted(config: RunConfig, dataset: Dataset, begun: Model | None, home: str,
     if is_over:
         model.save(trained.uri)
     return model
+
+
+def _on_cluster(
+    config: RunConfig, dataset: Dataset, begun: Model | None, folder: RunFolder, name: str, *, show: bool
+) -> Model:
+    from pipelines.api.remote import trained_on_cluster
+
+    start = None if begun is None else (folder.location / "start").uri
+    if begun is not None and start is not None:
+        save_model(begun.network, start)
+    return trained_on_cluster(config, dataset, folder, name, start, show=show)
 
 
 def _judged(training: Training, network: VAE) -> tuple[Finding, ...]:

@@ -57,7 +57,7 @@ def connect(home: str | Path | None = None) -> Connection:
     """
     if home is None and (named := os.environ.get("MLFLOW_TRACKING_URI")):
         return Connection(named, "")
-    _needs_cluster()
+    needs_cluster()
     from pipelines.services.embedded import attach
 
     folder = home_of(home)
@@ -79,7 +79,7 @@ def downloaded(uri: str) -> Iterator[str]:
         RegistryError: If there is no such version, or betaline did not register it.
         ServiceError: If no service runs.
     """
-    _needs_cluster()
+    needs_cluster()
     connect()
     from pipelines.models import packaging, registry
 
@@ -90,7 +90,7 @@ def downloaded(uri: str) -> Iterator[str]:
 
 def register(model: Model, name: str, alias: str, show: bool, **options: Any) -> PromoteResult:
     """Takes a fitted model through the gate of `betaline promote`; see `Model.register`."""
-    _needs_cluster()
+    needs_cluster()
     from pipelines.models import tracking
     from pipelines.services.lease import connect as leased
 
@@ -141,7 +141,7 @@ def _as_result(fit: Fit, identity: str, run_id: str) -> JudgedModel:
     )
 
 
-def _needs_cluster() -> None:
+def needs_cluster() -> None:
     """Raises if MLflow is not installed, which comes with the extra `cluster`.
 
     Raises:

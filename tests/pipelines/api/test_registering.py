@@ -34,3 +34,18 @@ def test_fit_is_the_command_to_the_bit_and_its_model_is_promoted(
     assert str(vae.connect(home)).startswith(f"MLflow at {services.mlflow_url}")
     pulled = vae.load("models:/bits@champion")
     np.testing.assert_array_equal(pulled.generate(3, seed=1), model.generate(3, seed=1))
+
+
+def test_workers_of_a_cluster_train_the_same_model(
+    services: Services, digits: dict[str, Any], tiny: RunConfig, tmp_path: Path, home: Path
+) -> None:
+    """`vae.fit(…, workers=2)` is a job on the home's cluster; its model is that of one worker but for rounding."""
+    together = vae.fit("digits", config=tiny, workers=2, home=home, show=False)
+    assert together.fit is not None
+    assert together.fit.config.scaling.num_workers == 2
+    single = vae.fit(together.fit.dataset, config=tiny, home=tmp_path, show=False)
+    np.testing.assert_allclose(
+        [epoch.validation_negative_bound for epoch in together.history],
+        [epoch.validation_negative_bound for epoch in single.history],
+        rtol=1e-4,
+    )
