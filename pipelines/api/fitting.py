@@ -15,8 +15,9 @@ import torch
 from pipelines.api.bar import drawn
 from pipelines.api.given import dataset_of
 from pipelines.api.loading import load
-from pipelines.api.model import FIT, Fit, Model, in_python, opened
+from pipelines.api.model import FIT, Fit, Model, opened
 from pipelines.api.places import home_of
+from pipelines.api.wording import in_python
 from pipelines.cluster.runs import RunFolder
 from vae import progress
 from vae.config import RunConfig, override, parse
@@ -49,7 +50,7 @@ def fit(
     """Trains a model in this process, from where the same call was interrupted, and returns it at its best epoch.
 
     Args:
-        data: Images, rows of a table, or the path, URI or name of a source or of a dataset: see docs/python.md.
+        data: Images, rows of a table, a dataset of items, or the path, URI or name of a source or of a dataset: see docs/python.md.
         preset: Name of a preset; None chooses one that suits the data.
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import shlex
 import webbrowser
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 FIT = "fit.json"
 """Name of the file with the facts of a fit, beside the model's."""
-FLAG = re.compile(r"--set (?:'[^']*'|\S+)(?: --set (?:'[^']*'|\S+))*")
 
 
 class Fit(Result):
@@ -253,15 +250,3 @@ def opened(uri: str, name: str | None = None, *, trust_code: bool = False) -> Mo
     network, facts = load_model(uri, trust_code=trust_code), locate(uri) / FIT
     fit = Fit.model_validate_json(facts.read()) if facts.exists() else None
     return Model(network, fit, name or Path(uri).name)
-
-
-def in_python(text: str) -> str:
-    """Returns a message with flags of the command line as an argument of `vae.fit`."""
-
-    def changes(flags: re.Match[str]) -> str:
-        from pipelines.stages.yaml_files import read_yaml
-
-        pairs = [word.partition("=") for word in shlex.split(flags[0])[1::2]]
-        return f"changes={ {name: read_yaml(value, name) for name, _, value in pairs}!r}"
-
-    return FLAG.sub(changes, text)

@@ -6,7 +6,7 @@ import html
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from pipelines.api.model import in_python
+from pipelines.api.wording import in_python
 from pipelines.report import Evidence, gathering
 from pipelines.report.costs import training_stage
 from pipelines.report.evidence import LeftOut

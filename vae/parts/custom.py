@@ -103,9 +103,21 @@ def imported(target: Any, where: str) -> type:
     Raises:
         ValueError: If the module cannot be imported, or has no such class.
     """
+    found = found_at(target, f"{where}: target")
+    if not inspect.isclass(found):
+        raise ValueError(f"{where}: {target} is a {type(found).__name__}, expected a class")
+    return found
+
+
+def found_at(target: Any, where: str) -> Any:
+    """Returns the object at an address.
+
+    Raises:
+        ValueError: If the module cannot be imported, or has no such object.
+    """
     module, colon, name = str(target).partition(":")
     if not colon or not module or not name:
-        raise ValueError(f"{where}: target: expected module:Class, such as mypackage.nets:Encoder, got {target!r}")
+        raise ValueError(f"{where}: expected module:Class, such as mypackage.nets:Encoder, got {target!r}")
     try:
         found: Any = importlib.import_module(module)
     except ImportError as error:
@@ -116,6 +128,4 @@ def imported(target: Any, where: str) -> type:
         if not hasattr(found, part):
             raise ValueError(f"{where}: module {module} has no {name}{did_you_mean(part, vars(found))}")
         found = getattr(found, part)
-    if not inspect.isclass(found):
-        raise ValueError(f"{where}: {target} is a {type(found).__name__}, expected a class")
     return found

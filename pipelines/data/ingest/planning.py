@@ -10,7 +10,7 @@ from pyarrow import fs
 
 from pipelines.data.ingest.chunks import Chunk, ChunkWork
 from pipelines.data.ingest.splits import assign_splits, draw_rows, order_rows
-from pipelines.data.sources import BUILT_IN, IngestConfig, RejectedSource, Survey, survey_source
+from pipelines.data.sources import IngestConfig, RejectedSource, Survey, survey_source
 from vae.data.manifest import SPLITS, SplitName, derive_dataset_id
 from vae.data.parquet import rows_per_group
 from vae.data.schema import ExampleSpec
@@ -71,7 +71,7 @@ def plan_ingest(config: IngestConfig) -> IngestPlan:
 
 def _work(config: IngestConfig, survey: Survey, order: dict[SplitName, NDArray[np.int64]]) -> ChunkWork:
     # A single file's name does not matter; in a folder, names give classes and splits.
-    single = config.source not in BUILT_IN and locate(config.source).info().type == fs.FileType.File
+    single = config.is_address or (config.has_files and locate(config.source).info().type == fs.FileType.File)
     sources = [file.sha256 if single else f"{file.sha256} {file.path}" for file in survey.files]
     group_rows, chunks = _cut(order, survey.example)
     understood = {"understood": [one.reading() for one in survey.understood]} if survey.understood else {}

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from pipelines.data.sources import array_files, digits, folder, idx, parquet_images, sprites, tar_shards
+from pipelines.data.sources import array_files, datasets, digits, folder, idx, parquet_images, sprites, tar_shards
 from pipelines.data.sources.asides import counted, describe_aside, is_companion, patterns_of
 from pipelines.data.sources.config import BUILT_IN, IngestConfig, SplitConfig
 from pipelines.data.sources.problems import Problem, RejectedSource, problems_as_json
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 SOURCES: tuple[Source, ...] = (
-    *(kind.SOURCE for kind in (digits, sprites, idx, folder, array_files, parquet_images, tar_shards)),
+    *(kind.SOURCE for kind in (digits, sprites, datasets, idx, folder, array_files, parquet_images, tar_shards)),
     *tables.SOURCES,
 )
 """Every kind of source. A file belongs to the first one that claims it."""
@@ -51,7 +51,7 @@ def survey_source(config: IngestConfig) -> Survey:
     """
     listing = Listing(config.source, (), ())
     try:
-        if config.source not in BUILT_IN:
+        if config.has_files:
             listing = list_source(config.source)
         source, files, notes = _choose(config, _selected(config, listing))
         survey = source.survey(config, files)

@@ -14,6 +14,7 @@ from vae.storage import refuse_credentials
 DIGITS, SPRITES, COLOUR_SPRITES = "sklearn:digits", "sprites", "sprites:colour"
 BUILT_IN = (DIGITS, SPRITES, COLOUR_SPRITES)
 """Sources without files."""
+_ADDRESS = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 MEMORY_ADVICE = "Raise it with --set max_memory_bytes=N if you trust the source and have the memory"
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -74,8 +75,9 @@ class IngestConfig(BaseModel):
     source: str = Field(
         description="A folder of IDX files (`*-ubyte`, gzipped or not), a folder of images (class "
         "subfolders, or flat), a table (CSV and the like, .jsonl, .xlsx, .parquet) or a folder of them, an .npz file, "
-        "`.npy` files, webdataset `.tar` files, `sklearn:digits`, `sprites` or `sprites:colour`. A path, any pyarrow "
-        "filesystem URI, or `hf://datasets/USER/NAME`.",
+        "`.npy` files, webdataset `.tar` files, a dataset in Python by its address (`mypackage.data:Cells`), "
+        "`sklearn:digits`, `sprites` or `sprites:colour`. A path, any pyarrow filesystem URI, or "
+        "`hf://datasets/USER/NAME`.",
         min_length=1,
     )
     files: tuple[str, ...] = Field(
@@ -195,13 +197,27 @@ class IngestConfig(BaseModel):
     def __hash__(self) -> int:
         return hash(self.model_dump_json())
 
+    @property
+    def has_files(self) -> bool:
+        """Whether the source is a file, a folder or a URI."""
+        return self.source not in BUILT_IN and not self.is_address
+
+    @property
+    def is_address(self) -> bool:
+        """Whether the source is a dataset in Python by its address, such as `mypackage.data:Cells`."""
+        return (
+            self.source not in BUILT_IN
+            and _ADDRESS.fullmatch(self.source) is not None
+            and not os.path.exists(self.source)
+        )
+
     def num_channels(self, channels: int) -> int:
         """Returns the number of channels that an image of 1 or 3 channels is converted to."""
         return {"keep": channels, "grey": 1, "rgb": 3}[self.color]
 
     def absolute(self) -> IngestConfig:
         """Returns the configuration with an absolute source path, which means the same in every folder."""
-        if "://" in self.source or self.source.startswith("sklearn:") or self.source in BUILT_IN:
+        if "://" in self.source or self.source.startswith("sklearn:") or not self.has_files:
             return self
         return self.model_copy(update={"source": os.path.abspath(os.path.expanduser(self.source))})
 

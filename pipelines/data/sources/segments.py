@@ -46,7 +46,8 @@ def starts_of(sizes: Sequence[int]) -> NDArray[np.int64]:
     return np.cumsum([0, *sizes])[:-1]
 
 
-_loading = threading.Lock()
+# Of which one may need another.
+_loading = threading.RLock()
 
 
 # Two, because neighbouring chunks may end one segment and begin the next.

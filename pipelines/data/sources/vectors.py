@@ -71,12 +71,9 @@ def find_reading(
         return Reading(False, config)
     values = [read(array) for array in arrays if array.dtype.kind == "f"]
     low, high = (float(end([end(one) for one in values if one.size] or [0.0])) for end in (np.min, np.max))
-    if low >= 0 and high <= 1:  # false for NaN
-        return Reading(False, _brightest(config, 1), ("images of floats from 0 to 1 scaled to 0 to 255 and rounded",))
     is_whole = all(np.array_equal(one, np.rint(one)) for one in values)
-    if low >= 0 and high <= 255 and (is_whole or high > _HALF_BRIGHT):
-        what = "taken as" if is_whole else "rounded to"
-        return Reading(False, _brightest(config, 255), (f"images of floats {what} whole numbers from 0 to 255",))
+    if (found := brightness_of(low, high, is_whole=is_whole)) is not None:
+        return Reading(False, _brightest(config, found[0]), (found[1],))
     shape = "×".join(map(str, arrays[0].shape[1:]))
     held = "NaN" if np.isnan([low, high]).any() else f"numbers from {low:.3g} to {high:.3g}"
     count = int(np.prod(arrays[0].shape[1:]))
@@ -85,6 +82,21 @@ def find_reading(
         "Scale them to 0 to 1 to have images"
     )
     return Reading(True, config, (note,))
+
+
+def brightness_of(low: float, high: float, *, is_whole: bool) -> tuple[int, str] | None:
+    """Returns the brightest value of images of floats, and what to say of it; None for numbers that are no pixels.
+
+    Args:
+        low: Lowest number, or NaN.
+        high: Highest number, or NaN.
+        is_whole: Whether all numbers are whole.
+    """
+    if low >= 0 and high <= 1:  # false for NaN
+        return 1, "images of floats from 0 to 1 scaled to 0 to 255 and rounded"
+    if low >= 0 and high <= 255 and (is_whole or high > _HALF_BRIGHT):
+        return 255, f"images of floats {'taken as' if is_whole else 'rounded to'} whole numbers from 0 to 255"
+    return None
 
 
 def joined(

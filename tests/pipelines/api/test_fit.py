@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -90,6 +92,49 @@ def test_a_source_a_dataset_and_its_name_are_one_dataset(fit: Any, tmp_path: Pat
     for data in ("cells", uri, Dataset.open(uri)):
         assert fit(data, epochs=1).fit.dataset == uri
     assert fit((PIXELS, LABELS), name="again", epochs=1).fit.dataset_id == model.fit.dataset_id
+
+
+class Items:
+    """More images of floats than the memory of its test holds: 134 MB, and 17 MB as pixels."""
+
+    def __len__(self) -> int:
+        return 4096
+
+    def __getitem__(self, index: int) -> Any:
+        return np.random.default_rng(index).random((64, 64))
+
+
+def test_a_dataset_of_items_is_never_in_memory(fit: Any) -> None:
+    """It is read item by item, and streamed from the dataset's files."""
+    tracemalloc.start()
+    try:
+        model = fit(Items(), epochs=1)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert model.dataset().num_rows("train") > 3000
+    assert peak < 100 << 20
+
+
+def test_annotated_data_are_columns(fit: Any) -> None:
+    """X of AnnData by the names of its variables; sparse data that would be too large are refused."""
+    names, values = ["gene", "other"], np.random.default_rng(0).normal(size=(90, 2))
+    model = fit(SimpleNamespace(X=values, var_names=names), config=None, epochs=1)
+    assert [column.name for column in model.network.examples.columns or ()] == names
+    wide = SimpleNamespace(shape=(1_000_000, 30_000), dtype=np.dtype(np.float32), toarray=None)
+    with pytest.raises(DataError, match=r"sparse X of 1,000,000 × 30,000 .* Choose variables first"):
+        fit(SimpleNamespace(X=wide, var_names=names))
+
+
+def test_advice_on_data_is_given_in_python(fit: Any) -> None:
+    """Flags of the command line become fields of `reading`, and following them works."""
+    with pytest.raises(DataError, match=r"Use reading=\{'max_value': 1\} for binary images"):
+        fit(PIXELS % 2)
+    with pytest.raises(DataError, match=r"Use reading=\{'color': 'rgb'\} or reading=\{'color': 'grey'\}"):
+        fit(np.zeros((20, 8, 8, 4), np.uint8))
+    with pytest.raises(DataError, match=r"Use reading=\{'resize': \(HEIGHT, WIDTH\)\}"):
+        fit([*PIXELS[:50], PIXELS[0, :4]])
+    assert fit(PIXELS % 2, reading={"max_value": 1}, epochs=1).verdict
 
 
 @pytest.mark.parametrize(

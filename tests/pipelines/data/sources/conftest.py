@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.data.ingest import IngestResult, ingest
 from pipelines.data.sources import Block, IngestConfig, Survey, forget_segments, survey_source
 
 
@@ -38,3 +39,14 @@ def look() -> Callable[..., tuple[Survey, Block]]:
         return survey, reader.read(rows if survey.excluded is None else rows[~survey.excluded])
 
     return survey_and_read
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., IngestResult]:
+    """Ingests a source in this process."""
+
+    def run(source: str, **options: object) -> IngestResult:
+        config = IngestConfig.model_validate({"source": source, "name": "d", **options})
+        return ingest(config, str(tmp_path / "home"), map)
+
+    return run
