@@ -50,7 +50,7 @@ def fit(
     """Trains a model in this process, from where the same call was interrupted, and returns it at its best epoch.
 
     Args:
-        data: Images, rows, a dataset of items, or the path, URI or name of a source or of a dataset: see docs/data.md.
+        data: Images, rows, a dataset of items, or the path, URI or name of a source or of a dataset: see docs/python.md.
         preset: Name of a preset; None chooses one that suits the data.
         config: Whole configuration, in place of a preset.
         changes: Fields to change by their dotted names, such as `{"model.latent_dim": 2}`.

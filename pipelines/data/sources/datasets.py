@@ -133,7 +133,7 @@ def _short(digest: bytes) -> np.uint64:
 
 
 class _Seen:
-    """What the items of a dataset have shown so far.
+    """The facts of a dataset, gathered item by item.
 
     Args:
         items: The dataset.
