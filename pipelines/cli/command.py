@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import signal
 import sys
@@ -11,10 +10,9 @@ from importlib.metadata import version
 from typing import Annotated, cast
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from pipelines.cli import models, operating, services, shipping, stages
+from pipelines.cli.console import say_error
 from pipelines.models.refusals import as_refusal
 
 app = typer.Typer(
@@ -66,10 +64,7 @@ def run() -> None:
         app()
     except Exception as raised:
         refusal = as_refusal(raised)
-        error = refusal or raised
-        if "--json" in sys.argv:
-            print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}), flush=True)
+        say_error(refusal or raised, for_people=refusal is not None)
         if refusal is None:
             raise
-        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)

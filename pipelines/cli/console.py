@@ -5,18 +5,19 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pydantic_core import to_jsonable_python
 from rich.console import Console
 from rich.markup import escape
 
 from pipelines.cli.parameters import DEFAULT_HOME
-from vae.errors import BetalineError
+from vae.errors import BetalineError, ServiceError
 from vae.progress import report
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ class Screen:
         self.as_json = as_json
         self.console = Console(stderr=as_json)
         usual = os.environ.get("BETALINE_HOME", DEFAULT_HOME)
+        self.again = ""
+        """Command that resumes the run that goes on; empty where there is none."""
         self._home_flag = f" --home {shlex.quote(home)}" if home not in ("", usual) else ""
 
     def say_loading(self) -> None:
@@ -58,6 +61,11 @@ class Screen:
             name = finding.name.replace("_", "-")
             self.say(f"  {name}: {escape(finding.says)}", f"    try: {escape(finding.advice)}")
 
+    def say_stopped(self) -> None:
+        """Prints how to resume the run that goes on, if there is one."""
+        if self.again:
+            self.say(f"Stopped. To resume: [bold]{escape(self.again)}[/]")
+
     def hint(self, command: str) -> str:
         """Returns a command of betaline that finds the same home when it is pasted into this shell."""
         return command if "--home" in command else f"{command}{self._home_flag}"
@@ -67,6 +75,14 @@ class Screen:
         self.say(f"\nNext: [bold]{escape(self.hint(next_command))}[/]")
         if self.as_json:
             print(json.dumps(to_jsonable_python(result)), flush=True)
+
+
+def say_error(error: BaseException, *, for_people: bool = True) -> None:
+    """Prints an error for people to stderr, and with `--json` as one JSON object to stdout."""
+    if "--json" in sys.argv:
+        print(json.dumps({"error": {"type": type(error).__name__, "message": str(error)}}), flush=True)
+    if for_people:
+        Console(stderr=True).print(f"[bold red]{type(error).__name__}[/] {escape(str(error))}", soft_wrap=True)
 
 
 def prepare(home: str) -> None:
@@ -82,6 +98,7 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     from pipelines.services.lease import connect, servers_of_environment
     from pipelines.services.reaching import check
+    from pipelines.services.watchdog import watched as kept_alive
 
     check(servers_of_environment(home))
     from pipelines.cli.live import watched
@@ -89,6 +106,7 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     with (
         watched(title, screen.console) as view,
         connect(home, on_progress=view.on_service, meanwhile=_load_libraries) as services,
+        kept_alive(services, lambda loss: _give_up(loss, screen)),
     ):
         if view.stage:  # services are starting; of a command that finds them running, nothing is said
             report("loading Prefect")
@@ -102,6 +120,16 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
         except BetalineError:
             screen.say_report(view.report_url)
             raise
+
+
+def _give_up(loss: ServiceError, screen: Screen) -> NoReturn:
+    """Ends the command. Its own thread may be in Prefect's retries, which outlast Ctrl-C."""
+    screen.console.clear_live()
+    screen.console.show_cursor()
+    say_error(loss)
+    screen.say_stopped()
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _load_libraries() -> None:

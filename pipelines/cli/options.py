@@ -102,6 +102,12 @@ def typed_without(*flags: str) -> str:
     return shlex.join(["betaline", *(argument for argument in sys.argv[1:] if argument not in flags)])
 
 
+def resuming(run: str) -> str:
+    """Returns the command as it was typed, with the name of its run, by which it resumes that run."""
+    typed = typed_without()
+    return typed if f"--run {run}" in typed else f"{typed} --run {run}"
+
+
 def assignments(settings: Iterable[str] | None) -> Values:
     """Returns the values of `--set FIELD=VALUE` by field, read as YAML."""
     pairs = [_assignment("--set", setting, "FIELD=VALUE, such as objective.beta=4") for setting in settings or ()]

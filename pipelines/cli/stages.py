@@ -250,6 +250,7 @@ def tune(
 
 def _search(screen: Screen, request: TuneRequest, run: str, promotion: PromoteRequest | None) -> TuneResult:
     """Runs a search and promotes its best model, also that of a search that Ctrl-C ends."""
+    screen.again = options.resuming(run)
     from pipelines.flows.promote import promote
     from pipelines.flows.tune import tune
 
@@ -326,7 +327,8 @@ def _say_chosen(screen: Screen, result: TrainResult | TuneResult) -> None:
 
 @contextmanager
 def _resumable(screen: Screen, run: str, *, has_report: bool = True) -> Iterator[None]:
-    """Prints how to resume a run that Ctrl-C stops in the block."""
+    """Prints how to resume a run that Ctrl-C, or the loss of the services, stops in the block."""
+    screen.again = options.resuming(run)
     try:
         yield
     except KeyboardInterrupt:
@@ -335,9 +337,7 @@ def _resumable(screen: Screen, run: str, *, has_report: bool = True) -> Iterator
 
 
 def _say_stopped(screen: Screen, run: str, *, has_report: bool = True) -> None:
-    typed = options.typed_without()
-    again = typed if f"--run {run}" in typed else f"{typed} --run {run}"
-    screen.say(f"Stopped. To resume: [bold]{escape(again)}[/]")
+    screen.say_stopped()
     if has_report:
         screen.say(f"To see how far it came: [bold]{escape(screen.hint(f'betaline report {run}'))}[/]")
 
