@@ -10,15 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from pipelines.services.commands import ray_folder
 from tests.chaos.adversary import MARK, Adversary, Strike, drawn, family
 from tests.processes import betaline, wait_until
 
@@ -46,8 +50,10 @@ def main() -> int:
     parser.add_argument("--log", type=Path, default=Path("chaos.jsonl"), help="file of what was done")
     parser.add_argument("--replay", type=Path, help="log of an earlier session whose strikes are done again")
     options = parser.parse_args()
+    replayed = _strikes_of(options.replay) if options.replay else None  # before its own log, which may be the same file
+    if replayed == {}:
+        parser.error(f"--replay {options.replay}: the log has no strike")
     options.log.unlink(missing_ok=True)
-    replayed = _strikes_of(options.replay) if options.replay else None
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as after:
         home = Home(Path(scratch) / "home", after)
         usual_seconds, expected = home.undisturbed()
@@ -141,11 +147,19 @@ class Home:
         return ended.stdout
 
     def _give(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return betaline(*arguments, home=self.folder, environment=self.environment, limit_seconds=ATTEMPT_SECONDS)
+        try:
+            return betaline(*arguments, home=self.folder, environment=self.environment, limit_seconds=ATTEMPT_SECONDS)
+        except subprocess.TimeoutExpired as hung:
+            said = (hung.stderr or b"")[-3000:].decode(errors="replace")
+            raise BrokenPromiseError(
+                f"betaline {' '.join(arguments)} did not end within {hung.timeout} s; it said last:\n{said}"
+            ) from None
 
     def _end_all(self) -> None:
         for process in family(self.mark):
-            process.kill()
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        shutil.rmtree(ray_folder(self.folder), ignore_errors=True)
 
 
 def _strikes_of(log: Path) -> dict[int, list[Strike]]:

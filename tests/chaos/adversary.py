@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -89,15 +90,17 @@ class Adversary:
     def __init__(self, strikes: Sequence[Strike], mark: str, home: Path, log: Path) -> None:
         self.strikes, self.mark, self.home, self.log = strikes, mark, home, log
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self._strike_all, name="adversary")
+        self.thread = ThreadPoolExecutor(1, "adversary")
 
     def __enter__(self) -> Adversary:
-        self.thread.start()
+        self.striking = self.thread.submit(self._strike_all)
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self.over.set()
-        self.thread.join()
+        self.thread.shutdown()
+        if error is None:
+            self.striking.result()  # raises what ended the strikes
 
     def _strike_all(self) -> None:
         started = time.monotonic()
