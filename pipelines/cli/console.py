@@ -124,12 +124,14 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
 
 def _give_up(loss: ServiceError, screen: Screen) -> NoReturn:
     """Ends the command. Its own thread may be in Prefect's retries, which outlast Ctrl-C."""
-    screen.console.clear_live()
-    screen.console.show_cursor()
-    say_error(loss)
-    screen.say_stopped()
-    sys.stdout.flush()
-    os._exit(1)
+    try:
+        screen.console.clear_live()
+        screen.console.show_cursor()
+        say_error(loss)
+        screen.say_stopped()
+        sys.stdout.flush()
+    finally:
+        os._exit(1)
 
 
 def _load_libraries() -> None:
