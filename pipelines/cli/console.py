@@ -125,8 +125,9 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
 def _give_up(loss: ServiceError, screen: Screen) -> NoReturn:
     """Ends the command. Its own thread may be in Prefect's retries, which outlast Ctrl-C."""
     try:
-        screen.console.clear_live()
-        screen.console.show_cursor()
+        if screen.console.is_terminal:  # otherwise nothing is drawn, and there is no view to clear
+            screen.console.clear_live()
+            screen.console.show_cursor()
         say_error(loss)
         screen.say_stopped()
         sys.stdout.flush()
