@@ -21,6 +21,7 @@ from vae.errors import BetalineError, ServiceError
 from vae.progress import report
 
 if TYPE_CHECKING:
+    from pipelines.cli.live import View
     from pipelines.services import Services
     from pipelines.stages.promote import Judged
 
@@ -106,7 +107,7 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
     with (
         watched(title, screen.console) as view,
         connect(home, on_progress=view.on_service, meanwhile=_load_libraries) as services,
-        kept_alive(services, lambda loss: _give_up(loss, screen)),
+        kept_alive(services, lambda loss: _give_up(loss, screen, view)),
     ):
         if view.stage:  # services are starting; of a command that finds them running, nothing is said
             report("loading Prefect")
@@ -122,12 +123,10 @@ def connected(home: str, screen: Screen, title: str) -> Iterator[Services]:
             raise
 
 
-def _give_up(loss: ServiceError, screen: Screen) -> NoReturn:
-    """Ends the command. Its own thread may be in Prefect's retries, which outlast Ctrl-C."""
+def _give_up(loss: ServiceError, screen: Screen, view: View) -> NoReturn:
+    """Ends the command, whose own thread may be waiting in Prefect's retries."""
     try:
-        if screen.console.is_terminal:  # otherwise nothing is drawn, and there is no view to clear
-            screen.console.clear_live()
-            screen.console.show_cursor()
+        view.close()
         say_error(loss)
         screen.say_stopped()
         sys.stdout.flush()

@@ -49,6 +49,9 @@ class View:
         self.report_url: str | None = None
         """Address of the report of the job that ended last; None before any."""
 
+        self.close: Callable[[], object] = lambda: None
+        """Removes the drawn view from the terminal; does nothing for one that prints lines."""
+
     def _announce(self, what: str) -> None:
         self.announced = time.monotonic()
         self.announce(f"{self.announced - self.started:6.1f} s  {what}")
@@ -155,5 +158,7 @@ def watched(title: str, console: Console, stage: str = "services") -> Iterator[V
     shown = (
         Live(view, console=console, refresh_per_second=4, transient=True) if is_drawn else every(0.5, view.heartbeat)
     )
+    if isinstance(shown, Live):
+        view.close = shown.stop
     with listening(lambda position: view.on_progress(stage, position)), shown:
         yield view
