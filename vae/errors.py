@@ -10,6 +10,7 @@ BetalineError
 ├── Diverged            the loss became infinite or not a number
 ├── ClusterError        the cluster cannot run, or did not finish, what was asked of it
 │   └── ClusterLost     it was out of reach, or lost the job: trying again may help
+├── PartError           a part of a user's own does not obey the laws of its kind
 ├── ServiceError        an embedded service did not start, or is not what it should be
 ├── RegistryError       a model or a version was not found, or was refused
 └── ExportError         an exported file does not answer as its model does
@@ -52,6 +53,10 @@ class ClusterError(BetalineError):
 
 class ClusterLost(ClusterError):  # noqa: N818  named for what happened
     """The cluster was out of reach, or lost the job: trying again may help."""
+
+
+class PartError(BetalineError):
+    """A part of a user's own does not obey the laws of its kind."""
 
 
 class ServiceError(BetalineError):

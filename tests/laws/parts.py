@@ -1,27 +1,19 @@
-"""Every part of a model and of an objective, and the models that the laws are shown on. A new part is one line in a list.
-
-Shapes: S samples, B batch, L latent, N noise.
-"""
+"""Every part of a model and of an objective, and the models of the laws: a new part is one line in a list."""
 
 from __future__ import annotations
 
 import itertools
-import math
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
-from torch import Tensor
 
 from vae.config import ModelConfig, parse
-from vae.data.schema import Column, ExampleSpec
-from vae.draws import RowDraws
 from vae.errors import ConfigError
 from vae.model import VAE
 from vae.parts.likelihoods import LikelihoodConfig
 from vae.parts.posteriors import PosteriorConfig
-from vae.parts.terms import Inputs
-from vae.seeds import Stream
+from vae.testing import models
+from vae.testing.models import TABLE
 
 Config = dict[str, Any]
 
@@ -115,21 +107,7 @@ CORRUPTIONS: dict[str, Config] = {
     "blur": {"kind": "blur"},
 }
 
-LATENT, ROWS, SAMPLES, CLASSES = 4, 5, 2, ("a", "b", "c")
-ATTRIBUTES = (Column("size", None, 1.0, 2.0), Column("colour", ("red", "green")))
-IMAGES = ExampleSpec((2, 8, 6), CLASSES, attributes=ATTRIBUTES)
-TABLE = ExampleSpec(
-    (5,),
-    CLASSES,
-    (
-        Column("c0", None, 1.0, 2.0),
-        Column("c1", CLASSES),
-        Column("c2"),
-        Column("c3", CLASSES),
-        Column("c4", ("x", "y")),
-    ),
-    ATTRIBUTES,
-)
+LATENT, IMAGES = 4, models.images()
 BASE: Config = {"latent_dim": LATENT, "encoder": BODIES["mlp"], **CONDITIONS["concatenation"]}
 
 
@@ -195,40 +173,4 @@ def build(config: Config, seed: int = 1) -> VAE:
 
 def randomised(config: Config) -> VAE:
     """A model in evaluation mode, of which nothing is 0 that starts there on purpose, and whose codes are all in use."""
-    model = build(config).eval()
-    generator = torch.Generator().manual_seed(2)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    model.start_at(examples(model))
-    return model
-
-
-def values(model: VAE) -> Tensor:
-    """As a batch of the dataset holds them."""
-    generator = torch.Generator().manual_seed(3)
-    if model.examples.columns is None:
-        return torch.randint(256, (ROWS, *model.examples.shape), generator=generator).to(torch.uint8)
-    numbers = torch.randn(ROWS, len(model.examples.columns), generator=generator)
-    for column, info in enumerate(model.examples.columns):
-        if info.categories:
-            numbers[:, column] = torch.arange(ROWS) % len(info.categories)
-    return numbers
-
-
-def examples(model: VAE, *, shift: int = 0, observed: Tensor | None = None) -> Inputs:
-    """A batch as the model takes it; `shift` gives every example another class and other attributes."""
-    labels = (torch.arange(ROWS) + shift) % len(CLASSES)
-    attributes = torch.stack([torch.arange(ROWS) / 2.0 + shift, (torch.arange(ROWS) + shift) % 2], dim=-1)
-    inputs = model.inputs(values(model), labels, attributes, observed, draws=RowDraws(4, Stream.STEP))
-    if model.config.beta_gates:
-        inputs = inputs._replace(log_beta=torch.linspace(-1, 1, ROWS)[:, None] * math.log(10))
-    return inputs
-
-
-def noise(model: VAE, samples: int = SAMPLES, seed: int = 5) -> Tensor:
-    return torch.randn(samples, ROWS, model.noise_dim, generator=torch.Generator().manual_seed(seed))
-
-
-def rows(inputs: Inputs, part: slice) -> Inputs:
-    """Some examples of a batch."""
-    return Inputs(*(None if field is None else field[part] for field in inputs))
+    return models.randomised(build(config))

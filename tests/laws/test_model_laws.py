@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from functools import partial
 from typing import Any, get_args
 
 import pytest
@@ -11,13 +11,11 @@ import torch
 from torch import Tensor
 
 from tests.laws import parts
-from tests.laws.parts import LATENT, MODELS, PAIRS, ROWS, SAMPLES, Config, build, examples, noise, randomised, rows
+from tests.laws.parts import LATENT, MODELS, PAIRS, Config, build, randomised
 from vae import inference
-from vae.config import ObjectiveConfig
 from vae.model import VAE
 from vae.parts.bodies import BodyConfig
 from vae.parts.bodies.body import Context
-from vae.parts.bounds.bound import bound_loss
 from vae.parts.controllers import ControllerConfig
 from vae.parts.corruptions import CorruptionConfig
 from vae.parts.likelihoods import LikelihoodConfig
@@ -25,21 +23,13 @@ from vae.parts.posteriors import PosteriorConfig
 from vae.parts.posteriors.posterior import Draw, GaussianPosterior
 from vae.parts.priors import PriorConfig
 from vae.parts.regularizers import RegularizerConfig
-from vae.parts.terms import Inputs, Terms
-from vae.training.state import load_model, save_model
+from vae.parts.terms import Inputs
+from vae.testing.checking import named
+from vae.testing.laws import MODEL_LAWS, loss_of
+from vae.testing.models import ROWS, SAMPLES, Make, examples, gradients, noise
 
 EVERY_MODEL = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
-OBJECTIVE = ObjectiveConfig(beta=2.0)
 JUNK = (float("nan"), 1e9, float("-inf"))
-
-
-def loss_of(terms: Terms) -> Tensor:
-    return bound_loss(terms, OBJECTIVE, OBJECTIVE.beta).loss
-
-
-def gradients(model: VAE, loss: Tensor) -> dict[str, Tensor | None]:
-    names = dict(model.named_parameters())
-    return dict(zip(names, torch.autograd.grad(loss, list(names.values()), allow_unused=True), strict=True))
 
 
 def kinds(union: Any) -> set[str]:
@@ -72,29 +62,11 @@ def test_every_posterior_and_prior_is_in_a_model() -> None:
             assert all(part in used for part in listed.values())
 
 
+@pytest.mark.parametrize("law", MODEL_LAWS, ids=named)
 @EVERY_MODEL
-def test_terms_have_their_shapes(config: Config) -> None:
-    """Per-example terms come unreduced, in float32: [S,B], and the KL [1 or S,B,L], of codes one for each piece."""
-    model = build(config)
-    terms = model(examples(model), noise(model))
-    assert terms.z.shape == (SAMPLES, ROWS, LATENT)
-    assert terms.log_likelihood.shape == terms.distortion.shape == terms.log_weight.shape == (SAMPLES, ROWS)
-    assert terms.rate.shape in {(SAMPLES, ROWS), (1, ROWS)}
-    if terms.kl is not None:
-        pieces = model.config.posterior.num_pieces(LATENT)
-        assert terms.kl.shape in {(SAMPLES, ROWS, pieces), (1, ROWS, pieces)}
-        assert (terms.kl >= 0).all()
-    assert {each.dtype for each in (terms.z, terms.log_likelihood, terms.rate, terms.log_weight)} == {torch.float32}
-
-
-@EVERY_MODEL
-def test_every_parameter_gets_a_finite_gradient(config: Config) -> None:
-    """The loss reaches every parameter, with a gradient that is finite and somewhere not 0."""
-    model = randomised(config)
-    for name, gradient in gradients(model, loss_of(model(examples(model), noise(model)))).items():
-        assert gradient is not None, name
-        assert gradient.isfinite().all(), name
-        assert gradient.abs().sum() > 0, name
+def test_every_model_obeys_every_law(config: Config, law: Callable[[Make], None]) -> None:
+    """Those that `vae.testing.check_part` holds a user's own parts to."""
+    law(partial(build, config))
 
 
 @pytest.mark.parametrize("config", PAIRS.values(), ids=PAIRS)
@@ -108,22 +80,6 @@ def test_every_posterior_goes_with_every_prior_that_is_accepted(config: Config) 
     assert inference.score(model, inputs, num_samples=3).isfinite().all()
 
 
-@EVERY_MODEL
-def test_terms_do_not_depend_on_the_batch(config: Config) -> None:
-    """Trap, reduction: each example's terms are the same alone, and the loss of a batch shown twice is its loss."""
-    model = randomised(config)
-    inputs, drawn = examples(model), noise(model)
-    whole = model(inputs, drawn)
-    for row in range(ROWS):
-        part = slice(row, row + 1)
-        alone = model(rows(inputs, part), drawn[:, part])
-        torch.testing.assert_close(alone.log_weight, whole.log_weight[:, part], rtol=1e-4, atol=1e-4)
-        torch.testing.assert_close(alone.rate, whole.rate[:, part], rtol=1e-4, atol=1e-4)
-    both = [None if field is None else torch.cat([field, field]) for field in inputs]
-    twice = Inputs(torch.cat([inputs.x, inputs.x]), *both[1:])
-    torch.testing.assert_close(loss_of(model(twice, drawn.repeat(1, 2, 1))), loss_of(whole))
-
-
 @pytest.mark.parametrize("likelihood", parts.IMAGE_LIKELIHOODS)
 def test_twice_the_area_is_twice_the_distortion(likelihood: str) -> None:
     """Trap, reduction: at equal error per pixel the distortion grows with the image, so that β keeps its meaning."""
@@ -133,18 +89,6 @@ def test_twice_the_area_is_twice_the_distortion(likelihood: str) -> None:
     once = model.likelihood.log_prob(inputs.x, outputs)
     twice = model.likelihood.log_prob(inputs.x.tile(1, 1, 2, 1), outputs.tile(1, 1, 1, 2, 1))
     torch.testing.assert_close(twice, 2 * once)
-
-
-@EVERY_MODEL
-def test_saved_model_is_the_model(config: Config, tmp_path: Path) -> None:
-    """Saved and loaded, a model gives the same bits."""
-    model = randomised(config)
-    save_model(model, str(tmp_path))
-    loaded = load_model(str(tmp_path))
-    assert (loaded.config, loaded.examples) == (model.config, model.examples)
-    before, after = (each(examples(each), noise(each)) for each in (model, loaded))
-    assert torch.equal(before.log_weight, after.log_weight)
-    assert torch.equal(before.rate, after.rate)
 
 
 def location(model: VAE, inputs: Inputs) -> Tensor:
@@ -267,36 +211,6 @@ def test_nothing_missing_is_everything_observed(config: Config) -> None:
     inputs = examples(model)
     whole = inputs._replace(observed=torch.ones_like(inputs.x, dtype=torch.bool))
     torch.testing.assert_close(model(whole, noise(model)).log_weight, model(inputs, noise(model)).log_weight)
-
-
-@EVERY_MODEL
-def test_noise_is_the_only_randomness(config: Config) -> None:
-    """The same noise gives the same bits, other noise others; the global generator is neither read nor moved."""
-    model = randomised(config)
-    inputs = examples(model)
-    torch.manual_seed(0)
-    before = torch.random.get_rng_state()
-    first = model(inputs, noise(model))
-    weights, rate = first.log_weight, first.rate
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(1)
-    again = model(inputs, noise(model))
-    assert torch.equal(again.log_weight, weights)
-    assert torch.equal(again.rate, rate)
-    other = model(inputs, noise(model, seed=9)).log_weight
-    assert torch.equal(other, weights) is model.has_codes
-
-
-@EVERY_MODEL
-def test_weights_depend_on_the_seed_alone(config: Config) -> None:
-    """The same seed gives the same weights, another one others; the global generator is left as it was."""
-    torch.manual_seed(3)
-    before = torch.random.get_rng_state()
-    first = build(config).state_dict()
-    assert torch.equal(torch.random.get_rng_state(), before)
-    torch.manual_seed(4)
-    assert all(torch.equal(value, first[name]) for name, value in build(config).state_dict().items())
-    assert any(not torch.equal(value, first[name]) for name, value in build(config, seed=2).state_dict().items())
 
 
 @EVERY_MODEL

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from tests.laws import parts
-from tests.laws.parts import BOUNDS, CONTROLLERS, CORRUPTIONS, LATENT, REGULARIZERS, ROWS, Config, build, complete
+from tests.laws.parts import BOUNDS, CONTROLLERS, CORRUPTIONS, LATENT, REGULARIZERS, Config, build, complete
 from vae.config import ModelConfig, ObjectiveConfig, parse
 from vae.data.batches import Batch
 from vae.draws import RowDraws
@@ -24,6 +24,7 @@ from vae.parts.bounds.bound import bound_loss
 from vae.parts.regularizers.adversary import Discriminator
 from vae.parts.regularizers.regularizer import penalty
 from vae.seeds import Stream
+from vae.testing.models import ROWS, batch, values
 from vae.training.step import Step, StepInputs, StepResult, draw, present
 
 EXAMPLES = 100
@@ -69,15 +70,6 @@ def fits(model: ModelConfig, objective: ObjectiveConfig) -> bool:
     except ValueError:
         return False
     return True
-
-
-def batch(model: VAE) -> Batch:
-    labels, attributes = torch.arange(ROWS) % 3, torch.stack([torch.arange(ROWS) / 2, torch.arange(ROWS) % 2], dim=-1)
-    return Batch(parts.values(model), labels, attributes)
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def drawn_for(model: VAE, objective: ObjectiveConfig, examples: Batch, seed: int = 0) -> StepInputs:
@@ -204,7 +196,7 @@ def test_multi_rate_draws_beta_uniformly_in_the_logarithm() -> None:
     """Every example has a β of its own, between low and high, with the logarithm's mean and spread of a uniform."""
     objective = parse(ObjectiveConfig, {"controller": {"kind": "multi_rate", "low": 0.01, "high": 100.0}})
     model = build(complete(**parts.CONDITIONS["gates"]))
-    many = Batch(parts.values(model).repeat(400, 1, 1, 1))
+    many = Batch(values(model).repeat(400, 1, 1, 1))
     log_beta = drawn_for(model, objective, many).inputs.log_beta
     assert log_beta is not None
     assert log_beta.shape == (400 * ROWS, 1)

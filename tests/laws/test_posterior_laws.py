@@ -7,8 +7,7 @@ Shapes: S samples, B batch, F features, L latent, N noise. The posterior of code
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -16,15 +15,10 @@ from torch import Tensor
 from torch.func import jacrev, vmap
 
 from tests.laws.parts import POSTERIORS, PRIORS, has_codes
-from vae.config import ModelConfig, parse
-from vae.data.schema import ExampleSpec
-from vae.model import VAE
-from vae.parts.distributions import Gaussian
-from vae.parts.posteriors.posterior import Draw, Posterior
-from vae.parts.priors.prior import Prior
 from vae.parts.terms import Inputs
+from vae.testing.checking import named
+from vae.testing.latents import DRAWS, POSTERIOR_LAWS, ROWS, PosteriorCase, posterior_case
 
-LATENT, ROWS, DRAWS = 2, 3, 40_000
 DENSE = [name for name, part in POSTERIORS.items() if not has_codes({"posterior": part})]
 CLOSED_FORMS = {
     "diagonal gaussian, standard normal": ("diagonal gaussian", "standard normal"),
@@ -33,57 +27,20 @@ CLOSED_FORMS = {
 }
 
 
-@dataclass(frozen=True)
-class Case:
-    """The posteriors of a few examples, in two dimensions."""
-
-    model: VAE
-    posterior: Posterior
-    prior: Prior
-
-    def draw(self, noise_SBN: Tensor) -> Draw:
-        return self.posterior.draw(noise_SBN, self.prior)
-
-    def noise(self, samples: int, seed: int = 0) -> Tensor:
-        generator = torch.Generator().manual_seed(seed)
-        return torch.randn(samples, ROWS, self.model.noise_dim, generator=generator)
-
-
-def build(posterior: str, prior: str | None = None) -> Case:
+def build(posterior: str, prior: str | None = None) -> PosteriorCase:
     prior = prior or ("hierarchical" if posterior == "ladder" else "standard normal")
-    config: dict[str, Any] = {
-        "latent_dim": LATENT,
-        "encoder": {"kind": "mlp", "hidden": [8]},
-        "posterior": POSTERIORS[posterior],
-        "prior": PRIORS[prior],
-        "condition": "class",
-    }
-    model = VAE(parse(ModelConfig, config), ExampleSpec((1, 2, 2), ("a", "b", "c"))).eval()
-    generator = torch.Generator().manual_seed(1)
-    for parameter in model.parameters():
-        torch.nn.init.normal_(parameter, std=0.3, generator=generator)
-    condition = torch.eye(ROWS)
-    with torch.no_grad():
-        posterior_ = model.encode(Inputs(torch.rand(ROWS, 1, 2, 2, generator=generator), condition=condition))
-    return Case(model, posterior_, model.prior_of(condition))
+    return posterior_case(POSTERIORS[posterior], prior=PRIORS[prior])
 
 
 @pytest.fixture(params=DENSE)
-def case(request: pytest.FixtureRequest) -> Case:
+def case(request: pytest.FixtureRequest) -> PosteriorCase:
     return build(request.param)
 
 
-def test_draws_come_from_the_density(case: Case) -> None:
-    """E_q[f / q] = ∫ f = 1 for Gaussians f between the mean and some draws, narrow enough to lie within the posterior."""
-    with torch.no_grad():
-        draw = case.draw(case.noise(DRAWS))
-        log_q_SB, z_SBL = draw.log_prob(), draw.z
-    for z_BL in z_SBL[:4]:
-        f = Gaussian((z_SBL.mean(0) + z_BL) / 2, (0.3 * z_SBL.std(0)).log())
-        ratio_SB = (f.log_prob(z_SBL) - log_q_SB).double().exp()
-        error_B = (ratio_SB.mean(0) - 1) / (ratio_SB.std(0) / math.sqrt(DRAWS))
-        assert error_B.abs().max() < 5, ratio_SB.mean(0)
-        assert ratio_SB.std(0).max() < 8, "f has to lie within the posterior for the mean to be trusted"
+@pytest.mark.parametrize("law", POSTERIOR_LAWS, ids=named)
+def test_every_posterior_obeys_every_law(case: PosteriorCase, law: Callable[[PosteriorCase], None]) -> None:
+    """Those that `vae.testing.check_part` holds a user's own posteriors to."""
+    law(case)
 
 
 @pytest.mark.parametrize("name", [name for name in DENSE if name != "student t"])
@@ -101,7 +58,7 @@ def test_density_is_the_noises_by_change_of_variables(name: str) -> None:
     torch.testing.assert_close(case.draw(noise_SBN).log_prob(), log_noise_SB - log_det_SB, atol=1e-4, rtol=1e-4)
 
 
-def test_std_is_that_of_draws(case: Case) -> None:
+def test_std_is_that_of_draws(case: PosteriorCase) -> None:
     """`std()` is the spread of draws. A ladder's is given the groups above at their means; a flow's is of 32 draws."""
     noise_SBN = case.noise(DRAWS)
     with torch.no_grad():
@@ -113,15 +70,7 @@ def test_std_is_that_of_draws(case: Case) -> None:
         torch.testing.assert_close(case.posterior.std(), expected_BL, rtol=tolerance, atol=0.0)
 
 
-def test_mean_is_where_draws_are(case: Case) -> None:
-    """`mean` is within half a standard deviation of the mean of draws, and its draw where all noise is 0."""
-    with torch.no_grad():
-        draws = case.draw(case.noise(DRAWS)).z
-        assert ((case.posterior.mean - draws.mean(0)).abs() < 0.5 * draws.std(0)).all()
-        torch.testing.assert_close(case.draw(0 * case.noise(1)).z[0], case.posterior.mean)
-
-
-def test_draws_have_gradients_in_mean_and_spread(case: Case) -> None:
+def test_draws_have_gradients_in_mean_and_spread(case: PosteriorCase) -> None:
     """Reparameterised: the derivative of E[z] and E[z²] reaches the features; at noise 0 it is finite."""
     for noise_SBN in (case.noise(16), 0 * case.noise(1)):
         x = torch.full((ROWS, 1, 2, 2), 0.3, requires_grad=True)

@@ -25,6 +25,7 @@ from vae.metrics.likelihood import bound_sums
 from vae.metrics.suite import measure
 from vae.model import VAE
 from vae.parts.terms import Inputs
+from vae.testing.models import ROWS, examples
 from vae.training.assembly import build_model
 from vae.training.latents import fit_latents
 
@@ -98,10 +99,10 @@ def test_whole_splits_go_through_the_model_in_chunks(digits: Dataset, monkeypatc
 def test_chunks_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows that go through the model in chunks come back in order, with their conditions, as from one pass."""
     model = parts.randomised(parts.MODELS["conv, concatenation"])
-    inputs = parts.examples(model)
+    inputs = examples(model)
 
     def answers() -> tuple[object, ...]:
-        made = inference.generate(model, parts.ROWS, inputs.condition)
+        made = inference.generate(model, ROWS, inputs.condition)
         return inference.encode(model, inputs), inference.reconstruct(model, inputs), made
 
     whole = answers()
