@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import re
 import sys
+import sysconfig
 import warnings
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -33,6 +35,11 @@ def addresses(values: Any) -> set[str]:
     if isinstance(values, list | tuple):
         return set[str]().union(*(addresses(value) for value in values))
     return set()
+
+
+def is_address(text: str) -> bool:
+    """Returns whether a text has the form of an address, such as `mypackage.data:Cells`."""
+    return re.fullmatch(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*", text) is not None
 
 
 def bundle(targets: Iterable[str]) -> bytes | None:
@@ -91,6 +98,14 @@ def unpack(content: bytes, folder: Path) -> list[Path]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         archive.extractall(folder)
     return sorted(folder.iterdir())
+
+
+def is_installed(target: str) -> bool:
+    """Returns whether the module of an address comes with an installed package, or cannot be found in this process."""
+    spec = importlib.util.find_spec(target.partition(":")[0].partition(".")[0])
+    origin = None if spec is None else spec.origin or next(iter(spec.submodule_search_locations or ()), None)
+    installed = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib", "stdlib"))
+    return origin is None or not Path(origin).is_absolute() or origin.startswith(installed)
 
 
 def missing(targets: Iterable[str]) -> list[str]:

@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 
 from vae.data.schema import ColumnType
+from vae.parts.sources import is_address
 from vae.storage import refuse_credentials
 
 DIGITS, SPRITES, COLOUR_SPRITES = "sklearn:digits", "sprites", "sprites:colour"
 BUILT_IN = (DIGITS, SPRITES, COLOUR_SPRITES)
 """Sources without files."""
-_ADDRESS = re.compile(r"[A-Za-z_]\w*(\.\w+)*:[A-Za-z_]\w*(\.\w+)*")
 MEMORY_ADVICE = "Raise it with --set max_memory_bytes=N if you trust the source and have the memory"
 
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
@@ -205,11 +205,7 @@ class IngestConfig(BaseModel):
     @property
     def is_address(self) -> bool:
         """Whether the source is a dataset in Python by its address, such as `mypackage.data:Cells`."""
-        return (
-            self.source not in BUILT_IN
-            and _ADDRESS.fullmatch(self.source) is not None
-            and not os.path.exists(self.source)
-        )
+        return self.source not in BUILT_IN and is_address(self.source) and not os.path.exists(self.source)
 
     def num_channels(self, channels: int) -> int:
         """Returns the number of channels that an image of 1 or 3 channels is converted to."""

@@ -354,3 +354,16 @@ def test_cancelled_watch_stops_its_ingest(monkeypatch: pytest.MonkeyPatch, tmp_p
     ray_job.stop_jobs(ingest_flow.watch, SimpleNamespace(id="7", parameters={}), None)  # pyright: ignore
     assert watched.step == "ingested"
     assert runs[0] in stopped
+
+
+def test_own_dataset_travels_to_the_cluster(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A module that only this process can import is read by the job; one that it cannot import is named."""
+    code = "import numpy as np\nplain = [(np.full((4, 4), number, np.uint8), number % 3) for number in range(60)]\n"
+    (tmp_path / "travelling_cells.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = run_flow(ingest_flow.ingest, IngestConfig(source="travelling_cells:plain", name="travelled"))
+    assert (sum(result.rows.values()), result.classes) == (60, ("0", "1", "2"))
+    with pytest.raises(DataError, match="No module named 'absent_cells'; install the package"):
+        run_flow(ingest_flow.ingest, IngestConfig(source="absent_cells:plain", name="absent"))
