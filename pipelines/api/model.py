@@ -13,6 +13,7 @@ from pydantic import Field
 from pipelines.stages.fields import Result
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
+from vae.data.transforms import transform_of
 from vae.errors import DataError
 from vae.inference.answering import answer
 from vae.inference.client import Pulled
@@ -213,11 +214,8 @@ class Model(Pulled):
         return Dataset.open(self.fit.dataset)
 
     def __repr__(self) -> str:
-        config, examples = self.network.config, self.network.examples
-        return (
-            f"<vae.Model {self.name}: {'×'.join(map(str, examples.shape))} {examples.kind}, {config.latent_dim} latents, "
-            f"{config.encoder.summary}; {self.verdict}>"
-        )
+        config, described = self.network.config, transform_of(self.network.examples).described
+        return f"<vae.Model {self.name}: {described}, {config.latent_dim} latents, {config.encoder.summary}; {self.verdict}>"
 
     def _repr_html_(self) -> str:
         from pipelines.api.showing import html_of

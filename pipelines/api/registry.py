@@ -91,29 +91,36 @@ def downloaded(uri: str) -> Iterator[str]:
 def register(model: Model, name: str, alias: str, show: bool, **options: Any) -> PromoteResult:
     """Takes a fitted model through the gate of `betaline promote`; see `Model.register`."""
     needs_cluster()
-    from pipelines.models import tracking
     from pipelines.services.lease import connect as leased
 
     fit = _finished(model)
     home, _, identity = fit.folder.rpartition("/runs/")
-    folder = RunFolder(home, identity)
     with leased(home):
-        run_id = tracking.open_run(
-            name,
-            identity,
-            params={**fit.config.model_dump(mode="json"), "dataset": fit.dataset},
-            tags={tracking.DATASET: fit.dataset_id, "betaline.kind": "fit"},
-        )
-        tracking.log_epochs(run_id, [vars(epoch) for epoch in fit.history])
-        tracking.close_run(run_id)
-        if (code := locate(fit.folder) / "model" / CODE).exists():
-            write_whole(folder.location / CODE, code.read())
-        folder.write(RESULT, _as_result(fit, identity, run_id).model_dump(mode="json"))
-        flags = [
-            f"--{key.replace('_', '-')}={value}" for key, value in {"alias": alias, "home": home, **options}.items()
-        ]
+        if RunFolder(home, identity).read(RESULT) is None:  # trained in this process, not by a job
+            identity = _recorded(fit, home, f"{identity}-registered", name)
+        asked = {"alias": alias, "home": home, **options}
+        flags = [f"--{option.replace('_', '-')}={value}" for option, value in asked.items()]
         result = betaline("promote", identity, name, *flags, show=show)
     return parse(PromoteResult, result, "promote")
+
+
+def _recorded(fit: Fit, home: str, identity: str, name: str) -> str:
+    """Records a fit as a run of MLflow, and as the result of a training that a promotion finds; returns its identity."""
+    from pipelines.models import tracking
+
+    folder = RunFolder(home, identity)
+    run_id = tracking.open_run(
+        name,
+        identity,
+        params={**fit.config.model_dump(mode="json"), "dataset": fit.dataset},
+        tags={tracking.DATASET: fit.dataset_id, "betaline.kind": "fit"},
+    )
+    tracking.log_epochs(run_id, [vars(epoch) for epoch in fit.history])
+    tracking.close_run(run_id)
+    if (code := locate(fit.folder) / "model" / CODE).exists():
+        write_whole(folder.location / CODE, code.read())
+    folder.write(RESULT, _as_result(fit, identity, run_id).model_dump(mode="json"))
+    return identity
 
 
 def _finished(model: Model) -> Fit:

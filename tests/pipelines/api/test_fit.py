@@ -211,7 +211,7 @@ def test_a_saved_model_is_the_same_model(fit: Any, tmp_path: Path) -> None:
 def test_a_model_shows_itself_and_its_report(fit: Any, tmp_path: Path) -> None:
     """A notebook gets what it is, its verdict and pictures; the report is the command's."""
     model = fit(PIXELS)
-    assert repr(model).startswith("<vae.Model data: 1×8×8 image, 2 latents, MLP 8, relu; ")
+    assert repr(model).startswith("<vae.Model data: images of shape (1, 8, 8), 2 latents, MLP 8, relu; ")
     shown = model._repr_html_()
     assert shown.count("<img") == 3
     assert f"Verdict: <b>{model.verdict}</b>" in shown
