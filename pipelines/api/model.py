@@ -215,7 +215,8 @@ class Model(Pulled):
 
     def __repr__(self) -> str:
         config, described = self.network.config, transform_of(self.network.examples).described
-        return f"<vae.Model {self.name}: {described}, {config.latent_dim} latents, {config.encoder.summary}; {self.verdict}>"
+        made = f"{described}, {config.latent_dim} latents, {config.encoder.summary}"
+        return f"<vae.Model {self.name}: {made}; {self.verdict}>"
 
     def _repr_html_(self) -> str:
         from pipelines.api.showing import html_of
