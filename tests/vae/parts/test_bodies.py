@@ -23,9 +23,9 @@ CONV = Conv(channels=(4, 6, 8), hidden=16)
 def test_bodies_fit_any_example_size(body: BodyConfig, shape: tuple[int, int, int], classes: int) -> None:
     """The encoder returns the features it announces and the decoder the exact shape, at odd sizes too."""
     context, widths = Context(torch.eye(classes)[:2] if classes else None), ContextDims(classes)
-    encoder, features = body.encoder(ExampleSpec(shape), widths), body.num_features
+    encoder = body.encoder(ExampleSpec(shape), widths)
     decoder = body.decoder(5, shape, widths._replace(decodes=True))
-    assert encoder(torch.rand(2, *shape), None, context).shape == (2, features)
+    assert encoder(torch.rand(2, *shape), None, context).shape == (2, encoder.num_features)
     assert decoder(torch.randn(2, 5), context).shape == (2, *shape)
 
 
