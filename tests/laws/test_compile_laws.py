@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from tests.laws import parts
-from tests.laws.parts import MODELS, PAIRS, Config, examples, noise, randomised
-from tests.laws.test_model_laws import gradients
+from tests.laws.parts import MODELS, PAIRS, Config, randomised
 from vae.config import ObjectiveConfig, parse
+from vae.testing.models import examples, gradients, noise
 from vae.training.step import Step, StepInputs
 
 COMPILED_PAIRS = (

@@ -257,7 +257,8 @@ except Exception as error:
 def test_registered_model_does_elsewhere_what_the_readme_says(champion: PipelineResult, tmp_path: Path) -> None:
     """A process in an empty folder, with pickle refused, pulls the champion and runs the Python of both pages."""
     pages = [(ROOT / page).read_text() for page in ("README.md", "docs/use.md")]
-    program = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    blocks = [block for page in pages for block in re.findall(r"```python\n(.*?)```", page, re.DOTALL)]
+    program = [block for block in blocks if not block.startswith("import vae\n")]  # trains instead
     assert len(program) == 4
     done = subprocess.run(
         [sys.executable, "-c", "\n".join([*program, PROOF])],
