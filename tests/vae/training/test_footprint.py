@@ -39,7 +39,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], tuple[int, ...], int]] = {
 IWAE = override(preset("iwae"), {"objective.bound.samples": 50}, "changes")
 
 MEASURED = """
-import json, resource, sys, tempfile
+import json, sys, tempfile
 import psutil
 from vae.config import RunConfig
 from vae.data.parquet import Dataset
@@ -54,7 +54,8 @@ def mapped() -> int:
 before, files = psutil.Process().memory_info().rss, mapped()
 with tempfile.TemporaryDirectory() as checkpoints:
     Training(config, dataset, checkpoints=checkpoints).run()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# Not ru_maxrss, which a process inherits from the one that starts it.
+peak = next(1024 * int(line.split()[1]) for line in open('/proc/self/status') if line.startswith('VmHWM'))
 # Pages of libraries that are read later than others are not the training's.
 print(json.dumps({"taken": peak - before - (mapped() - files)}))
 """
